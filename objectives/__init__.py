@@ -1,0 +1,1 @@
+"""What one operating point costs: DER, size and real-time factor. Knows nothing of studies or of Optuna."""

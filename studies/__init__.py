@@ -1,0 +1,1 @@
+"""What to search: ranges, study definitions and the paper's fixed points."""
