@@ -1,0 +1,29 @@
+"""The command line: `explorer`. Parsing and printing only."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from explorer.commands import assets
+from objectives.errors import ExplorerError
+
+app = typer.Typer(
+    name="explorer",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Search the design space of streaming speaker diarization: chunk length, right context, precision.",
+)
+app.add_typer(assets.app, name="assets")
+
+
+def main() -> None:
+    """Run the command line; an ExplorerError becomes one line on stderr and exit status 1."""
+    try:
+        app()
+    except ExplorerError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
+        print(error, file=sys.stderr)
+        sys.exit(1)
