@@ -1,0 +1,166 @@
+"""A folder of audio + RTTM (+ UEM, + splits.json), and SIMSAMU, which is one.
+
+Audio, RTTM and UEM are found anywhere below the folder, hidden files aside: `x.wav` + `x.rttm`, `audio/x.flac` +
+`rttm/x.rttm` or `x/x.m4a` + `x/x.rttm`. The URI of a recording is the name of its audio file without the suffix. Its
+reference is in the RTTM of that name (the one beside the audio, where there are several), else in the RTTM that speaks
+of it among others. Likewise its UEM; without one, all of it is annotated.
+"""
+
+import csv
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pyannote.core import Annotation
+
+from objectives._audio import AUDIO_SUFFIXES
+from objectives._recording import make_recording
+from objectives._rttm import read_rttm, read_uem
+from objectives._splits import read_splits, seeded_splits
+from objectives.corpus import Corpus
+from objectives.errors import CorpusError
+
+SPLITS_FILE = "splits.json"
+T = TypeVar("T")
+
+_SIMSAMU_COLUMNS = ["rec_name", "medecin", "patient"]
+
+
+def folder_corpus(folder: Path, name: str, seed: int) -> Corpus:
+    """All recordings below a folder, split as its splits.json says, else as `seed` draws.
+
+    Raises CorpusError naming the file, the value and the remedy, as `objectives.sources.load_corpus` tells.
+    """
+    files = _visible_files(folder)
+    audio = _audio_by_uri(folder, files)
+    rttm = _Notes("RTTM", [path for path in files if path.suffix.lower() == ".rttm"], read_rttm)
+    uem = _Notes("UEM", [path for path in files if path.suffix.lower() == ".uem"], read_uem)
+    people = _simsamu_people(folder)
+    splits_file = folder / SPLITS_FILE
+    splits = read_splits(splits_file, audio) if splits_file.is_file() else seeded_splits(audio, seed)
+    recordings = {
+        uri: make_recording(
+            uri,
+            audio[uri],
+            _named(rttm.required(uri, audio[uri]), people.get(uri, {})),
+            uem.optional(uri, audio[uri]),
+            origin=rttm.origin(uri, audio[uri]),
+        )
+        for uris in splits.values()
+        for uri in uris
+    }
+    return Corpus(name, {split: tuple(recordings[uri] for uri in uris) for split, uris in splits.items()})
+
+
+class _Notes(Generic[T]):
+    """What the RTTM (or UEM) files of a folder say of each URI; every file is read once."""
+
+    def __init__(self, kind: str, paths: list[Path], read: Callable[[Path], dict[str, T]]) -> None:
+        self._kind = kind
+        self._content = {path: read(path) for path in paths}
+        self._by_stem: dict[str, list[Path]] = defaultdict(list)
+        self._by_uri: dict[str, list[Path]] = defaultdict(list)
+        for path, content in self._content.items():
+            self._by_stem[_uri(path)].append(path)
+            for uri in content:
+                self._by_uri[uri].append(path)
+
+    def required(self, uri: str, audio: Path) -> T:
+        path = self.origin(uri, audio)
+        return self._content[path][uri]
+
+    def optional(self, uri: str, audio: Path) -> T | None:
+        path = self._path(uri, audio)
+        return None if path is None else self._content[path][uri]
+
+    def origin(self, uri: str, audio: Path) -> Path:
+        path = self._path(uri, audio)
+        if path is None:
+            raise CorpusError(
+                f"{audio}: no {self._kind} speaks of {uri!r}: put {uri}.{self._kind.lower()} beside it or into a "
+                "folder of its own next to it, or remove the audio"
+            )
+        return path
+
+    def _path(self, uri: str, audio: Path) -> Path | None:
+        named = self._by_stem.get(uri, [])
+        candidates = [path for path in named if path.parent == audio.parent] or named or self._by_uri.get(uri, [])
+        if len(candidates) > 1:
+            raise CorpusError(
+                f"{audio}: {candidates[0]} and {candidates[1]} both speak of {uri!r}: "
+                f"keep one {self._kind} for a recording"
+            )
+        if not candidates:
+            return None
+        path = candidates[0]
+        if uri not in self._content[path]:
+            others = ", ".join(repr(other) for other in list(self._content[path])[:3])
+            raise CorpusError(
+                f"{path}: speaks of {others or 'no recording at all'} and not of {uri!r}, whose audio is {audio}: "
+                f"correct the URIs in the {self._kind} or the name of the file"
+            )
+        return path
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    return sorted(found)  # the file system's own order differs between machines
+
+
+def _audio_by_uri(folder: Path, files: list[Path]) -> dict[str, Path]:
+    audio: dict[str, Path] = {}
+    for path in files:
+        if path.suffix.lower() in AUDIO_SUFFIXES:
+            other = audio.setdefault(_uri(path), path)
+            if other != path:
+                raise CorpusError(
+                    f"{other} and {path} have one URI, {_uri(path)!r}: give every recording a name of its own"
+                )
+    if not audio:
+        parquet = " (Parquet is not read: use the original files)" if any(p.suffix == ".parquet" for p in files) else ""
+        raise CorpusError(
+            f"{folder}: holds no audio{parquet}: put audio files and their RTTM there "
+            f"(known suffixes: {' '.join(sorted(AUDIO_SUFFIXES))})"
+        )
+    return audio
+
+
+def _uri(path: Path) -> str:
+    # some file systems hand accents back decomposed; RTTM files are normalised in the same way
+    return unicodedata.normalize("NFC", path.stem)
+
+
+def _named(reference: Annotation, people: Mapping[str, str]) -> Annotation:
+    return reference.rename_labels(mapping=dict(people)) if people else reference
+
+
+def _simsamu_people(folder: Path) -> dict[str, dict[str, str]]:
+    """Who plays which role, by recording, where the folder has SIMSAMU's table of them (rec_name, medecin, patient).
+
+    SIMSAMU's RTTM names roles (medecin, patient or patient_1, patient_2); its table names the 14 people behind them,
+    who recur: `speaker_3` here becomes `simsamu_speaker_3`, a name that means the same person in every recording.
+    """
+    for path in sorted(folder.glob("*.csv")):
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                table = csv.DictReader(file)
+                if table.fieldnames != _SIMSAMU_COLUMNS:
+                    continue
+                return {row["rec_name"]: _roles(row["medecin"] or "", row["patient"] or "") for row in table}
+        except (OSError, UnicodeDecodeError, csv.Error):
+            continue  # somebody's own table: nothing that a corpus needs
+    return {}
+
+
+def _roles(doctor: str, patients: str) -> dict[str, str]:
+    named = {"medecin": doctor}
+    several = patients.split("-")
+    for number, patient in enumerate(several, start=1):
+        named["patient" if len(several) == 1 else f"patient_{number}"] = patient
+    return {role: f"simsamu_{person}" for role, person in named.items() if person}

@@ -1,0 +1,161 @@
+"""Corpora that pyannote.database knows: train → train, development → calib, test → eval.
+
+RTTM and UEM files are read by our own strict reader, since pyannote.database's takes a malformed line in silence; what
+it computes from other formats, or for meta-protocols (X.*), is taken as it is. The configuration is
+`NAME@path/to/database.yml`, else what pyannote.database looks for: ~/.pyannote/database.yml, ./database.yml, and the
+files that PYANNOTE_DATABASE_CONFIG names (separated by `;`); where several define a protocol, the last one wins.
+"""
+
+import contextlib
+import functools
+import io
+import os
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pyannote.core import Annotation, Timeline
+
+from objectives._recording import make_recording
+from objectives._rttm import read_rttm, read_uem
+from objectives.corpus import Corpus, Recording
+from objectives.errors import CorpusError
+
+CONFIG_VARIABLE = "PYANNOTE_DATABASE_CONFIG"
+SPLIT_OF_SUBSET = {"train": "train", "development": "calib", "test": "eval"}
+
+_READERS: Mapping[tuple[str, str], Callable[[Path], Mapping[str, Any]]] = {
+    ("annotation", ".rttm"): read_rttm,
+    ("annotated", ".uem"): read_uem,
+}
+
+
+def protocol_corpus(name_and_path: str) -> Corpus:
+    """A protocol as a corpus: `AMI.SpeakerDiarization.mini`, or `AMI.SpeakerDiarization.mini@path/to/database.yml`.
+
+    Raises CorpusError where there is no such configuration or protocol, where one of its files is missing or
+    malformed, and where a recording cannot be used.
+    """
+    name, _, path = name_and_path.partition("@")
+    if name.count(".") != 2:
+        raise CorpusError(f"protocol {name!r}: write protocol:Database.SpeakerDiarization.Protocol")
+    configs = _configs(Path(path) if path else None)
+    with _pyannote(name, configs):
+        registry = _registry(name, configs)
+        protocol = registry.get_protocol(name)
+    source = _Source(name, registry, configs)
+    splits: dict[str, tuple[Recording, ...]] = {}
+    for subset, split in SPLIT_OF_SUBSET.items():
+        with _pyannote(name, configs):
+            files = _files(protocol, subset)
+        splits[split] = tuple(source.recording(subset, file) for file in files)
+    if not any(splits.values()):
+        raise CorpusError(
+            f"protocol {name}: has no file in {', '.join(SPLIT_OF_SUBSET)}: give it at least a test subset"
+        )
+    return Corpus(name, splits)
+
+
+class _Source:
+    """Turns the files of one protocol into recordings; every RTTM and UEM is read once."""
+
+    def __init__(self, name: str, registry: Any, configs: tuple[Path, ...]) -> None:
+        self._name, self._registry, self._configs = name, registry, configs
+        self._read = functools.cache(lambda key, path: _READERS[key, path.suffix.lower()](path))
+
+    def recording(self, subset: str, file: Any) -> Recording:
+        from pyannote.database import FileFinder
+
+        uri: str = file["uri"]
+        with _pyannote(f"{self._name}, {subset} file {uri!r}", self._configs):
+            audio = file.get("audio") or FileFinder(registry=self._registry)(file)
+        reference, origin = self._value(subset, file, "annotation", Annotation)
+        if reference is None:
+            raise CorpusError(f"protocol {self._name}: {subset} file {uri!r} has no annotation: name its RTTM")
+        annotated, _ = self._value(subset, file, "annotated", Timeline)
+        return make_recording(uri, Path(audio), reference, annotated, origin=origin)
+
+    def _value(self, subset: str, file: Any, key: str, kind: type) -> tuple[Any, str]:
+        """What the protocol says of a file under a key (None where nothing), and where it says so."""
+        uri: str = file["uri"]
+        path = self._declared_path(subset, file, key)
+        if path is None or (key, path.suffix.lower()) not in _READERS:
+            with _pyannote(f"{self._name}, {subset} file {uri!r}, {key}", self._configs):
+                value = file.get(key)
+            if value is not None and not isinstance(value, kind):
+                raise CorpusError(
+                    f"protocol {self._name}: {key} of {uri!r} is no {kind.__name__}: use RTTM and UEM files"
+                )
+            return value, f"protocol {self._name}"
+        content = self._read(key, path)
+        normal = unicodedata.normalize("NFC", uri)
+        if normal not in content:
+            others = ", ".join(repr(other) for other in list(content)[:3]) or "no recording"
+            raise CorpusError(
+                f"{path}: speaks of {others} and not of {uri!r} ({subset} of {self._name}): correct the URIs"
+            )
+        return content[normal], str(path)
+
+    def _declared_path(self, subset: str, file: Any, key: str) -> Path | None:
+        """The file that database.yml names for a key, found as pyannote.database finds it."""
+        found: Path | None = None
+        for config, content in self._registry.configs.items():
+            entry = content.get("Protocols", {})
+            for step in (*self._name.split("."), subset, key):
+                entry = (
+                    {str(name): value for name, value in entry.items()}.get(step) if isinstance(entry, dict) else None
+                )
+            if isinstance(entry, str) and not self._name.startswith("X."):
+                path = Path(entry.format(**abs(file))).expanduser()
+                found = path if path.is_file() else config.parent / path
+        return found
+
+
+def _files(protocol: Any, subset: str) -> list[Any]:
+    try:
+        return [file for file in getattr(protocol, subset)() if file["uri"]]  # a blank line of a .lst is no file
+    except NotImplementedError:
+        return []  # the protocol has no such subset
+
+
+def _configs(given: Path | None) -> tuple[Path, ...]:
+    if given is not None:
+        if not given.expanduser().is_file():
+            raise CorpusError(f"{given}: no such file: give the database.yml that defines the protocol, after the @")
+        return (given.expanduser(),)
+    usual = [Path.home() / ".pyannote" / "database.yml", Path("database.yml")]
+    named = [Path(entry).expanduser() for entry in os.environ.get(CONFIG_VARIABLE, "").split(";") if entry]
+    found = tuple(path for path in (*usual, *named) if path.is_file())
+    if not found:
+        raise CorpusError(
+            "no pyannote.database configuration: append @path/to/database.yml to the protocol's name, or set "
+            f"{CONFIG_VARIABLE} to its path"
+        )
+    return found
+
+
+def _registry(name: str, configs: tuple[Path, ...]) -> Any:
+    from pyannote.database import registry as shared
+    from pyannote.database.registry import Registry
+
+    # meta-protocols look their parts up in pyannote.database's own registry; all others get one of their own
+    registry = shared if name.startswith("X.") else Registry()
+    for config in configs:
+        registry.load_database(config)
+    return registry
+
+
+@contextlib.contextmanager
+def _pyannote(what: str, configs: tuple[Path, ...]) -> Iterator[None]:
+    """Around calls of pyannote.database: its prints and warnings kept from the output, its errors told as ours."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    # it lets out whatever a wrong entry of a database.yml leads to: there is no narrower family
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
+        text = ", ".join(str(config) for config in configs)
+        raise CorpusError(f"protocol {what}: {type(error).__name__}: {error} (configuration: {text})") from error
