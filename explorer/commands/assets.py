@@ -20,10 +20,8 @@ from rich.progress import (
     SpinnerColumn,
     TaskID,
     TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from objectives import assets
 from objectives.errors import AssetError
@@ -36,7 +34,7 @@ app = typer.Typer(
     "user's cache directory, or in the folder that the environment variable **EXPLORER_CACHE** names.",
 )
 
-COLUMNS = ("name", "kind", "licence", "size", "state", "path")
+COLUMNS = ("name", "kind", "licence", "holder", "size", "state", "path")
 _STYLES = {"present": "green", "absent": "yellow", "damaged": "bold red"}
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAMES", help="Assets by name; all where none is given.")]
@@ -56,9 +54,10 @@ def list_assets(
         Format, typer.Option("--format", help="table for eyes; json and csv for programs.")
     ] = Format.TABLE,
 ) -> None:
-    """Show what is pinned: name, kind, licence, size in bytes, whether it is there, and where.
+    """Show what is pinned: name, kind, licence, size, whether it is there, and where.
 
-    *present* and *damaged* are told by file sizes; `explorer assets verify` reads every byte.
+    *present* and *damaged* are told by file sizes; `explorer assets verify` reads every byte. json and csv also name
+    the holder of the rights, and give sizes in bytes.
     """
     rows = [_row(name) for name in assets.ASSETS]
     if output is Format.JSON:
@@ -120,12 +119,10 @@ def progress_bars() -> Iterator[assets.ProgressCallback]:
     """
     bars = Progress(
         SpinnerColumn(),
-        TextColumn("{task.fields[asset]}"),
-        TextColumn("[dim]{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[asset]}", table_column=Column(no_wrap=True)),
+        TextColumn("[dim]{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=16),
+        DownloadColumn(binary_units=True, table_column=Column(no_wrap=True)),
         console=Console(file=sys.stderr),
         transient=True,
     )
@@ -134,7 +131,9 @@ def progress_bars() -> Iterator[assets.ProgressCallback]:
     def report(now: assets.Progress) -> None:
         if now.asset not in tasks:
             tasks[now.asset] = bars.add_task(now.step, asset=now.asset, total=now.total)
-        bars.update(tasks[now.asset], description=now.step, completed=now.done, total=now.total)
+        # without a total the bar pulses: all bytes are there, and checking them takes a while
+        total = now.total if now.done < now.total else None
+        bars.update(tasks[now.asset], description=now.step, completed=now.done, total=total)
 
     with bars:
         yield report
@@ -142,19 +141,22 @@ def progress_bars() -> Iterator[assets.ProgressCallback]:
 
 def _row(name: str) -> dict[str, str | int]:
     asset = assets.ASSETS[name]
-    values = (name, asset.kind, asset.licence, asset.size, assets.state(name), str(asset.path))
+    values = (name, asset.kind, asset.licence, asset.holder, asset.size, assets.state(name), str(asset.path))
     return dict(zip(COLUMNS, values, strict=True))
 
 
 def _table(rows: list[dict[str, str | int]]) -> Table:
     folder = assets.assets_dir()
     table = Table(box=box.SIMPLE_HEAD, caption=f"paths are below {folder}", caption_justify="left")
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
+    shown_columns = [column for column in COLUMNS if column != "holder"]  # or it would not fit 80 characters
+    for column in shown_columns:
+        table.add_column(
+            column, justify="right" if column == "size" else "left", overflow="fold", no_wrap=column == "name"
+        )
     for row in rows:
         state = str(row["state"])
         size = f"{int(row['size']) / 2**20:.2f} MiB"
         path = str(Path(str(row["path"])).relative_to(folder))
         shown = {**row, "size": size, "state": f"[{_STYLES[state]}]{state}[/]", "path": path}
-        table.add_row(*(str(shown[column]) for column in COLUMNS))
+        table.add_row(*(str(shown[column]) for column in shown_columns))
     return table

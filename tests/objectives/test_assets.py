@@ -94,9 +94,11 @@ def registry(index) -> dict[str, Asset]:
     sdist = package_of(index / "tiny_story-1.0.tar.gz", "tiny-story==1.0", "--no-binary", "tiny-story")
     story = tuple(pinned(name, f"tiny_story-1.0/data/{name}", data) for name, data in STORY.items())
     all_assets = (
-        Asset("a", "weights", "MIT", (pinned("a.bin", "tiny/a.bin", WEIGHTS),), wheel, HubFile("someone/a", "a.bin")),
-        Asset("b", "weights", "MIT", (pinned("b.pt", "tiny/b.pt", VOICE),), wheel),
-        Asset("story", "audio", "MIT", story, sdist),
+        Asset(
+            "a", "weights", "MIT", "us", (pinned("a.bin", "tiny/a.bin", WEIGHTS),), wheel, HubFile("someone/a", "a.bin")
+        ),
+        Asset("b", "weights", "MIT", "us", (pinned("b.pt", "tiny/b.pt", VOICE),), wheel),
+        Asset("story", "audio", "MIT", "us", story, sdist),
     )
     return {asset.name: asset for asset in all_assets}
 
@@ -189,7 +191,7 @@ def test_source_distribution_with_another_hash_is_never_run(index, registry, tmp
 
 def test_member_with_another_hash_is_not_installed(registry):
     asset = registry["b"]
-    wrong = {"b": Asset("b", "weights", "MIT", (pinned("b.pt", "tiny/b.pt", b"other"),), asset.package)}
+    wrong = {"b": Asset("b", "weights", "MIT", "us", (pinned("b.pt", "tiny/b.pt", b"other"),), asset.package)}
     with pytest.raises(AssetError) as raised:
         fetch("b", registry=wrong)
     assert sha256(b"other") in str(raised.value)
@@ -201,7 +203,7 @@ def test_name_spelt_with_a_combining_accent_is_found(index):
     name = "trñ00.wav"
     write_sdist(index / "tiny_story-1.0.tar.gz", {unicodedata.normalize("NFD", name): b"n"})
     package = package_of(index / "tiny_story-1.0.tar.gz", "tiny-story==1.0", "--no-binary", "tiny-story")
-    asset = Asset("n", "audio", "MIT", (pinned(name, f"tiny_story-1.0/{name}", b"n"),), package)
+    asset = Asset("n", "audio", "MIT", "us", (pinned(name, f"tiny_story-1.0/{name}", b"n"),), package)
     assert (fetch("n", registry={"n": asset}) / name).read_bytes() == b"n"
 
 
@@ -313,8 +315,8 @@ def test_waiting_for_another_process_is_told(registry):
 
     fetch("b", let_go, registry=registry)
     assert seen[0] == Progress("b", "waiting for another process", 0, len(VOICE))
-    last = seen[-1]
-    assert (last.step, last.done) == ("unpacking tiny==1.0", registry["b"].package.size)
+    size = registry["b"].package.size
+    assert seen[-1] == Progress("b", "unpacking", size, size)
 
 
 def test_unknown_name_lists_the_known_ones(registry):
