@@ -7,7 +7,6 @@ files that PYANNOTE_DATABASE_CONFIG names (separated by `;`); where several defi
 """
 
 import contextlib
-import functools
 import io
 import os
 import unicodedata
@@ -27,9 +26,9 @@ from objectives.errors import CorpusError
 CONFIG_VARIABLE = "PYANNOTE_DATABASE_CONFIG"
 SPLIT_OF_SUBSET = {"train": "train", "development": "calib", "test": "eval"}
 
-_READERS: Mapping[tuple[str, str], Callable[[Path], Mapping[str, Any]]] = {
-    ("annotation", ".rttm"): read_rttm,
-    ("annotated", ".uem"): read_uem,
+_READERS: Mapping[str, tuple[str, Callable[[Path], Mapping[str, Any]]]] = {
+    "annotation": (".rttm", read_rttm),
+    "annotated": (".uem", read_uem),
 }
 
 
@@ -49,9 +48,7 @@ def protocol_corpus(name_and_path: str) -> Corpus:
     source = _Source(name, registry, configs)
     splits: dict[str, tuple[Recording, ...]] = {}
     for subset, split in SPLIT_OF_SUBSET.items():
-        with _pyannote(name, configs):
-            files = _files(protocol, subset)
-        splits[split] = tuple(source.recording(subset, file) for file in files)
+        splits[split] = tuple(source.recording(subset, file) for file in source.files(protocol, subset))
     if not any(splits.values()):
         raise CorpusError(
             f"protocol {name}: has no file in {', '.join(SPLIT_OF_SUBSET)}: give it at least a test subset"
@@ -64,7 +61,20 @@ class _Source:
 
     def __init__(self, name: str, registry: Any, configs: tuple[Path, ...]) -> None:
         self._name, self._registry, self._configs = name, registry, configs
-        self._read = functools.cache(lambda key, path: _READERS[key, path.suffix.lower()](path))
+        self._read: dict[Path, Mapping[str, Any]] = {}
+
+    def files(self, protocol: Any, subset: str) -> list[Any]:
+        """Files of a subset, their annotations unread; none where the protocol has no such subset."""
+        for key in _READERS:
+            path = self._declared_path(subset, None, key)
+            if path is not None and path.is_file():
+                self._content(key, path)  # pyannote.database is about to read it too, and would not name file and line
+        with _pyannote(self._name, self._configs):
+            try:
+                # not protocol.train() and so on: those read each annotation at once, leniently
+                return [file for file in getattr(protocol, f"{subset}_iter")() if file["uri"]]  # a .lst may end blank
+            except NotImplementedError:
+                return []
 
     def recording(self, subset: str, file: Any) -> Recording:
         from pyannote.database import FileFinder
@@ -82,7 +92,8 @@ class _Source:
         """What the protocol says of a file under a key (None where nothing), and where it says so."""
         uri: str = file["uri"]
         path = self._declared_path(subset, file, key)
-        if path is None or (key, path.suffix.lower()) not in _READERS:
+        content = None if path is None else self._content(key, path)
+        if content is None:
             with _pyannote(f"{self._name}, {subset} file {uri!r}, {key}", self._configs):
                 value = file.get(key)
             if value is not None and not isinstance(value, kind):
@@ -90,7 +101,6 @@ class _Source:
                     f"protocol {self._name}: {key} of {uri!r} is no {kind.__name__}: use RTTM and UEM files"
                 )
             return value, f"protocol {self._name}"
-        content = self._read(key, path)
         normal = unicodedata.normalize("NFC", uri)
         if normal not in content:
             others = ", ".join(repr(other) for other in list(content)[:3]) or "no recording"
@@ -99,8 +109,19 @@ class _Source:
             )
         return content[normal], str(path)
 
+    def _content(self, key: str, path: Path) -> Mapping[str, Any] | None:
+        """What an RTTM or UEM file says by URI; None for files of other kinds."""
+        if path.suffix.lower() != _READERS[key][0]:
+            return None
+        if path not in self._read:
+            self._read[path] = _READERS[key][1](path)
+        return self._read[path]
+
     def _declared_path(self, subset: str, file: Any, key: str) -> Path | None:
-        """The file that database.yml names for a key, found as pyannote.database finds it."""
+        """The file that database.yml names for a key, found as pyannote.database finds it.
+
+        None where it names none, and for a template such as {uri}.rttm while no file is given.
+        """
         found: Path | None = None
         for config, content in self._registry.configs.items():
             entry = content.get("Protocols", {})
@@ -108,17 +129,11 @@ class _Source:
                 entry = (
                     {str(name): value for name, value in entry.items()}.get(step) if isinstance(entry, dict) else None
                 )
-            if isinstance(entry, str) and not self._name.startswith("X."):
-                path = Path(entry.format(**abs(file))).expanduser()
+            # the subsets of meta-protocols (X.*) name other protocols instead of files
+            if isinstance(entry, str) and (file is not None or "{" not in entry):
+                path = Path(entry if file is None else entry.format(**abs(file))).expanduser()
                 found = path if path.is_file() else config.parent / path
         return found
-
-
-def _files(protocol: Any, subset: str) -> list[Any]:
-    try:
-        return [file for file in getattr(protocol, subset)() if file["uri"]]  # a blank line of a .lst is no file
-    except NotImplementedError:
-        return []  # the protocol has no such subset
 
 
 def _configs(given: Path | None) -> tuple[Path, ...]:
