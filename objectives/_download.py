@@ -290,6 +290,8 @@ def _pip_failure(package: Package, status: int, words: str) -> str:
             f"the archive is not what was pinned: found sha256 {found[1]}, expected sha256 {package.sha256}; "
             "the package index has another file: `pip config list` shows which index is asked"
         )
+    if "No module named pip" in words:
+        return f"this Python has no pip: run `{sys.executable} -m ensurepip`"
     errors = [line.removeprefix("ERROR: ") for line in words.splitlines() if line.startswith("ERROR: ")]
     return "; ".join(errors) or _last_words(words) or f"pip ended with status {status}"
 

@@ -253,6 +253,16 @@ def test_whole_archive_of_a_killed_process_is_used_and_half_ones_are_removed(ind
     assert files_below(tmp_path) == {"cache/assets/a/a.bin", "cache/assets/b/b.pt"}
 
 
+def test_half_an_archive_does_not_pile_up_while_the_index_is_away(index, registry):
+    left = assets_dir() / ".staging" / "tiny-1.0" / "attempt-1"
+    left.mkdir(parents=True)
+    (left / "x.whl").write_bytes(b"half")
+    empty(index)
+    with pytest.raises(AssetError, match="No matching distribution"):
+        fetch("b", registry=registry)
+    assert not list(left.parent.iterdir())
+
+
 def fetch_in_a_process(name: str, registry: dict[str, Asset], start: float) -> None:
     os.setsid()  # so that the test can end what a killed process leaves running
     time.sleep(max(0.0, start - time.time()))
