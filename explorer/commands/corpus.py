@@ -41,6 +41,8 @@ def corpus(
 ) -> None:
     """Show the recordings of a corpus: splits, durations, speakers, overlap, and speakers that splits share.
 
+    Overlap is the share of speech in which at least two speak; only the annotated parts count.
+
     A folder works as it is: audio of any format, an RTTM for each recording (or one for all), UEM files where only
     parts are annotated, and a splits.json such as {"train": ["call01"], "eval": ["call02"]} where the splits are yours
     to choose. What cannot be used is named, with the line and the remedy.
@@ -101,8 +103,8 @@ def _print_csv(summaries: tuple[SpeechSummary, ...]) -> None:
 
 def _print_tables(corpus: Corpus) -> None:
     console = Console()
-    console.print(_table(f"Recordings of {corpus.name}", "recording", summarize_recordings(corpus)))
-    console.print(_table("Splits", "recordings", summarize_splits(corpus)))
+    console.print(_table(f"Recordings of {corpus.name} (times in seconds)", "recording", summarize_recordings(corpus)))
+    console.print(_table("Splits (times in seconds)", "recordings", summarize_splits(corpus)))
     shared = corpus.shared_speakers()
     for speaker, splits in shared.items():
         console.print(f"speaker {speaker} is in {', '.join(splits)}", markup=False, highlight=False)
@@ -114,7 +116,7 @@ def _table(title: str, first: str, summaries: tuple[SpeechSummary, ...]) -> Tabl
     table = Table(title=Text(title), title_justify="left")
     table.add_column("split")
     table.add_column(first, justify="left" if first == "recording" else "right")
-    for heading in ("duration (s)", "annotated (s)", "speakers", "speech (s)", "overlap (% of speech)"):
+    for heading in ("duration", "annotated", "speakers", "speech", "overlap %"):
         table.add_column(heading, justify="right")
     for summary in summaries:
         table.add_row(

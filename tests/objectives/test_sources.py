@@ -1,6 +1,5 @@
 import json
 import os
-import random
 import subprocess
 import sys
 import unicodedata
@@ -9,167 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pyannote.core import Segment, Timeline
 
-from objectives._rttm import parse_rttm, parse_uem
-from objectives._splits import seeded_splits
 from objectives.corpus import SPLIT_NAMES
 from objectives.errors import CorpusError
 from objectives.sources import AMI_SPLITS, load_corpus
 from tests.objectives.corpora import encode_audio, rttm, tone, write_audio, write_recording
 
-HERE = Path("x.rttm")
-
-
-# --- RTTM and UEM -------------------------------------------------------------------------------------------------
-
-
-def test_rttm_turns() -> None:
-    text = (
-        ";; a comment\n\n"
-        "SPKR-INFO a 1 <NA> <NA> <NA> unknown ana <NA> <NA>\n"
-        "SPEAKER a 1 0.5 1.25 <NA> <NA> ana <NA> <NA>\r\n"
-        "SPEAKER a 1 1 2e0 <NA> <NA> bea <NA>\n"
-        "SPEAKER b 1 0.5 1.25 <NA> <NA> ana <NA> <NA>"
-    )
-    parsed = parse_rttm(text, HERE)
-    assert [(s.start, s.end, who) for s, _, who in parsed["a"].itertracks(yield_label=True)] == [
-        (0.5, 1.75, "ana"),
-        (1.0, 3.0, "bea"),
-    ]
-    assert list(parsed) == ["a", "b"]
-
-
-def test_two_speakers_may_have_the_very_same_turn() -> None:
-    parsed = parse_rttm(rttm("a", [(0, 1, "ana"), (0, 1, "bea")]), HERE)
-    assert parsed["a"].labels() == ["ana", "bea"]
-
-
-@pytest.mark.parametrize(
-    ("line", "complaint"),
-    [
-        ("SPEAKER a 1 0 1 <NA> <NA> ana", "8 fields instead of 9 or 10"),
-        ("SPEAKER a 1 0 1 <NA> <NA> ana maria <NA> <NA>", "11 fields instead of 9 or 10"),
-        ("SPEAKER", "1 fields instead of 9 or 10"),
-        ("speaker a 1 0 1 <NA> <NA> ana <NA> <NA>", "unknown RTTM type 'speaker'"),
-        ("SPEAKER a 1 zero 1 <NA> <NA> ana <NA> <NA>", "start 'zero' is not a number"),
-        ("SPEAKER a 1 nan 1 <NA> <NA> ana <NA> <NA>", "start 'nan' is not a number"),
-        ("SPEAKER a 1 0 inf <NA> <NA> ana <NA> <NA>", "duration 'inf' is not a number"),
-        ("SPEAKER a 1 0 1_000 <NA> <NA> ana <NA> <NA>", "duration '1_000' is not a number"),
-        ("SPEAKER a 1 0 1,5 <NA> <NA> ana <NA> <NA>", "duration '1,5' is not a number"),
-        ("SPEAKER a 1 -0.5 1 <NA> <NA> ana <NA> <NA>", "start -0.5 s is negative"),
-        ("SPEAKER a 1 0 -1 <NA> <NA> ana <NA> <NA>", "duration -1 s is negative"),
-        ("SPEAKER a 1 0 0.000 <NA> <NA> ana <NA> <NA>", "has no length"),
-        ("SPEAKER a 1 1e308 1e308 <NA> <NA> ana <NA> <NA>", "has no length"),
-        ("SPEAKER a 1 0 1 <NA> <NA> <NA> <NA> <NA>", "no speaker name"),
-    ],
-)
-def test_malformed_rttm_line(line: str, complaint: str) -> None:
-    with pytest.raises(CorpusError) as caught:
-        parse_rttm(f"{rttm('a', [(0, 1, 'ana')])};; a comment\n{line}\n", HERE)
-    assert str(caught.value).startswith("x.rttm, line 3: ")
-    assert complaint in str(caught.value)
-
-
-def test_uem_parts_are_merged() -> None:
-    parsed = parse_uem(";; parts\na NA 0.000 10.0\na NA 9.0 12.5\nb 1 3 4\n", Path("x.uem"))
-    assert parsed == {"a": Timeline([Segment(0, 12.5)]), "b": Timeline([Segment(3, 4)])}
-
-
-@pytest.mark.parametrize(
-    ("line", "complaint"),
-    [
-        ("a NA 0", "3 fields instead of 4"),
-        ("a NA 0 x", "end 'x' is not a number"),
-        ("a NA -1 3", "start -1 s is negative"),
-        ("a NA 3 3", "from 3 s to 3 s has no length"),
-        ("a NA 4 3", "from 4 s to 3 s has no length"),
-    ],
-)
-def test_malformed_uem_line(line: str, complaint: str) -> None:
-    with pytest.raises(CorpusError) as caught:
-        parse_uem(f"a NA 0 1\n{line}\n", Path("x.uem"))
-    assert str(caught.value).startswith("x.uem, line 2: ")
-    assert complaint in str(caught.value)
-
-
-FIELD = st.sampled_from(["SPEAKER", "LEXEME", "<NA>", "a", "1", "0.5", "1e400", "-0", "1e-9", "nan", "٣", ";;", "\x0c"])
-LIKE_A_LINE = st.lists(FIELD, max_size=11).map(" ".join)
-TEXT = st.one_of(st.text(), st.lists(st.one_of(LIKE_A_LINE, st.text(max_size=10)), max_size=5).map("\n".join))
-
-
-@given(TEXT)
-def test_any_text_is_an_rttm_or_a_corpus_error(text: str) -> None:
-    try:
-        parsed = parse_rttm(text, HERE)
-    except CorpusError:
-        return
-    for uri, reference in parsed.items():
-        assert uri
-        assert all(0 <= turn.start < turn.end < float("inf") for turn in reference.itersegments())
-
-
-@given(TEXT)
-def test_any_text_is_a_uem_or_a_corpus_error(text: str) -> None:
-    try:
-        parsed = parse_uem(text, Path("x.uem"))
-    except CorpusError:
-        return
-    for parts in parsed.values():
-        assert all(0 <= part.start < part.end < float("inf") for part in parts)
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 10**6), st.sampled_from("abc")), min_size=1, max_size=8)
-)
-def test_rttm_round_trip(turns: list[tuple[int, int, str]]) -> None:
-    wanted = sorted((start / 1000, start / 1000 + length / 1000, who) for start, length, who in turns)
-    parsed = parse_rttm(rttm("u", [(start / 1000, length / 1000, who) for start, length, who in turns]), HERE)["u"]
-    assert sorted((s.start, s.end, who) for s, _, who in parsed.itertracks(yield_label=True)) == wanted
-
-
-# --- splits drawn from a seed -------------------------------------------------------------------------------------
-
-
-@given(st.sets(st.text(min_size=1, max_size=5), min_size=1, max_size=40), st.integers(0, 5), st.randoms())
-def test_seeded_splits_are_disjoint_complete_and_independent_of_order(
-    uris: set[str], seed: int, chance: random.Random
-) -> None:
-    order = sorted(uris)
-    chance.shuffle(order)
-    splits = seeded_splits(order, seed)
-    members = [uri for chosen in splits.values() for uri in chosen]
-    assert sorted(members) == sorted(uris)
-    assert splits == seeded_splits(sorted(uris), seed)
-    assert splits["eval"]
-    assert all(splits.values())
-
-
-@pytest.mark.parametrize(
-    ("count", "sizes"),
-    [
-        (1, (0, 0, 1)),
-        (2, (1, 0, 1)),
-        (3, (1, 1, 1)),
-        (4, (2, 1, 1)),
-        (5, (2, 1, 2)),
-        (10, (6, 1, 3)),
-        (61, (37, 6, 18)),
-    ],
-)
-def test_sizes_of_seeded_splits(count: int, sizes: tuple[int, int, int]) -> None:
-    splits = seeded_splits((f"call{i}" for i in range(count)), seed=0)
-    assert tuple(len(splits.get(name, ())) for name in ("train", "calib", "eval")) == sizes
-
-
-def test_another_seed_draws_other_splits() -> None:
-    uris = [f"call{i}" for i in range(20)]
-    assert len({seeded_splits(uris, seed)["eval"] for seed in range(5)}) == 5
-
-
-# --- folders ------------------------------------------------------------------------------------------------------
+# --- folders --------------------------------------------------------------------------------------------------------
 
 
 def test_flat_folder_with_uem(tmp_path: Path) -> None:
@@ -359,7 +205,7 @@ def test_unknown_name_lists_the_known_ones() -> None:
         load_corpus("amy")
 
 
-# --- SIMSAMU ------------------------------------------------------------------------------------------------------
+# --- SIMSAMU --------------------------------------------------------------------------------------------------------
 
 
 def write_simsamu(folder: Path) -> None:
@@ -421,88 +267,7 @@ def test_simsamu_without_the_hub_says_how_to_go_on(tmp_path: Path) -> None:
     assert "pass a local copy as simsamu:FOLDER" in done.stdout
 
 
-# --- pyannote.database --------------------------------------------------------------------------------------------
-
-DATABASE = """
-Protocols:
-  Calls:
-    SpeakerDiarization:
-      mini:
-        train: {uri: train.lst, annotation: reference.rttm, annotated: all.uem}
-        development: {uri: development.lst, annotation: "rttm/{uri}.rttm"}
-        test: {uri: test.lst, annotation: "rttm/{uri}.rttm"}
-      only_test:
-        scope: file
-        test: {uri: test.lst, annotation: "rttm/{uri}.rttm"}
-Databases:
-  Calls: audio/{uri}.wav
-"""
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    for subset, uri in (("train", "a"), ("development", "b"), ("test", "c")):
-        write_recording(tmp_path / "audio", uri)
-        (tmp_path / "rttm").mkdir(exist_ok=True)
-        (tmp_path / "audio" / f"{uri}.rttm").rename(tmp_path / "rttm" / f"{uri}.rttm")
-        (tmp_path / f"{subset}.lst").write_text(f"{uri}\n\n")
-    (tmp_path / "reference.rttm").write_text((tmp_path / "rttm" / "a.rttm").read_text())
-    (tmp_path / "all.uem").write_text("a NA 0 1.25\n")
-    (tmp_path / "database.yml").write_text(DATABASE)
-    return tmp_path / "database.yml"
-
-
-def test_protocol(database: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    corpus = load_corpus(f"protocol:Calls.SpeakerDiarization.mini@{database}")
-    assert {name: [r.uri for r in rs] for name, rs in corpus.splits.items()} == {
-        "train": ["a"],
-        "calib": ["b"],
-        "eval": ["c"],
-    }
-    assert corpus.split("train")[0].annotated == Timeline([Segment(0, 1.25)])
-    assert corpus.split("eval")[0].annotated == Timeline([Segment(0, 2.0)])
-    assert corpus.name == "Calls.SpeakerDiarization.mini"
-    assert capfd.readouterr().out == ""  # pyannote.database prints that no scope is given: JSON would break
-
-
-def test_protocol_from_the_environment(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYANNOTE_DATABASE_CONFIG", str(database))
-    corpus = load_corpus("protocol:Calls.SpeakerDiarization.only_test")
-    assert [recording.uri for recording in corpus.split("eval")] == ["c"]
-    with pytest.raises(CorpusError, match=r"no recording in split 'train': use one of eval \(1\), all"):
-        corpus.split("train")
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "said"),
-    [
-        ("rttm/c.rttm", "SPEAKER c 1 0 -1 <NA> <NA> ana <NA> <NA>\n", r"c\.rttm, line 1: duration -1 s is negative"),
-        ("rttm/c.rttm", "SPEAKER z 1 0 1 <NA> <NA> ana <NA> <NA>\n", r"c\.rttm: speaks of 'z' and not of 'c'"),
-        ("all.uem", "a NA 0\n", r"all\.uem, line 1: 3 fields"),
-        ("all.uem", "b NA 0 1\n", r"all\.uem: speaks of 'b' and not of 'a'"),
-        ("reference.rttm", "SPEAKER a 1\n", r"reference\.rttm, line 1: 3 fields"),
-        ("test.lst", "c\nd\n", r"test file 'd': FileNotFoundError"),
-        ("test.lst", "a\n", r"recording 'a' is in split train and again in split eval"),
-        ("database.yml", "Protocols: [", r"database\.yml"),
-        ("database.yml", "Protocols: {}", r"Calls.*configuration: .*database\.yml"),
-    ],
-)
-def test_what_is_wrong_with_a_protocol(database: Path, file: str, content: str, said: str) -> None:
-    (database.parent / file).write_text(content)
-    with pytest.raises(CorpusError, match=said):
-        load_corpus(f"protocol:Calls.SpeakerDiarization.mini@{database}")
-
-
-def test_protocol_names(database: Path) -> None:
-    with pytest.raises(CorpusError, match=r"write protocol:Database\.SpeakerDiarization\.Protocol"):
-        load_corpus(f"protocol:Calls@{database}")
-    with pytest.raises(CorpusError, match=r"protocol Calls\.SpeakerDiarization\.maxi: KeyError: 'maxi'"):
-        load_corpus(f"protocol:Calls.SpeakerDiarization.maxi@{database}")
-    with pytest.raises(CorpusError, match=r"nowhere\.yml: no such file"):
-        load_corpus("protocol:Calls.SpeakerDiarization.mini@nowhere.yml")
-
-
-# --- AMI excerpts -------------------------------------------------------------------------------------------------
+# --- AMI excerpts ---------------------------------------------------------------------------------------------------
 
 
 def test_ami_excerpts() -> None:
