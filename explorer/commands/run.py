@@ -1,0 +1,162 @@
+"""`explorer run`: create a study or resume it, and print its front."""
+
+import dataclasses
+import json
+import sys
+from enum import StrEnum
+from typing import Annotated, Any
+
+import optuna
+import typer
+from rich.console import Console
+
+from explorer import storage
+from explorer.commands.front import print_table
+from explorer.driver import Evaluator, Outcome, run_study
+from explorer.front import front
+from explorer.progress import Display
+from objectives.errors import StudyError
+from studies import definition as definitions
+from studies.definition import SAMPLERS, Limits, StudyDefinition, packaged
+
+INTERRUPTED = 130  # what a shell reports of a program ended by Ctrl-C
+
+
+class RunFormat(StrEnum):
+    """How the front is printed when the run ends."""
+
+    table = "table"
+    json = "json"
+
+
+def run(
+    study: Annotated[str, typer.Argument(help=f"One of {', '.join(packaged())}, or the path of a `.toml` file.")],
+    trials: Annotated[
+        int | None,
+        typer.Option(help="Search trials that the study should have in all; fixed points come besides.", min=0),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Start no trial after this many seconds. Run again to go on.")
+    ] = None,
+    corpus: Annotated[
+        str | None, typer.Option(help="Corpus name, a folder of audio + RTTM, or a pyannote.database protocol.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the corpus that is scored.")] = None,
+    storage_url: Annotated[
+        str | None,
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the sampler.", min=0)] = None,
+    sampler: Annotated[str | None, typer.Option(help=f"One of {', '.join(SAMPLERS)}.")] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Budget as `key=value`, repeatable: `latency` (C + R, s), `der` (%), `size` (MiB), `rtf`. "
+            "Trials over a budget stay in the study, marked infeasible.",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the study in the storage. Default: that of STUDY.")] = None,
+    format: Annotated[RunFormat, typer.Option(help="How the front is printed at the end.")] = RunFormat.table,
+) -> None:
+    """Run a study: measure the baseline and the paper's fixed points, then let the sampler search.
+
+    Every trial lands in the storage as soon as it is done. Stop with Ctrl-C, or be killed: the same command resumes,
+    loses nothing but the trial that was running, and says so when there is nothing left to do. A study whose settings
+    changed is refused, with the difference shown; `--trials` and `--timeout` may change freely.
+
+    Options win over the study's file, and the file over defaults.
+
+        explorer run quickstart
+
+        explorer run joint --trials 200 --timeout 3600
+
+        explorer run joint --limit latency=1.0 --limit rtf=0.1 --name low-latency
+
+        explorer run my-study.toml --corpus ./recordings --storage sqlite:///mine.db
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    found, definition = definitions.find(study)
+    definition = definition.vary(
+        "the command line",
+        trials=trials, timeout=timeout, corpus=corpus, split=split, seed=seed, sampler=sampler,
+        limits=_limits(limit or []),
+    )  # fmt: skip
+    execute(name or found, definition, storage_url or storage.DEFAULT_URL, format)
+
+
+def execute(name: str, definition: StudyDefinition, storage_url: str, format: RunFormat) -> None:
+    """Build the evaluator, run the study, print. Exits with 130 when interrupted, 1 when every trial failed."""
+    screen = Console(stderr=True)
+    try:
+        with Display(screen, definition.timeout) as display:
+            outcome = run_study(name, definition, _evaluator(definition), storage_url, display)
+    except KeyboardInterrupt:
+        screen.print("interrupted: every finished trial is kept; run the same command again to resume", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except optuna.exceptions.StorageInternalError as error:
+        reason = error.__cause__ or error
+        raise StudyError(f"{storage_url}: writing failed ({reason}): mend it and run the same command again") from error
+    _print(name, outcome, definition, storage_url, format)
+    if outcome.trials and outcome.failed == outcome.trials:
+        raise typer.Exit(1)
+
+
+def _evaluator(definition: StudyDefinition) -> Evaluator:
+    # late, so that `explorer --help` does not wait for torch
+    from objectives.evaluation import build_evaluator
+
+    evaluator: Evaluator = build_evaluator(
+        corpus=definition.corpus,
+        split=definition.split,
+        segmentation=definition.models.segmentation,
+        embedding=definition.models.embedding,
+        clustering_threshold=definition.models.clustering_threshold,
+        repeats=definition.cost.repeats,
+        threads=definition.cost.threads,
+        seed=definition.seed,
+    )
+    return evaluator
+
+
+def _limits(given: list[str]) -> dict[str, float] | None:
+    limits: dict[str, float] = {}
+    known = ", ".join(Limits.model_fields)
+    for text in given:
+        key, _, value = text.partition("=")
+        try:
+            limits[key] = float(value)
+        except ValueError as error:
+            raise StudyError(f"--limit {text!r} is not key=value with a number: key is one of {known}") from error
+        if key not in Limits.model_fields:
+            raise StudyError(f"--limit {text!r}: {key!r} is not a budget: use one of {known}")
+    return limits or None
+
+
+def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url: str, format: RunFormat) -> None:
+    rows = front(outcome.study)
+    if format is RunFormat.json:
+        told: dict[str, Any] = {
+            "study": name,
+            "storage": storage_url,
+            "stopped": outcome.stopped,
+            "trials": outcome.trials,
+            "failed": outcome.failed,
+            "front": [dataclasses.asdict(row) for row in rows],
+        }
+        typer.echo(json.dumps(told, indent=2))
+        return
+    console = Console(highlight=False)
+    print_table(rows, console)
+    console.print(_ending(name, outcome, definition, storage_url), soft_wrap=True, markup=False)
+    sys.stdout.flush()
+
+
+def _ending(name: str, outcome: Outcome, definition: StudyDefinition, storage_url: str) -> str:
+    where = f"Study {name!r} in {storage_url}"
+    if outcome.failed:
+        where += f"; {outcome.failed} of {outcome.trials} trials failed (see `explorer status {name}`)"
+    if outcome.stopped == "timeout":
+        return f"{where}. Stopped after {definition.timeout:g} s: run the same command again to go on."
+    if not outcome.trials:
+        return f"{where}. Nothing left to do: give a larger --trials (now {definition.trials}) to search on."
+    return f"{where}. Done: run again with a larger --trials to search on."

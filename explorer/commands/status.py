@@ -1,0 +1,71 @@
+"""`explorer status`: how far a study is, what failed, what it was made of."""
+
+import dataclasses
+import json
+from enum import StrEnum
+from typing import Annotated
+
+import optuna
+import typer
+from rich.console import Console
+
+from explorer import storage
+from explorer.status import StudyStatus
+from explorer.status import status as status_of
+from studies.definition import name_of
+
+
+class StatusFormat(StrEnum):
+    """How a status is printed."""
+
+    table = "table"
+    json = "json"
+
+
+def status(
+    study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
+    format: Annotated[StatusFormat, typer.Option(help="`table` for people, `json` for programs.")] = StatusFormat.table,
+    storage_url: Annotated[
+        str | None,
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+    ] = None,
+) -> None:
+    """Say how far a study is: trials by state and origin, the best of each objective, seconds a trial, failures with
+    their errors, the definition and the machine.
+
+        explorer status quickstart
+
+        explorer status joint --format json
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    told = status_of(storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL))
+    if format is StatusFormat.json:
+        typer.echo(json.dumps(dataclasses.asdict(told), indent=2))
+    else:
+        _print(told, Console(soft_wrap=True, highlight=False))
+
+
+def _print(told: StudyStatus, console: Console) -> None:
+    lines = {
+        "study": told.name,
+        "trials": _counts(told.states),
+        "origins": _counts(told.origins),
+        "still to run": str(told.remaining),
+        "reused": str(told.reused),
+        "seconds a trial": "–" if told.seconds is None else f"{told.seconds:.1f} (median of the measured)",
+        "machine": ", ".join(f"{key} {value}" for key, value in told.machine.items()) or "–",
+    }
+    for best in told.best:
+        lines[f"best {best.metric}"] = f"{best.value:.4g} (trial {best.trial})"
+    for key, value in told.definition.items():
+        lines[f"definition {key}"] = json.dumps(value, ensure_ascii=False)
+    width = max(map(len, lines))
+    for key, value in lines.items():
+        console.print(f"{key:<{width}}  {value}", markup=False)
+    for failure in told.failures:
+        console.print(f"failed: trial {failure.trial} ({failure.origin}): {failure.error}", markup=False)
+
+
+def _counts(counted: dict[str, int] | object) -> str:
+    assert isinstance(counted, dict)
+    return ", ".join(f"{number} {name}" for name, number in counted.items()) or "none yet"

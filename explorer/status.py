@@ -1,0 +1,94 @@
+"""How far a study is, as data."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from explorer import trial_record as record
+from explorer.driver import remaining, stored_definition
+from studies.definition import StudyDefinition
+
+
+@dataclass(frozen=True)
+class Best:
+    """The smallest value of one objective among feasible trials, and the trial that has it."""
+
+    metric: str
+    value: float
+    trial: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failed trial and why."""
+
+    trial: int
+    origin: str
+    error: str
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """states, origins: trials by state (`complete`) and by kind of origin (`baseline`, `paper`, `fixed`, `search`).
+
+    remaining: trials still to run under the stored budget. seconds: median of the measured trials, None before the
+    first. reused: trials that repeated a measured operating point. machine: what was measured on, by key.
+    """
+
+    name: str
+    states: Mapping[str, int]
+    origins: Mapping[str, int]
+    remaining: int
+    reused: int
+    seconds: float | None
+    best: tuple[Best, ...]
+    failures: tuple[Failure, ...]
+    machine: Mapping[str, str]
+    definition: Mapping[str, Any]
+
+
+def status(study: optuna.Study) -> StudyStatus:
+    """Raises StudyError where the study was not made by `explorer run`."""
+    definition = stored_definition(study)
+    trials = study.get_trials(deepcopy=False)
+    measured = [trial for trial in trials if record.is_measured(trial)]
+    seconds = [trial.user_attrs[record.SECONDS] for trial in measured if record.SECONDS in trial.user_attrs]
+    return StudyStatus(
+        name=study.study_name,
+        states=dict(Counter(trial.state.name.lower() for trial in trials)),
+        origins=dict(Counter(record.origin_of(trial).partition(":")[0] for trial in trials)),
+        remaining=remaining(study, definition) + _unqueued(trials, definition),
+        reused=sum(record.REUSED_FROM in trial.user_attrs for trial in trials),
+        seconds=median(seconds) if seconds else None,
+        best=best_values(trials),
+        failures=tuple(
+            Failure(trial.number, record.origin_of(trial), str(trial.user_attrs.get(record.ERROR, "unknown")))
+            for trial in trials
+            if trial.state is TrialState.FAIL
+        ),
+        machine=measured[-1].user_attrs["machine"] if measured else {},
+        definition=definition.model_dump(mode="json"),
+    )
+
+
+def best_values(trials: Sequence[FrozenTrial]) -> tuple[Best, ...]:
+    """The best of each objective among complete, feasible trials; empty where there is none."""
+    feasible = [trial for trial in trials if trial.state is TrialState.COMPLETE and not record.exceeded(trial)]
+    if not feasible:
+        return ()
+    winners = [min(feasible, key=lambda trial: trial.values[axis]) for axis in range(len(record.METRIC_NAMES))]
+    return tuple(
+        Best(name, winner.values[axis], winner.number)
+        for axis, (name, winner) in enumerate(zip(record.METRIC_NAMES, winners, strict=True))
+    )
+
+
+def _unqueued(trials: Sequence[FrozenTrial], definition: StudyDefinition) -> int:
+    """Fixed points that the next run queues: never queued, or failed and not queued since."""
+    alive = {record.origin_of(trial) for trial in trials if trial.state is not TrialState.FAIL}
+    return sum(fixed.origin not in alive for fixed in definition.fixed_points)

@@ -1,0 +1,113 @@
+"""Where studies live: any Optuna RDB URL, opened with errors that a user can act on, and one driver at a time."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.storages import RDBStorage
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, SQLAlchemyError
+
+from objectives._cache import cache_dir
+from objectives.errors import StudyError
+
+DEFAULT_URL = "sqlite:///explorer.db"
+SQLITE_PATIENCE = 60.0  # seconds to wait for a lock that another process holds (the dashboard writes now and then)
+
+CREATION_RETRIES = 10
+CREATION_PAUSE = 0.2  # seconds
+
+
+def open_storage(url: str, must_exist: bool = False) -> RDBStorage:
+    """Open a database, creating its tables where they are missing.
+
+    must_exist: refuse an SQLite file that is not there, so that a reader leaves no empty database behind.
+    Raises StudyError where the URL or the database cannot be used.
+    """
+    file = _sqlite_file(_parse(url))
+    if file is not None and must_exist and not file.is_file():
+        raise StudyError(f"there is no study storage at {file}: run `explorer run STUDY` first, or give --storage")
+    if file is not None and not file.parent.is_dir():
+        raise StudyError(f"{url}: the folder {file.parent} does not exist: create it, or give another --storage")
+    # SQLite answers "database is locked" at once unless told to wait
+    engine = {"connect_args": {"timeout": SQLITE_PATIENCE}} if file is not None else {}
+    try:
+        return _connect(url, engine)
+    except (SQLAlchemyError, ImportError, RuntimeError, optuna.exceptions.StorageInternalError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise StudyError(
+            f"{url}: cannot be used as a study storage ({reason}): give another --storage, such as {DEFAULT_URL}"
+        ) from error
+
+
+def load_study(name: str, url: str) -> optuna.Study:
+    """A study that must exist. Raises StudyError naming the studies that do."""
+    storage = open_storage(url, must_exist=True)
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError as error:
+        known = ", ".join(sorted(optuna.get_all_study_names(storage))) or "none yet"
+        raise StudyError(f"{url} holds no study named {name!r}; it holds: {known}") from error
+
+
+@contextmanager
+def sole_driver(name: str, url: str) -> Iterator[None]:
+    """Hold the study for one driver on this machine; the lock goes with the process, however it ends.
+
+    Raises StudyError where another live process drives it.
+    """
+    lock = FileLock(_lock_file(name, url))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise StudyError(
+            f"the study {name!r} in {url} is being run by another process: wait for it or stop it, "
+            "or give --name to run a second study"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _connect(url: str, engine: dict[str, Any]) -> RDBStorage:
+    """Optuna looks for its tables and then creates them, which fails where another process does so in between."""
+    for _ in range(CREATION_RETRIES):
+        try:
+            return RDBStorage(url, engine_kwargs=engine)
+        except (OperationalError, IntegrityError) as error:
+            if isinstance(error, OperationalError) and "already exists" not in str(error):
+                raise
+            time.sleep(CREATION_PAUSE)
+    return RDBStorage(url, engine_kwargs=engine)
+
+
+def _parse(url: str) -> URL:
+    try:
+        return make_url(url)
+    except ArgumentError as error:
+        raise StudyError(f"--storage {url!r} is not a database URL: use something like {DEFAULT_URL}") from error
+
+
+def _sqlite_file(url: URL) -> Path | None:
+    """Absolute path of an SQLite database, None for another kind or one in memory."""
+    in_memory = url.database in (None, "", ":memory:")
+    return None if url.get_backend_name() != "sqlite" or in_memory else Path(str(url.database)).resolve()
+
+
+def _lock_file(name: str, url: str) -> Path:
+    """Beside an SQLite file, where every user of it finds the same lock; in the cache folder for a database server."""
+    parsed = _parse(url)
+    file = _sqlite_file(parsed)
+    study = hashlib.sha256(name.encode()).hexdigest()[:12]
+    if file is not None:
+        return file.with_name(f".{file.name}.{study}.lock")
+    server = hashlib.sha256(parsed.render_as_string(hide_password=False).encode()).hexdigest()[:12]
+    folder = cache_dir() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{server}.{study}.lock"

@@ -1,0 +1,72 @@
+"""An evaluator that fits on a screen: DER, size and RTF by formula, with faults and delays on demand."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from objectives.cost import Timing
+from objectives.errors import EvaluationError
+from objectives.evaluation import Measurement
+from objectives.operating_point import OperatingPoint
+from objectives.scoring import ErrorCounts
+from studies.definition import StudyDefinition, parse
+
+MIB = 2**20
+
+
+@dataclass
+class AnalyticEvaluator:
+    """DER falls with C + R, RTF with 1/C, size with the precision. `fails`: points that cannot be measured.
+
+    `seconds`: how long a measurement takes. `calls`: the points measured. `before`: called first, to misbehave.
+    """
+
+    seconds: float = 0.0
+    fails: frozenset[OperatingPoint] = frozenset()
+    before: Callable[[OperatingPoint], None] = lambda point: None
+    identity: Mapping[str, str] = field(default_factory=lambda: {"corpus": "analytic", "machine": "a formula"})
+    calls: list[OperatingPoint] = field(default_factory=list)
+
+    def __call__(self, point: OperatingPoint, on_progress: Callable[[str, float], None]) -> Measurement:
+        self.before(point)
+        on_progress("accuracy", 0.5)
+        time.sleep(self.seconds)
+        if point in self.fails:
+            raise EvaluationError(f"no answer at C = {point.chunk_length:g} s: a fault made for a test")
+        self.calls.append(point)
+        return measurement(point)
+
+
+def measurement(point: OperatingPoint) -> Measurement:
+    """100 s of speech in two recordings; DER = 10 % + 5 / (C + R) capped at 40 %."""
+    der = min(40.0, 10.0 + 5.0 / point.latency)
+    rtf = 0.01 + 0.02 / point.chunk_length
+    return Measurement(
+        operating_point=point,
+        counts={
+            "a": ErrorCounts(false_alarm=0.0, missed_detection=der / 2, confusion=0.0, total=50.0),
+            "b": ErrorCounts(false_alarm=der / 4, missed_detection=0.0, confusion=der / 4, total=50.0),
+        },
+        size_bytes=4 * MIB if point.precision == "fp32" else 2 * MIB,
+        params=1_000_000,
+        timing=Timing(rtf=(rtf, rtf * 1.1, rtf * 0.9), baseline_rtf=(0.03, 0.03, 0.03), threads=1),
+        execution="native" if point.precision == "fp32" else "emulated",
+        model_key=f"model-{point.precision}",
+        machine={"cpu": "a formula", "threads": "1"},
+    )
+
+
+def small_study(**changes: object) -> StudyDefinition:
+    """Three fixed points (ORIGINS) and one random search trial."""
+    fixed = {"right_context": [0.5], "chunk_length": [0.5]}
+    return parse({"sampler": "random", "trials": 1, "fixed": fixed} | changes, "a test")
+
+
+ORIGINS = ["baseline", "paper:figure1:R=0.5", "paper:figure2:C=0.5"]
+
+
+def drive(url: str, seconds: float, name: str = "study") -> None:
+    """Run the small study to its end: what a subprocess does until it is killed."""
+    from explorer.driver import run_study
+
+    run_study(name, small_study(), AnalyticEvaluator(seconds=seconds), url)

@@ -1,0 +1,46 @@
+"""What the tests of the explorer share."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+
+def _no_flush(connection: object, _: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_flush() -> Iterator[None]:
+    """Spare the disk a flush at each of thousands of commits: no test here survives a power cut anyway."""
+    event.listen(Engine, "connect", _no_flush)
+    yield
+    event.remove(Engine, "connect", _no_flush)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrations_read_once() -> Iterator[None]:
+    """Opening a storage compiles all of Optuna's schema migrations, each time: by far the longest part of a test."""
+    read = ScriptDirectory.from_config
+    known: list[ScriptDirectory] = []
+
+    def read_once(config: Config) -> ScriptDirectory:
+        if not known:
+            known.append(read(config))
+        return known[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", read_once)
+        yield
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """A storage of one's own."""
+    return f"sqlite:///{tmp_path}/studies.db"
