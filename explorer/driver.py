@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
@@ -19,11 +19,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from explorer import trial_record as record
 from explorer.storage import open_storage, sole_driver
 from objectives.errors import EvaluationError, StudyError
-from objectives.evaluation import Measurement
 from objectives.operating_point import OperatingPoint
 from studies.definition import Sampler as SamplerName
 from studies.definition import StudyDefinition
 from studies.search_space import params_of, recall, suggest
+
+if TYPE_CHECKING:  # it brings torch, which neither the front nor the status of a study should wait for
+    from objectives.evaluation import Measurement
 
 DEFINITION = "definition"  # study attribute: the definition, budget included
 IDENTITY = "identity"  # study attribute: what may not change between runs, definition and evaluator
@@ -41,7 +43,7 @@ class Evaluator(Protocol):
     @property
     def identity(self) -> Mapping[str, str]: ...
 
-    def __call__(self, point: OperatingPoint, on_progress: Callable[[str, float], None]) -> Measurement:
+    def __call__(self, point: OperatingPoint, on_progress: Callable[[str, float], None]) -> "Measurement":
         """Measure one point, telling (stage name, fraction 0..1). Raises EvaluationError where it cannot be."""
         ...
 
@@ -82,8 +84,9 @@ def run_study(
     definition. Any error of the evaluator but EvaluationError is a bug: its trial is failed and the error goes on.
     """
     observer = observer or Observer()
+    storage = open_storage(storage_url)
     with sole_driver(name, storage_url):
-        study = _create_or_resume(name, definition, evaluator, open_storage(storage_url))
+        study = _create_or_resume(name, definition, evaluator, storage)
         _fail_abandoned(study)
         _enqueue_missing(study, definition)
         # another seed each time, or a resumed study would draw the numbers of its first run again

@@ -45,7 +45,7 @@ class Display(Observer):
         )  # fmt: skip
         self._study_task = self._study_bar.add_task("study", total=None, times="")
         self._trial_bar = Progress(
-            TextColumn("[bold]trial"), BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"),
+            TextColumn("[bold]trial"), BarColumn(bar_width=20), TaskProgressColumn(), TextColumn("{task.description}"),
             console=console,
         )  # fmt: skip
         self._trial_task = self._trial_bar.add_task("getting ready", total=1.0)
@@ -80,7 +80,7 @@ class Display(Observer):
         self._seconds.append(trial.duration.total_seconds() if trial.duration else 0.0)
         self._study_bar.update(self._study_task, completed=len(self._trials))
         bests = best_values(list(self._trials.values()))
-        self._best = Text("best   " + "   ".join(f"{b.metric} {b.value:.4g} (trial {b.trial})" for b in bests))
+        self._best = Text("best   " + "   ".join(f"{b.metric} {b.value:.4g} #{b.trial}" for b in bests))
         if self._console.is_terminal and trial.state is TrialState.COMPLETE:
             return
         self._console.print(

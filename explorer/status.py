@@ -77,15 +77,18 @@ def status(study: optuna.Study) -> StudyStatus:
 
 
 def best_values(trials: Sequence[FrozenTrial]) -> tuple[Best, ...]:
-    """The best of each objective among complete, feasible trials; empty where there is none."""
+    """The best of each objective among complete, feasible trials; an objective that none can be best in is left out.
+
+    An emulated precision is no candidate for the best RTF: its RTF is not the deployed model's.
+    """
     feasible = [trial for trial in trials if trial.state is TrialState.COMPLETE and not record.exceeded(trial)]
-    if not feasible:
-        return ()
-    winners = [min(feasible, key=lambda trial: trial.values[axis]) for axis in range(len(record.METRIC_NAMES))]
-    return tuple(
-        Best(name, winner.values[axis], winner.number)
-        for axis, (name, winner) in enumerate(zip(record.METRIC_NAMES, winners, strict=True))
-    )
+    native = [trial for trial in feasible if trial.user_attrs.get("execution") != "emulated"]
+    found = []
+    for axis, (metric, candidates) in enumerate(zip(record.METRIC_NAMES, (feasible, feasible, native), strict=True)):
+        if candidates:
+            value, number = min((trial.values[axis], trial.number) for trial in candidates)
+            found.append(Best(metric, value, number))
+    return tuple(found)
 
 
 def _unqueued(trials: Sequence[FrozenTrial], definition: StudyDefinition) -> int:

@@ -1,26 +1,21 @@
 """Where studies live: any Optuna RDB URL, opened with errors that a user can act on, and one driver at a time."""
 
 import hashlib
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from objectives._cache import cache_dir
 from objectives.errors import StudyError
 
 DEFAULT_URL = "sqlite:///explorer.db"
 SQLITE_PATIENCE = 60.0  # seconds to wait for a lock that another process holds (the dashboard writes now and then)
-
-CREATION_RETRIES = 10
-CREATION_PAUSE = 0.2  # seconds
 
 
 def open_storage(url: str, must_exist: bool = False) -> RDBStorage:
@@ -29,16 +24,15 @@ def open_storage(url: str, must_exist: bool = False) -> RDBStorage:
     must_exist: refuse an SQLite file that is not there, so that a reader leaves no empty database behind.
     Raises StudyError where the URL or the database cannot be used.
     """
-    file = _sqlite_file(_parse(url))
-    if file is not None and must_exist and not file.is_file():
+    parsed = _parse(url)
+    file = _sqlite_file(parsed)
+    if file is not None and must_exist and _is_missing(file):
         raise StudyError(f"there is no study storage at {file}: run `explorer run STUDY` first, or give --storage")
     if file is not None and not file.parent.is_dir():
         raise StudyError(f"{url}: the folder {file.parent} does not exist: create it, or give another --storage")
-    # SQLite answers "database is locked" at once unless told to wait
-    engine = {"connect_args": {"timeout": SQLITE_PATIENCE}} if file is not None else {}
     try:
-        return _connect(url, engine)
-    except (SQLAlchemyError, ImportError, RuntimeError, optuna.exceptions.StorageInternalError) as error:
+        return _connect(parsed, file)
+    except (SQLAlchemyError, OSError, ImportError, RuntimeError, optuna.exceptions.StorageInternalError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise StudyError(
             f"{url}: cannot be used as a study storage ({reason}): give another --storage, such as {DEFAULT_URL}"
@@ -69,22 +63,41 @@ def sole_driver(name: str, url: str) -> Iterator[None]:
             f"the study {name!r} in {url} is being run by another process: wait for it or stop it, "
             "or give --name to run a second study"
         ) from error
+    except OSError as error:
+        raise StudyError(
+            f"{lock.lock_file}: cannot be locked ({error.strerror}): give a --storage where you may write"
+        ) from error
     try:
         yield
     finally:
         lock.release()
 
 
-def _connect(url: str, engine: dict[str, Any]) -> RDBStorage:
-    """Optuna looks for its tables and then creates them, which fails where another process does so in between."""
-    for _ in range(CREATION_RETRIES):
-        try:
-            return RDBStorage(url, engine_kwargs=engine)
-        except (OperationalError, IntegrityError) as error:
-            if isinstance(error, OperationalError) and "already exists" not in str(error):
-                raise
-            time.sleep(CREATION_PAUSE)
-    return RDBStorage(url, engine_kwargs=engine)
+def _connect(url: URL, file: Path | None) -> RDBStorage:
+    if file is None:
+        return RDBStorage(url.render_as_string(hide_password=False))
+    if _is_missing(file):
+        # A new database appears whole or not at all. Optuna creates table by table: killed halfway it would leave
+        # tables without their unique indices, which no later opening mends.
+        with FileLock(file.with_name(f".{file.name}.lock")):
+            if _is_missing(file):
+                fresh = file.with_name(f".{file.name}.new")
+                fresh.unlink(missing_ok=True)
+                _open_sqlite(url.set(database=str(fresh))).engine.dispose()
+                fresh.replace(file)
+    return _open_sqlite(url)
+
+
+def _open_sqlite(url: URL) -> RDBStorage:
+    # SQLite answers "database is locked" at once unless told to wait
+    return RDBStorage(
+        url.render_as_string(hide_password=False), engine_kwargs={"connect_args": {"timeout": SQLITE_PATIENCE}}
+    )
+
+
+def _is_missing(file: Path) -> bool:
+    """An empty file is what SQLite leaves where a first connection was cut short."""
+    return not file.exists() or file.stat().st_size == 0
 
 
 def _parse(url: str) -> URL:
@@ -95,9 +108,10 @@ def _parse(url: str) -> URL:
 
 
 def _sqlite_file(url: URL) -> Path | None:
-    """Absolute path of an SQLite database, None for another kind or one in memory."""
-    in_memory = url.database in (None, "", ":memory:")
-    return None if url.get_backend_name() != "sqlite" or in_memory else Path(str(url.database)).resolve()
+    """Absolute path of an SQLite database, None for another kind, a URI or one in memory."""
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    return None if str(url.database).startswith("file:") else Path(str(url.database)).resolve()
 
 
 def _lock_file(name: str, url: str) -> Path:

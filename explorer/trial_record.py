@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.errors import EvaluationError
-from objectives.evaluation import Measurement
-from objectives.scoring import ErrorCounts
+
+if TYPE_CHECKING:  # they bring torch and pyannote, which neither the front nor the status of a study should wait for
+    from objectives.evaluation import Measurement
+    from objectives.scoring import ErrorCounts
 
 METRIC_NAMES = ("DER (%)", "size (MiB)", "RTF")
 SEARCH = "search"  # origin of what a sampler proposed; every other origin is a fixed point's
@@ -27,7 +29,7 @@ def origin_of(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get(ORIGIN, SEARCH))
 
 
-def values_of(measurement: Measurement) -> tuple[float, float, float]:
+def values_of(measurement: "Measurement") -> tuple[float, float, float]:
     """(DER %, size MiB, RTF). Raises EvaluationError where one is not a finite number: no sampler learns from that."""
     if measurement.pooled.total <= 0:
         raise EvaluationError("no reference speech was scored, so there is no DER: check the corpus' RTTM and UEM")
@@ -38,7 +40,7 @@ def values_of(measurement: Measurement) -> tuple[float, float, float]:
     return values
 
 
-def attributes_of(measurement: Measurement) -> dict[str, Any]:
+def attributes_of(measurement: "Measurement") -> dict[str, Any]:
     """What is kept of a measurement beside its three values, as JSON. Seconds, percent and bytes as the keys say."""
     timing = measurement.timing
     low, high = timing.spread
@@ -86,7 +88,7 @@ def is_measured(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.COMPLETE and REUSED_FROM not in trial.user_attrs
 
 
-def _errors(counts: ErrorCounts) -> dict[str, float | None]:
+def _errors(counts: "ErrorCounts") -> dict[str, float | None]:
     """Errors in seconds and in percent of scored speech; None percent where nothing was scored."""
     seconds = {
         "false_alarm": counts.false_alarm,

@@ -19,10 +19,7 @@ from explorer.front import FrontRow
 from explorer.front import front as front_of
 from studies.definition import name_of
 
-Study = Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")]
-Storage = Annotated[
-    str | None, typer.Option(help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory.")
-]
+TABLE_WIDTH = 150  # columns that the table needs with ordinary values
 
 
 class FrontFormat(StrEnum):
@@ -34,11 +31,14 @@ class FrontFormat(StrEnum):
 
 
 def front(
-    study: Study,
+    study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
     format: Annotated[FrontFormat, typer.Option(help="`table` for people, `csv` or `json` for programs.")] = (
         FrontFormat.table
     ),
-    storage_url: Annotated[str | None, typer.Option("--storage", help=Storage.__metadata__[0].help)] = None,
+    storage_url: Annotated[
+        str | None,
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+    ] = None,
 ) -> None:
     """Print the Pareto front of a study, with every fixed point of the paper beside it.
 
@@ -76,8 +76,8 @@ def as_csv(rows: Sequence[FrontRow]) -> str:
 
 
 def print_table(rows: Sequence[FrontRow], console: Console) -> None:
-    """The front as a table that fits 120 columns."""
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1))
+    """The front as a table. On a narrower screen lines wrap there, but no cell is ever cut."""
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
     for name in ("trial", "origin", "C s", "R s", "C+R s", "precision", "DER %", "FA / miss / conf %", "MiB", "RTF"):
         table.add_column(name, justify="left" if name in ("origin", "precision") else "right", no_wrap=True)
     table.add_column("x base", justify="right", no_wrap=True)
@@ -85,10 +85,11 @@ def print_table(rows: Sequence[FrontRow], console: Console) -> None:
     for row in rows:
         style = {"front": "bold green", "failed": "red"}.get(row.standing, "" if row.der is not None else "dim")
         table.add_row(*map(Text, _cells(row)), style=style)
-    # a pipe or a log has no width of its own: let no cell be cut there
-    console.print(table, width=None if console.is_terminal else 160, highlight=False)
+    width = max(console.width, TABLE_WIDTH)
+    wide = Console(file=console.file, width=width, force_terminal=console.is_terminal, highlight=False)
+    wide.print(table)
     on_front = sum(row.standing == "front" for row in rows)
-    console.print(f"{on_front} on the front of DER, size and RTF; RTF: median [smallest–largest].", highlight=False)
+    wide.print(f"{on_front} on the front of DER, size and RTF. RTF: median [smallest–largest].", markup=False)
 
 
 def _cells(row: FrontRow) -> list[str]:

@@ -1,11 +1,6 @@
 """The driver against a formula: order, resumption after every kind of end, reuse, budgets, refusals."""
 
 import functools
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +16,8 @@ from objectives.operating_point import BASELINE, OperatingPoint
 from objectives.scoring import ErrorCounts
 from studies.definition import SAMPLERS, StudyDefinition
 from studies.search_space import recall
-from tests.explorer.analytic import ORIGINS, AnalyticEvaluator, measurement, small_study
+from tests.explorer.analytic import ORIGINS, AnalyticEvaluator, drive, measurement, small_study
+from tests.explorer.processes import start, wait_for_running
 
 HALF_SECOND_AHEAD = OperatingPoint(1.0, 0.5)
 
@@ -172,35 +168,16 @@ def test_an_interrupted_trial_is_failed_and_its_fixed_point_comes_back(url: str)
 # --- death
 
 
-def start_driver(url: str, seconds: float) -> subprocess.Popen[bytes]:
-    code = f"from tests.explorer.analytic import drive; drive({url!r}, {seconds})"
-    return subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
-
-
-def wait_for_running(url: str, number: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the driver ended before it could be killed"
-        try:
-            states = [trial.state for trial in trials_of(url)]
-        except StudyError:  # not created yet
-            states = []
-        if len(states) > number and states[number] is TrialState.RUNNING:
-            return
-        time.sleep(0.02)
-    pytest.fail("the driver did not come as far as it should")
-
-
 def test_kill_9_in_mid_trial_loses_nothing_but_that_trial(url: str) -> None:
-    process = start_driver(url, seconds=0.5)
+    process = start(drive, url, 0.7)
     try:
         wait_for_running(url, 1, process)
         # two drivers at once: the second one is refused while the first one lives
         with pytest.raises(StudyError, match="being run by another process"):
             run_study("study", small_study(), AnalyticEvaluator(), url)
     finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()  # SIGKILL
+        process.join()
     assert trials_of(url)[1].state is TrialState.RUNNING
 
     evaluator = AnalyticEvaluator()
@@ -242,6 +219,14 @@ def test_death_between_creation_and_any_fixed_point_is_mended(url: str, queued: 
     run_study("study", definition, AnalyticEvaluator(), url)
     assert origins(trials_of(url))[: len(ORIGINS)] == ORIGINS
     assert complete_fixed(url) == ORIGINS
+
+
+def test_death_while_the_database_was_made_is_mended(url: str, tmp_path: Path) -> None:
+    (tmp_path / "studies.db").touch()
+    (tmp_path / ".studies.db.new").write_bytes(b"half of a database")
+    run_study("study", small_study(trials=0), AnalyticEvaluator(), url)
+    assert complete_fixed(url) == ORIGINS
+    assert not (tmp_path / ".studies.db.new").exists()
 
 
 def test_death_before_the_definition_was_written_is_mended(url: str) -> None:
@@ -366,6 +351,10 @@ def test_a_study_of_another_program_is_left_alone(url: str) -> None:
 def test_a_storage_that_cannot_be_used(url: str, needle: str) -> None:
     with pytest.raises(StudyError, match=needle):
         open_storage(url)
+
+
+def test_a_run_in_a_folder_that_is_not_there() -> None:
+    assert "does not exist: create it" in refused("sqlite:////no/such/folder/x.db", small_study())
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
