@@ -4,7 +4,7 @@ import dataclasses
 import json
 import sys
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import optuna
 import typer
@@ -12,12 +12,15 @@ from rich.console import Console
 
 from explorer import storage
 from explorer.commands.front import print_table
-from explorer.driver import Evaluator, Outcome, run_study
+from explorer.driver import Outcome, run_study
 from explorer.front import front
 from explorer.progress import Display
 from objectives.errors import StudyError
 from studies import definition as definitions
 from studies.definition import SAMPLERS, Limits, StudyDefinition, packaged
+
+if TYPE_CHECKING:
+    from objectives.evaluation import Evaluator
 
 INTERRUPTED = 130  # what a shell reports of a program ended by Ctrl-C
 
@@ -88,8 +91,9 @@ def execute(name: str, definition: StudyDefinition, storage_url: str, format: Ru
     """Build the evaluator, run the study, print. Exits with 130 when interrupted, 1 when every trial failed."""
     screen = Console(stderr=True)
     try:
-        with Display(screen, definition.timeout) as display:
-            outcome = run_study(name, definition, _evaluator(definition), storage_url, display)
+        with Display(screen, definition.timeout) as display, _evaluator(definition) as evaluator:
+            evaluator.prepare(lambda fraction: display.trial_progress("reading the recordings", fraction))
+            outcome = run_study(name, definition, evaluator, storage_url, display)
     except KeyboardInterrupt:
         screen.print("interrupted: every finished trial is kept; run the same command again to resume", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -101,11 +105,11 @@ def execute(name: str, definition: StudyDefinition, storage_url: str, format: Ru
         raise typer.Exit(1)
 
 
-def _evaluator(definition: StudyDefinition) -> Evaluator:
+def _evaluator(definition: StudyDefinition) -> "Evaluator":
     # late, so that `explorer --help` does not wait for torch
     from objectives.evaluation import build_evaluator
 
-    evaluator: Evaluator = build_evaluator(
+    return build_evaluator(
         corpus=definition.corpus,
         split=definition.split,
         segmentation=definition.models.segmentation,
@@ -115,7 +119,6 @@ def _evaluator(definition: StudyDefinition) -> Evaluator:
         threads=definition.cost.threads,
         seed=definition.seed,
     )
-    return evaluator
 
 
 def _limits(given: list[str]) -> dict[str, float] | None:

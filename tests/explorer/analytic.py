@@ -26,6 +26,7 @@ class AnalyticEvaluator:
     before: Callable[[OperatingPoint], None] = lambda point: None
     identity: Mapping[str, str] = field(default_factory=lambda: {"corpus": "analytic", "machine": "a formula"})
     calls: list[OperatingPoint] = field(default_factory=list)
+    closed: bool = False
 
     def __call__(self, point: OperatingPoint, on_progress: Callable[[str, float], None]) -> Measurement:
         self.before(point)
@@ -35,6 +36,15 @@ class AnalyticEvaluator:
             raise EvaluationError(f"no answer at C = {point.chunk_length:g} s: a fault made for a test")
         self.calls.append(point)
         return measurement(point)
+
+    def prepare(self, on_progress: Callable[[float], None]) -> None:
+        on_progress(1.0)
+
+    def __enter__(self) -> "AnalyticEvaluator":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.closed = True
 
 
 def measurement(point: OperatingPoint) -> Measurement:

@@ -42,7 +42,7 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any
         settings.append(given)
         return AnalyticEvaluator()
 
-    monkeypatch.setattr(objectives.evaluation, "build_evaluator", build, raising=False)
+    monkeypatch.setattr(objectives.evaluation, "build_evaluator", build)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "study.toml").write_text(STUDY)
     return settings
@@ -122,6 +122,18 @@ def test_a_mistake_is_a_study_error_before_anything_is_built(
     assert not Path("explorer.db").exists()
 
 
+def test_the_evaluator_is_closed_however_a_run_ends(
+    built: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trip(point: object) -> None:
+        raise KeyError("a bug")
+
+    for evaluator in (AnalyticEvaluator(), AnalyticEvaluator(before=trip)):
+        monkeypatch.setattr(objectives.evaluation, "build_evaluator", lambda evaluator=evaluator, **given: evaluator)
+        typed("run", "study.toml", "--storage", f"sqlite:///{id(evaluator)}.db")
+        assert evaluator.closed
+
+
 def test_a_run_in_which_every_trial_failed_exits_with_1(
     built: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +141,7 @@ def test_a_run_in_which_every_trial_failed_exits_with_1(
         raise EvaluationError("the [model] is broken")
 
     build: Callable[..., AnalyticEvaluator] = lambda **given: AnalyticEvaluator(before=refuse)  # noqa: E731
-    monkeypatch.setattr(objectives.evaluation, "build_evaluator", build, raising=False)
+    monkeypatch.setattr(objectives.evaluation, "build_evaluator", build)
     ran = typed("run", "study.toml")
     assert ran.exit_code == 1
     assert "3 of 3 trials failed" in ran.stdout
