@@ -1,7 +1,29 @@
-"""What an operating point costs to run: size on disk, and the one timed region."""
+"""What an operating point costs to run: the one timed region, in a process of its own.
 
+The cost plane runs the real loop: one update at a time, batch 1, a fixed number of threads, warmed up, nothing cached,
+under the machine-wide lock, and in turns with the FP32 baseline.
+"""
+
+import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+
+import numpy as np
+
+from objectives.clustering import ClusteringSettings
+from objectives.embedding import FeatureStream, SpeakerEmbedding
+from objectives.operating_point import OperatingPoint
+from objectives.runtime import Runtime
+from objectives.segmentation import SAMPLE_RATE
+from objectives.streaming import ChunkwiseSession, Schedule, live_update
+
+# Seconds of audio in a timed section: 40 updates' worth, within these bounds. The lower one holds a whole block of
+# embedding features, so that their cost is always paid for in proportion.
+SECTION_UPDATES = 40
+SECTION_BOUNDS = (2.0, 10.0)
+WARM_UP_UPDATES = 3
 
 
 @dataclass(frozen=True)
@@ -29,3 +51,57 @@ class Timing:
     def ratio(self) -> float:
         """Median of RTF over the baseline's RTF of the same repeat: a machine that drifts cancels out."""
         return median(own / base for own, base in zip(self.rtf, self.baseline_rtf, strict=True))
+
+
+@dataclass(frozen=True)
+class Section:
+    """Updates first … last - 1 of a schedule: the part of a recording that is timed."""
+
+    first: int
+    last: int
+
+    def seconds(self, schedule: Schedule) -> float:
+        """Audio emitted by these updates."""
+        return (schedule.block(self.last - 1)[1] - schedule.block(self.first)[0]) / SAMPLE_RATE
+
+
+def section_of(schedule: Schedule) -> Section:
+    """The middle of a recording, long enough to be timed and no longer; all of a recording that is short."""
+    low, high = SECTION_BOUNDS
+    wanted = min(max(SECTION_UPDATES * schedule.chunk_length, low), high)
+    updates = min(len(schedule), max(1, math.ceil(wanted / schedule.chunk_length)))
+    first = (len(schedule) - updates) // 2 + 1
+    return Section(first, first + updates)
+
+
+def real_time_factor(
+    waveform: np.ndarray,
+    point: OperatingPoint,
+    runtime: Runtime,
+    embedding: SpeakerEmbedding,
+    clustering: ClusteringSettings,
+    updates: int | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Seconds of compute per second of audio of the real loop, over a section of a recording: segmentation, embedding
+    features, pooling and the final clustering.
+
+    waveform: (samples,) float32. updates: at most so many, to warm up. Nothing but the loop lies between the clock's
+    two readings; what was heard before the section is prepared outside.
+    """
+    schedule = Schedule(len(waveform), point.chunk_length, point.right_context)
+    section = section_of(schedule)
+    if updates is not None:
+        section = Section(section.first, min(section.last, section.first + updates))
+    session = ChunkwiseSession(schedule, runtime.contract, embedding, clustering)
+    stream = FeatureStream(embedding)
+    if section.first > 1:
+        stream.hear(waveform[: schedule.heard(section.first - 1)])
+
+    start = clock()
+    for update in range(section.first, section.last):
+        live_update(waveform, update, runtime, session, stream)
+    session.finish(stream.hear(waveform[: schedule.heard(section.last - 1)]))
+    elapsed = clock() - start
+
+    return elapsed / section.seconds(schedule)

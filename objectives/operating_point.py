@@ -42,9 +42,6 @@ class OperatingPoint:
         return self.chunk_length + self.right_context
 
 
-BASELINE = OperatingPoint(chunk_length=1.0, right_context=0.0, precision="fp32")
-
-
 def _check_range(name: str, value: float, bounds: tuple[float, float], or_zero: bool = False) -> None:
     low, high = bounds
     if not (math.isfinite(value) and low <= value <= high):
@@ -52,3 +49,6 @@ def _check_range(name: str, value: float, bounds: tuple[float, float], or_zero: 
             f"{name} = {value:g} s is outside the design space: use a value in [{low:g}, {high:g}] s"
             + (", or 0" if or_zero else "")
         )
+
+
+BASELINE = OperatingPoint(chunk_length=1.0, right_context=0.0, precision="fp32")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pyannote.core import Annotation, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-COLLAR = 0.5  # seconds around each reference boundary, ± 0.25 s: what pyannote.metrics and the paper call a 0.5 s collar
+COLLAR = 0.5  # seconds, ± 0.25 s around each reference boundary, as pyannote.metrics and the paper count it
 
 
 @dataclass(frozen=True)

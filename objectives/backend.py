@@ -1,0 +1,66 @@
+"""The one door to pyannote.audio: everything that has to happen before it is imported happens here.
+
+Import pyannote.audio's names from this module, never from pyannote.audio itself (a test enforces it), because
+
+- its telemetry is on by default and reports to its makers: recordings can be patients, so it is switched off first;
+- it imports torchaudio, whose only PyPI build links CUDA and raises OSError beside a CPU build of torch.
+"""
+
+import os
+import sys
+import types
+import warnings
+
+import torch
+
+os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def _stand_in_for_torchaudio_extension() -> None:
+    """Let `import torchaudio` succeed beside a CPU torch.
+
+    Nothing used here needs the compiled extension (`compliance.kaldi` and `functional` are Python). A torchaudio whose
+    extension does load, beside CUDA or in a future CPU build, is used as it is.
+    """
+    if torch.version.cuda is not None or "torchaudio" in sys.modules:
+        return
+    try:
+        import torchaudio  # noqa: F401
+    except OSError:
+        # a failed import leaves half of the package behind
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
+            del sys.modules[name]
+        extension = types.ModuleType("torchaudio._extension")
+        extension.__path__ = []
+        extension._IS_TORCHAUDIO_EXT_AVAILABLE = False  # type: ignore[attr-defined]
+        extension._IS_ALIGN_AVAILABLE = False  # type: ignore[attr-defined]
+        extension.fail_if_no_align = lambda function: function  # type: ignore[attr-defined]
+        sys.modules["torchaudio._extension"] = extension
+
+
+_stand_in_for_torchaudio_extension()
+
+with warnings.catch_warnings():
+    # pyannote.audio explains at length that it found no FFmpeg: audio is decoded elsewhere (objectives/_audio.py)
+    warnings.simplefilter("ignore")
+    from pyannote.audio import Inference, Model
+    from pyannote.audio.models.blocks.pooling import StatsPool
+    from pyannote.audio.models.embedding import WeSpeakerResNet34
+    from pyannote.audio.models.segmentation import PyanNet
+    from pyannote.audio.pipelines.clustering import AgglomerativeClustering
+    from pyannote.audio.pipelines.speaker_diarization import SpeakerDiarization
+    from pyannote.audio.utils.powerset import Powerset
+    from torchaudio.compliance import kaldi
+
+__all__ = [
+    "AgglomerativeClustering",
+    "Inference",
+    "Model",
+    "Powerset",
+    "PyanNet",
+    "SpeakerDiarization",
+    "StatsPool",
+    "WeSpeakerResNet34",
+    "kaldi",
+]

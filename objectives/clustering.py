@@ -1,0 +1,90 @@
+"""Local speakers → speakers of the recording, by the released pipeline's clustering.
+
+Anchors are clustered by pyannote.audio's own AgglomerativeClustering; every local speaker then goes to the nearest
+centroid, two local speakers of one window never to the same one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from pyannote.core import SlidingWindow, SlidingWindowFeature
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+from objectives.backend import AgglomerativeClustering
+from objectives.released import CLUSTERING_METHOD, MIN_CLUSTER_SIZE
+
+UNNAMED = -1  # of a local speaker that is not active
+
+
+@dataclass(frozen=True)
+class ClusteringSettings:
+    """The released pipeline's, but for `threshold`, which belongs to an embedding."""
+
+    threshold: float
+    method: str = CLUSTERING_METHOD
+
+    def build(self, anchor_seconds: float, constrained: bool) -> AgglomerativeClustering:
+        """pyannote.audio's clustering, its minimum cluster size of 12 windows a second
+        apart being 12 s of anchors that lie `anchor_seconds` apart."""
+        clustering = AgglomerativeClustering(metric="cosine", constrained_assignment=constrained)
+        clustering.instantiate(
+            {
+                "method": self.method,
+                "threshold": self.threshold,
+                "min_cluster_size": max(1, round(MIN_CLUSTER_SIZE / anchor_seconds)),
+            }
+        )
+        return clustering
+
+
+def speaker_centroids(
+    embeddings: np.ndarray, activity: np.ndarray, settings: ClusteringSettings, anchor_seconds: float
+) -> np.ndarray:
+    """Cluster the anchors' local speakers: (anchors, speakers, dimension) and (anchors, frames, speakers) bool →
+    (clusters, dimension), none where no local speaker has an embedding.
+
+    Local speakers with too little speech of their own (under 20 % of the window, pyannote.audio's rule) do not found
+    clusters, unless there is none with more.
+    """
+    if len(embeddings) == 0:
+        return np.zeros((0, embeddings.shape[-1]))
+    clustering = settings.build(anchor_seconds, constrained=True)
+    masks = SlidingWindowFeature(activity.astype(np.float32), SlidingWindow())
+    founders, *_ = clustering.filter_embeddings(embeddings, segmentations=masks)
+    if len(founders) == 0:
+        founders, *_ = clustering.filter_embeddings(embeddings, segmentations=masks, min_active_ratio=0.0)
+    if len(founders) == 0:
+        return np.zeros((0, embeddings.shape[-1]))
+    # `cluster` normalises what it is given in place: centroids are means of the embeddings as they were
+    clusters = clustering.cluster(founders.copy(), min_clusters=1, max_clusters=len(founders))
+    return np.stack([founders[clusters == cluster].mean(axis=0) for cluster in range(clusters.max() + 1)])
+
+
+def name_local_speakers(embeddings: np.ndarray, active: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """Assign the active local speakers of each window to the nearest centroids, each centroid at most once a window.
+
+    embeddings: (windows, speakers, dimension). active: (windows, speakers) bool. centroids: (clusters, dimension).
+    Returns (windows, speakers) int, UNNAMED where not active. Every active local speaker gets a name, if need be beyond
+    the clusters: whether somebody speaks is the segmentation's to say, and is never taken back by the clustering.
+    """
+    names = np.full(active.shape, UNNAMED)
+    similarity = _similarity(embeddings, centroids)
+    for window in np.flatnonzero(active.any(axis=1)):
+        local = np.flatnonzero(active[window])
+        rows, columns = linear_sum_assignment(similarity[window][local], maximize=True)
+        names[window, local[rows]] = columns
+    return names
+
+
+def _similarity(embeddings: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """(windows, speakers, clusters + speakers) cosine similarity; the added columns are spare names that anything
+    beats, so that there are always enough."""
+    windows, speakers, dimension = embeddings.shape
+    spare = np.full((windows, speakers, speakers), -3.0)
+    if len(centroids) == 0:
+        return spare
+    cosine = 1.0 - cdist(embeddings.reshape(-1, dimension), centroids, metric="cosine")
+    # a local speaker with too little speech for an embedding fits all centroids equally badly
+    known = np.nan_to_num(cosine.reshape(windows, speakers, -1), nan=-2.0)
+    return np.concatenate([known, spare], axis=-1)

@@ -1,0 +1,57 @@
+"""From a base checkpoint to the finished model of an operating point: a file whose bytes are the size objective."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from objectives._store import content_key, kept_file
+from objectives.operating_point import Precision
+from objectives.segmentation import file_sha256, load_segmentation, parameter_count
+
+CODE_VERSION = 1  # of this module: raise it whenever a finished file would come out different
+DROPPED = ("optimizer_states", "lr_schedulers", "callbacks", "loops")  # training state that a deployed model lacks
+
+
+@dataclass(frozen=True)
+class FinishedModel:
+    """A segmentation model on disk, ready to run.
+
+    key: hash of everything that made it. checkpoint: stock pyannote.audio checkpoint. params: trainable values.
+    """
+
+    key: str
+    checkpoint: Path
+    precision: Precision
+    params: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the checkpoint file."""
+        return self.checkpoint.stat().st_size
+
+
+def finish(base: Path, precision: Precision) -> FinishedModel:
+    """The finished model of `base` in `precision`, made once and kept.
+
+    fp32 and fp16 store weights in 32 and 16 bits; stock pyannote.audio loads both (widening the latter).
+    Raises ModelError where `base` is no usable PyanNet.
+    """
+    key = content_key(base=file_sha256(base), precision=precision, code=CODE_VERSION)
+    checkpoint = kept_file("models", f"{key}.bin", lambda path: _write(base, precision, path))
+    return FinishedModel(key, checkpoint, precision, parameter_count(load_segmentation(checkpoint)))
+
+
+def _write(base: Path, precision: Precision, path: Path) -> None:
+    load_segmentation(base)  # refuses anything but a usable PyanNet
+    checkpoint: dict[str, Any] = torch.load(base, map_location="cpu", weights_only=False)
+    kept = {name: value for name, value in checkpoint.items() if name not in DROPPED}
+    kept["state_dict"] = {name: _stored(value, precision) for name, value in checkpoint["state_dict"].items()}
+    torch.save(kept, path)
+
+
+def _stored(value: torch.Tensor, precision: Precision) -> torch.Tensor:
+    if not value.is_floating_point():
+        return value
+    return value.to(torch.float16 if precision == "fp16" else torch.float32)

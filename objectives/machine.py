@@ -1,0 +1,75 @@
+"""The machine that is measured on: what it is, and the lock that keeps others off it while time is taken."""
+
+import fcntl
+import os
+import platform
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnxruntime
+import torch
+
+LOCK_VARIABLE = "EXPLORER_LOCKS"
+
+
+def describe() -> Mapping[str, str]:
+    """What decides how fast this machine runs a model. Timings from two different descriptions are never mixed."""
+    return {
+        "processor": _processor(),
+        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "system": f"{platform.system()} {platform.machine()}",
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Have the machine to oneself: waits until every `working` block on it is left, and lets none begin."""
+    with _flock("gate", fcntl.LOCK_EX), _flock("machine", fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def working() -> Iterator[None]:
+    """Use the machine, beside others that do, until somebody wants it `quiet`. Leave often: between recordings."""
+    # who wants quiet holds the gate while waiting, so that newcomers cannot starve it
+    with _flock("gate", fcntl.LOCK_EX):
+        lock = _open("machine")
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _flock(name: str, kind: int) -> Iterator[None]:
+    lock = _open(name)
+    try:
+        fcntl.flock(lock, kind)
+        yield
+    finally:
+        os.close(lock)  # releases it, as the kernel does for a process that is killed
+
+
+def _open(name: str) -> int:
+    folder = Path(os.environ.get(LOCK_VARIABLE) or tempfile.gettempdir())
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"explorer-{name}.lock"
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
+    except PermissionError:  # another user's, in a sticky folder that forbids O_CREAT: it is there, so only open it
+        lock = os.open(path, os.O_RDONLY)
+    return lock
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"

@@ -1,0 +1,99 @@
+"""The offline mode: the released pipeline itself, step 1 s, overlapping windows averaged (the paper's Tables 1 and 2).
+
+pyannote.audio's SpeakerDiarization, with the segmentation run by this project's runtime and embeddings pooled from
+frame-level features; counting, clustering, stitching and post-processing are pyannote.audio's own code.
+"""
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from pyannote.core import Annotation, SlidingWindow, SlidingWindowFeature
+from pyannote.pipeline import Pipeline
+
+from objectives.backend import SpeakerDiarization
+from objectives.clustering import ClusteringSettings
+from objectives.embedding import SpeakerEmbedding
+from objectives.released import MIN_DURATION_OFF
+from objectives.runtime import BATCH, Runtime, local_activity
+from objectives.segmentation import SAMPLE_RATE
+
+STEP = 1  # seconds
+
+
+def diarize_offline(
+    waveform: np.ndarray,
+    features: np.ndarray,
+    runtime: Runtime,
+    embedding: SpeakerEmbedding,
+    clustering: ClusteringSettings,
+    min_duration_off: float = MIN_DURATION_OFF,
+) -> Annotation:
+    """The released pipeline on a whole recording.
+
+    waveform: (samples,) float32, mono, 16 kHz. features: (frames, channels), all of the recording's.
+    """
+    pipeline = _ReleasedPipeline(runtime, embedding, clustering, min_duration_off)
+    return pipeline.apply({"uri": "recording", "waveform": waveform, "features": features})
+
+
+class _ReleasedPipeline(SpeakerDiarization):
+    def __init__(
+        self, runtime: Runtime, embedding: SpeakerEmbedding, clustering: ClusteringSettings, min_duration_off: float
+    ):
+        # SpeakerDiarization's own constructor loads models by name, and a PLDA that this clustering has no use for
+        Pipeline.__init__(self)
+        contract = runtime.contract
+        frames = SlidingWindow(
+            start=(contract.centre - (contract.field - 1) / 2) / SAMPLE_RATE,
+            duration=contract.field / SAMPLE_RATE,
+            step=contract.step / SAMPLE_RATE,
+        )
+        model = SimpleNamespace(specifications=SimpleNamespace(powerset=True), receptive_field=frames)
+        self.legacy = True
+        self.embedding_exclude_overlap = True
+        self.segmentation = SimpleNamespace(min_duration_off=min_duration_off)
+        self.clustering = clustering.build(anchor_seconds=STEP, constrained=False)
+        self._segmentation: Any = SimpleNamespace(model=model)
+        self._embedding = embedding
+        self._runtime = runtime
+        self._expects_num_speakers = False
+
+    def get_segmentations(
+        self, file: Mapping[str, Any], hook: Callable[..., None] | None = None
+    ) -> SlidingWindowFeature:
+        """(windows, frames, speakers): the hard segmentation of a window every second, the last one padded."""
+        waveform, contract = file["waveform"], self._runtime.contract
+        windows = sliding_windows(waveform, contract.window, STEP * SAMPLE_RATE)
+        activity = [
+            local_activity(self._runtime, windows[first : first + BATCH]) for first in range(0, len(windows), BATCH)
+        ]
+        sliding = SlidingWindow(start=0.0, duration=contract.window / SAMPLE_RATE, step=STEP)
+        return SlidingWindowFeature(np.concatenate(activity).astype(np.float32), sliding)
+
+    def get_embeddings(
+        self,
+        file: Mapping[str, Any],
+        binary_segmentations: SlidingWindowFeature,
+        exclude_overlap: bool = False,
+        hook: Callable[..., None] | None = None,
+    ) -> np.ndarray:
+        """(windows, speakers, dimension), pooled without overlapped speech where enough remains."""
+        features = file["features"]
+        embeddings = []
+        for index, activity in enumerate(binary_segmentations.data > 0):
+            start = index * STEP * SAMPLE_RATE
+            _, chosen = self._embedding.features_of_speakers(self._runtime.contract, activity, start)
+            embeddings.append([self._embedding.pool(features[frames[frames < len(features)]]) for frames in chosen])
+        return np.array(embeddings)
+
+
+def sliding_windows(waveform: np.ndarray, length: int, step: int) -> np.ndarray:
+    """(windows, length): every `step` samples from 0, and a last one padded with zeros where samples are left over."""
+    complete = max(0, (len(waveform) - length) // step + 1)
+    covered = (complete - 1) * step + length if complete else 0
+    count = complete + (covered < len(waveform))
+    padded = np.zeros((count - 1) * step + length, np.float32)
+    padded[: min(len(waveform), len(padded))] = waveform[: len(padded)]
+    return np.lib.stride_tricks.sliding_window_view(padded, length)[::step]

@@ -1,0 +1,137 @@
+"""The segmentation model: any stock PyanNet with a powerset output, and its frame, window and powerset contract."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from objectives._audio import SAMPLE_RATE
+from objectives.assets import fetch
+from objectives.backend import Model, Powerset, PyanNet
+from objectives.errors import ModelError
+
+DEFAULT_SEGMENTATION = "pyannote/segmentation-3.0"
+SIMSAMU_SEGMENTATION = "medkit/simsamu-segmentation"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """How the model's output frames lie in its input window. All lengths in samples at 16 kHz.
+
+    window: input length. frames: output frames a window.
+    field: length of a frame's receptive field. centre: where that of frame 0 is centred. step: distance of two
+    frames. speakers: local speakers a window. max_at_once: of them in one powerset class.
+    """
+
+    window: int
+    frames: int
+    field: int
+    centre: int
+    step: int
+    speakers: int
+    max_at_once: int
+
+    @cached_property
+    def powerset(self) -> np.ndarray:
+        """(classes, speakers) bool: which local speakers are active in each powerset class."""
+        mapping = Powerset(self.speakers, self.max_at_once).get_buffer("mapping")
+        return mapping.numpy().astype(bool)
+
+    def frame_at(self, offset: np.ndarray | int) -> np.ndarray:
+        """Index of the frame whose centre is nearest to a sample of the window. Beyond the outermost centres, the
+        outermost frames. (offsets,) → (offsets,) int."""
+        nearest = (np.asarray(offset) - (self.centre - self.step // 2)) // self.step
+        return np.clip(nearest, 0, self.frames - 1)
+
+    def frame_start(self, frame: np.ndarray | int) -> np.ndarray:
+        """First sample of the window for which `frame` is the nearest (frame 0 also covers what is before it)."""
+        return np.asarray(frame) * self.step + (self.centre - self.step // 2)
+
+
+def contract_of(model: PyanNet) -> Contract:
+    """Read the contract off a loaded model."""
+    specifications: Any = model.specifications
+    window = round(specifications.duration * SAMPLE_RATE)
+    centre = model.receptive_field_center(0)
+    return Contract(
+        window=window,
+        frames=model.num_frames(window),
+        field=model.receptive_field_size(1),
+        centre=centre,
+        step=model.receptive_field_center(1) - centre,
+        speakers=len(specifications.classes),
+        max_at_once=specifications.powerset_max_classes,
+    )
+
+
+def segmentation_checkpoint(source: str) -> Path:
+    """Path of the checkpoint that `source` names: a local file, `pyannote/segmentation-3.0` (a pinned asset), or
+    `medkit/simsamu-segmentation` (Hugging Face).
+
+    Raises ModelError where there is no such file, AssetError where a pinned one cannot be had.
+    """
+    if source == DEFAULT_SEGMENTATION:
+        return fetch("segmentation-3.0")
+    if source == SIMSAMU_SEGMENTATION:
+        return _from_hub(source)
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise ModelError(
+            f"segmentation model {source!r}: no such file. Give a PyanNet checkpoint, "
+            f"{DEFAULT_SEGMENTATION} or {SIMSAMU_SEGMENTATION}."
+        )
+    return path
+
+
+def load_segmentation(path: Path) -> PyanNet:
+    """Load a stock PyanNet checkpoint, in evaluation mode.
+
+    A checkpoint is unpickled by torch: load only what you trust, or what its sha256 pins (objectives/assets.py).
+    Raises ModelError where the file is not a PyanNet with a powerset output at 16 kHz.
+    """
+    try:
+        model = Model.from_pretrained(Path(path), strict=True)
+    except Exception as error:  # unpickling arbitrary bytes raises arbitrary types
+        raise ModelError(
+            f"{path}: not a pyannote.audio checkpoint ({type(error).__name__}: {error}). "
+            "Give a file saved by pyannote.audio."
+        ) from error
+    if not isinstance(model, PyanNet):
+        raise ModelError(f"{path}: holds a {type(model).__name__}, not a PyanNet. Give a segmentation checkpoint.")
+    specifications = model.specifications
+    if isinstance(specifications, tuple) or not specifications.powerset:
+        raise ModelError(f"{path}: this PyanNet has no powerset output. Give one trained like {DEFAULT_SEGMENTATION}.")
+    rate, channels = model.hparams["sample_rate"], model.hparams["num_channels"]
+    if rate != SAMPLE_RATE or channels != 1:
+        raise ModelError(f"{path}: expects {channels} channels at {rate} Hz. Give a mono {SAMPLE_RATE} Hz model.")
+    if specifications.duration < 10.0:
+        raise ModelError(f"{path}: its window of {specifications.duration:g} s is too short: C + R may reach 10 s.")
+    return model.eval()
+
+
+def parameter_count(model: torch.nn.Module) -> int:
+    """Trainable values of a model, as the paper's tables count them."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _from_hub(repository: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return Path(hf_hub_download(repository, "pytorch_model.bin", etag_timeout=5))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        raise ModelError(
+            f"{repository}: cannot be fetched from Hugging Face ({type(error).__name__}). Download pytorch_model.bin "
+            "where the Hub can be reached, and give its path instead."
+        ) from error

@@ -1,0 +1,125 @@
+"""The process in which time is taken: alone, on a fixed number of threads, in turns with the FP32 baseline."""
+
+import multiprocessing
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+import numpy as np
+import threadpoolctl
+import torch
+
+from objectives.clustering import ClusteringSettings
+from objectives.compression import FinishedModel
+from objectives.cost import WARM_UP_UPDATES, Timing, real_time_factor
+from objectives.embedding import load_embedding
+from objectives.errors import EvaluationError, ExplorerError
+from objectives.operating_point import BASELINE, OperatingPoint
+from objectives.runtime import Runtime, open_runtime
+
+
+@dataclass(frozen=True)
+class CostSettings:
+    """How time is taken. waveform: (samples,) float32, the recording that the real loop runs on."""
+
+    waveform: np.ndarray
+    embedding: str
+    clustering: ClusteringSettings
+    baseline: FinishedModel
+    repeats: int = 3
+    threads: int = 1
+
+
+class Stopwatch:
+    """Times operating points in a process of its own, which ends with this one however it ends.
+
+    Hold `machine.quiet()` while calling `measure`.
+    """
+
+    def __init__(self, settings: CostSettings):
+        self._settings = settings
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+
+    def start(self) -> None:
+        """Start the process, where it is not running; it loads its models while the caller goes on."""
+        if self._process is not None and self._process.is_alive():
+            return
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, self._settings), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def measure(self, point: OperatingPoint, model: FinishedModel) -> Timing:
+        """Time one operating point. Raises EvaluationError where the process dies or the loop cannot run."""
+        self.start()
+        assert self._pipe is not None
+        try:
+            self._pipe.send((point, model))
+            answer = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            self.close()
+            raise EvaluationError(f"{point}: the timing process died ({type(error).__name__}); run again") from error
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._process is not None:
+            self._process.terminate()
+            self._process.join()
+        self._process = self._pipe = None
+
+
+def _serve(pipe: Connection, settings: CostSettings) -> None:
+    """Answer until the other end closes: `recv` raises EOFError when the parent is gone, even by kill -9."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    torch.set_num_threads(settings.threads)
+    with threadpoolctl.threadpool_limits(settings.threads):
+        bench = _Bench(settings)
+        while True:
+            try:
+                point, model = pipe.recv()
+            except EOFError:
+                return
+            try:
+                pipe.send(bench.time(point, model))
+            except ExplorerError as error:
+                pipe.send(EvaluationError(f"{point}: {error}"))
+            except Exception as error:  # noqa: BLE001 — a bug: handed to the parent, which raises it there
+                pipe.send(error)
+
+
+class _Bench:
+    """Models loaded once; what is timed is only their use."""
+
+    def __init__(self, settings: CostSettings):
+        self._settings = settings
+        self._embedding = load_embedding(settings.embedding, settings.threads)
+        self._runtimes: Mapping[str, Runtime] = {}
+
+    def time(self, point: OperatingPoint, model: FinishedModel) -> Timing:
+        self._rtf(BASELINE, self._settings.baseline, WARM_UP_UPDATES)
+        self._rtf(point, model, WARM_UP_UPDATES)
+        own, base = [], []
+        for _ in range(self._settings.repeats):
+            base.append(self._rtf(BASELINE, self._settings.baseline))
+            own.append(self._rtf(point, model))
+        return Timing(tuple(own), tuple(base), self._settings.threads)
+
+    def _rtf(self, point: OperatingPoint, model: FinishedModel, updates: int | None = None) -> float:
+        settings = self._settings
+        return real_time_factor(
+            settings.waveform, point, self._runtime(model), self._embedding, settings.clustering, updates
+        )
+
+    def _runtime(self, model: FinishedModel) -> Runtime:
+        if model.key not in self._runtimes:
+            self._runtimes = {**self._runtimes, model.key: open_runtime(model, self._settings.threads)}
+        return self._runtimes[model.key]

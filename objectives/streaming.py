@@ -1,0 +1,221 @@
+"""Audio → Hypothesis, chunk by chunk. Never sees a reference.
+
+Update k = 1 … ceil(T / C) has heard e = min(kC + R, T). The model sees the 10 s that end at e, zeros before 0, and
+the block emitted is [(k-1)C, kC). All positions are integer samples, so that blocks tile the recording exactly.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from objectives.clustering import ClusteringSettings, name_local_speakers, speaker_centroids
+from objectives.embedding import FeatureStream, SpeakerEmbedding
+from objectives.hypothesis import Hypothesis
+from objectives.operating_point import OperatingPoint
+from objectives.released import MIN_DURATION_OFF
+from objectives.runtime import BATCH, Runtime, local_activity
+from objectives.segmentation import SAMPLE_RATE, Contract
+
+ANCHOR_SECONDS = 1.0  # anchors are taken every max(C, 1 s)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When what is heard and emitted, in samples, for a recording of `total` samples."""
+
+    total: int
+    chunk_length: float
+    right_context: float
+
+    def __len__(self) -> int:
+        """Number of updates, ceil(T / C)."""
+        updates = math.ceil(self.total / (self.chunk_length * SAMPLE_RATE))
+        while self._end(updates) < self.total:
+            updates += 1
+        while updates > 0 and self._end(updates - 1) >= self.total:
+            updates -= 1
+        return updates
+
+    def _end(self, update: int) -> int:
+        return round(update * self.chunk_length * SAMPLE_RATE)
+
+    def block(self, update: int) -> tuple[int, int]:
+        """[start, end) of the block that an update emits; the last one may be shorter."""
+        return self._end(update - 1), min(self._end(update), self.total)
+
+    def heard(self, update: int) -> int:
+        """How much of the recording has been heard at an update."""
+        return min(self._end(update) + round(self.right_context * SAMPLE_RATE), self.total)
+
+    def is_anchor(self, update: int) -> bool:
+        """Whether an update's embeddings found clusters: every one for C ≥ 1 s, else the first to end in a second."""
+        spacing = round(ANCHOR_SECONDS * SAMPLE_RATE)
+        return update == 1 or self._end(update) // spacing > self._end(update - 1) // spacing
+
+    @property
+    def anchor_seconds(self) -> float:
+        """Distance of two anchors."""
+        return max(self.chunk_length, ANCHOR_SECONDS)
+
+
+def window_ending_at(waveform: np.ndarray, end: int, length: int) -> np.ndarray:
+    """(length,) float32: the last `length` samples before `end`, zeros before the recording."""
+    window = np.zeros(length, np.float32)
+    heard = waveform[max(0, end - length) : end]
+    window[length - len(heard) :] = heard
+    return window
+
+
+def fill_gaps(activity: np.ndarray, step: int, shorter_than: float = MIN_DURATION_OFF) -> np.ndarray:
+    """Close each local speaker's pauses of up to `shorter_than` seconds: (frames, speakers) bool → the same shape.
+
+    The released pipeline's post-processing, within what an update has heard: a pause that has not ended by kC + R is
+    not known to be short, and stays.
+    """
+    longest = int(shorter_than * SAMPLE_RATE / step)  # frames
+    frames = np.arange(len(activity))[:, None]
+    never = len(activity) + longest + 1
+    # nearest active frame at or before, and at or after, each frame
+    before = np.maximum.accumulate(np.where(activity, frames, -never), axis=0)
+    after = np.minimum.accumulate(np.where(activity, frames, 2 * never)[::-1], axis=0)[::-1]
+    return after - before - 1 <= longest
+
+
+@dataclass
+class _Update:
+    """What an update leaves behind: its emitted block and, until its features are ready, its local speakers."""
+
+    start: int
+    end: int
+    frames: np.ndarray  # (cells, speakers) bool, of the block
+    starts: np.ndarray  # (cells,) first sample of each cell
+    active: np.ndarray  # (speakers,) bool, in the window
+    embeddings: np.ndarray  # (speakers, dimension), NaN until pooled
+    anchor: np.ndarray | None  # (frames, speakers) bool of the window, where the update is an anchor
+
+
+@dataclass
+class ChunkwiseSession:
+    """Chunk-wise streaming of one recording: blocks as they come, names when all is heard (paper, Sec. 4.2, 6).
+
+    Both planes drive it, update by update; they differ in nothing but how windows are batched and features shared.
+    """
+
+    schedule: Schedule
+    contract: Contract
+    embedding: SpeakerEmbedding
+    clustering: ClusteringSettings
+    _updates: list[_Update] = field(default_factory=list)
+    _pending: list[tuple[_Update, int, list[np.ndarray]]] = field(default_factory=list)
+
+    def update(self, update: int, activity: np.ndarray, features: np.ndarray) -> np.ndarray:
+        """Take in what the model said of an update's window, (frames, speakers) bool, and the features that are ready.
+
+        Returns the emitted block's local speakers, (cells, speakers) bool: final but for the speakers' names.
+        """
+        start, end = self.schedule.block(update)
+        window_start = self.schedule.heard(update) - self.contract.window
+        first, last = self.contract.frame_at(np.array([start, end - 1]) - window_start)
+        starts = self.contract.frame_start(np.arange(first, last + 1)) + window_start
+        starts[0] = start
+        emitted = fill_gaps(activity, self.contract.step)[first : last + 1]
+        anchor = self.schedule.is_anchor(update)
+        state = _Update(
+            start=start,
+            end=end,
+            frames=emitted,
+            starts=starts,
+            active=np.any(activity, axis=0),
+            embeddings=np.full((self.contract.speakers, self.embedding.dimension), np.nan, np.float32),
+            anchor=activity if anchor else None,
+        )
+        self._updates.append(state)
+        if anchor or emitted.any():
+            # a block without speech needs no names
+            self._pending.append((state, *self.embedding.features_of_speakers(self.contract, activity, window_start)))
+        self._pool_ready(features, last=False)
+        return emitted
+
+    def finish(self, features: np.ndarray) -> Hypothesis:
+        """Cluster, name and return what was emitted. `features` are all that the recording has."""
+        self._pool_ready(features, last=True)
+        active = np.array([update.active for update in self._updates])
+        # (updates, speakers)
+        embeddings = np.array([update.embeddings for update in self._updates])
+        # (updates, speakers, dimension)
+        anchors = np.array([update.anchor is not None for update in self._updates])
+        activity = np.array([update.anchor for update in self._updates if update.anchor is not None])
+        # (anchors, frames, speakers)
+        centroids = speaker_centroids(embeddings[anchors], activity, self.clustering, self.schedule.anchor_seconds)
+        names = name_local_speakers(embeddings, active, centroids)
+        cells = np.concatenate([update.starts for update in self._updates])
+        speaking = [
+            tuple(row[cell]) for update, row in zip(self._updates, names, strict=True) for cell in update.frames
+        ]
+        return Hypothesis.from_cells(cells, self.schedule.total, speaking)
+
+    def _pool_ready(self, features: np.ndarray, last: bool) -> None:
+        while self._pending and (last or self._pending[0][1] <= len(features)):
+            update, _, chosen = self._pending.pop(0)
+            for speaker, frames in enumerate(chosen):
+                if update.active[speaker]:
+                    update.embeddings[speaker] = self.embedding.pool(features[frames[frames < len(features)]])
+
+
+def stream_live(
+    waveform: np.ndarray,
+    point: OperatingPoint,
+    runtime: Runtime,
+    embedding: SpeakerEmbedding,
+    clustering: ClusteringSettings,
+) -> Hypothesis:
+    """The real loop: one update at a time, batch 1, every feature computed when its audio has been heard.
+
+    waveform: (samples,) float32, mono, 16 kHz.
+    """
+    schedule = Schedule(len(waveform), point.chunk_length, point.right_context)
+    session = ChunkwiseSession(schedule, runtime.contract, embedding, clustering)
+    stream = FeatureStream(embedding)
+    for update in range(1, len(schedule) + 1):
+        live_update(waveform, update, runtime, session, stream)
+    return session.finish(stream.hear(waveform, last=True))
+
+
+def live_update(
+    waveform: np.ndarray, update: int, runtime: Runtime, session: ChunkwiseSession, stream: FeatureStream
+) -> np.ndarray:
+    """One update of the real loop; (cells, speakers) bool: the emitted block."""
+    heard = session.schedule.heard(update)
+    window = window_ending_at(waveform, heard, runtime.contract.window)
+    activity = local_activity(runtime, window[None])[0]
+    return session.update(update, activity, stream.hear(waveform[:heard]))
+
+
+def stream_batched(
+    waveform: np.ndarray,
+    features: np.ndarray,
+    point: OperatingPoint,
+    runtime: Runtime,
+    embedding: SpeakerEmbedding,
+    clustering: ClusteringSettings,
+    on_progress: Callable[[float], None] = lambda fraction: None,
+) -> Hypothesis:
+    """What `stream_live` returns, as fast as the machine allows: windows batched, features given.
+
+    waveform: (samples,) float32, mono, 16 kHz. features: (frames, channels), of the whole recording.
+    """
+    schedule = Schedule(len(waveform), point.chunk_length, point.right_context)
+    session = ChunkwiseSession(schedule, runtime.contract, embedding, clustering)
+    for updates in _batches(len(schedule)):
+        windows = [window_ending_at(waveform, schedule.heard(update), runtime.contract.window) for update in updates]
+        for update, activity in zip(updates, local_activity(runtime, np.stack(windows)), strict=True):
+            session.update(update, activity, features)
+        on_progress(updates[-1] / len(schedule))
+    return session.finish(features)
+
+
+def _batches(updates: int) -> Iterator[range]:
+    for first in range(1, updates + 1, BATCH):
+        yield range(first, min(first + BATCH, updates + 1))
