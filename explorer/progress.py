@@ -83,9 +83,8 @@ class Display(Observer):
         self._best = Text("best   " + "   ".join(f"{b.metric} {b.value:.4g} #{b.trial}" for b in bests))
         if self._console.is_terminal and trial.state is TrialState.COMPLETE:
             return
-        self._console.print(
-            f"[{len(self._trials)}/{self._total}] {self._sentence(trial)}", markup=False, highlight=False
-        )
+        line = f"[{len(self._trials)}/{self._total}] {self._sentence(trial)}"
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _sentence(self, trial: FrozenTrial) -> str:
         took = f"{self._seconds[-1]:.1f} s"
