@@ -6,6 +6,12 @@ import typer
 from rich.console import Console
 
 from explorer.commands import assets
+from explorer.commands.calibrate import calibrate
+from explorer.commands.corpus import corpus
+from explorer.commands.front import front
+from explorer.commands.measure import measure
+from explorer.commands.run import run
+from explorer.commands.status import status
 from objectives.errors import ExplorerError
 
 app = typer.Typer(
@@ -14,8 +20,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Search the design space of streaming speaker diarization: chunk length, right context, precision.",
+    help="Search the design space of streaming speaker diarization: chunk length C, right context R, precision.",
 )
+for command in (run, front, status, measure, calibrate, corpus):
+    app.command()(command)
 app.add_typer(assets.app, name="assets")
 
 

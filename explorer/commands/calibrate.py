@@ -1,0 +1,51 @@
+"""`explorer calibrate`: the clustering threshold of an embedding, tuned on *calib*."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from explorer.commands.measure import MeasureFormat, progress
+
+THRESHOLDS = tuple(round(0.3 + 0.05 * step, 2) for step in range(19))  # 0.30 … 1.20
+
+
+def calibrate(
+    corpus: Annotated[
+        str, typer.Option(help="Corpus name, a folder of audio + RTTM, or a pyannote.database protocol.")
+    ] = "ami-excerpts",
+    split: Annotated[str, typer.Option(help="Split to tune on. Never the one that a study scores.")] = "calib",
+    embedding: Annotated[
+        str | None, typer.Option(help="`campplus` (default), or a WeSpeaker ResNet34 checkpoint or Hub name.")
+    ] = None,
+    format: Annotated[MeasureFormat, typer.Option(help="`table` for people, `json` for programs.")] = (
+        MeasureFormat.table
+    ),
+) -> None:
+    """Tune the clustering threshold on a split set aside for it, in the offline mode of the FP32 model.
+
+    A threshold belongs to an embedding and, to a lesser degree, to the kind of audio: tune it once on your corpus, and
+    write it into your study's file as `clustering_threshold` under `[models]`. It then stays fixed for every trial.
+
+        explorer calibrate --corpus ./recordings
+    """
+    from objectives.calibration import threshold_sweep
+
+    with progress() as show:
+        points, best = threshold_sweep(
+            corpus, split, embedding, THRESHOLDS, lambda fraction: show("clustering", fraction)
+        )
+    if format is MeasureFormat.json:
+        sweep = [{"threshold": threshold, "der": der} for threshold, der in points]
+        typer.echo(json.dumps({"corpus": corpus, "split": split, "best": best, "sweep": sweep}, indent=2))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("threshold", justify="right")
+    table.add_column("DER %", justify="right")
+    for threshold, der in points:
+        table.add_row(f"{threshold:.2f}", f"{der:.2f}", style="bold green" if threshold == best else "")
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"Lowest DER on {corpus} {split} at clustering_threshold = {best:.2f} (middle of its plateau)")
