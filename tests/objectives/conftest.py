@@ -1,0 +1,30 @@
+"""What several tests of objectives/ share: real audio and real models, loaded once."""
+
+import numpy as np
+import pytest
+
+from objectives.assets import fetch
+from objectives.compression import finish
+from objectives.embedding import SpeakerEmbedding, load_embedding
+from objectives.runtime import OnnxRuntime
+from objectives.sources import load_corpus
+
+THREADS = 2
+
+
+@pytest.fixture(scope="session")
+def excerpt() -> np.ndarray:
+    """Audio of an AMI excerpt: (samples,) float32 at 16 kHz, 30 s."""
+    return load_corpus("ami-excerpts").split("eval")[0].waveform()
+
+
+@pytest.fixture(scope="session")
+def runtime() -> OnnxRuntime:
+    """segmentation-3.0 in FP32."""
+    return OnnxRuntime(finish(fetch("segmentation-3.0"), "fp32"), THREADS)
+
+
+@pytest.fixture(scope="session")
+def embedding() -> SpeakerEmbedding:
+    """CAM++."""
+    return load_embedding("campplus", THREADS)
