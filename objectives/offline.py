@@ -4,6 +4,7 @@ pyannote.audio's SpeakerDiarization, with the segmentation run by this project's
 frame-level features; counting, clustering, stitching and post-processing are pyannote.audio's own code.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -35,7 +36,10 @@ def diarize_offline(
     waveform: (samples,) float32, mono, 16 kHz. features: (frames, channels), all of the recording's.
     """
     pipeline = _ReleasedPipeline(runtime, embedding, clustering, min_duration_off)
-    return pipeline.apply({"uri": "recording", "waveform": waveform, "features": features})
+    with warnings.catch_warnings():
+        # where nobody speaks for long enough to found a cluster, pyannote.audio takes the mean of no embeddings
+        warnings.filterwarnings("ignore", "Mean of empty slice|invalid value", RuntimeWarning)
+        return pipeline.apply({"uri": "recording", "waveform": waveform, "features": features})
 
 
 class _ReleasedPipeline(SpeakerDiarization):
