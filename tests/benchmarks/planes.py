@@ -1,0 +1,71 @@
+"""Speed of both planes on the AMI excerpts: `make bench`. Run it on a machine that does nothing else.
+
+Prints, for each operating point, the RTF of the real loop over ten repeats with its spread, its ratio to the FP32
+baseline timed in turns with it, and the seconds of compute per second of audio that the accuracy plane takes for the
+same labels once embedding features are kept.
+"""
+
+import time
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+from objectives import machine
+from objectives.evaluation import build_evaluator
+from objectives.operating_point import OperatingPoint
+
+POINTS = (
+    OperatingPoint(1.0, 0.0),
+    OperatingPoint(1.0, 0.5),
+    OperatingPoint(0.5, 0.5),
+    OperatingPoint(0.1, 0.0),
+    OperatingPoint(1.0, 0.0, "fp16"),
+)
+REPEATS = 10
+
+
+def main() -> None:
+    """Measure and print."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in (
+        "C s",
+        "R s",
+        "precision",
+        "RTF median",
+        "RTF min–max",
+        "min–max / median",
+        "x base",
+        "accuracy plane",
+    ):
+        table.add_column(name, justify="right", no_wrap=True)
+    with build_evaluator(repeats=REPEATS) as evaluator:
+        evaluator.prepare()
+        seconds = sum(recording.duration for recording in evaluator.recordings)
+        for point in POINTS:
+            model = evaluator.model(point.precision)
+            started = time.perf_counter()
+            evaluator.streaming_errors(point)
+            accuracy = (time.perf_counter() - started) / seconds
+            with machine.quiet():
+                timing = evaluator.stopwatch.measure(point, model)
+            low, high = timing.spread
+            ratios = sorted(own / base for own, base in zip(timing.rtf, timing.baseline_rtf, strict=True))
+            table.add_row(
+                f"{point.chunk_length:g}",
+                f"{point.right_context:g}",
+                point.precision,
+                f"{timing.median:.4f}",
+                f"{low:.4f}–{high:.4f}",
+                f"{100 * (high - low) / timing.median:.0f} %",
+                f"{median(ratios):.2f} [{ratios[0]:.2f}–{ratios[-1]:.2f}]",
+                f"{accuracy:.4f}",
+            )
+        console = Console(width=120)
+        console.print(table)
+        console.print(f"{seconds:g} s of audio, {REPEATS} repeats, 1 thread; accuracy plane on {evaluator.threads}")
+        console.print(", ".join(f"{name} {value}" for name, value in evaluator.machine.items()))
+
+
+if __name__ == "__main__":
+    main()
