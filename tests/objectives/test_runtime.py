@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+
+from objectives.assets import fetch
+from objectives.compression import finish
+from objectives.runtime import OnnxRuntime, TorchRuntime, local_activity, open_runtime
+from tests.objectives.checkpoints import seconds_apart
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def windows(excerpt: np.ndarray) -> np.ndarray:
+    """(8, samples) of real audio, in which local speakers come, go and overlap."""
+    return seconds_apart(excerpt, 8)
+
+
+@pytest.fixture(scope="module")
+def in_torch() -> TorchRuntime:
+    return TorchRuntime(finish(fetch("segmentation-3.0"), "fp32"), CPU)
+
+
+def test_onnx_runtime_and_torch_agree_on_every_frame(
+    runtime: OnnxRuntime, in_torch: TorchRuntime, windows: np.ndarray
+) -> None:
+    onnx, torch_scores = runtime.scores(windows), in_torch.scores(windows)
+    assert onnx.shape == torch_scores.shape == (8, 589, 7)
+    assert onnx.dtype == torch_scores.dtype == np.float32
+    assert len(np.unique(onnx.argmax(-1))) >= 4  # agreement on silence alone would say little
+    assert np.array_equal(onnx.argmax(-1), torch_scores.argmax(-1))
+    np.testing.assert_allclose(onnx, torch_scores, rtol=0, atol=1e-3)
+    assert in_torch.contract == runtime.contract
+
+
+def test_scores_are_log_probabilities(runtime: OnnxRuntime, windows: np.ndarray) -> None:
+    np.testing.assert_allclose(np.exp(runtime.scores(windows)).sum(axis=-1), 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_a_window_means_the_same_alone_and_in_a_batch(
+    runtime: OnnxRuntime, in_torch: TorchRuntime, windows: np.ndarray, kind: str
+) -> None:
+    model = runtime if kind == "onnx" else in_torch
+    batched = model.scores(windows)
+    alone = np.concatenate([model.scores(window[None]) for window in windows])
+    assert np.array_equal(batched.argmax(-1), alone.argmax(-1))
+    np.testing.assert_allclose(batched, alone, rtol=0, atol=1e-4)
+
+
+def test_local_activity_is_the_powerset_class_of_the_highest_score(runtime: OnnxRuntime, windows: np.ndarray) -> None:
+    activity = local_activity(runtime, windows)
+    assert activity.shape == (8, 589, 3)
+    assert activity.dtype == bool
+    pairs = {1: (0,), 2: (1,), 3: (2,), 4: (0, 1), 5: (0, 2), 6: (1, 2), 0: ()}
+    classes = runtime.scores(windows).argmax(-1)
+    for window, frame in ((0, 0), (3, 100), (5, 300), (7, 588)):
+        assert tuple(np.flatnonzero(activity[window, frame])) == pairs[classes[window, frame]]
+    assert activity.sum(axis=-1).max() == 2
+
+
+def test_a_cpu_computes_no_fp16_and_both_runtimes_say_so(in_torch: TorchRuntime, windows: np.ndarray) -> None:
+    fp16 = finish(fetch("segmentation-3.0"), "fp16")
+    onnx, emulated = OnnxRuntime(fp16, 2), TorchRuntime(fp16, CPU)
+    assert (onnx.execution, emulated.execution, in_torch.execution) == ("emulated", "emulated", "native")
+    assert np.array_equal(onnx.scores(windows[:2]).argmax(-1), emulated.scores(windows[:2]).argmax(-1))
+
+
+def test_a_cpu_gets_onnx_runtime(runtime: OnnxRuntime) -> None:
+    opened = open_runtime(finish(fetch("segmentation-3.0"), "fp32"), threads=1)
+    assert isinstance(opened, OnnxRuntime)
+    assert opened.execution == runtime.execution == "native"
