@@ -1,10 +1,12 @@
 """The process in which time is taken: alone, on a fixed number of threads, in turns with the FP32 baseline."""
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 import numpy as np
@@ -80,6 +82,7 @@ class Stopwatch:
 def _serve(pipe: Connection, settings: CostSettings) -> None:
     """Answer until the other end closes: `recv` raises EOFError when the parent is gone, even by kill -9."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(settings.threads)
     with threadpoolctl.threadpool_limits(settings.threads):
         bench = _Bench(settings)
@@ -94,6 +97,14 @@ def _serve(pipe: Connection, settings: CostSettings) -> None:
                 pipe.send(EvaluationError(f"{point}: {error}"))
             except Exception as error:  # noqa: BLE001 — a bug: handed to the parent, which raises it there
                 pipe.send(error)
+
+
+def _end_with_parent() -> None:
+    """In mid-measurement nobody listens to the pipe, and the machine is no longer held quiet: end at once."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 class _Bench:
