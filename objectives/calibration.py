@@ -1,27 +1,37 @@
 """Tune the clustering threshold of an embedding, once, on recordings set aside for it."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
+from objectives import machine
 from objectives.clustering import ClusteringSettings
-from objectives.evaluation import build_evaluator
-from objectives.scoring import pool
+from objectives.embedding import recording_features
+from objectives.evaluation import Evaluator
+from objectives.offline import diarize_offline
+from objectives.operating_point import BASELINE
+from objectives.runtime import Runtime
+from objectives.scoring import ErrorCounts, score
 
 
 def threshold_sweep(
-    corpus: str,
-    split: str,
-    embedding: str | None,
-    thresholds: Sequence[float],
-    on_progress: Callable[[float], None] = lambda fraction: None,
+    evaluator: Evaluator, thresholds: Sequence[float], on_progress: Callable[[float], None] = lambda fraction: None
 ) -> tuple[list[tuple[float, float]], float]:
     """Pooled DER (%) of the offline mode at each threshold, and the best one: the middle of the lowest plateau, since
-    its edges are chance. Raises CorpusError where the split does not exist."""
-    points = []
-    with build_evaluator(corpus=corpus, split=split, embedding=embedding) as evaluator:
-        for done, threshold in enumerate(thresholds, start=1):
-            evaluator.clustering = ClusteringSettings(threshold)
-            points.append((threshold, pool(evaluator.offline_errors().values()).der))
-            on_progress(done / len(thresholds))
+    its edges are chance. Raises CorpusError where a recording cannot be read."""
+    counts = dict.fromkeys(thresholds, ErrorCounts())
+    for done, recording in enumerate(evaluator.recordings, start=1):
+        with machine.working():
+            waveform = recording.waveform()
+            features = recording_features(evaluator.embedding, waveform)
+            runtime = _Remembering(evaluator.runtime(BASELINE.precision))
+            for threshold in thresholds:
+                settings = ClusteringSettings(threshold)
+                labels = diarize_offline(waveform, features, runtime, evaluator.embedding, settings)
+                counts[threshold] += score(recording.reference, labels, recording.annotated)
+        on_progress(done / len(evaluator.recordings))
+    points = [(threshold, errors.der) for threshold, errors in counts.items()]
     return points, plateau_middle(points)
 
 
@@ -36,3 +46,18 @@ def plateau_middle(points: Sequence[tuple[float, float]], tolerance: float = 0.0
             runs.append([])
     longest = max(runs, key=len)
     return longest[(len(longest) - 1) // 2]
+
+
+class _Remembering:
+    """A runtime that runs each batch of windows once: thresholds differ only in what is made of its answer."""
+
+    def __init__(self, runtime: Runtime):
+        self._runtime = runtime
+        self._answers: dict[str, np.ndarray] = {}
+        self.contract, self.execution = runtime.contract, runtime.execution
+
+    def scores(self, windows: np.ndarray) -> np.ndarray:
+        key = hashlib.sha256(np.ascontiguousarray(windows).tobytes()).hexdigest()
+        if key not in self._answers:
+            self._answers[key] = self._runtime.scores(windows)
+        return self._answers[key]

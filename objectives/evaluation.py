@@ -98,11 +98,15 @@ class Evaluator:
         """The finished model of a precision."""
         return finish(segmentation_checkpoint(self.segmentation), precision)
 
+    def runtime(self, precision: Precision) -> Runtime:
+        """The finished model of a precision, loaded once."""
+        return self._runtime(self.model(precision))
+
     def streaming_errors(
         self, point: OperatingPoint, on_progress: Callable[[float], None] = lambda fraction: None
     ) -> Mapping[str, ErrorCounts]:
         """Errors of each recording on the accuracy plane, chunk-wise mode."""
-        runtime = self._runtime(self.model(point.precision))
+        runtime = self.runtime(point.precision)
 
         def hypothesis(recording: Recording, share: Callable[[float], None]) -> ErrorCounts:
             waveform = recording.waveform()
@@ -118,7 +122,7 @@ class Evaluator:
         self, precision: Precision = "fp32", on_progress: Callable[[float], None] = lambda fraction: None
     ) -> Mapping[str, ErrorCounts]:
         """Errors of each recording in the offline mode."""
-        runtime = self._runtime(self.model(precision))
+        runtime = self.runtime(precision)
 
         def hypothesis(recording: Recording, share: Callable[[float], None]) -> ErrorCounts:
             waveform = recording.waveform()

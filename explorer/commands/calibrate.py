@@ -31,12 +31,12 @@ def calibrate(
 
         explorer calibrate --corpus ./recordings
     """
+    # late, so that `explorer --help` does not wait for torch
     from objectives.calibration import threshold_sweep
+    from objectives.evaluation import build_evaluator
 
-    with progress() as show:
-        points, best = threshold_sweep(
-            corpus, split, embedding, THRESHOLDS, lambda fraction: show("clustering", fraction)
-        )
+    with progress() as show, build_evaluator(corpus=corpus, split=split, embedding=embedding) as evaluator:
+        points, best = threshold_sweep(evaluator, THRESHOLDS, lambda fraction: show("clustering", fraction))
     if format is MeasureFormat.json:
         sweep = [{"threshold": threshold, "der": der} for threshold, der in points]
         typer.echo(json.dumps({"corpus": corpus, "split": split, "best": best, "sweep": sweep}, indent=2))
@@ -48,4 +48,7 @@ def calibrate(
         table.add_row(f"{threshold:.2f}", f"{der:.2f}", style="bold green" if threshold == best else "")
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"Lowest DER on {corpus} {split} at clustering_threshold = {best:.2f} (middle of its plateau)")
+    console.print(
+        f"Lowest DER on {corpus} {split} at clustering_threshold = {best:.2f} (the middle of its plateau)",
+        soft_wrap=True,
+    )
