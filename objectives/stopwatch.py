@@ -44,15 +44,17 @@ class Stopwatch:
         self._settings = settings
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._told = False  # the settings: they hold a waveform, which the process only takes once it has started
 
     def start(self) -> None:
-        """Start the process, where it is not running; it loads its models while the caller goes on."""
+        """Start the process, where it is not running; it imports what it needs while the caller goes on."""
         if self._process is not None and self._process.is_alive():
             return
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._settings), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()
+        self._told = False
         theirs.close()
 
     def measure(self, point: OperatingPoint, model: FinishedModel) -> Timing:
@@ -60,6 +62,9 @@ class Stopwatch:
         self.start()
         assert self._pipe is not None
         try:
+            if not self._told:
+                self._pipe.send(self._settings)
+                self._told = True
             self._pipe.send((point, model))
             answer = self._pipe.recv()
         except (EOFError, OSError) as error:
@@ -79,24 +84,28 @@ class Stopwatch:
         self._process = self._pipe = None
 
 
-def _serve(pipe: Connection, settings: CostSettings) -> None:
-    """Answer until the other end closes: `recv` raises EOFError when the parent is gone, even by kill -9."""
+def _serve(pipe: Connection) -> None:
+    """Answer until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(settings.threads)
-    with threadpoolctl.threadpool_limits(settings.threads):
-        bench = _Bench(settings)
-        while True:
-            try:
-                point, model = pipe.recv()
-            except EOFError:
-                return
-            try:
-                pipe.send(bench.time(point, model))
-            except ExplorerError as error:
-                pipe.send(EvaluationError(f"{point}: {error}"))
-            except Exception as error:  # noqa: BLE001 — a bug: handed to the parent, which raises it there
-                pipe.send(error)
+    try:
+        settings: CostSettings = pipe.recv()
+        torch.set_num_threads(settings.threads)
+        with threadpoolctl.threadpool_limits(settings.threads):
+            bench = _Bench(settings)
+            while True:
+                pipe.send(_answer(bench, *pipe.recv()))
+    except EOFError:
+        return
+
+
+def _answer(bench: "_Bench", point: OperatingPoint, model: FinishedModel) -> Timing | Exception:
+    try:
+        return bench.time(point, model)
+    except ExplorerError as error:
+        return EvaluationError(f"{point}: {error}")
+    except Exception as error:  # noqa: BLE001 — a bug: handed to the parent, which raises it there
+        return error
 
 
 def _end_with_parent() -> None:
