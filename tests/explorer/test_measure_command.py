@@ -1,0 +1,120 @@
+"""`explorer measure` and `explorer calibrate` on 12 s of real meetings."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from explorer.commands.calibrate import calibrate
+from explorer.commands.measure import measure
+from objectives import machine
+from objectives.errors import CorpusError, ModelError, OperatingPointError
+from tests.objectives.excerpts import EVAL
+
+app = typer.Typer()
+app.command()(measure)
+app.command()(calibrate)
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments, env={"COLUMNS": "160"})
+
+
+@pytest.fixture(scope="module")
+def corpus(excerpts: Path) -> str:
+    return str(excerpts)
+
+
+def test_json_is_clean_and_complete(corpus: str) -> None:
+    result = invoke("measure", "-C", "1", "-R", "0.2", "--corpus", corpus, "--repeats", "2", "--format", "json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert (told["mode"], told["chunk_length"], told["right_context"], told["latency"]) == ("chunk-wise", 1.0, 0.2, 1.2)
+    assert sorted(told["recordings"]) == sorted(EVAL)
+    pooled = told["pooled"]
+    parts = pooled["false_alarm"] + pooled["missed_detection"] + pooled["confusion"]
+    assert pooled["der"] == pytest.approx(parts)
+    assert pooled["scored_seconds"] == pytest.approx(
+        sum(recording["scored_seconds"] for recording in told["recordings"].values())
+    )
+    assert told["size_mib"] == pytest.approx(5.63, abs=0.01)
+    assert told["execution"] == "native"
+    rtf = told["rtf"]
+    assert len(rtf["repeats"]) == len(rtf["baseline_repeats"]) == 2
+    assert min(rtf["repeats"]) <= rtf["median"] <= max(rtf["repeats"])
+    assert told["machine"] == dict(machine.describe())
+
+
+def test_table_has_a_line_for_each_recording_and_one_for_the_point(corpus: str) -> None:
+    result = invoke("measure", "-C", "1", "--precision", "fp16", "--corpus", corpus, "--repeats", "2")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].split()[:3] == ["recording", "DER", "%"]
+    assert sorted(line.split()[0] for line in lines[1:4]) == sorted([*EVAL, "pooled"])
+    assert all(len(line.split()) == 6 for line in lines[1:4])
+    assert "C 1 s, R 0 s, latency 1 s, fp16 (emulated): 2.8" in lines[4]
+    assert "over 2 repeats on 1 thread" in lines[4]
+
+
+def test_offline_needs_no_timing(corpus: str) -> None:
+    told = json.loads(invoke("measure", "--offline", "--corpus", corpus, "--format", "json").stdout)
+    assert told["mode"] == "offline"
+    assert sorted(told["recordings"]) == sorted(EVAL)
+    assert "rtf" not in told
+    shown = invoke("measure", "--offline", "--corpus", corpus).stdout
+    assert f"{told['pooled']['der']:.2f}" in shown
+    assert shown.splitlines()[-1] == "offline mode, fp32"
+
+
+def test_calibrate_shows_the_sweep_and_the_threshold_to_write_down(
+    corpus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("explorer.commands.calibrate.THRESHOLDS", (0.5, 0.8))
+    told = json.loads(invoke("calibrate", "--corpus", corpus, "--format", "json").stdout)
+    assert (told["corpus"], told["split"]) == (corpus, "calib")
+    assert [point["threshold"] for point in told["sweep"]] == [0.5, 0.8]
+    assert told["best"] in (0.5, 0.8)
+    assert f"clustering_threshold = {told['best']:.2f}" in invoke("calibrate", "--corpus", corpus).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["-C", "9"], OperatingPointError, "chunk length C = 9 s"),
+        (["-C", "nan"], OperatingPointError, "chunk length C = nan s"),
+        (["-R", "-1"], OperatingPointError, "right context R = -1 s"),
+        (["--precision", "int3"], OperatingPointError, "precision 'int3' is unknown"),
+        (["--corpus", "nowhere"], CorpusError, "unknown corpus 'nowhere'"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(arguments: list[str], error: type[Exception], message: str) -> None:
+    result = invoke("measure", *arguments, "--format", "json")
+    assert isinstance(result.exception, error)
+    assert message in str(result.exception)
+    assert result.stdout == ""
+
+
+def test_a_file_that_is_no_model_is_refused_by_name(corpus: str, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"no model")
+    refusal = invoke("measure", "--corpus", corpus, "--segmentation", str(tmp_path / "model.bin")).exception
+    assert isinstance(refusal, ModelError)
+    assert str(refusal).startswith(f"{tmp_path}/model.bin: ")
+
+
+def test_a_user_sees_one_line_and_exit_status_1() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from explorer.cli import main; main()", "measure", "-C", "9"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        "error: OperatingPointError: chunk length C = 9 s is outside the design space: use a value in [0.02, 5] s\n"
+    )

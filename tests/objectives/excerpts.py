@@ -1,0 +1,59 @@
+"""A corpus of short real recordings on disk, for tests that measure, and timing processes that last."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pyannote.core import Segment
+
+import objectives.evaluation
+from objectives.segmentation import SAMPLE_RATE
+from objectives.sources import load_corpus
+from objectives.stopwatch import CostSettings, Stopwatch
+from tests.objectives.corpora import rttm, write_audio
+
+SECONDS = 12
+EVAL = ("dev00", "tst00")
+CALIB = "trn05"
+
+
+def write_excerpts(folder: Path) -> Path:
+    """The first 12 s of AMI excerpts, audio + RTTM: two in split eval, one in calib."""
+    known = {recording.uri: recording for recording in load_corpus("ami-excerpts").split("all")}
+    for uri in (*EVAL, CALIB):
+        recording = known[uri]
+        heard = recording.reference.crop(Segment(0, SECONDS), mode="intersection")
+        turns = [(turn.start, turn.duration, str(who)) for turn, _, who in heard.itertracks(yield_label=True)]
+        write_audio(folder / f"{uri}.wav", recording.waveform()[: SECONDS * SAMPLE_RATE])
+        (folder / f"{uri}.rttm").write_text(rttm(uri, turns))
+    (folder / "splits.json").write_text(json.dumps({"eval": EVAL, "calib": [CALIB]}))
+    return folder
+
+
+class _LastingStopwatch(Stopwatch):
+    """One that outlives the evaluator which closes it: starting its process takes longer than most tests."""
+
+    def close(self) -> None:
+        pass
+
+    def end(self) -> None:
+        super().close()
+
+
+@contextmanager
+def lasting_stopwatches() -> Iterator[None]:
+    """Evaluators built inside share a timing process where their cost settings are equal."""
+    lasting: dict[tuple[object, ...], _LastingStopwatch] = {}
+
+    def stopwatch(settings: CostSettings) -> Stopwatch:
+        same = {name: value for name, value in vars(settings).items() if name != "waveform"}
+        key = (settings.waveform.tobytes(), *same.values())
+        return lasting.setdefault(key, _LastingStopwatch(settings))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objectives.evaluation, "Stopwatch", stopwatch)
+        yield
+    for each in lasting.values():
+        each.end()

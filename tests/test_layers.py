@@ -1,0 +1,135 @@
+"""What the layout promises: imports flow one way, one door to pyannote.audio, nothing reported to anybody."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS = ("objectives", "studies", "explorer")
+LONGEST = 400  # lines
+
+
+def sources(*folders: str) -> list[Path]:
+    found = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    assert found
+    return found
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Full names of what a file imports, anywhere in it; `from a import b` gives a.b."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = ".".join(path.relative_to(ROOT).parts[: -node.level]) if node.level else ""
+            module = ".".join(filter(None, (package, node.module)))
+            yield from (f"{module}.{name.name}" for name in node.names)
+
+
+def offenders(paths: list[Path], *forbidden: str) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in paths
+        for name in imported(path)
+        if any(name == prefix or name.startswith(f"{prefix}.") for prefix in forbidden)
+    ]
+
+
+def in_fresh_process(code: str, **environment: str) -> str:
+    """Standard output of Python code run in a process that has imported nothing yet."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_imports_are_seen_wherever_they_hide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    module = tmp_path / "objectives" / "one.py"
+    module.parent.mkdir()
+    module.write_text("import optuna.trial as t\ndef f():\n    from studies import paper\n    from . import two\n")
+    assert list(imported(module)) == ["optuna.trial", "studies.paper", "objectives.two"]
+    assert len(offenders([module], "optuna", "studies", "explorer")) == 2
+
+
+def test_objectives_know_neither_optuna_nor_the_layers_above() -> None:
+    assert offenders(sources("objectives"), "optuna", "optuna_dashboard", "studies", "explorer") == []
+
+
+def test_studies_do_not_know_the_explorer() -> None:
+    assert offenders(sources("studies"), "explorer") == []
+
+
+def test_one_module_is_the_door_to_pyannote_audio_and_torchaudio() -> None:
+    door = ROOT / "objectives" / "backend.py"
+    others = [path for path in sources(*LAYERS) if path != door]
+    assert offenders(others, "pyannote.audio", "torchaudio") == []
+    assert offenders([door], "pyannote.audio", "torchaudio") != []
+
+
+def test_no_file_is_too_long() -> None:
+    lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in sources(*LAYERS, "tests")}
+    assert {path: lines for path, lines in lengths.items() if lines > LONGEST} == {}
+
+
+# Counts the spans that pyannote.audio's telemetry hands to its exporter when a model is loaded: as we leave it, then
+# switched on, to see that the count would notice. Nothing is sent, since the exporter is stood in for.
+LISTEN = """
+import json, os
+import objectives.backend
+from objectives.assets import fetch
+from objectives.segmentation import load_segmentation
+from pyannote.audio.telemetry import metrics
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+
+spans = []
+
+class Listener(SpanExporter):
+    def export(self, batch):
+        spans.extend(span.name for span in batch)
+        return SpanExportResult.SUCCESS
+
+metrics.exporter.export = Listener().export
+metrics.provider.add_span_processor(SimpleSpanProcessor(Listener()))
+variable, enabled = os.environ["PYANNOTE_METRICS_ENABLED"], metrics.is_metrics_enabled()
+load_segmentation(fetch("segmentation-3.0"))
+silent = list(spans)
+metrics.set_telemetry_metrics(True)
+load_segmentation(fetch("segmentation-3.0"))
+print(json.dumps({"variable": variable, "enabled": enabled, "silent": silent, "control": spans[:1]}))
+"""
+
+
+def test_loading_a_model_reports_to_nobody_even_where_the_user_had_it_on() -> None:
+    told = json.loads(in_fresh_process(LISTEN, PYANNOTE_METRICS_ENABLED="1").splitlines()[-1])
+    assert told == {"variable": "0", "enabled": False, "silent": [], "control": ["oss-model-init"]}
+
+
+HELP = """
+import sys
+from explorer.cli import main
+sys.argv = ["explorer", "--help"]
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 0
+print("slow:", *[name for name in ("torch", "onnxruntime", "pyannote.audio") if name in sys.modules])
+"""
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    shown = in_fresh_process(HELP).splitlines()
+    assert any("measure" in line for line in shown)
+    assert shown[-1] == "slow:"
