@@ -46,10 +46,10 @@ def _hold(block: str, pipe: Connection) -> None:
         pipe.recv()
 
 
-def _work_and_work(stop: float) -> None:
+def _work_and_work(seconds: float, stop: float) -> None:
     while time.monotonic() < stop:
         with machine.working():
-            time.sleep(0.01)
+            time.sleep(seconds)
 
 
 class Holders:
@@ -133,7 +133,10 @@ def test_who_waits_for_quiet_comes_before_who_begins_to_work_later(hold: Holders
 
 def test_a_stream_of_workers_cannot_keep_quiet_out(hold: Holders) -> None:
     stop = time.monotonic() + PATIENCE
-    workers = [FORK.Process(target=_work_and_work, args=(stop,), daemon=True) for _ in range(4)]
+    # of such lengths that hardly ever all of them are between two pieces of work
+    workers = [
+        FORK.Process(target=_work_and_work, args=(seconds, stop), daemon=True) for seconds in (0.11, 0.13, 0.17, 0.19)
+    ]
     for worker in workers:
         worker.start()
     try:
