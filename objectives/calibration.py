@@ -8,6 +8,7 @@ import numpy as np
 from objectives import machine
 from objectives.clustering import ClusteringSettings
 from objectives.embedding import recording_features
+from objectives.errors import EvaluationError
 from objectives.evaluation import Evaluator
 from objectives.offline import diarize_offline
 from objectives.operating_point import BASELINE
@@ -19,7 +20,8 @@ def threshold_sweep(
     evaluator: Evaluator, thresholds: Sequence[float], on_progress: Callable[[float], None] = lambda fraction: None
 ) -> tuple[list[tuple[float, float]], float]:
     """Pooled DER (%) of the offline mode at each threshold, and the best one: the middle of the lowest plateau, since
-    its edges are chance. Raises CorpusError where a recording cannot be read."""
+    its edges are chance. Raises CorpusError where a recording cannot be
+    read, EvaluationError where nothing can be scored."""
     counts = dict.fromkeys(thresholds, ErrorCounts())
     for done, recording in enumerate(evaluator.recordings, start=1):
         with machine.working():
@@ -31,6 +33,8 @@ def threshold_sweep(
                 labels = diarize_offline(waveform, features, runtime, evaluator.embedding, settings)
                 counts[threshold] += score(recording.reference, labels, recording.annotated)
         on_progress(done / len(evaluator.recordings))
+    if all(errors.total == 0 for errors in counts.values()):
+        raise EvaluationError("no reference speech is left to score outside the collar: use longer recordings")
     points = [(threshold, errors.der) for threshold, errors in counts.items()]
     return points, plateau_middle(points)
 

@@ -1,6 +1,5 @@
 """OperatingPoint × recordings → Measurement."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -78,6 +77,7 @@ class Evaluator:
         Raises EvaluationError where it cannot be measured on every recording.
         """
         model = self.model(point.precision)
+        self.stopwatch.start()  # it loads its libraries meanwhile
         counts = self.streaming_errors(point, lambda fraction: on_progress("accuracy", fraction))
         on_progress("cost", 0.0)
         with machine.quiet():
@@ -202,7 +202,7 @@ def build_evaluator(
     recordings = load_corpus(corpus, seed)
     chosen = recordings.split(split)
     segmentation = segmentation or DEFAULT_SEGMENTATION
-    cores = os.cpu_count() or 1
+    cores = machine.cores()
     speaker_embedding = load_embedding(embedding or DEFAULT_EMBEDDING, cores)
     clustering = ClusteringSettings(
         speaker_embedding.threshold if clustering_threshold is None else clustering_threshold

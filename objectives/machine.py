@@ -14,11 +14,16 @@ import torch
 LOCK_VARIABLE = "EXPLORER_LOCKS"
 
 
+def cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def describe() -> Mapping[str, str]:
     """What decides how fast this machine runs a model. Timings from two different descriptions are never mixed."""
     return {
         "processor": _processor(),
-        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "cores": str(cores()),
         "system": f"{platform.system()} {platform.machine()}",
         "torch": torch.__version__,
         "onnxruntime": onnxruntime.__version__,
@@ -61,6 +66,8 @@ def _open(name: str) -> int:
     path = folder / f"explorer-{name}.lock"
     try:
         lock = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
+        if os.fstat(lock).st_uid == os.getuid():
+            os.fchmod(lock, 0o666)  # whatever the umask: every user of the machine shares the lock
     except PermissionError:  # another user's, in a sticky folder that forbids O_CREAT: it is there, so only open it
         lock = os.open(path, os.O_RDONLY)
     return lock

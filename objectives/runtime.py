@@ -72,7 +72,7 @@ class TorchRuntime:
     @torch.inference_mode()
     def scores(self, windows: np.ndarray) -> np.ndarray:
         """See Runtime.scores."""
-        batch = torch.from_numpy(windows).to(self._device)[:, None, :]
+        batch = torch.tensor(windows, device=self._device)[:, None, :]
         with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._half):
             return self._network(batch).float().cpu().numpy()
 
