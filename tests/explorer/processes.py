@@ -1,6 +1,7 @@
 """Real processes for tests that end them: forked, so that none has to import torch again."""
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable
 from multiprocessing.context import ForkProcess
@@ -16,9 +17,15 @@ PATIENCE = 60.0  # seconds for a process to come as far as it should
 
 def start(target: Callable[..., object], *args: object) -> ForkProcess:
     """Run `target` in a process of its own, which ends with the test session at the latest."""
-    process = multiprocessing.get_context("fork").Process(target=target, args=args, daemon=True)
+    process = multiprocessing.get_context("fork").Process(target=_interruptible, args=(target, *args), daemon=True)
     process.start()
     return process
+
+
+def _interruptible(target: Callable[..., object], *args: object) -> None:
+    # a test run that a shell started in the background ignores Ctrl-C, and so would its children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    target(*args)
 
 
 def wait_for_running(url: str, number: int, process: ForkProcess) -> None:
