@@ -73,7 +73,7 @@ class _Source:
             try:
                 # not protocol.train() and so on: those read each annotation at once, leniently
                 return [file for file in getattr(protocol, f"{subset}_iter")() if file["uri"]]  # a .lst may end blank
-            except NotImplementedError:
+            except NotImplementedError:  # how pyannote.database says that a protocol has no such subset
                 return []
 
     def recording(self, subset: str, file: Any) -> Recording:

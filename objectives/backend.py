@@ -26,16 +26,18 @@ def _stand_in_for_torchaudio_extension() -> None:
     if torch.version.cuda is not None or "torchaudio" in sys.modules:
         return
     try:
-        import torchaudio  # noqa: F401
+        import torchaudio  # noqa: F401 — only to see whether it can be imported
     except OSError:
         # a failed import leaves half of the package behind
         for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
             del sys.modules[name]
         extension = types.ModuleType("torchaudio._extension")
-        extension.__path__ = []
-        extension._IS_TORCHAUDIO_EXT_AVAILABLE = False  # type: ignore[attr-defined]
-        extension._IS_ALIGN_AVAILABLE = False  # type: ignore[attr-defined]
-        extension.fail_if_no_align = lambda function: function  # type: ignore[attr-defined]
+        vars(extension).update(
+            __path__=[],
+            _IS_TORCHAUDIO_EXT_AVAILABLE=False,
+            _IS_ALIGN_AVAILABLE=False,
+            fail_if_no_align=lambda function: function,
+        )
         sys.modules["torchaudio._extension"] = extension
 
 
