@@ -3,6 +3,7 @@
     ExplorerError
     ├── AssetError           a pinned file cannot be had, or is not what was pinned
     ├── CorpusError          audio, RTTM, UEM or splits are wrong
+    ├── LeakageError         recordings that are evaluated would have reached training or calibration
     ├── ModelError           a checkpoint is not a PyanNet, or not a known embedding
     ├── OperatingPointError  a value outside the design space
     ├── EvaluationError      one operating point could not be measured: its trial fails, the study goes on
@@ -23,6 +24,10 @@ class AssetError(ExplorerError):
 
 class CorpusError(ExplorerError):
     """Audio, RTTM, UEM or splits are wrong."""
+
+
+class LeakageError(ExplorerError):
+    """Recordings that are evaluated would have reached training or calibration."""
 
 
 class ModelError(ExplorerError):

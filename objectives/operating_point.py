@@ -6,20 +6,63 @@ from typing import Literal, get_args
 
 from objectives.errors import OperatingPointError
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8_ptq", "int8_qat", "int4_ptq", "int4_qat"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+Structure = Literal["none", "hidden", "linear", "both"]
+STRUCTURES: tuple[Structure, ...] = get_args(Structure)
+
+Mode = Literal["chunk-wise", "offline"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 CHUNK_LENGTH_RANGE = (0.02, 5.0)  # seconds
 RIGHT_CONTEXT_RANGE = (0.01, 5.0)  # seconds; 0 is allowed besides
+PRUNING_RATIO_RANGE = (0.0, 0.95)  # share of the units that go; 0 itself is structure `none`
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What is cut from the segmentation model (the paper's Sec. 4.3).
+
+    structure: `hidden` for units of every BiLSTM layer, `linear` for outputs of the linear layers after them, `both`,
+    or `none`. ratio: share of the units to remove, in (0, 0.95]; 0 where the structure is `none`.
+
+    Raises OperatingPointError where the two do not fit together.
+    """
+
+    structure: Structure = "none"
+    ratio: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.structure not in STRUCTURES:
+            raise OperatingPointError(
+                f"pruning structure {self.structure!r} is unknown: use one of {', '.join(STRUCTURES)}"
+            )
+        low, high = PRUNING_RATIO_RANGE
+        if self.structure == "none" and self.ratio != 0.0:
+            raise OperatingPointError(f"pruning ratio = {self.ratio:g} needs a structure: use hidden, linear or both")
+        if self.structure != "none" and not (math.isfinite(self.ratio) and low < self.ratio <= high):
+            raise OperatingPointError(
+                f"pruning ratio = {self.ratio:g} is outside the design space: use a value in ({low:g}, {high:g}]"
+            )
+
+    def __str__(self) -> str:
+        """`Hidden-40` as in the paper's Table 1; `none`."""
+        return "none" if self.structure == "none" else f"{self.structure.capitalize()}-{100 * self.ratio:.4g}"
+
+
+UNPRUNED = Pruning()
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """One point of the design space (notation of the paper, Sec. 4.2).
+    """One point of the design space (notation of the paper, Sec. 4.2 to 4.4).
 
     chunk_length: C in seconds, the update period, in [0.02, 5].
     right_context: R in seconds, the look-ahead, 0 or in [0.01, 5].
-    precision: numeric precision of the segmentation model.
+    pruning, precision: of the segmentation model.
+    mode: `chunk-wise` streaming, or `offline`: the released pipeline on the whole recording, where C and R mean nothing
+    and keep their defaults.
 
     Raises OperatingPointError when a value lies outside its range: C and R of at most 5 s keep a block inside the
     model's 10 s window.
@@ -27,7 +70,9 @@ class OperatingPoint:
 
     chunk_length: float = 1.0
     right_context: float = 0.0
+    pruning: Pruning = UNPRUNED
     precision: Precision = "fp32"
+    mode: Mode = "chunk-wise"
 
     def __post_init__(self) -> None:
         _check_range("chunk length C", self.chunk_length, CHUNK_LENGTH_RANGE)
@@ -35,11 +80,15 @@ class OperatingPoint:
             _check_range("right context R", self.right_context, RIGHT_CONTEXT_RANGE, or_zero=True)
         if self.precision not in PRECISIONS:
             raise OperatingPointError(f"precision {self.precision!r} is unknown: use one of {', '.join(PRECISIONS)}")
+        if self.mode not in MODES:
+            raise OperatingPointError(f"mode {self.mode!r} is unknown: use one of {', '.join(MODES)}")
+        if self.mode == "offline" and (self.chunk_length, self.right_context) != (1.0, 0.0):
+            raise OperatingPointError("the offline mode hears the whole recording first: leave C and R out")
 
     @property
     def latency(self) -> float:
-        """Algorithmic latency C + R in seconds."""
-        return self.chunk_length + self.right_context
+        """Algorithmic latency C + R in seconds; infinite in the offline mode."""
+        return math.inf if self.mode == "offline" else self.chunk_length + self.right_context
 
 
 def _check_range(name: str, value: float, bounds: tuple[float, float], or_zero: bool = False) -> None:
@@ -52,3 +101,4 @@ def _check_range(name: str, value: float, bounds: tuple[float, float], or_zero: 
 
 
 BASELINE = OperatingPoint(chunk_length=1.0, right_context=0.0, precision="fp32")
+OFFLINE_BASELINE = OperatingPoint(precision="fp32", mode="offline")

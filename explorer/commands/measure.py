@@ -59,7 +59,7 @@ def measure(
 
     explorer measure -C 0.5 -R 0.2 --corpus ./recordings --format json
     """
-    point = OperatingPoint(chunk_length, right_context, cast("Precision", precision))
+    point = OperatingPoint(chunk_length, right_context, precision=cast("Precision", precision))
     # late, so that `explorer --help` does not wait for torch
     from objectives.evaluation import build_evaluator
 

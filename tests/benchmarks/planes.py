@@ -20,7 +20,7 @@ POINTS = (
     OperatingPoint(1.0, 0.5),
     OperatingPoint(0.5, 0.5),
     OperatingPoint(0.1, 0.0),
-    OperatingPoint(1.0, 0.0, "fp16"),
+    OperatingPoint(1.0, 0.0, precision="fp16"),
 )
 REPEATS = 10
 

@@ -152,7 +152,7 @@ def printed(rows: tuple[FrontRow, ...]) -> str:
 def test_the_table_says_how_each_row_stands(study: optuna.Study) -> None:
     tell(study, (20.0, 4.0, 0.03), ORIGINS[0], BASELINE)
     tell(study, (21.0, 4.0, 0.04), ORIGINS[1], OperatingPoint(1.0, 0.5))
-    tell(study, (22.0, 2.0, 0.05), point=OperatingPoint(0.4, 0.0, "fp16"))
+    tell(study, (22.0, 2.0, 0.05), point=OperatingPoint(0.4, 0.0, precision="fp16"))
     lines = {line.split()[1]: line for line in printed(front(study)).splitlines()[1:5]}
     assert lines["baseline"].rstrip().endswith("front")
     assert "0.0300 [0.0270–0.0330]" in lines["baseline"]
@@ -199,7 +199,7 @@ def test_status_counts_and_names_the_best(study: optuna.Study) -> None:
 
 def test_an_emulated_precision_has_no_best_rtf(study: optuna.Study) -> None:
     tell(study, (20.0, 4.0, 0.03))
-    tell(study, (19.0, 2.0, 0.01), point=OperatingPoint(0.4, 0.0, "fp16"))
+    tell(study, (19.0, 2.0, 0.01), point=OperatingPoint(0.4, 0.0, precision="fp16"))
     assert [(best.metric, best.trial) for best in status(study).best] == [("DER (%)", 1), ("size (MiB)", 1), ("RTF", 0)]
 
 

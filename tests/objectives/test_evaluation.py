@@ -63,7 +63,7 @@ def test_the_same_point_makes_the_same_errors_again(measurement: Measurement, ev
 
 
 def test_fp16_is_half_the_size_and_emulated(measurement: Measurement, evaluator: Evaluator) -> None:
-    narrow = evaluator(OperatingPoint(POINT.chunk_length, POINT.right_context, "fp16"))
+    narrow = evaluator(OperatingPoint(POINT.chunk_length, POINT.right_context, precision="fp16"))
     assert narrow.execution == "emulated"
     assert narrow.size_bytes == pytest.approx(measurement.size_bytes / 2, rel=0.01)
     assert narrow.model_key != measurement.model_key

@@ -64,7 +64,7 @@ def test_what_is_drawn_lies_in_the_space(space: SearchSpace, seed: int) -> None:
     [
         (OperatingPoint(0.05, 0.0), "chunk_length = 0.05"),
         (OperatingPoint(1.0, 3.0), "right_context = 3"),
-        (OperatingPoint(1.0, 0.0, "fp16"), "precision = 'fp16'"),
+        (OperatingPoint(1.0, 0.0, precision="fp16"), "precision = 'fp16'"),
         (OperatingPoint(1.0, 0.0), None),  # R = 0 is no value of the range, and needs none
         (OperatingPoint(0.1, 2.0), None),  # ends are included
     ],
