@@ -1,14 +1,18 @@
 """From a base checkpoint to the finished model of an operating point: a file whose bytes are the size objective."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from objectives._store import content_key, kept_file
-from objectives.operating_point import Precision
+from objectives.operating_point import UNPRUNED, Precision, Pruning
+from objectives.quantization import QuantizationOptions
+from objectives.recovery import RecoverySettings
 from objectives.segmentation import file_sha256, load_segmentation, parameter_count
+from objectives.training_data import CalibrationData, TrainingData
 
 CODE_VERSION = 2  # of this module: raise it whenever a finished file would come out different
 # SincNet computes its filters from cut-off frequencies in Hz and sample times: 330 values, which in 16 bits change the
@@ -17,22 +21,58 @@ KEPT_WIDE = ".filterbank."
 DROPPED = ("optimizer_states", "lr_schedulers", "callbacks", "loops")  # training state that a deployed model lacks
 
 
+OnProgress = Callable[[str, float], None]  # (what is being done, fraction of it that is done)
+
+
+@dataclass(frozen=True)
+class CompressionSettings:
+    """What all models of a study share. iterations: K of the paper's Sec. 4.3. seed: of everything that is drawn."""
+
+    recovery: RecoverySettings = RecoverySettings()
+    quantization: QuantizationOptions = QuantizationOptions()
+    iterations: int = 4
+    seed: int = 0
+
+
 @dataclass(frozen=True)
 class FinishedModel:
     """A segmentation model on disk, ready to run.
 
-    key: hash of everything that made it. checkpoint: stock pyannote.audio checkpoint. params: trainable values.
+    key: hash of everything that made it. checkpoint: the file whose bytes are its size. params: trainable values.
+    kept: units that stay, {"hidden": 84, "linear": 128}. story: how it was made, as JSON: settings, losses, seconds.
     """
 
     key: str
     checkpoint: Path
     precision: Precision
     params: int
+    pruning: Pruning = UNPRUNED
+    kept: Mapping[str, int] = field(default_factory=dict)
+    story: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:
         """Bytes of the checkpoint file."""
         return self.checkpoint.stat().st_size
+
+
+@dataclass(frozen=True)
+class Compressor:
+    """Makes finished models of one base checkpoint.
+
+    training, calibration: None where the corpus has no such split; then what needs it is refused.
+    """
+
+    base: Path
+    settings: CompressionSettings = CompressionSettings()
+    training: TrainingData | None = None
+    calibration: CalibrationData | None = None
+
+    def finish(
+        self, pruning: Pruning, precision: Precision, on_progress: OnProgress = lambda stage, fraction: None
+    ) -> FinishedModel:
+        """The finished model of a pruning and a precision, made once and kept."""
+        return finish(self.base, precision)
 
 
 def finish(base: Path, precision: Precision) -> FinishedModel:
