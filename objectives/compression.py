@@ -28,8 +28,8 @@ OnProgress = Callable[[str, float], None]  # (what is being done, fraction of it
 class CompressionSettings:
     """What all models of a study share. iterations: K of the paper's Sec. 4.3. seed: of everything that is drawn."""
 
-    recovery: RecoverySettings = RecoverySettings()
-    quantization: QuantizationOptions = QuantizationOptions()
+    recovery: RecoverySettings = field(default_factory=RecoverySettings)
+    quantization: QuantizationOptions = field(default_factory=QuantizationOptions)
     iterations: int = 4
     seed: int = 0
 
@@ -64,7 +64,7 @@ class Compressor:
     """
 
     base: Path
-    settings: CompressionSettings = CompressionSettings()
+    settings: CompressionSettings = field(default_factory=CompressionSettings)
     training: TrainingData | None = None
     calibration: CalibrationData | None = None
 

@@ -13,8 +13,9 @@ SINCNET_PRECISIONS: tuple[SincnetPrecision, ...] = get_args(SincnetPrecision)
 class QuantizationOptions:
     """What the low-bit modes do beyond the paper, which does none of it.
 
-    group_size: weights of a row that share a scale, at 4 bits; 0 for one scale a row. clipping: `mse` searches, for each
-    row, the clipping of its weights with the smallest squared error. sincnet: `int8` stores its convolutions in 8 bits.
+    group_size: weights of a row that share a scale, at 4 bits; 0 for one scale a row. clipping: `mse` searches, for
+    each row, the clipping of its weights with the smallest squared error. sincnet: `int8` stores its convolutions in
+    8 bits.
     """
 
     group_size: int = 0
