@@ -1,0 +1,54 @@
+"""How the models of a study are made: plain values, so that a study's definition can be read without torch."""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+Method = Literal["bce", "powerset", "distill"]
+METHODS: tuple[Method, ...] = get_args(Method)
+Clipping = Literal["none", "mse"]
+CLIPPINGS: tuple[Clipping, ...] = get_args(Clipping)
+SincnetPrecision = Literal["fp32", "int8"]
+SINCNET_PRECISIONS: tuple[SincnetPrecision, ...] = get_args(SincnetPrecision)
+
+
+@dataclass(frozen=True)
+class RecoverySettings:
+    """How models are trained after pruning and while quantizing.
+
+    method: `bce` (binary cross-entropy on RTTM-derived speech activity, the paper's Sec. 4.3), `powerset`
+    (permutation-invariant powerset loss on RTTM-derived speakers, arXiv 2310.13025) or `distill` (the unpruned model's
+    powerset posteriors as targets, no labels needed). steps: of the optimizer after pruning, all iterations together.
+    qat_steps: of quantization-aware training. windows: augmented 10 s windows that are drawn once and trained on.
+    batch: windows a step. learning_rate: its peak.
+    """
+
+    method: Method = "distill"
+    steps: int = 200
+    qat_steps: int = 60
+    windows: int = 480
+    batch: int = 16
+    learning_rate: float = 2e-3
+
+
+@dataclass(frozen=True)
+class QuantizationOptions:
+    """What the low-bit modes do beyond the paper, which does none of it.
+
+    group_size: weights of a row that share a scale, at 4 bits; 0 for one scale a row. clipping: `mse` searches, for
+    each row, the clipping of its weights with the smallest squared error. sincnet: `int8` stores its convolutions in
+    8 bits.
+    """
+
+    group_size: int = 0
+    clipping: Clipping = "none"
+    sincnet: SincnetPrecision = "fp32"
+
+
+@dataclass(frozen=True)
+class CompressionSettings:
+    """What all models of a study share. iterations: K of the paper's Sec. 4.3. seed: of everything that is drawn."""
+
+    recovery: RecoverySettings = field(default_factory=RecoverySettings)
+    quantization: QuantizationOptions = field(default_factory=QuantizationOptions)
+    iterations: int = 4
+    seed: int = 0
