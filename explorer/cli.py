@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from explorer.commands import assets
+from explorer.commands import assets, models
 from explorer.commands.calibrate import calibrate
 from explorer.commands.corpus import corpus
 from explorer.commands.front import front
@@ -25,6 +25,7 @@ app = typer.Typer(
 for command in (run, front, status, measure, calibrate, corpus):
     app.command()(command)
 app.add_typer(assets.app, name="assets")
+app.add_typer(models.app, name="models")
 
 
 def main() -> None:

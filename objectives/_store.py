@@ -4,14 +4,17 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
 
 from objectives._cache import CACHE_VARIABLE, cache_dir
 from objectives.errors import AssetError
+
+T = TypeVar("T")
 
 
 def content_key(**ingredients: Any) -> str:
@@ -28,27 +31,41 @@ def kept_file(folder: str, name: str, make: Callable[[Path], None]) -> Path:
     path = cache_dir() / folder / name
     if path.exists():
         return path
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{name}.lock")):
+        with lock_of(path):
             if not path.exists():
-                _make(path, make)
+                make_in_place(path, make)
+    return path
+
+
+def lock_of(path: Path) -> FileLock:
+    """The lock that whoever makes a file holds."""
+    return FileLock(path.with_name(f".{path.name}.lock"))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the disk refuses while `path` is written into an AssetError with the remedy."""
+    try:
+        yield
     except OSError as error:
         raise AssetError(
             f"{path} cannot be kept: {error}; make room or permit writing there, "
             f"or name another folder in {CACHE_VARIABLE}"
         ) from error
-    return path
 
 
-def _make(path: Path, make: Callable[[Path], None]) -> None:
+def make_in_place(path: Path, make: Callable[[Path], T]) -> T:
+    """What `make(temporary path)` returns, once its file lies at `path`. For the holder of the lock alone."""
     # whoever holds the lock is alone: what lies here was left by a process that was killed
     for stale in path.parent.glob(f".{path.name}.*{path.suffix}"):
         stale.unlink(missing_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)
     try:
-        make(Path(temporary))
+        made = make(Path(temporary))
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+    return made

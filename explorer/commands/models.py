@@ -1,0 +1,299 @@
+"""`explorer models`: list, show and prune the finished models that are kept."""
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from objectives.errors import ModelError
+from objectives.model_store import Entry, models_dir, prune, stored_models
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Finished models: list, show, prune.\n\n"
+    "A model is compressed once and kept under a key, a hash of everything that made it, so that every trial and every "
+    "study that asks for the same again has it at once. Whatever is deleted or damaged is made again when it is asked "
+    "for. Models are kept in `models/` of the user's cache directory, or of the folder that the environment variable "
+    "**EXPLORER_CACHE** names.",
+)
+
+KEY_SHOWN = 8  # digits of a key that a table shows, more where two begin alike
+DAY = 86_400.0
+_STYLES = {"whole": "", "damaged": "bold red", "half-written": "bold red", "being made": "yellow"}
+_AGES = ((DAY, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
+
+
+class Format(StrEnum):
+    """How models are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Output = Annotated[Format, typer.Option("--format", help="`table` for people, `json` for programs.")]
+
+
+@app.command("list")
+def list_models(output: Output = Format.TABLE) -> None:
+    """Show every model that is kept: how it was made, its size, its age, when it was last used, and its state.
+
+    *MiB* is the model's own file, the size that studies minimise; *on disk* counts what was derived from it too (the
+    graph that ONNX Runtime runs). *kept* are units that pruning left. *built* is how long it took.
+
+    Every byte is read: *whole* is what was once written. *damaged* and *half-written* files are never run, and are
+    made again when they are asked for; `explorer models prune` deletes them.
+
+        explorer models list
+
+        explorer models list --format json | jq '.[] | select(.precision == "int8_ptq")'
+    """
+    entries = stored_models()
+    if output is Format.JSON:
+        typer.echo(json.dumps([_row(entry) for entry in entries], indent=2, ensure_ascii=False))
+        return
+    console = Console(highlight=False)
+    if entries:
+        _print_wide(_table(entries), console)
+    total = _mib(sum(entry.size_bytes for entry in entries))
+    console.print(f"{_count(entries)}, {total} MiB in {models_dir()}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def show(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="A model's key, or as much of its beginning as is unique.")],
+    output: Output = Format.TABLE,
+) -> None:
+    """Show one model: everything that it was made from, how that went, its files and their state.
+
+    explorer models show 3f2a
+
+    explorer models show 3f2a --format json
+    """
+    entry = _find(key)
+    told = _row(entry) | {
+        "sha256": entry.model.sha256 if entry.model else None,
+        "files": [str(path) for path in (*entry.files, *entry.leftovers)],
+        "made_from": entry.model.made_from if entry.model else {},
+        "story": entry.model.story if entry.model else {},
+    }
+    if output is Format.JSON:
+        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        return
+    lines = dict(_lines("", told))
+    width = max(map(len, lines))
+    console = Console(highlight=False, soft_wrap=True)
+    for name, value in lines.items():
+        console.print(f"{name:<{width}}  {value}", markup=False)
+
+
+@app.command("prune")
+def prune_models(
+    unused_for: Annotated[
+        float | None, typer.Option(metavar="DAYS", min=0.0, help="Also whole models that nobody used for so many days.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also every whole model.")] = False,
+    damaged: Annotated[
+        bool, typer.Option("--damaged", help="Only what is damaged or half written: what happens without options too.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and delete nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting whole models.")] = False,
+) -> None:
+    """Delete models: what is damaged or half written, and whole ones that you choose.
+
+    Without options only what is of no use to anybody goes: damaged models, and what a killed process left behind.
+    Whole models go where `--unused-for` or `--all` says so, after a question. A model goes with all that was derived
+    from it. What a running process makes or uses stays. A deleted model is made again when it is asked for, in the
+    time that `explorer models list` shows as *built*.
+
+        explorer models prune
+
+        explorer models prune --unused-for 30 --dry-run
+
+        explorer models prune --all --yes
+    """
+    if (unused_for is not None) + everything + damaged > 1:
+        raise typer.BadParameter("--unused-for, --all and --damaged exclude each other: use one of them")
+    entries = stored_models()
+    whole = [entry for entry in entries if entry.state == "whole"]
+    chosen = whole if everything else [] if unused_for is None else _unused(whole, unused_for)
+    doomed = [entry for entry in entries if entry.debris or entry in chosen]
+    console = Console(highlight=False, soft_wrap=True)
+    for entry in doomed:
+        console.print(_fate(entry, entry in chosen, dry_run), markup=False)
+    if not dry_run:
+        if chosen and not yes:
+            typer.confirm(f"Delete {_models(len(chosen))} ({_sum(chosen)} MiB)?", abort=True)
+        pruned = prune(doomed, {entry.key for entry in chosen})
+        for key, why in pruned.spared.items():
+            console.print(f"{key} stays: {why}", markup=False)
+        files = "1 file" if len(pruned.deleted) == 1 else f"{len(pruned.deleted)} files"
+        console.print(f"deleted {files}, {_mib(pruned.freed)} MiB", markup=False)
+    if whole and not chosen and unused_for is None and not damaged:
+        console.print(
+            f"{_models(len(whole))} ({_sum(whole)} MiB) kept: delete some with --unused-for DAYS, all with --all"
+        )
+
+
+def _find(start: str) -> Entry:
+    entries = stored_models()
+    found = [entry for entry in entries if entry.key.startswith(start.lower())]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        digits = _digits(entries)
+        listed = ", ".join(entry.key[:digits] for entry in found)
+        raise ModelError(
+            f"{len(found)} finished models have keys that begin with {start!r} ({listed}): give more of it"
+        )
+    raise ModelError(
+        f"no finished model in {models_dir()} has a key that begins with {start!r}: `explorer models list` shows them"
+    )
+
+
+def _unused(whole: Iterable[Entry], days: float) -> list[Entry]:
+    limit = time.time() - days * DAY
+    return [entry for entry in whole if entry.last_used is not None and entry.last_used <= limit]
+
+
+def _fate(entry: Entry, chosen: bool, dry_run: bool) -> str:
+    verb = "would delete" if dry_run else "to delete:"
+    size = f"{_mib(entry.size_bytes)} MiB"
+    if chosen:
+        used = "never used" if entry.last_used is None else f"last used {_ago(entry.last_used)} ago"
+        return f"{verb} {entry.key} ({_name(entry)}, {size}, {used})"
+    if entry.state == "damaged":
+        return f"{verb} {entry.key} ({_name(entry)}, {size}): it {entry.damage}"
+    return f"{verb} half-written {', '.join(path.name for path in entry.debris)}"
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    """What programs get, and tables are made of. What the sidecar does not tell is None."""
+    model = entry.model
+    made_from: Mapping[str, Any] = model.made_from if model else {}
+    story: Mapping[str, Any] = model.story if model else {}
+    recovery = made_from.get("recovery")
+    return {
+        "key": entry.key,
+        "state": entry.state,
+        "damage": entry.damage or None,
+        "structure": made_from.get("structure"),
+        "ratio": made_from.get("ratio"),
+        "precision": made_from.get("precision"),
+        "kept": story.get("kept", made_from.get("kept")),
+        "params": story.get("params", made_from.get("params")),
+        "recovery": recovery.get("method") if isinstance(recovery, Mapping) else recovery,
+        "path": str(model.path) if model else None,
+        "size_bytes": model.size_bytes if model else None,
+        "size_on_disk_bytes": entry.size_bytes,
+        "build_seconds": model.build_seconds if model else None,
+        "made": model.made if model else None,
+        "last_used": None
+        if entry.last_used is None
+        else datetime.fromtimestamp(entry.last_used).astimezone().isoformat(),
+    }
+
+
+def _table(entries: Sequence[Entry]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
+    left = ("key", "structure", "precision", "kept", "recovery", "state")
+    for name in (
+        *left[:2],
+        "ratio",
+        *left[2:4],
+        "MiB",
+        "on disk",
+        "params",
+        "recovery",
+        "built",
+        "age",
+        "used",
+        "state",
+    ):
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+    digits = _digits(entries)
+    for entry in entries:
+        row = _row(entry)
+        cells = (
+            entry.key[:digits],
+            row["structure"],
+            f"{row['ratio']:g}" if row["ratio"] else None,
+            row["precision"],
+            _kept(row["kept"]),
+            None if row["size_bytes"] is None else _mib(row["size_bytes"]),
+            _mib(entry.size_bytes),
+            None if row["params"] is None else f"{row['params'] / 1e6:.3f} M",
+            row["recovery"],
+            None if row["build_seconds"] is None else f"{row['build_seconds']:.0f} s",
+            None if row["made"] is None else _ago(datetime.fromisoformat(row["made"]).timestamp()),
+            None if entry.last_used is None else _ago(entry.last_used),
+            row["state"],
+        )
+        table.add_row(*(Text("–" if cell is None else str(cell)) for cell in cells), style=_STYLES[entry.state])
+    return table
+
+
+def _print_wide(table: Table, console: Console) -> None:
+    """On a narrower screen lines wrap there, but no cell is ever cut."""
+    width = max(console.width, 150)
+    Console(file=console.file, width=width, force_terminal=console.is_terminal, highlight=False).print(table)
+
+
+def _lines(before: str, told: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Nested values, one a line: recovery.steps = 200."""
+    for name, value in told.items():
+        if isinstance(value, Mapping) and value:
+            yield from _lines(f"{before}{name}.", value)
+        elif value is not None and value != {}:
+            yield f"{before}{name}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _digits(entries: Sequence[Entry]) -> int:
+    """How much of each key tells it from the others."""
+    digits = KEY_SHOWN
+    while len({entry.key[:digits] for entry in entries}) < len(entries):
+        digits += 1
+    return digits
+
+
+def _name(entry: Entry) -> str:
+    row = _row(entry)
+    if row["precision"] is None:
+        return "of unknown making"
+    cut = f"{row['structure']} {row['ratio']:g} " if row["ratio"] else ""
+    return f"{cut}{row['precision']}"
+
+
+def _kept(kept: Mapping[str, int] | None) -> str | None:
+    return ", ".join(f"{units} {name}" for name, units in kept.items()) or None if kept else None
+
+
+def _count(entries: Sequence[Entry]) -> str:
+    states = [entry.state for entry in entries]
+    told = [f"{states.count(state)} {state}" for state in _STYLES if state in states]
+    return f"{_models(len(entries))} ({', '.join(told)})" if told else "no models"
+
+
+def _models(number: int) -> str:
+    return "1 model" if number == 1 else f"{number} models"
+
+
+def _sum(entries: Iterable[Entry]) -> str:
+    return _mib(sum(entry.size_bytes for entry in entries))
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.2f}"
+
+
+def _ago(then: float) -> str:
+    seconds = max(0.0, time.time() - then)
+    length, unit = next((age for age in _AGES if seconds >= age[0]), _AGES[-1])
+    return f"{seconds / length:.0f} {unit}"
