@@ -63,7 +63,7 @@ def test_other_recordings_cannot_be_handed_in(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         TrainingData(corpus, evaluated)  # type: ignore[call-arg]
     with pytest.raises((TypeError, ValueError)):
-        dataclasses.replace(data, recordings=evaluated)
+        dataclasses.replace(data, recordings=evaluated)  # type: ignore[call-arg]
     with pytest.raises(dataclasses.FrozenInstanceError):
         data.recordings = evaluated  # type: ignore[misc]
     assert data.recordings == corpus.split("train")
