@@ -31,6 +31,7 @@ from filelock import FileLock, Timeout
 
 from objectives._cache import cache_dir
 from objectives._store import content_key, lock_of, make_in_place, writing
+from objectives.errors import AssetError
 
 SUFFIXES = (".bin", ".safetensors")  # of models: stock pyannote.audio checkpoints, low-bit weights
 HELD = 64  # models that a process keeps from being pruned: those that it used last
@@ -138,15 +139,21 @@ def release() -> None:
 
 
 def stored_models() -> list[Entry]:
-    """Everything in the store, by key. Every byte of every model is read to tell whole from damaged."""
+    """Everything in the store, by key. Every byte of every model is read to tell whole from damaged.
+
+    Raises AssetError where a file cannot be read.
+    """
     keys: set[str] = set()
-    for path in models_dir().iterdir() if models_dir().is_dir() else ():
-        file, temporary = _FILE.fullmatch(path.name), _TEMPORARY.fullmatch(path.name)
-        if temporary:
-            keys.add(temporary["key"])
-        elif file and file["suffix"] in (*SUFFIXES, ".json"):
-            keys.add(file["key"])
-    entries = [_entry(key) for key in sorted(keys)]
+    try:
+        for path in models_dir().iterdir() if models_dir().is_dir() else ():
+            file, temporary = _FILE.fullmatch(path.name), _TEMPORARY.fullmatch(path.name)
+            if temporary:
+                keys.add(temporary["key"])
+            elif file and file["suffix"] in (*SUFFIXES, ".json"):
+                keys.add(file["key"])
+        entries = [_entry(key) for key in sorted(keys)]
+    except OSError as error:
+        raise AssetError(f"{models_dir()} cannot be read: {error}; permit it, or name another cache folder") from error
     return [entry for entry in entries if entry.files or entry.leftovers or entry.state == "being made"]
 
 
@@ -296,10 +303,10 @@ def _locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
 
 
 def _entry(key: str) -> Entry:
-    told = _told(key)
-    path = _path(key, told)
-    damage = "was not made to its end" if path is None else _damage(path, told)
+    path, told, damage = _look(key)
     busy = bool(damage) and not _is_free(lock_of(_sidecar(key)))
+    if damage and not busy:
+        path, told, damage = _look(key)  # it may have been finished between the two looks
     state: State = "being made" if busy else "half-written" if path is None else "damaged" if damage else "whole"
     files = [] if path is None else _files(path, key)
     leftovers = _leftovers(key, alone=False)
@@ -309,13 +316,15 @@ def _entry(key: str) -> Entry:
     return Entry(key, state, damage, told, tuple(files), tuple(leftovers), size, used)
 
 
-def _path(key: str, told: StoredModel | None) -> Path | None:
-    """Where the model lies or ought to; None where there is neither a model nor a sidecar."""
-    if told is not None:
-        return told.path
+def _look(key: str) -> tuple[Path | None, StoredModel | None, str]:
+    """Where the model lies or ought to (None without it and a sidecar), what its sidecar tells, its damage."""
+    told = _told(key)
     usual = [models_dir() / f"{key}{suffix}" for suffix in SUFFIXES]
-    there = [path for path in usual if path.exists()]
-    return (there or usual)[0] if there or _sidecar(key).exists() else None
+    there = [told.path] if told else [path for path in usual if path.exists()]
+    if not there and not _sidecar(key).exists():
+        return None, None, "was not made to its end"
+    path = (there or usual)[0]
+    return path, told, _damage(path, told)
 
 
 def _files(path: Path, key: str) -> list[Path]:
@@ -348,9 +357,8 @@ def _doomed(key: str, whole: bool) -> Iterator[tuple[list[Path], str]]:
         yield [], "it is being made"
         return
     try:
-        told = _told(key)
-        path, leftovers = _path(key, told), _leftovers(key, alone=True)
-        if path is None or not (whole or _damage(path, told)):
+        (path, _, damage), leftovers = _look(key), _leftovers(key, alone=True)
+        if path is None or not (whole or damage):
             yield leftovers, ""
             return
         with _unused(path) as unused:
