@@ -2,16 +2,30 @@
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from objectives.errors import OperatingPointError, StudyError
-from studies.paper import BASELINE_POINT, FixedPoint, Sweep, chunk_length_point, right_context_point, sweep
+from objectives.operating_point import PRECISIONS, UNPRUNED, Precision
+from objectives.settings import CompressionSettings, QuantizationOptions, RecoverySettings
+from studies.paper import (
+    FixedPoint,
+    baseline_point,
+    chunk_length_point,
+    precision_point,
+    pruning_of,
+    right_context_point,
+    sweep,
+    variant_point,
+)
+from studies.published import TABLE1
 from studies.search_space import SearchSpace, outside
+from studies.tables import CHOICES, Cost, Fixed, Limits, Models, Pruning, Quantization, Recovery, Table
 
 Sampler = Literal["tpe", "random", "nsga2", "gp"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
@@ -21,63 +35,7 @@ BUDGET = ("trials", "timeout")
 REMARKS = ("description",)
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len(set(values)) != len(values):
-        raise ValueError(f"{list(values)} repeats a value: name each once")
-    return values
-
-
-Values = Annotated[tuple[float, ...], AfterValidator(_each_once)]
-
-
-class Fixed(_Table):
-    """Points that are measured whatever the sampler thinks, besides the baseline, which always is.
-
-    sweeps: whole sweeps of the paper. chunk_length: values of C in seconds at R = 0.
-    right_context: values of R in seconds at C = 1 s.
-    """
-
-    sweeps: Annotated[tuple[Sweep, ...], AfterValidator(_each_once)] = ()
-    chunk_length: Values = ()
-    right_context: Values = ()
-
-
-class Models(_Table):
-    """segmentation, embedding: a known name or a checkpoint. clustering_threshold: None for the embedding's own."""
-
-    segmentation: str = "pyannote/segmentation-3.0"
-    embedding: str = "campplus"
-    clustering_threshold: float | None = Field(default=None, gt=0)
-
-
-class Cost(_Table):
-    """How RTF is timed. repeats: timed passes, of which the median counts. threads: of the model's runtime."""
-
-    repeats: int = Field(default=3, ge=3)
-    threads: int = Field(default=1, ge=1)
-
-
-class Limits(_Table):
-    """Budgets: the largest value that still counts as feasible; None for no budget.
-
-    latency: C + R in seconds. der: percent. size: MiB. rtf: seconds of compute per second of audio.
-    """
-
-    latency: float | None = Field(default=None, gt=0)
-    der: float | None = Field(default=None, gt=0)
-    size: float | None = Field(default=None, gt=0)
-    rtf: float | None = Field(default=None, gt=0)
-
-    def given(self) -> dict[str, float]:
-        """The budgets that were set, by name."""
-        return self.model_dump(exclude_none=True)
-
-
-class StudyDefinition(_Table):
+class StudyDefinition(Table):
     """One study. trials: search trials only, fixed points come besides. timeout: seconds of one run, or None."""
 
     description: str = ""
@@ -90,18 +48,70 @@ class StudyDefinition(_Table):
     space: SearchSpace = SearchSpace()
     fixed: Fixed = Fixed()
     models: Models = Models()
+    pruning: Pruning = Pruning()
+    recovery: Recovery = Recovery()
+    quantization: Quantization = Quantization()
     cost: Cost = Cost()
     limits: Limits = Limits()
 
+    @model_validator(mode="after")
+    def _offline_has_no_latency(self) -> "StudyDefinition":
+        if self.space.mode == "offline" and self.limits.latency is not None:
+            raise ValueError("an offline study has no latency to limit: leave limits.latency out")
+        return self
+
     @property
-    def fixed_points(self) -> tuple[FixedPoint, ...]:
-        """Baseline first, then the sweeps and the values of `fixed`; each origin once."""
-        points = [BASELINE_POINT]
+    def precisions(self) -> tuple[Precision, ...]:
+        """Rows of Table 2 that are fixed points."""
+        return PRECISIONS if "table2" in self.fixed.tables else self.fixed.precisions
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Pruned and unpruned variants that are fixed points: those of `fixed`, and what a choice on `eval` needs."""
+        named = dict.fromkeys((*(TABLE1 if "table1" in self.fixed.tables else ()), *self.fixed.variants))
+        if self.precisions and self.fixed.table2_variant == "eval" and not _pruned(named):
+            named |= dict.fromkeys(TABLE1)
+        return tuple(named)
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The pruned variants that Table 2 may be about; none where the study has no row of it."""
+        if not self.precisions:
+            return ()
+        if self.fixed.table2_variant not in CHOICES:
+            return (self.fixed.table2_variant,)
+        return _pruned(self.variants) or _pruned(TABLE1)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether Table 2's variant is chosen by DER while the study runs."""
+        return bool(self.precisions) and self.fixed.table2_variant in CHOICES
+
+    def fixed_points_for(self, variant: str | None) -> tuple[FixedPoint, ...]:
+        """Baseline first, then the sweeps and the values of `fixed`, the tables last; each origin once.
+
+        variant: the one chosen for Table 2, whose rows are left out while it is None and not named in `fixed`.
+        """
+        mode = self.space.mode
+        points = [baseline_point(mode)]
         for name in self.fixed.sweeps:
             points.extend(sweep(name))
         points.extend(right_context_point(value) for value in self.fixed.right_context)
         points.extend(chunk_length_point(value) for value in self.fixed.chunk_length)
+        points.extend(variant_point(name, mode) for name in self.variants)
+        chosen = variant if self.chooses else self.fixed.table2_variant
+        if chosen is not None:
+            points.extend(precision_point(precision, chosen, mode) for precision in self.precisions)
         return tuple({fixed.origin: fixed for fixed in points}.values())
+
+    def compression_settings(self) -> CompressionSettings:
+        """How every model of the study is made."""
+        return CompressionSettings(
+            recovery=RecoverySettings(**self.recovery.model_dump()),
+            quantization=QuantizationOptions(**self.quantization.model_dump()),
+            iterations=self.pruning.iterations,
+            seed=self.seed,
+        )
 
     def identity(self) -> dict[str, Any]:
         """Everything that trials of one study must share, flat: `space.chunk_length` → [0.1, 5.0]."""
@@ -130,14 +140,15 @@ def parse(told: Mapping[str, Any], source: str) -> StudyDefinition:
     except ValidationError as error:
         raise StudyError(f"{source}: " + "; ".join(_complaint(problem) for problem in error.errors())) from error
     try:
-        fixed_points = definition.fixed_points
+        # what Table 2 may turn out to be about must fit as well: its points differ from one candidate to the next
+        possible = [definition.fixed_points_for(variant) for variant in definition.candidates or (None,)]
     except OperatingPointError as error:
         raise StudyError(f"{source}: [fixed] {error}") from error
-    for fixed in fixed_points:
+    for fixed in chain.from_iterable(possible):
         if why := outside(fixed.point, definition.space):
             raise StudyError(
                 f"{source}: the fixed point {fixed.origin} does not lie in the search space: {why}. "
-                "Widen [space] so that it holds every fixed point and the baseline (C = 1 s, R = 0, fp32), "
+                "Widen [space] so that it holds every fixed point and the baseline (C = 1 s, R = 0, unpruned, fp32), "
                 "or leave the point out; to keep the search low-latency use [limits] latency instead"
             )
     return definition
@@ -175,6 +186,10 @@ def name_of(study: str) -> str:
     return Path(study).stem if study.endswith(".toml") else study
 
 
+def _pruned(variants: Iterable[str]) -> tuple[str, ...]:
+    return tuple(variant for variant in variants if pruning_of(variant) != UNPRUNED)
+
+
 def _flat(told: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in told.items():
@@ -191,6 +206,8 @@ def _complaint(problem: Any) -> str:
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
         return f"unknown key {key}: use one of {', '.join(_known_keys(location[:-1]))}"
+    if isinstance(problem["input"], Mapping) and problem["type"] == "value_error":  # values that do not go together
+        return ": ".join(filter(None, (key, problem["msg"].removeprefix("Value error, "))))
     return f"{key} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
 
 

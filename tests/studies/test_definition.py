@@ -5,35 +5,107 @@ from pathlib import Path
 import pytest
 
 from objectives.errors import StudyError
+from objectives.operating_point import OperatingPoint, Pruning
+from objectives.settings import CompressionSettings, QuantizationOptions, RecoverySettings
 from studies.definition import StudyDefinition, find, name_of, packaged, parse, read
+from studies.published import TABLE1, TABLE2
 
 
 def test_the_packaged_studies() -> None:
-    assert set(packaged()) == {"quickstart", "joint", "right_context", "chunk_length"}
+    names = {"quickstart", "joint", "right_context", "chunk_length", "pruning", "quantization"}
+    assert set(packaged()) == names
 
 
 @pytest.mark.parametrize("name", sorted(packaged()))
 def test_a_packaged_study_is_found_and_starts_with_the_baseline(name: str) -> None:
     found, definition = find(name)
     assert found == name
-    assert definition.fixed_points[0].origin == "baseline"
+    assert definition.fixed_points_for(None)[0].origin == "baseline"
     assert definition.description
 
 
 def test_sweeps_need_no_search() -> None:
-    for name, points in (("right_context", 10), ("chunk_length", 9)):
+    for name, points in (("right_context", 10), ("chunk_length", 9), ("pruning", 10), ("quantization", 7)):
         definition = find(name)[1]
-        assert (definition.trials, len(definition.fixed_points)) == (0, points)
+        assert (definition.trials, len(definition.fixed_points_for("Linear-40"))) == (0, points)
+
+
+def test_the_papers_tables_run_offline_and_joint_streams_them() -> None:
+    for name, mode in (("pruning", "offline"), ("quantization", "offline"), ("joint", "chunk-wise")):
+        points = find(name)[1].fixed_points_for("Hidden-20")
+        assert {fixed.point.mode for fixed in points} == {mode}
+    origins = {fixed.origin: fixed.point for fixed in points}
+    assert [*TABLE1] == [origin.rpartition(":")[2] for origin in origins if origin.startswith("paper:table1:")]
+    assert [*TABLE2] == [origin.rpartition(":")[2] for origin in origins if origin.startswith("paper:table2:")]
+    assert origins["paper:table2:INT8_QAT"].pruning == Pruning("hidden", 0.2)
+    assert origins["paper:table1:Linear-80"] == OperatingPoint(1.0, 0.0, Pruning("linear", 0.8))
+
+
+def test_models_of_the_packaged_studies_are_shared() -> None:
+    settings = {find(name)[1].compression_settings() for name in ("joint", "pruning", "quantization")}
+    assert len(settings) == 1
+    assert settings.pop().recovery == RecoverySettings()
+
+
+def test_compression_settings_come_from_the_file() -> None:
+    assert parse({}, "a file").compression_settings() == CompressionSettings()
+    told = {
+        "seed": 3,
+        "pruning": {"iterations": 2},
+        "recovery": {
+            "method": "bce", "steps": 1, "qat_steps": 2, "windows": 3, "batch": 4, "learning_rate": 0.5,
+        },
+        "quantization": {"group_size": 32, "clipping": "mse", "sincnet": "int8"},
+    }  # fmt: skip
+    assert parse(told, "a file").compression_settings() == CompressionSettings(
+        recovery=RecoverySettings(method="bce", steps=1, qat_steps=2, windows=3, batch=4, learning_rate=0.5),
+        quantization=QuantizationOptions(group_size=32, clipping="mse", sincnet="int8"),
+        iterations=2,
+        seed=3,
+    )
+
+
+def origins_of(fixed: dict[str, object], variant: str | None = None) -> list[str]:
+    points = parse({"fixed": fixed}, "a file").fixed_points_for(variant)
+    return [fixed.origin for fixed in points[1:]]
+
+
+def test_table_2_waits_for_its_variant() -> None:
+    assert origins_of({"precisions": ["fp16"]}) == []
+    assert origins_of({"precisions": ["fp16"]}, "Linear-40") == ["paper:table2:FP16"]
+    assert origins_of({"precisions": ["fp16"], "table2_variant": "Both-50"}) == ["paper:table2:FP16"]
+
+
+@pytest.mark.parametrize(
+    ("fixed", "candidates"),
+    [
+        ({"tables": ["table1"]}, ()),
+        ({"tables": ["table2"]}, tuple(TABLE1)[1:]),
+        ({"tables": ["table2"], "variants": ["Baseline"]}, tuple(TABLE1)[1:]),
+        ({"tables": ["table2"], "variants": ["Both-50", "Hidden-20"]}, ("Both-50", "Hidden-20")),
+        ({"tables": ["table1", "table2"], "variants": ["Both-50"]}, (*tuple(TABLE1)[1:], "Both-50")),
+        ({"tables": ["table2"], "table2_variant": "Hidden-40"}, ("Hidden-40",)),
+    ],
+)
+def test_candidates_for_table_2(fixed: dict[str, object], candidates: tuple[str, ...]) -> None:
+    assert parse({"fixed": fixed}, "a file").candidates == candidates
+
+
+def test_a_choice_on_eval_measures_table_1_first() -> None:
+    told = origins_of({"precisions": ["fp16"], "table2_variant": "eval"}, "Linear-40")
+    assert told == [*(f"paper:table1:{variant}" for variant in TABLE1), "paper:table2:FP16"]
 
 
 def test_quickstart_stays_quick() -> None:
     definition = find("quickstart")[1]
     assert definition.space.chunk_length[0] >= 0.1
-    assert min(fixed.point.chunk_length for fixed in definition.fixed_points) >= 0.1
+    points = definition.fixed_points_for(None)
+    assert min(fixed.point.chunk_length for fixed in points) >= 0.1
     assert definition.trials >= 12
-    assert len(definition.fixed_points) == 9
+    assert len(points) == 9
+    assert not definition.chooses
     # 180 s of audio, 12 ms a window, one window each C: the fixed points alone, in seconds
-    assert sum(180 / fixed.point.chunk_length * 0.012 for fixed in definition.fixed_points) < 60
+    assert sum(180 / fixed.point.chunk_length * 0.012 for fixed in points) < 60
 
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
@@ -64,6 +136,24 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ("[space]\nchunk_length = [0.1, 1.0, 2.0]", ["space.chunk_length"]),
         ("[space]\nprecision = []", ["space.precision", "at least one"]),
         ("[space]\nlook_ahead = ['some', 'some', 'none']", ["space.look_ahead", "each once"]),
+        ("[space]\npruning_ratio = [0.0, 0.5]", ["space.pruning_ratio", "0.05 <= low"]),
+        ("[space]\npruning_ratio = [0.1, 0.43]", ["space.pruning_ratio", "multiples of 0.05"]),
+        ("[space]\nmode = 'offline'\nchunk_length = 0.5", ["space: the offline mode", "leave chunk_length out"]),
+        ("[space]\nmode = 'offline'\n[limits]\nlatency = 1.0", ["leave limits.latency out"]),
+        ("[space]\nmode = 'offline'\n[fixed]\nright_context = [0.5]", ["paper:figure1:R=0.5", "chunk-wise"]),
+        ("[recovery]\nmethod = 'magic'", ["recovery.method = 'magic'", "distill"]),
+        ("[recovery]\nsteps = -1", ["recovery.steps = -1"]),
+        ("[quantization]\nsincnet = 'int4'", ["quantization.sincnet = 'int4'"]),
+        ("[pruning]\niterations = 0", ["pruning.iterations = 0"]),
+        ("[fixed]\ntables = ['table3']", ["fixed.tables.0 = 'table3'", "table1"]),
+        ("[fixed]\nvariants = ['Wide-40']", ["fixed.variants", "'Wide-40'", "Hidden-40"]),
+        ("[fixed]\nvariants = ['Hidden-43']", ["fixed:Hidden-43", "0.43 is no multiple of 0.05"]),
+        ("[fixed]\ntable2_variant = 'test'", ["fixed.table2_variant = 'test'", "Hidden-40"]),
+        ("[fixed]\ntable2_variant = 'Baseline'", ["fixed.table2_variant = 'Baseline'", "calib, eval"]),
+        (
+            "[space]\npruning_structure = ['none', 'hidden']\n[fixed]\ntables = ['table2']",
+            ["paper:table2:FP32", "pruning_structure = 'linear'"],
+        ),
         ("[fixed]\nsweeps = ['figure3']", ["fixed.sweeps.0 = 'figure3'", "figure1"]),
         ("[fixed]\nright_context = [7.0]", ["right context R = 7 s"]),
         ("[space]\nchunk_length = 0.5", ["baseline", "chunk_length = 1", "Widen"]),
@@ -83,7 +173,7 @@ def test_a_mistake_names_the_file_the_key_and_the_remedy(tmp_path: Path, text: s
 
 
 def test_a_study_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="chunk_length, joint, quickstart, right_context"):
+    with pytest.raises(StudyError, match="chunk_length, joint, pruning, quantization, quickstart, right_context"):
         find("nonsense")
     with pytest.raises(StudyError, match=r"none\.toml: cannot be read"):
         find(str(tmp_path / "none.toml"))
@@ -108,6 +198,6 @@ def test_identity_leaves_out_budget_and_remarks() -> None:
 
 def test_a_point_named_twice_is_measured_once() -> None:
     definition = parse({"fixed": {"sweeps": ["figure1"], "right_context": [0.5]}}, "a file")
-    origins = [fixed.origin for fixed in definition.fixed_points]
+    origins = [fixed.origin for fixed in definition.fixed_points_for(None)]
     assert origins.count("paper:figure1:R=0.5") == 1
     assert len(origins) == 10

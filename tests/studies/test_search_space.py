@@ -1,6 +1,7 @@
 """Ranges, conditions, and the round trip between trials and operating points."""
 
 import math
+from pathlib import Path
 
 import optuna
 import pytest
@@ -9,44 +10,80 @@ from hypothesis import strategies as st
 from optuna.trial import FixedTrial
 from pydantic import ValidationError
 
-from objectives.operating_point import CHUNK_LENGTH_RANGE, PRECISIONS, RIGHT_CONTEXT_RANGE, OperatingPoint
+from objectives.operating_point import (
+    CHUNK_LENGTH_RANGE,
+    OFFLINE_BASELINE,
+    PRECISIONS,
+    RIGHT_CONTEXT_RANGE,
+    STRUCTURES,
+    UNPRUNED,
+    OperatingPoint,
+    Pruning,
+)
 from studies.search_space import LOOK_AHEADS, SearchSpace, outside, params_of, recall, suggest
 
-points = st.builds(
+RATIOS = [round(0.05 * step, 2) for step in range(1, 20)]  # 0.05 … 0.95
+
+prunings = st.just(UNPRUNED) | st.builds(
+    Pruning, st.sampled_from([s for s in STRUCTURES if s != "none"]), st.sampled_from(RATIOS)
+)
+streamed = st.builds(
     OperatingPoint,
     chunk_length=st.floats(*CHUNK_LENGTH_RANGE),
     right_context=st.just(0.0) | st.floats(*RIGHT_CONTEXT_RANGE),
+    pruning=prunings,
     precision=st.sampled_from(PRECISIONS),
 )
+offline = st.builds(OperatingPoint, pruning=prunings, precision=st.sampled_from(PRECISIONS), mode=st.just("offline"))
+points = streamed | offline
 
 
 def some_range(bounds: tuple[float, float]) -> st.SearchStrategy[tuple[float, float]]:
     return st.tuples(st.floats(*bounds), st.floats(*bounds)).map(lambda pair: (min(pair), max(pair)))
 
 
-spaces = st.builds(
+def some_of(choices: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.lists(st.sampled_from(choices), min_size=1, unique=True).map(tuple)
+
+
+models = {
+    "pruning_structure": some_of(STRUCTURES),
+    "pruning_ratio": st.tuples(st.sampled_from(RATIOS), st.sampled_from(RATIOS)).map(lambda p: (min(p), max(p))),
+    "precision": some_of(PRECISIONS),
+}
+spaces = st.builds(SearchSpace, mode=st.just("offline"), **models) | st.builds(
     SearchSpace,
     chunk_length=some_range(CHUNK_LENGTH_RANGE),
     right_context=some_range(RIGHT_CONTEXT_RANGE),
-    look_ahead=st.lists(st.sampled_from(LOOK_AHEADS), min_size=1, unique=True).map(tuple),
-    precision=st.lists(st.sampled_from(PRECISIONS), min_size=1, unique=True).map(tuple),
+    look_ahead=some_of(LOOK_AHEADS),
+    **models,
 )
 
 
 @given(points)
 def test_params_and_back(point: OperatingPoint) -> None:
-    assert suggest(FixedTrial(dict(params_of(point))), SearchSpace()) == point
+    assert suggest(FixedTrial(dict(params_of(point))), SearchSpace(mode=point.mode)) == point
 
 
 @given(points)
 def test_an_enqueued_point_is_recalled_waiting_and_complete(point: OperatingPoint) -> None:
     study = optuna.create_study(directions=["minimize"] * 3, sampler=optuna.samplers.RandomSampler(seed=0))
+    space = SearchSpace(mode=point.mode)
     study.enqueue_trial(params_of(point))
-    assert recall(study.trials[0], SearchSpace()) == point
+    assert recall(study.trials[0], space) == point
     trial = study.ask()
-    assert suggest(trial, SearchSpace()) == point
+    assert suggest(trial, space) == point
     study.tell(trial, [1.0, 1.0, 1.0])
-    assert recall(study.trials[0], SearchSpace()) == point
+    assert recall(study.trials[0], space) == point
+
+
+def test_an_enqueued_ratio_comes_back_to_the_last_bit(tmp_path: Path) -> None:
+    study = optuna.create_study(directions=["minimize"] * 3, storage=f"sqlite:///{tmp_path}/studies.db")
+    for ratio in RATIOS:
+        study.enqueue_trial(params_of(OperatingPoint(pruning=Pruning("hidden", ratio))))
+        trial = study.ask()
+        assert suggest(trial, SearchSpace()).pruning == Pruning("hidden", ratio)
+    assert [recall(trial, SearchSpace()).pruning.ratio for trial in study.trials] == RATIOS
 
 
 @given(spaces, st.integers(0, 2**16))
@@ -56,7 +93,13 @@ def test_what_is_drawn_lies_in_the_space(space: SearchSpace, seed: int) -> None:
     point = suggest(trial, space)
     assert outside(point, space) is None
     assert ("right_context" in trial.params) == (point.right_context > 0)
-    assert trial.params == params_of(point)
+    assert ("pruning_ratio" in trial.params) == (point.pruning != UNPRUNED)
+    assert ("chunk_length" in trial.params) == (space.mode == "chunk-wise")
+    # Optuna's stepped floats drift by an ulp or so; ours are the hundredths that they stand for
+    assert trial.params == params_of(point) | (
+        {"pruning_ratio": pytest.approx(point.pruning.ratio)} if point.pruning != UNPRUNED else {}
+    )
+    assert point.pruning.ratio in [0.0, *RATIOS]
 
 
 @pytest.mark.parametrize(
@@ -65,12 +108,23 @@ def test_what_is_drawn_lies_in_the_space(space: SearchSpace, seed: int) -> None:
         (OperatingPoint(0.05, 0.0), "chunk_length = 0.05"),
         (OperatingPoint(1.0, 3.0), "right_context = 3"),
         (OperatingPoint(1.0, 0.0, precision="fp16"), "precision = 'fp16'"),
+        (OperatingPoint(pruning=Pruning("hidden", 0.9)), "pruning_ratio = 0.9 is outside"),
+        (OperatingPoint(pruning=Pruning("hidden", 0.43)), "pruning_ratio = 0.43 is no multiple of 0.05"),
+        (OperatingPoint(pruning=Pruning("both", 0.4)), "pruning_structure = 'both'"),
+        (OFFLINE_BASELINE, "it is offline"),
+        (OperatingPoint(pruning=Pruning("linear", 0.8)), None),
         (OperatingPoint(1.0, 0.0), None),  # R = 0 is no value of the range, and needs none
         (OperatingPoint(0.1, 2.0), None),  # ends are included
     ],
 )
 def test_outside(point: OperatingPoint, told: str | None) -> None:
-    space = SearchSpace(chunk_length=(0.1, 5.0), right_context=(0.01, 2.0), precision=("fp32",))
+    space = SearchSpace(
+        chunk_length=(0.1, 5.0),
+        right_context=(0.01, 2.0),
+        pruning_structure=("none", "hidden", "linear"),
+        pruning_ratio=(0.2, 0.8),
+        precision=("fp32",),
+    )
     assert told == outside(point, space) or told in outside(point, space)
 
 
@@ -90,3 +144,20 @@ def test_a_trial_that_died_while_being_asked_has_no_point() -> None:
 def test_a_range_stays_in_the_design_space(bounds: tuple[float, float]) -> None:
     with pytest.raises(ValidationError):
         SearchSpace(chunk_length=bounds)
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 0.5), (0.05, 1.0), (0.12, 0.5), (0.5, 0.2)])
+def test_pruning_ratios_start_and_end_on_a_step(bounds: tuple[float, float]) -> None:
+    with pytest.raises(ValidationError):
+        SearchSpace(pruning_ratio=bounds)
+
+
+def test_one_ratio_is_a_range_of_one() -> None:
+    space = SearchSpace(pruning_structure=("hidden",), pruning_ratio=0.3)
+    assert suggest(optuna.create_study().ask(), space).pruning == Pruning("hidden", 0.3)
+
+
+@pytest.mark.parametrize("given", [{"chunk_length": 0.5}, {"look_ahead": ("none",)}, {"right_context": (0.1, 1.0)}])
+def test_an_offline_space_has_no_latency_to_search(given: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=f"leave {next(iter(given))} out"):
+        SearchSpace(mode="offline", **given)
