@@ -16,7 +16,9 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from explorer import selection
 from explorer import trial_record as record
+from explorer.selection import Choice
 from explorer.storage import open_storage, sole_driver
 from objectives.errors import EvaluationError, StudyError
 from objectives.operating_point import OperatingPoint
@@ -24,8 +26,9 @@ from studies.definition import Sampler as SamplerName
 from studies.definition import StudyDefinition
 from studies.search_space import params_of, recall, suggest
 
-if TYPE_CHECKING:  # it brings torch, which neither the front nor the status of a study should wait for
+if TYPE_CHECKING:  # they bring torch, which neither the front nor the status of a study should wait for
     from objectives.evaluation import Measurement
+    from objectives.scoring import ErrorCounts
 
 DEFINITION = "definition"  # study attribute: the definition, budget included
 IDENTITY = "identity"  # study attribute: what may not change between runs, definition and evaluator
@@ -44,7 +47,13 @@ class Evaluator(Protocol):
     def identity(self) -> Mapping[str, str]: ...
 
     def __call__(self, point: OperatingPoint, on_progress: Callable[[str, float], None]) -> "Measurement":
-        """Measure one point, telling (stage name, fraction 0..1). Raises EvaluationError where it cannot be."""
+        """Measure one point, telling (stage, fraction 0..1). Raises EvaluationError where it cannot be."""
+        ...
+
+    def calibration_errors(
+        self, point: OperatingPoint, on_progress: Callable[[str, float], None]
+    ) -> "Mapping[str, ErrorCounts]":
+        """Errors of one point by recording of the calib split. Raises EvaluationError where it cannot be measured."""
         ...
 
 
@@ -57,8 +66,14 @@ class Observer:
     def trial_started(self, number: int, origin: str, point: OperatingPoint) -> None:
         """A trial is about to be evaluated."""
 
+    def choice_started(self, on: str) -> None:
+        """Table 2's variant is about to be chosen by its DER `on` calib or eval; progress is told as a trial's."""
+
+    def choice_finished(self, choice: Choice) -> None:
+        """It was chosen, or could not be."""
+
     def trial_progress(self, stage: str, fraction: float) -> None:
-        """The running trial got this far."""
+        """What is running got this far."""
 
     def trial_finished(self, trial: FrozenTrial) -> None:
         """A trial was told, complete or failed."""
@@ -155,16 +170,15 @@ def _fail_abandoned(study: optuna.Study) -> None:
         _fail(study, trial._trial_id, trial.number, "its driver ended before the trial did")
 
 
-def _enqueue_missing(study: optuna.Study, definition: StudyDefinition) -> None:
+def _enqueue_missing(study: optuna.Study, definition: StudyDefinition, failed_too: bool = True) -> None:
     """Queue every fixed point that is neither waiting nor complete, in order: the baseline is trial 0.
 
+    failed_too: also what failed, as each run does once, when it starts.
     One transaction a point and always in this order, so a driver killed between two loses none and doubles none.
     """
-    present = {
-        record.origin_of(trial)
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.COMPLETE))
-    }
-    for fixed in definition.fixed_points:
+    alive = (TrialState.WAITING, TrialState.COMPLETE) if failed_too else None
+    present = {record.origin_of(trial) for trial in study.get_trials(deepcopy=False, states=alive)}
+    for fixed in selection.fixed_points(study, definition):
         if fixed.origin not in present:
             study.enqueue_trial(params_of(fixed.point), user_attrs={record.ORIGIN: fixed.origin})
 
@@ -172,10 +186,15 @@ def _enqueue_missing(study: optuna.Study, definition: StudyDefinition) -> None:
 def _loop(study: optuna.Study, definition: StudyDefinition, evaluator: Evaluator, observer: Observer) -> Outcome:
     started = time.monotonic()
     trials, failed = 0, 0
+    to_choose = selection.is_pending(study, definition)
     observer.begin(study.get_trials(deepcopy=False), total=_finished(study) + remaining(study, definition))
-    while remaining(study, definition):
+    while _queued(study) or to_choose or _unsearched(study, definition):
         if definition.timeout is not None and time.monotonic() - started >= definition.timeout:
             return Outcome(study, trials, failed, "timeout")
+        if to_choose and not _queued(study):
+            to_choose = False
+            _choose(study, definition, evaluator, observer)
+            continue
         told = _one_trial(study, definition, evaluator, observer)
         trials += 1
         failed += told.state is TrialState.FAIL
@@ -183,12 +202,28 @@ def _loop(study: optuna.Study, definition: StudyDefinition, evaluator: Evaluator
     return Outcome(study, trials, failed, "done")
 
 
+def _choose(study: optuna.Study, definition: StudyDefinition, evaluator: Evaluator, observer: Observer) -> None:
+    """Choose Table 2's variant and queue its points; they stay out of this run where none can be chosen."""
+    observer.choice_started(definition.fixed.table2_variant)
+    choice = selection.choose(study, definition, evaluator.calibration_errors, observer.trial_progress)
+    _enqueue_missing(study, definition, failed_too=False)
+    observer.choice_finished(choice)
+
+
 def remaining(study: optuna.Study, definition: StudyDefinition) -> int:
-    """Trials still to run: those that wait, and what is left of the budget of search trials."""
-    trials = study.get_trials(deepcopy=False)
-    waiting = sum(trial.state is TrialState.WAITING for trial in trials)
-    searched = sum(record.origin_of(trial) == record.SEARCH and trial.state in OVER for trial in trials)
-    return waiting + max(0, definition.trials - searched)
+    """Trials still to run: those that wait, Table 2's where its variant is still to be chosen, and what is left of the
+    budget of search trials."""
+    unknown = len(definition.precisions) if selection.is_pending(study, definition) else 0
+    return _queued(study) + unknown + _unsearched(study, definition)
+
+
+def _queued(study: optuna.Study) -> int:
+    return len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+
+def _unsearched(study: optuna.Study, definition: StudyDefinition) -> int:
+    searched = sum(record.origin_of(trial) == record.SEARCH for trial in study.get_trials(deepcopy=False, states=OVER))
+    return max(0, definition.trials - searched)
 
 
 def _finished(study: optuna.Study) -> int:

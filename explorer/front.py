@@ -1,20 +1,23 @@
 """The Pareto front as data: what is on it, and every fixed point beside it. Tables and files are made from this."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import optuna
 from optuna.study._multi_objective import _dominates  # Optuna's own dominance; it has no public name
 from optuna.trial import FrozenTrial, TrialState
 
+from explorer import selection
 from explorer import trial_record as record
 from explorer.driver import stored_definition
 from objectives.operating_point import OperatingPoint
 from studies.definition import StudyDefinition
+from studies.published import TABLE1, TABLE2, PaperTable, place, published
 from studies.search_space import recall
 
 Standing = Literal["front", "dominated", "infeasible", "waiting", "running", "failed"]
+NOT_CHOSEN = "not chosen"  # in the place of a pruning: Table 2's variant is still to be chosen
 UNMEASURED: dict[TrialState, Standing] = {TrialState.WAITING: "waiting", TrialState.RUNNING: "running"}
 
 
@@ -24,9 +27,12 @@ class FrontRow:
 
     trial: number in the study; None where a fixed point is not queued yet. standing: `front` is feasible and not
     dominated; `dominated` is feasible, and `dominated_by` are the trials of the front that dominate it; `infeasible`
-    passes the limits named in `exceeded`. chunk_length, right_context, latency: seconds. der, false_alarm,
-    missed_detection, confusion: percent of scored speech. size: MiB. rtf: median, rtf_low and rtf_high its spread,
-    rtf_ratio over the FP32 baseline of the same breath. execution: with `emulated`, the RTF says nothing of a gain.
+    passes the limits named in `exceeded`. chunk_length, right_context, latency: seconds, None in an offline study.
+    pruning: `Hidden-40`, `none`. kept: units that stay, {"hidden": 84, "linear": 128}. params: of the segmentation
+    model. der, false_alarm, missed_detection, confusion: percent of scored speech. size: MiB. rtf: median, rtf_low and
+    rtf_high its spread, rtf_ratio over the FP32 baseline of the same breath. execution: with `emulated`, the RTF says
+    nothing of a gain. paper_*: what the paper published for a row of its Tables 1 and 2 (params in millions), on other
+    recordings and another machine: see studies.published.
     """
 
     trial: int | None
@@ -34,10 +40,13 @@ class FrontRow:
     standing: Standing
     dominated_by: tuple[int, ...]
     exceeded: tuple[str, ...]
-    chunk_length: float
-    right_context: float
-    latency: float
+    chunk_length: float | None
+    right_context: float | None
+    latency: float | None
+    pruning: str
     precision: str
+    kept: Mapping[str, int] = field(default_factory=dict)
+    params: int | None = None
     der: float | None = None
     false_alarm: float | None = None
     missed_detection: float | None = None
@@ -50,6 +59,10 @@ class FrontRow:
     execution: str | None = None
     reused_from: int | None = None
     error: str | None = None
+    paper_params: float | None = None
+    paper_size: float | None = None
+    paper_rtf: float | None = None
+    paper_der: float | None = None
 
 
 def front(study: optuna.Study) -> tuple[FrontRow, ...]:
@@ -63,12 +76,19 @@ def front(study: optuna.Study) -> tuple[FrontRow, ...]:
     shown = {trial.number: trial for trial in [*best, *_fixed_trials(trials)]}
     known = [_row(study, definition, trial, best) for trial in shown.values()]
     rows = [row for row in known if row is not None]
-    rows += _not_queued(definition, {row.origin for row in rows})
+    rows += _not_queued(study, definition, {row.origin for row in rows})
     return tuple(sorted(rows, key=_order))
 
 
 def _order(row: FrontRow) -> tuple[bool, float, float]:
-    return row.der is None, row.der or 0.0, row.latency
+    return row.der is None, row.der or 0.0, row.latency or 0.0
+
+
+def table_rows(rows: Sequence[FrontRow], table: PaperTable) -> tuple[FrontRow, ...]:
+    """The rows of one of the paper's tables, in its order; none where the study does not have it."""
+    order = list(TABLE1 if table == "table1" else TABLE2)
+    found = {at[1]: row for row in rows if (at := place(row.origin)) is not None and at[0] == table}
+    return tuple(found[name] for name in order if name in found)
 
 
 def _fixed_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -83,27 +103,36 @@ def _fixed_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return list(chosen.values())
 
 
-def _not_queued(definition: StudyDefinition, present: set[str]) -> list[FrontRow]:
-    """Fixed points that the study has not heard of yet: its driver died before it queued them."""
-    return [
-        _bare(None, fixed.origin, "waiting", fixed.point)
-        for fixed in definition.fixed_points
-        if fixed.origin not in present
-    ]
+def _not_queued(study: optuna.Study, definition: StudyDefinition, present: set[str]) -> list[FrontRow]:
+    """Fixed points that the study has not queued yet: its driver died before, or Table 2's variant is not chosen."""
+    known = selection.fixed_points(study, definition)
+    rows = [_bare(None, fixed.origin, "waiting", fixed.point) for fixed in known]
+    if selection.is_pending(study, definition):
+        # any candidate will do: what depends on it is not shown
+        unknown = [fixed for fixed in definition.fixed_points_for(definition.candidates[0]) if fixed not in known]
+        rows += [replace(_bare(None, u.origin, "waiting", u.point), pruning=NOT_CHOSEN) for u in unknown]
+    return [row for row in rows if row.origin not in present]
 
 
 def _bare(trial: int | None, origin: str, standing: Standing, point: OperatingPoint) -> FrontRow:
     """A row without a measurement."""
+    streamed = point.mode == "chunk-wise"
+    paper = published(origin)
     return FrontRow(
         trial=trial,
         origin=origin,
         standing=standing,
         dominated_by=(),
         exceeded=(),
-        chunk_length=point.chunk_length,
-        right_context=point.right_context,
-        latency=point.latency,
+        chunk_length=point.chunk_length if streamed else None,
+        right_context=point.right_context if streamed else None,
+        latency=record.latency_of(point),
+        pruning=str(point.pruning),
         precision=point.precision,
+        paper_params=paper.params if paper else None,
+        paper_size=paper.size if paper else None,
+        paper_rtf=paper.rtf if paper else None,
+        paper_der=paper.der if paper else None,
     )
 
 
@@ -125,6 +154,8 @@ def _row(
         row,
         dominated_by=dominated_by,
         exceeded=exceeded,
+        kept=attributes["kept_units"],
+        params=attributes["params"],
         der=der,
         false_alarm=errors["false_alarm"],
         missed_detection=errors["missed_detection"],

@@ -12,13 +12,18 @@ from rich.text import Text
 
 from explorer import trial_record as record
 from explorer.driver import Observer
+from explorer.selection import Choice
 from explorer.status import best_values
-from objectives.operating_point import OperatingPoint
+from objectives.operating_point import UNPRUNED, OperatingPoint
 
 
 def describe(point: OperatingPoint) -> str:
-    """`C 1 s  R 0.5 s  fp32`, for people."""
-    return f"C {point.chunk_length:.3g} s  R {point.right_context:.3g} s  {point.precision}"
+    """`C 1 s  R 0.5 s  Hidden-40  fp32`, for people."""
+    streamed = point.mode == "chunk-wise"
+    parts = [f"C {point.chunk_length:.3g} s  R {point.right_context:.3g} s" if streamed else point.mode]
+    if point.pruning != UNPRUNED:
+        parts.append(str(point.pruning))
+    return "  ".join([*parts, point.precision])
 
 
 def clock(seconds: float) -> str:
@@ -71,6 +76,13 @@ class Display(Observer):
     def trial_started(self, number: int, origin: str, point: OperatingPoint) -> None:
         self._running = f"{number} {origin}  {describe(point)}"
         self._trial_bar.update(self._trial_task, completed=0.0, description=self._running)
+
+    def choice_started(self, on: str) -> None:
+        self._running = f"Table 2's variant by DER on {on}"
+        self._trial_bar.update(self._trial_task, completed=0.0, description=self._running)
+
+    def choice_finished(self, choice: Choice) -> None:
+        self._console.print(f"Table 2's variant: {choice}", markup=False, highlight=False, soft_wrap=True)
 
     def trial_progress(self, stage: str, fraction: float) -> None:
         self._trial_bar.update(self._trial_task, completed=fraction, description=f"{self._running}  {stage}")

@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from explorer import selection
 from explorer import trial_record as record
 from explorer.driver import remaining, stored_definition
 from studies.definition import StudyDefinition
@@ -38,6 +39,7 @@ class StudyStatus:
 
     remaining: trials still to run under the stored budget. seconds: median of the measured trials, None before the
     first. reused: trials that repeated a measured operating point. machine: what was measured on, by key.
+    table2_variant: the pruned model of Table 2, with the DERs it was chosen by; None where there is none to choose.
     """
 
     name: str
@@ -49,6 +51,7 @@ class StudyStatus:
     best: tuple[Best, ...]
     failures: tuple[Failure, ...]
     machine: Mapping[str, str]
+    table2_variant: selection.Choice | None
     definition: Mapping[str, Any]
 
 
@@ -62,7 +65,7 @@ def status(study: optuna.Study) -> StudyStatus:
         name=study.study_name,
         states=dict(Counter(trial.state.name.lower() for trial in trials)),
         origins=dict(Counter(record.origin_of(trial).partition(":")[0] for trial in trials)),
-        remaining=remaining(study, definition) + _unqueued(trials, definition),
+        remaining=remaining(study, definition) + _unqueued(study, definition),
         reused=sum(record.REUSED_FROM in trial.user_attrs for trial in trials),
         seconds=median(seconds) if seconds else None,
         best=best_values(trials),
@@ -72,6 +75,7 @@ def status(study: optuna.Study) -> StudyStatus:
             if trial.state is TrialState.FAIL
         ),
         machine=measured[-1].user_attrs["machine"] if measured else {},
+        table2_variant=selection.choice_of(study, definition),
         definition=definition.model_dump(mode="json"),
     )
 
@@ -91,7 +95,8 @@ def best_values(trials: Sequence[FrozenTrial]) -> tuple[Best, ...]:
     return tuple(found)
 
 
-def _unqueued(trials: Sequence[FrozenTrial], definition: StudyDefinition) -> int:
+def _unqueued(study: optuna.Study, definition: StudyDefinition) -> int:
     """Fixed points that the next run queues: never queued, or failed and not queued since."""
+    trials = study.get_trials(deepcopy=False)
     alive = {record.origin_of(trial) for trial in trials if trial.state is not TrialState.FAIL}
-    return sum(fixed.origin not in alive for fixed in definition.fixed_points)
+    return sum(fixed.origin not in alive for fixed in selection.fixed_points(study, definition))

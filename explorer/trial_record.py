@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.errors import EvaluationError
+from objectives.operating_point import OperatingPoint
 
 if TYPE_CHECKING:  # they bring torch and pyannote, which neither the front nor the status of a study should wait for
     from objectives.evaluation import Measurement
@@ -40,12 +41,20 @@ def values_of(measurement: "Measurement") -> tuple[float, float, float]:
     return values
 
 
+def latency_of(point: OperatingPoint) -> float | None:
+    """C + R in seconds; None in the offline mode, whose infinity is no JSON."""
+    return point.latency if math.isfinite(point.latency) else None
+
+
 def attributes_of(measurement: "Measurement") -> dict[str, Any]:
     """What is kept of a measurement beside its three values, as JSON. Seconds, percent and bytes as the keys say."""
     timing = measurement.timing
     low, high = timing.spread
+    point = measurement.operating_point
     return {
-        "latency": measurement.operating_point.latency,
+        "latency": latency_of(point),
+        "pruning": str(point.pruning),
+        "kept_units": dict(measurement.kept),
         "der": _errors(measurement.pooled),
         "recordings": {uri: _errors(counts) for uri, counts in measurement.counts.items()},
         "rtf_repeats": list(timing.rtf),
@@ -57,6 +66,7 @@ def attributes_of(measurement: "Measurement") -> dict[str, Any]:
         "model_key": measurement.model_key,
         "params": measurement.params,
         "size_bytes": measurement.size_bytes,
+        "story": dict(measurement.story),
         "machine": dict(measurement.machine),
     }
 

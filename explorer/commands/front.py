@@ -4,9 +4,9 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, get_args
 
 import optuna
 import typer
@@ -15,11 +15,17 @@ from rich.table import Table
 from rich.text import Text
 
 from explorer import storage
-from explorer.front import FrontRow
+from explorer.front import FrontRow, table_rows
 from explorer.front import front as front_of
 from studies.definition import name_of
+from studies.published import CAPTION, TABLE2_VARIANT, PaperTable
 
-TABLE_WIDTH = 150  # columns that the table needs with ordinary values
+TABLE_WIDTH = 165  # columns that the table needs with ordinary values
+COLUMNS = (
+    "trial", "origin", "C s", "R s", "C+R s", "pruning", "precision", "params M", "DER %", "FA / miss / conf %", "MiB",
+    "RTF", "x base",
+)  # fmt: skip
+LEFT = ("origin", "pruning", "precision")
 
 
 class FrontFormat(StrEnum):
@@ -42,6 +48,9 @@ def front(
 ) -> None:
     """Print the Pareto front of a study, with every fixed point of the paper beside it.
 
+    A study with rows of the paper's Tables 1 and 2 shows these once more, beside the figures that the paper published:
+    those are of other recordings (SIMSAMU) and another machine (NVIDIA L40S).
+
     A row is **on the front** (nothing feasible is at least as good in DER, size and RTF, and better in one),
     **dominated** (and by which trials of the front), **infeasible** (and which limit it passes), or not measured yet.
 
@@ -57,7 +66,7 @@ def front(
     rows = front_of(storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL))
     match format:
         case FrontFormat.table:
-            print_table(rows, Console())
+            print_tables(rows, Console())
         case FrontFormat.csv:
             typer.echo(as_csv(rows), nl=False)
         case FrontFormat.json:
@@ -65,46 +74,95 @@ def front(
 
 
 def as_csv(rows: Sequence[FrontRow]) -> str:
-    """One line a row under a header of FrontRow's fields; lists are joined by spaces, what is not known is empty."""
+    """One line a row under a header of FrontRow's fields; lists are joined by spaces, a mapping's items as `key=value`,
+    what is not known is empty."""
     sheet = io.StringIO()
     writer = csv.writer(sheet, lineterminator="\n")
     writer.writerow([field.name for field in dataclasses.fields(FrontRow)])
     for row in rows:
-        cells = dataclasses.astuple(row)
-        writer.writerow([" ".join(map(str, cell)) if isinstance(cell, tuple) else cell for cell in cells])
+        writer.writerow([_csv_cell(cell) for cell in dataclasses.astuple(row)])
     return sheet.getvalue()
+
+
+def _csv_cell(cell: object) -> object:
+    if isinstance(cell, Mapping):
+        return " ".join(f"{key}={value}" for key, value in cell.items())
+    return " ".join(map(str, cell)) if isinstance(cell, tuple) else cell
+
+
+def print_tables(rows: Sequence[FrontRow], console: Console) -> None:
+    """The front, and the paper's tables that the study has, ours beside theirs."""
+    print_table(rows, console)
+    shown = [(table, found) for table in get_args(PaperTable) if (found := table_rows(rows, table))]
+    for table, found in shown:
+        console.print()
+        _print_beside_paper(table, found, console)
+    if shown:
+        console.print(f"Ours / the paper's. {CAPTION}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_beside_paper(name: PaperTable, rows: Sequence[FrontRow], console: Console) -> None:
+    """One of the paper's tables: its rows, measured here, beside what the paper published."""
+    ours = ", ".join(dict.fromkeys(row.pruning for row in rows))
+    title = "Table 1: pruning, FP32" if name == "table1" else f"Table 2: precision of {ours} (paper: {TABLE2_VARIANT})"
+    table = Table(box=None, header_style="bold", pad_edge=False, title=title, title_justify="left", title_style="bold")
+    for header in ("variant", "kept units", "params M", "MiB", "DER %", "RTF"):
+        table.add_column(header, justify="left" if header == "variant" else "right", no_wrap=True)
+    for row in rows:
+        kept = " ".join(f"{part} {units}" for part, units in row.kept.items()) or "–"
+        table.add_row(
+            Text(row.origin.rpartition(":")[2]),
+            Text(kept),
+            _pair(_millions(row.params), row.paper_params, 2),
+            _pair(row.size, row.paper_size, 2),
+            _pair(row.der, row.paper_der, 2),
+            _pair(row.rtf, row.paper_rtf, 4) + (" emulated" if row.execution == "emulated" else ""),
+            style="" if row.der is not None else "dim",
+        )
+    _wide(console).print(table)
+
+
+def _millions(params: int | None) -> float | None:
+    return None if params is None else params / 1e6
+
+
+def _pair(ours: float | None, paper: float | None, digits: int) -> str:
+    return " / ".join("–" if value is None else f"{value:.{digits}f}" for value in (ours, paper))
 
 
 def print_table(rows: Sequence[FrontRow], console: Console) -> None:
     """The front as a table. On a narrower screen lines wrap there, but no cell is ever cut."""
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
-    for name in ("trial", "origin", "C s", "R s", "C+R s", "precision", "DER %", "FA / miss / conf %", "MiB", "RTF"):
-        table.add_column(name, justify="left" if name in ("origin", "precision") else "right", no_wrap=True)
-    table.add_column("x base", justify="right", no_wrap=True)
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
     table.add_column("standing")
     for row in rows:
         style = {"front": "bold green", "failed": "red"}.get(row.standing, "" if row.der is not None else "dim")
         table.add_row(*map(Text, _cells(row)), style=style)
-    width = max(console.width, TABLE_WIDTH)
-    wide = Console(file=console.file, width=width, force_terminal=console.is_terminal, highlight=False)
+    wide = _wide(console)
     wide.print(table)
     on_front = sum(row.standing == "front" for row in rows)
     wide.print(f"{on_front} on the front of DER, size and RTF. RTF: median [smallest–largest].", markup=False)
+
+
+def _wide(console: Console) -> Console:
+    width = max(console.width, TABLE_WIDTH)
+    return Console(file=console.file, width=width, force_terminal=console.is_terminal, highlight=False)
 
 
 def _cells(row: FrontRow) -> list[str]:
     axes = [
         "–" if row.trial is None else str(row.trial),
         row.origin,
-        f"{row.chunk_length:.3g}",
-        f"{row.right_context:.3g}",
-        f"{row.latency:.3g}",
+        *("–" if value is None else f"{value:.3g}" for value in (row.chunk_length, row.right_context, row.latency)),
+        row.pruning,
         row.precision,
     ]
     if row.der is None:
-        return [*axes, "", "", "", "", "", _standing(row)]
+        return [*axes, "", "", "", "", "", "", _standing(row)]
     return [
         *axes,
+        f"{_millions(row.params):.2f}",
         f"{row.der:.2f}",
         f"{row.false_alarm:.1f} / {row.missed_detection:.1f} / {row.confusion:.1f}",
         f"{row.size:.2f}",

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from explorer import storage
-from explorer.commands.front import print_table
+from explorer.commands.front import print_tables
 from explorer.driver import Outcome, run_study
 from explorer.front import front
 from explorer.progress import Display
@@ -63,6 +63,9 @@ def run(
 ) -> None:
     """Run a study: measure the baseline and the paper's fixed points, then let the sampler search.
 
+    Pruned and low-bit models are made when a trial first needs them, from the *train* and *calib* splits, and kept for
+    every later study.
+
     Every trial lands in the storage as soon as it is done. Stop with Ctrl-C, or be killed: the same command resumes,
     loses nothing but the trial that was running, and says so when there is nothing left to do. A study whose settings
     changed is refused, with the difference shown; `--trials` and `--timeout` may change freely.
@@ -74,6 +77,8 @@ def run(
         explorer run joint --trials 200 --timeout 3600
 
         explorer run joint --limit latency=1.0 --limit rtf=0.1 --name low-latency
+
+        explorer run pruning --name pruning-of-my-calls --corpus ./recordings
 
         explorer run my-study.toml --corpus ./recordings --storage sqlite:///mine.db
     """
@@ -118,6 +123,7 @@ def _evaluator(definition: StudyDefinition) -> "Evaluator":
         repeats=definition.cost.repeats,
         threads=definition.cost.threads,
         seed=definition.seed,
+        compression=definition.compression_settings(),
     )
 
 
@@ -149,7 +155,7 @@ def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url
         typer.echo(json.dumps(told, indent=2))
         return
     console = Console(highlight=False)
-    print_table(rows, console)
+    print_tables(rows, console)
     console.print(_ending(name, outcome, definition, storage_url), soft_wrap=True, markup=False)
     sys.stdout.flush()
 

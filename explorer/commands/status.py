@@ -31,7 +31,7 @@ def status(
     ] = None,
 ) -> None:
     """Say how far a study is: trials by state and origin, the best of each objective, seconds a trial, failures with
-    their errors, the definition and the machine.
+    their errors, the definition and the machine, and which pruned model Table 2 is about.
 
         explorer status quickstart
 
@@ -55,6 +55,8 @@ def _print(told: StudyStatus, console: Console) -> None:
         "seconds a trial": "–" if told.seconds is None else f"{told.seconds:.1f} (median of the measured)",
         "machine": ", ".join(f"{key} {value}" for key, value in told.machine.items()) or "–",
     }
+    if told.table2_variant is not None:
+        lines["Table 2's variant"] = str(told.table2_variant)
     for best in told.best:
         lines[f"best {best.metric}"] = f"{best.value:.4g} (trial {best.trial})"
     for key, value in told.definition.items():

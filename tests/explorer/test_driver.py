@@ -63,6 +63,8 @@ def test_a_trial_carries_its_measurement(url: str) -> None:
     assert attributes["machine"] == {"cpu": "a formula", "threads": "1"}
     assert (attributes["execution"], attributes["model_key"], attributes["params"]) == ("native", "model-fp32", 10**6)
     assert attributes["size_bytes"] == 4 * 2**20
+    assert (attributes["pruning"], attributes["kept_units"]["hidden"]) == ("none", 128)
+    assert attributes["story"] == {"seconds": 1.5}
     assert attributes["seconds"] >= 0
 
 

@@ -11,12 +11,12 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from explorer import trial_record as record
-from explorer.commands.front import as_csv, print_table
+from explorer.commands.front import as_csv, print_table, print_tables
 from explorer.driver import DEFINITION
 from explorer.front import FrontRow, front
 from explorer.status import status
 from objectives.errors import StudyError
-from objectives.operating_point import BASELINE, OperatingPoint
+from objectives.operating_point import BASELINE, OperatingPoint, Pruning
 from studies.search_space import params_of, suggest
 from tests.explorer.analytic import ORIGINS, measurement, small_study
 
@@ -176,6 +176,31 @@ def test_csv_and_rows_say_the_same(study: optuna.Study) -> None:
     baseline = next(line for line in read if line["origin"] == "baseline")
     assert (baseline["standing"], baseline["dominated_by"], float(baseline["der"])) == ("dominated", "1", 20.0)
     assert read[-1]["der"] == ""
+
+
+def test_both_tables_of_the_paper_are_printed_beside_it() -> None:
+    fixed = {"variants": ["Hidden-40"], "precisions": ["int8_ptq"], "table2_variant": "Hidden-40"}
+    study = optuna.create_study(directions=["minimize"] * 3)
+    study.set_user_attr(DEFINITION, small_study(fixed=fixed).model_dump_json())
+    point = OperatingPoint(pruning=Pruning("hidden", 0.4))
+    tell(study, record.values_of(measurement(point)), "paper:table1:Hidden-40", point)
+    sheet = io.StringIO()
+    print_tables(front(study), Console(file=sheet))
+    _, first, second = sheet.getvalue().split("\n\n")
+    assert first.splitlines()[0].rstrip() == "Table 1: pruning, FP32"
+    assert " ".join(first.splitlines()[2].split()) == (
+        "Hidden-40 hidden 128 linear 128 1.00 / 0.69 4.00 / 2.65 19.00 / 27.71 0.0300 / 0.0221"
+    )
+    assert second.splitlines()[0].rstrip() == "Table 2: precision of Hidden-40 (paper: Linear-40)"
+    assert " ".join(second.splitlines()[2].split()) == "INT8_PTQ – – / 1.45 – / 1.54 – / 23.67 – / 0.0227"
+    assert "SIMSAMU" in second
+
+
+def test_csv_flattens_what_is_kept(study: optuna.Study) -> None:
+    tell(study, (20.0, 4.0, 0.03), ORIGINS[0], BASELINE)
+    line = next(csv.DictReader(io.StringIO(as_csv(front(study)))))
+    assert (line["pruning"], line["kept"], line["params"]) == ("none", "hidden=128 linear=128", "1000000")
+    assert (line["paper_der"], line["error"]) == ("", "")
 
 
 # --- status

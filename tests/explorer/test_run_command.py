@@ -22,6 +22,7 @@ from explorer.commands.front import front
 from explorer.commands.run import run
 from explorer.commands.status import status
 from objectives.errors import EvaluationError, StudyError
+from objectives.settings import CompressionSettings
 from tests.explorer.analytic import AnalyticEvaluator
 from tests.explorer.processes import start, wait_for_running
 
@@ -71,6 +72,20 @@ def test_run_then_front_then_status(built: list[dict[str, Any]], tmp_path: Path)
     assert "3 complete" in typed("status", "study").stdout
 
 
+def test_the_tables_of_the_paper_and_the_choice_between_them_are_shown(built: list[dict[str, Any]]) -> None:
+    fixed = 'variants = ["Hidden-40", "Linear-40"]\nprecisions = ["fp16"]\n'
+    Path("study.toml").write_text(f'trials = 0\n[space]\nmode = "offline"\n[fixed]\n{fixed}')
+    ran = typed("run", "study.toml")
+    chosen = "Linear-40: DER on calib 10.40 % (Hidden-40 14.00)"
+    assert f"Table 2's variant: {chosen}" in ran.stderr
+    assert "trial 3 paper:table2:FP16  offline  Linear-40  fp16" in ran.stderr
+    assert "Table 2: precision of Linear-40" in ran.stdout
+    assert "12.66" in ran.stdout
+    assert chosen in typed("status", "study").stdout
+    told = json.loads(typed("status", "study", "--format", "json").stdout)
+    assert told["table2_variant"]["variant"] == "Linear-40"
+
+
 def test_json_is_all_that_standard_output_holds(built: list[dict[str, Any]]) -> None:
     told = json.loads(typed("run", "study.toml", "--format", "json").stdout)
     assert (told["study"], told["stopped"], told["trials"], told["failed"]) == ("study", "done", 3, 0)
@@ -92,6 +107,7 @@ def test_options_win_over_the_file(built: list[dict[str, Any]]) -> None:
             "repeats": 3,
             "threads": 1,
             "seed": 4,
+            "compression": CompressionSettings(seed=4),
         }
     ]
     told = json.loads(typed("status", "other", "--storage", "sqlite:///here.db", "--format", "json").stdout)

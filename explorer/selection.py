@@ -1,0 +1,122 @@
+"""Which pruned model Table 2 is about (the paper's Sec. 4.4): chosen once in a study, by DER, and kept with it."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.trial import TrialState
+
+from explorer import trial_record as record
+from objectives.errors import EvaluationError
+from objectives.operating_point import OperatingPoint
+from studies.definition import StudyDefinition
+from studies.paper import FixedPoint, variant_point
+from studies.published import TABLE1
+
+if TYPE_CHECKING:  # it brings pyannote, which neither the front nor the status of a study should wait for
+    from objectives.scoring import ErrorCounts
+
+CHOICE = "table2_variant"  # study attribute: the choice as it stands
+
+OnProgress = Callable[[str, float], None]
+CalibrationErrors = Callable[[OperatingPoint, OnProgress], "Mapping[str, ErrorCounts]"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How far the choice is. on: `calib`, or `eval` for the study's own split. der: percent by variant, those known.
+
+    variant: the chosen one, None while there is none. error: why there is none yet.
+    """
+
+    on: str
+    der: Mapping[str, float] = field(default_factory=dict)
+    variant: str | None = None
+    error: str | None = None
+
+    def __str__(self) -> str:
+        """`Linear-40: DER on calib 12.66 % (Linear-20 14.94, …)`, for people."""
+        others = ", ".join(f"{name} {der:.2f}" for name, der in self.der.items() if name != self.variant)
+        if self.variant is None:
+            return f"not chosen yet ({self.error or 'its turn comes after the other fixed points'})"
+        return f"{self.variant}: DER on {self.on} {self.der[self.variant]:.2f} %" + (f" ({others})" if others else "")
+
+
+def choice_of(study: optuna.Study, definition: StudyDefinition) -> Choice | None:
+    """The choice as the study has it; None where it has nothing to choose."""
+    if not definition.chooses:
+        return None
+    stored = study.user_attrs.get(CHOICE)
+    return Choice(definition.fixed.table2_variant) if stored is None else Choice(**json.loads(stored))
+
+
+def is_pending(study: optuna.Study, definition: StudyDefinition) -> bool:
+    """Whether Table 2's points are still unknown."""
+    choice = choice_of(study, definition)
+    return choice is not None and choice.variant is None
+
+
+def fixed_points(study: optuna.Study, definition: StudyDefinition) -> tuple[FixedPoint, ...]:
+    """The fixed points that are known by now."""
+    choice = choice_of(study, definition)
+    return definition.fixed_points_for(None if choice is None else choice.variant)
+
+
+def choose(
+    study: optuna.Study, definition: StudyDefinition, calibration_errors: CalibrationErrors, on_progress: OnProgress
+) -> Choice:
+    """Choose the candidate of lowest DER and keep it in the study, each DER as soon as it is known.
+
+    On `calib` every candidate is measured there by `calibration_errors`; on `eval` its own trial must be complete.
+    Where a candidate has no DER nothing is chosen, and `error` says why: the next run asks again.
+    """
+    choice = choice_of(study, definition)
+    assert choice is not None, "there is nothing to choose"
+    der = dict(choice.der)
+    for number, variant in enumerate(definition.candidates, start=1):
+        if variant in der:
+            continue
+        step = f"{variant}, {number} of {len(definition.candidates)}"
+        fixed = variant_point(variant, definition.space.mode)
+        try:
+            if choice.on == "eval":
+                der[variant] = _der_of_trial(study, fixed.origin)
+            else:
+                der[variant] = _der_on_calib(fixed.point, calibration_errors, _prefixed(on_progress, step))
+        except EvaluationError as error:
+            return _keep(study, Choice(choice.on, der, error=f"{variant}: {error}"))
+        _keep(study, Choice(choice.on, der))
+    return _keep(study, Choice(choice.on, der, variant=min(der, key=lambda name: (der[name], _size(name), name))))
+
+
+def _keep(study: optuna.Study, choice: Choice) -> Choice:
+    study.set_user_attr(CHOICE, json.dumps(asdict(choice)))
+    return choice
+
+
+def _der_of_trial(study: optuna.Study, origin: str) -> float:
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        if record.origin_of(trial) == origin:
+            return float(trial.values[0])
+    raise EvaluationError("its trial failed; the next run repeats it")
+
+
+def _der_on_calib(point: OperatingPoint, calibration_errors: CalibrationErrors, on_progress: OnProgress) -> float:
+    pooled = reduce(add, calibration_errors(point, on_progress).values())
+    if not (pooled.total > 0 and math.isfinite(pooled.der)):
+        raise EvaluationError("calib has no reference speech to score: check its RTTM and UEM, or choose on eval")
+    return pooled.der
+
+
+def _prefixed(on_progress: OnProgress, step: str) -> OnProgress:
+    return lambda stage, fraction: on_progress(f"{step}: {stage}", fraction)
+
+
+def _size(variant: str) -> float:
+    """MiB by Table 1, to break a tie before the models are built."""
+    return TABLE1[variant].size if variant in TABLE1 else math.inf
