@@ -15,6 +15,7 @@ from explorer.commands.front import print_tables
 from explorer.driver import Outcome, run_study
 from explorer.front import front
 from explorer.progress import Display
+from explorer.selection import choice_of
 from objectives.errors import StudyError
 from studies import definition as definitions
 from studies.definition import SAMPLERS, Limits, StudyDefinition, packaged
@@ -49,7 +50,7 @@ def run(
         str | None,
         typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the sampler.", min=0)] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the sampler, of recovery and of drawn splits.", min=0)] = None,
     sampler: Annotated[str | None, typer.Option(help=f"One of {', '.join(SAMPLERS)}.")] = None,
     limit: Annotated[
         list[str] | None,
@@ -164,6 +165,9 @@ def _ending(name: str, outcome: Outcome, definition: StudyDefinition, storage_ur
     where = f"Study {name!r} in {storage_url}"
     if outcome.failed:
         where += f"; {outcome.failed} of {outcome.trials} trials failed (see `explorer status {name}`)"
+    choice = choice_of(outcome.study, definition)
+    if choice is not None and choice.error:
+        where += f"; Table 2 is not measured, its variant is {choice}"
     if outcome.stopped == "timeout":
         return f"{where}. Stopped after {definition.timeout:g} s: run the same command again to go on."
     if not outcome.trials:

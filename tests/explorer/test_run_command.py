@@ -22,6 +22,7 @@ from explorer.commands.front import front
 from explorer.commands.run import run
 from explorer.commands.status import status
 from objectives.errors import EvaluationError, StudyError
+from objectives.operating_point import OperatingPoint, Pruning
 from objectives.settings import CompressionSettings
 from tests.explorer.analytic import AnalyticEvaluator
 from tests.explorer.processes import start, wait_for_running
@@ -84,6 +85,17 @@ def test_the_tables_of_the_paper_and_the_choice_between_them_are_shown(built: li
     assert chosen in typed("status", "study").stdout
     told = json.loads(typed("status", "study", "--format", "json").stdout)
     assert told["table2_variant"]["variant"] == "Linear-40"
+
+
+def test_a_table_without_a_variant_is_told_at_the_end(
+    built: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = AnalyticEvaluator(fails=frozenset({OperatingPoint(pruning=Pruning("hidden", 0.4))}))
+    monkeypatch.setattr(objectives.evaluation, "build_evaluator", lambda **given: broken)
+    Path("study.toml").write_text('trials = 0\n[fixed]\nvariants = ["Hidden-40"]\nprecisions = ["fp16"]\n')
+    stdout = typed("run", "study.toml").stdout
+    assert "Table 2 is not measured, its variant is not chosen yet (Hidden-40: " in stdout
+    assert "paper:table2:FP16" in stdout
 
 
 def test_json_is_all_that_standard_output_holds(built: list[dict[str, Any]]) -> None:
