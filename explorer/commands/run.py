@@ -50,7 +50,9 @@ def run(
         str | None,
         typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the sampler, of recovery and of drawn splits.", min=0)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the sampler, of recovery and of drawn splits.", min=0)
+    ] = None,
     sampler: Annotated[str | None, typer.Option(help=f"One of {', '.join(SAMPLERS)}.")] = None,
     limit: Annotated[
         list[str] | None,
