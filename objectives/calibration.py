@@ -11,7 +11,7 @@ from objectives.embedding import recording_features
 from objectives.errors import EvaluationError
 from objectives.evaluation import Evaluator
 from objectives.offline import diarize_offline
-from objectives.operating_point import BASELINE
+from objectives.operating_point import OFFLINE_BASELINE
 from objectives.runtime import Runtime
 from objectives.scoring import ErrorCounts, score
 
@@ -27,7 +27,7 @@ def threshold_sweep(
         with machine.working():
             waveform = recording.waveform()
             features = recording_features(evaluator.embedding, waveform)
-            runtime = _Remembering(evaluator.runtime(BASELINE.precision))
+            runtime = _Remembering(evaluator.runtime(OFFLINE_BASELINE))
             for threshold in thresholds:
                 settings = ClusteringSettings(threshold)
                 labels = diarize_offline(waveform, features, runtime, evaluator.embedding, settings)

@@ -1,7 +1,8 @@
 """What an operating point costs to run: the one timed region, in a process of its own.
 
 The cost plane runs the real loop: one update at a time, batch 1, a fixed number of threads, warmed up, nothing cached,
-under the machine-wide lock, and in turns with the FP32 baseline.
+under the machine-wide lock, and in turns with the FP32 baseline. The offline mode, which hears everything first, is the
+whole pipeline at once, its windows batched.
 """
 
 import math
@@ -14,6 +15,7 @@ import numpy as np
 
 from objectives.clustering import ClusteringSettings
 from objectives.embedding import FeatureStream, SpeakerEmbedding
+from objectives.offline import diarize_offline
 from objectives.operating_point import OperatingPoint
 from objectives.runtime import Runtime
 from objectives.segmentation import SAMPLE_RATE
@@ -24,6 +26,8 @@ from objectives.streaming import ChunkwiseSession, Schedule, live_update
 SECTION_UPDATES = 40
 SECTION_BOUNDS = (2.0, 10.0)
 WARM_UP_UPDATES = 3
+OFFLINE_SECONDS = 60.0  # of audio at most that the offline mode is timed on
+OFFLINE_WARM_UP_SECONDS = 12.0
 
 
 @dataclass(frozen=True)
@@ -105,3 +109,33 @@ def real_time_factor(
     elapsed = clock() - start
 
     return elapsed / section.seconds(schedule)
+
+
+def offline_real_time_factor(
+    waveform: np.ndarray,
+    runtime: Runtime,
+    embedding: SpeakerEmbedding,
+    clustering: ClusteringSettings,
+    seconds: float = OFFLINE_SECONDS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Seconds of compute per second of audio of the offline mode: embedding features, segmentation in batches,
+    clustering and all that the released pipeline does besides.
+
+    waveform: (samples,) float32. seconds: at most so many, from its middle. Nothing but the pipeline lies between the
+    clock's two readings, and nothing that it needs was made before.
+    """
+    heard = _middle(waveform, seconds)
+
+    start = clock()
+    features = FeatureStream(embedding).hear(heard, last=True)
+    diarize_offline(heard, features, runtime, embedding, clustering)
+    elapsed = clock() - start
+
+    return elapsed / (len(heard) / SAMPLE_RATE)
+
+
+def _middle(waveform: np.ndarray, seconds: float) -> np.ndarray:
+    samples = min(len(waveform), round(seconds * SAMPLE_RATE))
+    first = (len(waveform) - samples) // 2
+    return waveform[first : first + samples]

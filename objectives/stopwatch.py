@@ -15,16 +15,23 @@ import torch
 
 from objectives.clustering import ClusteringSettings
 from objectives.compression import FinishedModel
-from objectives.cost import WARM_UP_UPDATES, Timing, real_time_factor
+from objectives.cost import (
+    OFFLINE_SECONDS,
+    OFFLINE_WARM_UP_SECONDS,
+    WARM_UP_UPDATES,
+    Timing,
+    offline_real_time_factor,
+    real_time_factor,
+)
 from objectives.embedding import load_embedding
 from objectives.errors import EvaluationError, ExplorerError
-from objectives.operating_point import BASELINE, OperatingPoint
+from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint
 from objectives.runtime import Runtime, open_runtime
 
 
 @dataclass(frozen=True)
 class CostSettings:
-    """How time is taken. waveform: (samples,) float32, the recording that the real loop runs on."""
+    """How time is taken. waveform: (samples,) float32, the recording that is run on, or a section of it."""
 
     waveform: np.ndarray
     embedding: str
@@ -58,7 +65,10 @@ class Stopwatch:
         theirs.close()
 
     def measure(self, point: OperatingPoint, model: FinishedModel) -> Timing:
-        """Time one operating point. Raises EvaluationError where the process dies or the loop cannot run."""
+        """Time one operating point, in turns with the baseline of its mode.
+
+        Raises EvaluationError where the process dies or the loop cannot run.
+        """
         self.start()
         assert self._pipe is not None
         try:
@@ -125,21 +135,26 @@ class _Bench:
         self._runtimes: Mapping[str, Runtime] = {}
 
     def time(self, point: OperatingPoint, model: FinishedModel) -> Timing:
-        self._rtf(BASELINE, self._settings.baseline, WARM_UP_UPDATES)
-        self._rtf(point, model, WARM_UP_UPDATES)
-        own, base = [], []
-        for _ in range(self._settings.repeats):
-            base.append(self._rtf(BASELINE, self._settings.baseline))
-            own.append(self._rtf(point, model))
-        return Timing(tuple(own), tuple(base), self._settings.threads)
-
-    def _rtf(self, point: OperatingPoint, model: FinishedModel, updates: int | None = None) -> float:
         settings = self._settings
-        return real_time_factor(
-            settings.waveform, point, self._runtime(model), self._embedding, settings.clustering, updates
-        )
+        baseline = OFFLINE_BASELINE if point.mode == "offline" else BASELINE
+        self._open(settings.baseline, model)
+        self._rtf(baseline, settings.baseline, warm_up=True)
+        self._rtf(point, model, warm_up=True)
+        own, base = [], []
+        for _ in range(settings.repeats):
+            base.append(self._rtf(baseline, settings.baseline))
+            own.append(self._rtf(point, model))
+        return Timing(tuple(own), tuple(base), settings.threads)
 
-    def _runtime(self, model: FinishedModel) -> Runtime:
-        if model.key not in self._runtimes:
-            self._runtimes = {**self._runtimes, model.key: open_runtime(model, self._settings.threads)}
-        return self._runtimes[model.key]
+    def _rtf(self, point: OperatingPoint, model: FinishedModel, warm_up: bool = False) -> float:
+        settings, runtime = self._settings, self._runtimes[model.key]
+        if point.mode == "offline":
+            seconds = OFFLINE_WARM_UP_SECONDS if warm_up else OFFLINE_SECONDS
+            return offline_real_time_factor(settings.waveform, runtime, self._embedding, settings.clustering, seconds)
+        updates = WARM_UP_UPDATES if warm_up else None
+        return real_time_factor(settings.waveform, point, runtime, self._embedding, settings.clustering, updates)
+
+    def _open(self, *models: FinishedModel) -> None:
+        """Have these models ready, and no others: a study makes hundreds, and each keeps its working memory."""
+        known, threads = self._runtimes, self._settings.threads
+        self._runtimes = {model.key: known.get(model.key) or open_runtime(model, threads) for model in models}

@@ -1,7 +1,7 @@
-"""`explorer measure`: one operating point, or the offline mode, outside any study."""
+"""`explorer measure`: one operating point outside any study."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -10,11 +10,29 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from objectives.operating_point import BASELINE, PRECISIONS, OperatingPoint, Precision
+from objectives.operating_point import (
+    BASELINE,
+    PRECISIONS,
+    PRUNING_RATIO_RANGE,
+    STRUCTURES,
+    OperatingPoint,
+    Precision,
+    Pruning,
+    Structure,
+)
+from objectives.settings import CompressionSettings, RecoverySettings
 
 if TYPE_CHECKING:
     from objectives.evaluation import Measurement
     from objectives.scoring import ErrorCounts
+
+
+class Recovery(StrEnum):
+    """Methods of recovery."""
+
+    bce = "bce"
+    powerset = "powerset"
+    distill = "distill"
 
 
 class MeasureFormat(StrEnum):
@@ -29,10 +47,19 @@ def measure(
     right_context: Annotated[
         float, typer.Option("--right-context", "-R", help="R in seconds, 0 for none.")
     ] = BASELINE.right_context,
+    pruning: Annotated[str, typer.Option(help=f"What is cut: {', '.join(STRUCTURES)}.")] = "none",
+    ratio: Annotated[
+        float, typer.Option(help=f"Share of the units that is cut, up to {PRUNING_RATIO_RANGE[1]:g}; with --pruning.")
+    ] = 0.0,
     precision: Annotated[str, typer.Option(help=f"One of {', '.join(PRECISIONS)}.")] = BASELINE.precision,
     offline: Annotated[
-        bool, typer.Option("--offline", help="The offline mode instead: the released pipeline, without C, R and RTF.")
+        bool, typer.Option("--offline", help="The offline mode: the released pipeline on whole recordings, no C and R.")
     ] = False,
+    recovery: Annotated[
+        Recovery | None, typer.Option(help="How a model is trained after pruning and in QAT. Default: distill.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps after pruning, all together.", min=0)] = None,
+    qat_steps: Annotated[int | None, typer.Option(help="Training steps of the `_qat` precisions.", min=0)] = None,
     corpus: Annotated[
         str, typer.Option(help="Corpus name, a folder of audio + RTTM, or a pyannote.database protocol.")
     ] = "ami-excerpts",
@@ -53,13 +80,25 @@ def measure(
 ) -> None:
     """Measure one operating point: DER with its components and by recording, size, and RTF beside the FP32 baseline's.
 
+    A pruned or low-bit model is made first, from the corpus' *train* and *calib*, which takes minutes, and kept.
+
     explorer measure -C 1 -R 0.5
 
-    explorer measure --offline --split all
+    explorer measure --pruning hidden --ratio 0.4 --precision int8_ptq
+
+    explorer measure --offline --pruning linear --ratio 0.4 --recovery bce --steps 400
 
     explorer measure -C 0.5 -R 0.2 --corpus ./recordings --format json
     """
-    point = OperatingPoint(chunk_length, right_context, precision=cast("Precision", precision))
+    point = OperatingPoint(
+        chunk_length,
+        right_context,
+        pruning=Pruning(cast("Structure", pruning), ratio),
+        precision=cast("Precision", precision),
+        mode="offline" if offline else "chunk-wise",
+    )
+    changes = {"method": recovery and recovery.value, "steps": steps, "qat_steps": qat_steps}
+    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     # late, so that `explorer --help` does not wait for torch
     from objectives.evaluation import build_evaluator
 
@@ -71,20 +110,16 @@ def measure(
             embedding=embedding,
             clustering_threshold=clustering_threshold,
             repeats=repeats,
+            compression=CompressionSettings(recovery=RecoverySettings(**given)),
         ) as evaluator,
         progress() as show,
     ):
         evaluator.prepare(lambda fraction: show("reading the recordings", fraction))
-        if offline:
-            counts = evaluator.offline_errors(point.precision, lambda fraction: show("offline", fraction))
-            measurement = None
-        else:
-            measurement = evaluator(point, show)
-            counts = measurement.counts
+        measurement = evaluator(point, show)
     if format is MeasureFormat.json:
-        typer.echo(json.dumps(_told(point, counts, measurement), indent=2))
+        typer.echo(json.dumps(_told(measurement), indent=2))
         return
-    _print(point, counts, measurement)
+    _print(measurement)
 
 
 class progress:
@@ -113,58 +148,62 @@ def _rates(counts: "ErrorCounts") -> dict[str, float | None]:
     }
 
 
-def _told(
-    point: OperatingPoint, counts: Mapping[str, "ErrorCounts"], measurement: "Measurement | None"
-) -> dict[str, Any]:
-    from objectives.scoring import pool
-
-    told: dict[str, Any] = {
-        "mode": "offline" if measurement is None else "chunk-wise",
-        "precision": point.precision,
-        "pooled": _rates(pool(counts.values())),
-        "recordings": {uri: _rates(errors) for uri, errors in counts.items()},
+def _told(measurement: "Measurement") -> dict[str, Any]:
+    point, timing = measurement.operating_point, measurement.timing
+    streamed = {
+        "chunk_length": point.chunk_length,
+        "right_context": point.right_context,
+        "latency": point.latency,
     }
-    if measurement is not None:
-        timing = measurement.timing
-        told |= {
-            "chunk_length": point.chunk_length,
-            "right_context": point.right_context,
-            "latency": point.latency,
-            "size_mib": measurement.size_mib,
-            "params": measurement.params,
-            "execution": measurement.execution,
-            "rtf": {
-                "median": timing.median,
-                "repeats": timing.rtf,
-                "baseline_repeats": timing.baseline_rtf,
-                "ratio_to_baseline": timing.ratio,
-                "threads": timing.threads,
-            },
-            "machine": dict(measurement.machine),
-        }
-    return told
+    return {
+        "mode": point.mode,
+        **(streamed if point.mode == "chunk-wise" else {}),
+        "pruning": {"structure": point.pruning.structure, "ratio": point.pruning.ratio},
+        "precision": point.precision,
+        "pooled": _rates(measurement.pooled),
+        "recordings": {uri: _rates(errors) for uri, errors in measurement.counts.items()},
+        "kept_units": dict(measurement.kept),
+        "params": measurement.params,
+        "size_mib": measurement.size_mib,
+        "execution": measurement.execution,
+        "rtf": {
+            "median": timing.median,
+            "repeats": timing.rtf,
+            "baseline_repeats": timing.baseline_rtf,
+            "ratio_to_baseline": timing.ratio,
+            "threads": timing.threads,
+        },
+        "model": {"key": measurement.model_key, **measurement.story},
+        "machine": dict(measurement.machine),
+    }
 
 
-def _print(point: OperatingPoint, counts: Mapping[str, "ErrorCounts"], measurement: "Measurement | None") -> None:
-    from objectives.scoring import pool
-
+def _print(measurement: "Measurement") -> None:
     console = Console(highlight=False)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("recording", "DER %", "false alarm %", "missed %", "confusion %", "scored s"):
         table.add_column(name, justify="left" if name == "recording" else "right", no_wrap=True)
-    for uri, errors in [*counts.items(), ("pooled", pool(counts.values()))]:
+    for uri, errors in [*measurement.counts.items(), ("pooled", measurement.pooled)]:
         cells = ["–" if value is None else f"{value:.2f}" for value in _rates(errors).values()]
         table.add_row(uri, *cells, style="bold" if uri == "pooled" else "")
     console.print(table)
-    if measurement is None:
-        console.print(f"offline mode, {point.precision}")
-        return
-    timing = measurement.timing
+    console.print(_sentence(measurement), soft_wrap=True)
+
+
+def _sentence(measurement: "Measurement") -> str:
+    """Everything but the errors."""
+    point, timing = measurement.operating_point, measurement.timing
+    if point.mode == "offline":
+        told = "offline mode"
+    else:
+        told = f"C {point.chunk_length:g} s, R {point.right_context:g} s, latency {point.latency:g} s"
+    if point.pruning.structure != "none":
+        units = ", ".join(f"{kept} {name}" for name, kept in measurement.kept.items())
+        told += f", {point.pruning} (units kept: {units or 'not told'})"
     low, high = timing.spread
     threads = "1 thread" if timing.threads == 1 else f"{timing.threads} threads"
-    console.print(
-        f"C {point.chunk_length:g} s, R {point.right_context:g} s, latency {point.latency:g} s, {point.precision} "
-        f"({measurement.execution}): {measurement.size_mib:.2f} MiB, RTF {timing.median:.4f} [{low:.4f}–{high:.4f}] "
-        f"over {len(timing.rtf)} repeats on {threads}, {timing.ratio:.2f} × the FP32 baseline's",
-        soft_wrap=True,
+    return (
+        f"{told}, {point.precision} ({measurement.execution}): {measurement.params / 1e6:.2f} M parameters, "
+        f"{measurement.size_mib:.2f} MiB, RTF {timing.median:.4f} [{low:.4f}–{high:.4f}] "
+        f"over {len(timing.rtf)} repeats on {threads}, {timing.ratio:.2f} × the FP32 baseline's"
     )

@@ -43,9 +43,9 @@ def main() -> None:
         evaluator.prepare()
         seconds = sum(recording.duration for recording in evaluator.recordings)
         for point in POINTS:
-            model = evaluator.model(point.precision)
+            model = evaluator.model(point)
             started = time.perf_counter()
-            evaluator.streaming_errors(point)
+            evaluator.errors(point)
             accuracy = (time.perf_counter() - started) / seconds
             with machine.quiet():
                 timing = evaluator.stopwatch.measure(point, model)

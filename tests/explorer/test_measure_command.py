@@ -10,9 +10,10 @@ import typer
 from typer.testing import CliRunner, Result
 
 from explorer.commands.calibrate import calibrate
-from explorer.commands.measure import measure
+from explorer.commands.measure import Recovery, measure
 from objectives import machine
-from objectives.errors import CorpusError, ModelError, OperatingPointError
+from objectives.errors import CorpusError, LeakageError, ModelError, OperatingPointError
+from objectives.settings import METHODS, CompressionSettings, RecoverySettings
 from tests.objectives.excerpts import EVAL
 
 app = typer.Typer()
@@ -56,18 +57,47 @@ def test_table_has_a_line_for_each_recording_and_one_for_the_point(corpus: str) 
     assert lines[0].split()[:3] == ["recording", "DER", "%"]
     assert sorted(line.split()[0] for line in lines[1:4]) == sorted([*EVAL, "pooled"])
     assert all(len(line.split()) == 6 for line in lines[1:4])
-    assert "C 1 s, R 0 s, latency 1 s, fp16 (emulated): 2.8" in lines[4]
+    assert "C 1 s, R 0 s, latency 1 s, fp16 (emulated): 1.47 M parameters, 2.8" in lines[4]
     assert "over 2 repeats on 1 thread" in lines[4]
 
 
-def test_offline_needs_no_timing(corpus: str) -> None:
-    told = json.loads(invoke("measure", "--offline", "--corpus", corpus, "--format", "json").stdout)
+def test_the_offline_mode_has_size_and_rtf_and_no_latency(corpus: str) -> None:
+    result = invoke("measure", "--offline", "--corpus", corpus, "--repeats", "2", "--format", "json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
     assert told["mode"] == "offline"
+    assert {"chunk_length", "right_context", "latency"}.isdisjoint(told)
     assert sorted(told["recordings"]) == sorted(EVAL)
-    assert "rtf" not in told
-    shown = invoke("measure", "--offline", "--corpus", corpus).stdout
+    assert told["size_mib"] == pytest.approx(5.63, abs=0.01)
+    assert len(told["rtf"]["repeats"]) == len(told["rtf"]["baseline_repeats"]) == 2
+    shown = invoke("measure", "--offline", "--corpus", corpus, "--repeats", "2").stdout
     assert f"{told['pooled']['der']:.2f}" in shown
-    assert shown.splitlines()[-1] == "offline mode, fp32"
+    assert shown.splitlines()[-1].startswith("offline mode, fp32 (native): 1.47 M parameters, 5.63 MiB, RTF 0.")
+
+
+def test_every_method_of_recovery_can_be_asked_for() -> None:
+    assert tuple(Recovery) == METHODS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        ([], RecoverySettings()),
+        (["--recovery", "bce", "--steps", "400", "--qat-steps", "0"], RecoverySettings("bce", steps=400, qat_steps=0)),
+    ],
+)
+def test_options_of_recovery_reach_the_models(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], settings: RecoverySettings
+) -> None:
+    asked: list[CompressionSettings] = []
+
+    def note(compression: CompressionSettings, **others: object) -> None:
+        asked.append(compression)
+        raise CorpusError("far enough")
+
+    monkeypatch.setattr("objectives.evaluation.build_evaluator", note)
+    assert str(invoke("measure", *arguments).exception) == "far enough"
+    assert asked == [CompressionSettings(recovery=settings)]
 
 
 def test_calibrate_shows_the_sweep_and_the_threshold_to_write_down(
@@ -88,6 +118,11 @@ def test_calibrate_shows_the_sweep_and_the_threshold_to_write_down(
         (["-C", "nan"], OperatingPointError, "chunk length C = nan s"),
         (["-R", "-1"], OperatingPointError, "right context R = -1 s"),
         (["--precision", "int3"], OperatingPointError, "precision 'int3' is unknown"),
+        (["--pruning", "heads"], OperatingPointError, "pruning structure 'heads' is unknown"),
+        (["--pruning", "hidden"], OperatingPointError, "pruning ratio = 0 is outside"),
+        (["--pruning", "hidden", "--ratio", "1"], OperatingPointError, "pruning ratio = 1 is outside"),
+        (["--ratio", "0.4"], OperatingPointError, "pruning ratio = 0.4 needs a structure"),
+        (["--offline", "-R", "0.5"], OperatingPointError, "leave C and R out"),
         (["--corpus", "nowhere"], CorpusError, "unknown corpus 'nowhere'"),
     ],
 )
@@ -96,6 +131,12 @@ def test_what_cannot_be_measured_is_refused(arguments: list[str], error: type[Ex
     assert isinstance(result.exception, error)
     assert message in str(result.exception)
     assert result.stdout == ""
+
+
+def test_calib_of_a_low_bit_model_is_refused(corpus: str) -> None:
+    refusal = invoke("measure", "--corpus", corpus, "--split", "calib", "--precision", "int8_ptq").exception
+    assert isinstance(refusal, LeakageError)
+    assert "evaluate others" in str(refusal)
 
 
 def test_a_file_that_is_no_model_is_refused_by_name(corpus: str, tmp_path: Path) -> None:

@@ -48,8 +48,8 @@ def lasting_stopwatches() -> Iterator[None]:
     lasting: dict[tuple[object, ...], _LastingStopwatch] = {}
 
     def stopwatch(settings: CostSettings) -> Stopwatch:
-        same = {name: value for name, value in vars(settings).items() if name != "waveform"}
-        key = (settings.waveform.tobytes(), *same.values())
+        same = {name: value for name, value in vars(settings).items() if name not in ("waveform", "baseline")}
+        key = (settings.waveform.tobytes(), settings.baseline.key, *same.values())
         return lasting.setdefault(key, _LastingStopwatch(settings))
 
     with pytest.MonkeyPatch.context() as patch:

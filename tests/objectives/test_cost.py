@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from objectives.clustering import ClusteringSettings
-from objectives.cost import SECTION_BOUNDS, SECTION_UPDATES, Timing, real_time_factor, section_of
+from objectives.cost import (
+    SECTION_BOUNDS,
+    SECTION_UPDATES,
+    Timing,
+    offline_real_time_factor,
+    real_time_factor,
+    section_of,
+)
 from objectives.embedding import SpeakerEmbedding
 from objectives.operating_point import OperatingPoint
 from objectives.runtime import Execution, OnnxRuntime
@@ -75,9 +82,11 @@ class CountingRuntime:
     def __init__(self, contract: Contract):
         self.contract = contract
         self.windows = 0
+        self.heard: list[np.ndarray] = []
 
     def scores(self, windows: np.ndarray) -> np.ndarray:
         self.windows += len(windows)
+        self.heard.append(windows)
         scores = np.zeros((len(windows), self.contract.frames, len(self.contract.powerset)), np.float32)
         scores[..., 1] = 1.0
         return scores
@@ -158,3 +167,45 @@ def test_a_recording_shorter_than_a_chunk_is_timed_whole(
         short, OperatingPoint(2.0, 0.0), counting, embedding, CLUSTERING, clock=lambda: counting.windows
     )
     assert rtf == pytest.approx(1 / 0.5)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "windows", "heard"),
+    [
+        (60.0, 21, 30.0),  # all of the 30 s: a window begins at 0, 1, … 20 s
+        (12.0, 3, 12.0),  # at 9, 10 and 11 s
+        (4.0, 1, 4.0),
+    ],
+)
+def test_offline_all_windows_of_the_middle_are_timed(
+    excerpt: np.ndarray,
+    embedding: SpeakerEmbedding,
+    counting: CountingRuntime,
+    seconds: float,
+    windows: int,
+    heard: float,
+) -> None:
+    rtf = offline_real_time_factor(excerpt, counting, embedding, CLUSTERING, seconds, clock=lambda: counting.windows)
+    assert counting.windows == windows
+    assert rtf == pytest.approx(windows / heard)
+    first = round((30.0 - heard) / 2 * SAMPLE_RATE)
+    length = round(min(heard, 10.0) * SAMPLE_RATE)
+    np.testing.assert_array_equal(counting.heard[0][0, :length], excerpt[first : first + length])
+
+
+def test_offline_windows_are_batched_and_every_feature_is_made_inside_the_timed_region(
+    excerpt: np.ndarray, embedding: SpeakerEmbedding, counting: CountingRuntime
+) -> None:
+    """30 s are 15 blocks of 2 s."""
+    made = 0
+
+    def features(samples: np.ndarray) -> np.ndarray:
+        nonlocal made
+        made += 1
+        return embedding.features(samples)
+
+    counted = replace(embedding, features=features)
+    first = offline_real_time_factor(excerpt, counting, counted, CLUSTERING, clock=lambda: made)
+    again = offline_real_time_factor(excerpt, counting, counted, CLUSTERING, clock=lambda: made)
+    assert (first, again) == pytest.approx((15 / 30.0, 15 / 30.0))  # nothing is kept
+    assert [len(windows) for windows in counting.heard] == [21, 21]

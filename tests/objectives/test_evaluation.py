@@ -1,23 +1,28 @@
 """Operating point × recordings → Measurement, on 12 s of real meetings."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
+import objectives.evaluation
 from objectives import machine
 from objectives.calibration import threshold_sweep
 from objectives.corpus import Recording
-from objectives.errors import CorpusError, EvaluationError
+from objectives.errors import CorpusError, EvaluationError, LeakageError
 from objectives.evaluation import Evaluator, Measurement, build_evaluator
-from objectives.operating_point import BASELINE, OperatingPoint
+from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint, Pruning
 from objectives.scoring import pool
+from objectives.settings import CompressionSettings
 from objectives.sources import load_corpus
-from tests.objectives.excerpts import EVAL, SECONDS, write_excerpts
+from tests.objectives.excerpts import CALIB, EVAL, SECONDS, write_excerpts
 
 POINT = OperatingPoint(1.0, 0.5)
+PRUNED = OperatingPoint(pruning=Pruning("linear", 0.4))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,8 @@ def test_size_time_and_what_was_measured_are_told(measurement: Measurement, eval
     assert len(measurement.timing.rtf) == 2
     assert measurement.timing.threads == 1
     assert measurement.machine == machine.describe()
-    assert measurement.model_key == evaluator.model("fp32").key
+    model = evaluator.model(POINT)
+    assert (measurement.model_key, measurement.kept, measurement.story) == (model.key, model.kept, model.story)
 
 
 def test_the_same_point_makes_the_same_errors_again(measurement: Measurement, evaluator: Evaluator) -> None:
@@ -71,20 +77,108 @@ def test_fp16_is_half_the_size_and_emulated(measurement: Measurement, evaluator:
 
 
 def test_other_latency_makes_other_errors(measurement: Measurement, evaluator: Evaluator) -> None:
-    errors = evaluator.streaming_errors(OperatingPoint(1.0, 0.0))
+    errors = evaluator.errors(OperatingPoint(1.0, 0.0))
     assert errors != measurement.counts
     # the same speech is scored
     assert pool(errors.values()).total == pytest.approx(measurement.pooled.total)
 
 
-def test_the_offline_mode_counts_the_same_recordings(measurement: Measurement, evaluator: Evaluator) -> None:
-    fractions: list[float] = []
-    errors = evaluator.offline_errors(on_progress=fractions.append)
-    assert errors.keys() == measurement.counts.keys()
-    assert {uri: counts.total for uri, counts in errors.items()} == {
+def test_the_offline_mode_is_measured_like_any_other_point(measurement: Measurement, evaluator: Evaluator) -> None:
+    stages: list[tuple[str, float]] = []
+    offline = evaluator(OFFLINE_BASELINE, lambda stage, fraction: stages.append((stage, fraction)))
+    assert offline.operating_point.latency == math.inf
+    # the same speech is scored, with other errors
+    assert {uri: counts.total for uri, counts in offline.counts.items()} == {
         uri: counts.total for uri, counts in measurement.counts.items()
     }
-    assert fractions == sorted(fractions)
+    assert offline.counts != measurement.counts
+    assert (offline.model_key, offline.size_bytes) == (measurement.model_key, measurement.size_bytes)
+    assert len(offline.timing.rtf) == len(offline.timing.baseline_rtf) == 2
+    accuracy = [fraction for stage, fraction in stages if stage == "accuracy"]
+    assert accuracy == sorted(accuracy)
+    assert accuracy[-1] == pytest.approx(1.0)
+
+
+def test_calib_is_measured_apart(excerpts: Path, evaluator: Evaluator) -> None:
+    stages: list[str] = []
+    errors = evaluator.calibration_errors(OFFLINE_BASELINE, lambda stage, fraction: stages.append(stage))
+    assert list(errors) == [CALIB]
+    assert errors == build_evaluator(corpus=str(excerpts), split="calib").errors(OFFLINE_BASELINE)
+    assert set(stages) == {"accuracy on calib"}
+
+
+def with_splits(corpus: Path, **splits: list[str]) -> str:
+    write_excerpts(corpus)
+    (corpus / "splits.json").write_text(json.dumps(splits))
+    return str(corpus)
+
+
+def test_models_are_made_from_train_and_calib_of_the_corpus(tmp_path: Path, evaluator: Evaluator) -> None:
+    assert evaluator.compressor.training is None  # the corpus has none
+    assert evaluator.compressor.calibration is not None
+    assert [recording.uri for recording in evaluator.compressor.calibration.recordings] == [CALIB]
+    settings = CompressionSettings(iterations=2)
+    first, second = EVAL
+    other = build_evaluator(with_splits(tmp_path, train=[first], eval=[second]), compression=settings).compressor
+    assert other.settings == settings
+    assert other.calibration is None
+    assert other.training is not None
+    assert [recording.uri for recording in other.training.recordings] == [first]
+
+
+def test_no_choice_without_calib(tmp_path: Path) -> None:
+    evaluator = build_evaluator(with_splits(tmp_path, train=[EVAL[0]], eval=[EVAL[1]]))
+    with pytest.raises(EvaluationError, match=r"no split calib.*splits\.json"):
+        evaluator.calibration_errors(BASELINE)
+
+
+LOW_BIT = OperatingPoint(precision="int8_ptq")
+QAT = OperatingPoint(precision="int4_qat")
+
+
+@pytest.mark.parametrize(
+    ("split", "refused", "allowed"),
+    [
+        ("train", (PRUNED, QAT), (BASELINE, OperatingPoint(precision="fp16"))),
+        ("calib", (LOW_BIT, QAT), (BASELINE,)),
+        ("all", (PRUNED, LOW_BIT, QAT), (BASELINE,)),
+    ],
+)
+def test_what_a_model_is_made_from_is_not_what_it_is_measured_on(
+    tmp_path: Path, split: str, refused: tuple[OperatingPoint, ...], allowed: tuple[OperatingPoint, ...]
+) -> None:
+    first, second = EVAL
+    evaluator = build_evaluator(with_splits(tmp_path, train=[first], eval=[second], calib=[CALIB]), split=split)
+    for point in refused:
+        for measure in (evaluator, evaluator.model, evaluator.runtime, evaluator.errors):
+            with pytest.raises(LeakageError, match=r"would be evaluated, and models are made from it"):
+                measure(point)
+    for point in allowed:
+        assert evaluator.model(point).size_bytes > 0
+
+
+def test_nor_is_a_choice_made_on_what_a_model_was_trained_on(tmp_path: Path) -> None:
+    """`calib` holds a copy of `train` in another format, which no hash of files tells."""
+    write_excerpts(tmp_path)
+    first, second = EVAL
+    samples, rate = soundfile.read(tmp_path / f"{first}.wav", dtype="float32")
+    soundfile.write(tmp_path / "copy.flac", samples, rate)
+    (tmp_path / "copy.rttm").write_text((tmp_path / f"{first}.rttm").read_text().replace(first, "copy"))
+    (tmp_path / "splits.json").write_text(json.dumps({"train": [first], "eval": [second], "calib": ["copy"]}))
+    evaluator = build_evaluator(str(tmp_path))
+    with pytest.raises(LeakageError, match=rf"'copy' .* train holds '{first}'"):
+        evaluator.calibration_errors(PRUNED)
+    assert list(evaluator.calibration_errors(BASELINE)) == ["copy"]
+
+
+def test_few_models_are_open_at_a_time(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = OperatingPoint(precision="fp16")
+    wide = evaluator.runtime(BASELINE)
+    evaluator.runtime(narrow)
+    assert evaluator.runtime(BASELINE) is wide
+    monkeypatch.setattr(objectives.evaluation, "OPEN_RUNTIMES", 1)
+    evaluator.runtime(narrow)
+    assert evaluator.runtime(BASELINE) is not wide
 
 
 def test_identity_changes_with_whatever_changes_an_answer(excerpts: Path, evaluator: Evaluator, tmp_path: Path) -> None:
@@ -97,6 +191,7 @@ def test_identity_changes_with_whatever_changes_an_answer(excerpts: Path, evalua
         "split": identity(split="all"),
         "clustering": identity(clustering_threshold=0.7),
         "cost": identity(repeats=3),
+        "compression": identity(compression=CompressionSettings(seed=1)),
         "corpus": identity(folder=_with_another_label(excerpts, tmp_path / excerpts.name)),
     }
     for key, other in others.items():
@@ -117,7 +212,7 @@ def _with_another_label(corpus: Path, copy: Path) -> Path:
 
 def test_identity_names_models_and_machine(evaluator: Evaluator) -> None:
     identity = evaluator.identity
-    assert identity["segmentation"] == evaluator.model("fp32").key
+    assert identity["segmentation"] == evaluator.model(BASELINE).key
     assert identity["embedding"] == evaluator.embedding.key
     assert {f"machine {name}" for name in machine.describe()} < identity.keys()
     json.dumps(dict(identity))  # goes into a study's attributes
@@ -138,7 +233,7 @@ def test_speech_that_the_collar_swallows_whole_cannot_be_measured(tmp_path: Path
     for uri in EVAL:
         (corpus / f"{uri}.rttm").write_text(f"SPEAKER {uri} 1 5.000 0.400 <NA> <NA> A <NA> <NA>\n")
     with pytest.raises(EvaluationError, match="no reference speech is left to score"):
-        build_evaluator(corpus=str(corpus)).streaming_errors(BASELINE)
+        build_evaluator(corpus=str(corpus)).errors(BASELINE)
 
 
 def test_a_split_that_is_not_there_is_refused(excerpts: Path) -> None:
@@ -152,8 +247,8 @@ def test_a_sweep_finds_what_single_measurements_find(excerpts: Path) -> None:
     points, best = threshold_sweep(evaluator, (0.2, 0.8), fractions.append)
     assert [threshold for threshold, _ in points] == [0.2, 0.8]
     assert fractions == [1.0]  # one recording
-    single = build_evaluator(corpus=str(excerpts), split="calib", clustering_threshold=0.2).offline_errors()
-    assert points[0][1] == pool(single.values()).der
+    single = build_evaluator(corpus=str(excerpts), split="calib", clustering_threshold=0.2)
+    assert points[0][1] == pool(single.errors(OFFLINE_BASELINE).values()).der
     assert dict(points)[best] <= min(der for _, der in points) + 0.05
 
 

@@ -16,10 +16,12 @@ import pytest
 from objectives.assets import fetch
 from objectives.clustering import ClusteringSettings
 from objectives.compression import FinishedModel, finish
+from objectives.cost import OFFLINE_SECONDS, OFFLINE_WARM_UP_SECONDS
 from objectives.errors import EvaluationError
-from objectives.operating_point import BASELINE, OperatingPoint
+from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint
+from objectives.runtime import OnnxRuntime, Runtime
 from objectives.segmentation import SAMPLE_RATE
-from objectives.stopwatch import CostSettings, Stopwatch
+from objectives.stopwatch import CostSettings, Stopwatch, _Bench
 from tests.objectives.processes import busy_threads, is_alive, pids_of_spawned, thread_seconds, wait_until
 
 REPEATS = 2
@@ -117,6 +119,51 @@ def test_each_repeat_is_paired_with_the_baseline(stopwatch: Stopwatch, model: Fi
     assert len(timing.rtf) == len(timing.baseline_rtf) == REPEATS
     assert all(0 < rtf < 10 for rtf in (*timing.rtf, *timing.baseline_rtf))
     assert timing.threads == 1
+
+
+def test_the_offline_mode_is_timed_there_too(stopwatch: Stopwatch, model: FinishedModel) -> None:
+    timing = stopwatch.measure(OFFLINE_BASELINE, model)
+    assert len(timing.rtf) == len(timing.baseline_rtf) == REPEATS
+    assert all(0 < rtf < 10 for rtf in (*timing.rtf, *timing.baseline_rtf))
+
+
+def test_the_offline_mode_takes_turns_with_the_offline_baseline(
+    settings: CostSettings, model: FinishedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = _Bench(settings)
+    narrow = finish(fetch("segmentation-3.0"), "fp16")
+    timed: list[tuple[str, float]] = []
+
+    def note(
+        waveform: np.ndarray, runtime: OnnxRuntime, embedding: object, clustering: object, seconds: float
+    ) -> float:
+        timed.append((runtime.execution, seconds))
+        return float(len(timed))
+
+    monkeypatch.setattr("objectives.stopwatch.offline_real_time_factor", note)
+    timing = bench.time(OperatingPoint(precision="fp16", mode="offline"), narrow)
+    baseline_and_point = ["native", "emulated"]
+    assert [execution for execution, _ in timed] == baseline_and_point * (1 + REPEATS)
+    assert [seconds for _, seconds in timed] == [OFFLINE_WARM_UP_SECONDS] * 2 + [OFFLINE_SECONDS] * 2 * REPEATS
+    assert (timing.baseline_rtf, timing.rtf) == ((3.0, 5.0), (4.0, 6.0))
+
+
+def test_only_the_baseline_and_what_is_timed_are_loaded(
+    settings: CostSettings, model: FinishedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def note(model: FinishedModel, threads: int) -> Runtime:
+        opened.append(model.key)
+        return OnnxRuntime(model, threads)
+
+    monkeypatch.setattr("objectives.stopwatch.open_runtime", note)
+    monkeypatch.setattr("objectives.stopwatch.real_time_factor", lambda *arguments: 1.0)
+    bench = _Bench(settings)
+    first, second = (replace(model, key=f"{model.key}{name}") for name in "ab")
+    for each in (first, first, second, first, model):
+        bench.time(BASELINE, each)
+    assert opened == [model.key, first.key, second.key, first.key]
 
 
 def test_five_times_the_updates_cost_more_on_the_one_thread_that_was_asked_for(
