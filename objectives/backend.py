@@ -47,6 +47,7 @@ with warnings.catch_warnings():
     # pyannote.audio explains at length that it found no FFmpeg: audio is decoded elsewhere (objectives/_audio.py)
     warnings.simplefilter("ignore")
     from pyannote.audio import Inference, Model
+    from pyannote.audio.core.task import Problem, Resolution, Specifications
     from pyannote.audio.models.blocks.pooling import StatsPool
     from pyannote.audio.models.embedding import WeSpeakerResNet34
     from pyannote.audio.models.segmentation import PyanNet
@@ -60,8 +61,11 @@ __all__ = [
     "Inference",
     "Model",
     "Powerset",
+    "Problem",
     "PyanNet",
+    "Resolution",
     "SpeakerDiarization",
+    "Specifications",
     "StatsPool",
     "WeSpeakerResNet34",
     "kaldi",

@@ -1,37 +1,42 @@
-"""From a base checkpoint to the finished model of an operating point: a file whose bytes are the size objective."""
+"""From a base checkpoint to the finished model of an operating point: a file whose bytes are the size objective.
 
+Pruning comes first, in iterations with recovery after each, then precision (the paper's Sec. 4.3 and 4.4). Every model
+on the way is kept: the low-bit modes of one pruned model share it.
+"""
+
+import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from objectives._store import content_key, kept_file
+from objectives import low_bit, recovery
+from objectives._torchao import __version__ as torchao_version
+from objectives.backend import PyanNet
+from objectives.errors import EvaluationError
+from objectives.low_bit import Bits, LowBitModel, Ranges
+from objectives.model_store import StoredModel, kept_model
 from objectives.operating_point import UNPRUNED, Precision, Pruning
-from objectives.quantization import QuantizationOptions
-from objectives.recovery import RecoverySettings
-from objectives.segmentation import file_sha256, load_segmentation, parameter_count
+from objectives.pruning import checkpoint_of, kept_units, prune_once, schedule
+from objectives.segmentation import contract_of, file_sha256, load_segmentation, parameter_count
+from objectives.settings import CompressionSettings
+from objectives.tail import forward_tail
 from objectives.training_data import CalibrationData, TrainingData
+from objectives.training_windows import TrainingWindows, calibration_features, draw_windows
 
-CODE_VERSION = 2  # of this module: raise it whenever a finished file would come out different
+CODE_VERSION = 3  # of this module, pruning and quantization: raise it when a file would come out different
 # SincNet computes its filters from cut-off frequencies in Hz and sample times: 330 values, which in 16 bits change the
 # labels of 2.5 % of frames (AMI excerpts), all the other values together of 0.03 %
 KEPT_WIDE = ".filterbank."
 DROPPED = ("optimizer_states", "lr_schedulers", "callbacks", "loops")  # training state that a deployed model lacks
+LAST_SHARE = 0.625  # of the recovery steps, after the last iteration of pruning; the others share the rest
+QAT_RATE = 0.25  # of the learning rate of recovery: the model is nearly there
 
+BITS: Mapping[Precision, Bits] = {"int8_ptq": 8, "int8_qat": 8, "int4_ptq": 4, "int4_qat": 4}
 
 OnProgress = Callable[[str, float], None]  # (what is being done, fraction of it that is done)
-
-
-@dataclass(frozen=True)
-class CompressionSettings:
-    """What all models of a study share. iterations: K of the paper's Sec. 4.3. seed: of everything that is drawn."""
-
-    recovery: RecoverySettings = field(default_factory=RecoverySettings)
-    quantization: QuantizationOptions = field(default_factory=QuantizationOptions)
-    iterations: int = 4
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,18 @@ class FinishedModel:
         """Bytes of the checkpoint file."""
         return self.checkpoint.stat().st_size
 
+    @property
+    def bits(self) -> Bits | None:
+        """Bits of LSTM and Linear weights where they are integers."""
+        return BITS.get(self.precision)
+
+
+def load_network(model: FinishedModel) -> PyanNet:
+    """The network of a finished model: its weights have the values that the file holds, in 32 bits."""
+    if model.bits is not None:
+        return low_bit.load(model.checkpoint).network
+    return load_segmentation(model.checkpoint)
+
 
 @dataclass(frozen=True)
 class Compressor:
@@ -71,31 +88,217 @@ class Compressor:
     def finish(
         self, pruning: Pruning, precision: Precision, on_progress: OnProgress = lambda stage, fraction: None
     ) -> FinishedModel:
-        """The finished model of a pruning and a precision, made once and kept."""
-        return finish(self.base, precision)
+        """The finished model of a pruning and a precision, made once and kept.
+
+        fp32 and fp16 are stock pyannote.audio checkpoints; the low-bit modes are files of objectives/low_bit.py.
+        Raises ModelError where the base is no usable PyanNet, EvaluationError where a split that is needed is missing.
+        """
+        stored = self._full_precision(pruning, on_progress)
+        if precision == "fp16":
+            stored = self._half(pruning, stored)
+        elif precision in BITS:
+            stored = self._low_bit(pruning, precision, stored, on_progress)
+        story = stored.story
+        return FinishedModel(
+            stored.key, stored.path, precision, story["params"], pruning, story["kept"], {**story, **_cost(stored)}
+        )
+
+    def _full_precision(self, pruning: Pruning, on_progress: OnProgress) -> StoredModel:
+        """The model in 32 bits: the base itself, or pruned and recovered."""
+        pruned = pruning != UNPRUNED
+        settings = self.settings.recovery
+        ingredients = {
+            **self._named(pruning, "fp32"),
+            "base": file_sha256(self.base),
+            "iterations": self.settings.iterations if pruned else None,
+            "recovery": {**asdict(settings), "qat_steps": None} if pruned else None,
+            "train": self._training().fingerprint if pruned else None,
+            "seed": self.settings.seed if pruned else None,
+            "code": [CODE_VERSION, recovery.CODE_VERSION if pruned else None],
+            "device": recovery.device().type if pruned else None,
+        }
+        return kept_model(
+            ingredients, ".bin", lambda path: self._make_full(pruning, path, on_progress), _waiting(on_progress)
+        )
+
+    def _make_full(self, pruning: Pruning, path: Path, on_progress: OnProgress) -> dict[str, Any]:
+        network = load_segmentation(self.base)
+        steps: list[dict[str, Any]] = []
+        if pruning != UNPRUNED:
+            network, steps = self._prune(network, pruning, on_progress)
+        checkpoint = checkpoint_of(network, _bare(self.base))
+        torch.save(_in_precision(checkpoint, "fp32"), path)
+        return {"params": parameter_count(network), "kept": kept_units(network), "recovered": steps}
+
+    def _prune(
+        self, network: PyanNet, pruning: Pruning, on_progress: OnProgress
+    ) -> tuple[PyanNet, list[dict[str, Any]]]:
+        windows = self._windows(network, on_progress)
+        settings = self.settings.recovery
+        loss = recovery.loss_of(settings.method, windows, contract_of(network))
+        told = []
+        plan = schedule(pruning, network, self.settings.iterations)
+        for number, (sizes, steps) in enumerate(zip(plan, _shares(settings.steps, len(plan)), strict=True), start=1):
+            learner = recovery.trainable_copy(prune_once(network, **sizes))
+            trained = recovery.train(
+                _learning(learner),
+                functools.partial(forward_tail, learner),
+                loss,
+                windows,
+                steps,
+                settings.batch,
+                settings.learning_rate,
+                self.settings.seed + number,
+                _named_progress(on_progress, f"recovering {pruning}, {number} of {len(plan)}"),
+            )
+            network = _settled(learner)
+            told.append({"kept": kept_units(network), **asdict(trained)})
+        return network, told
+
+    def _half(self, pruning: Pruning, source: StoredModel) -> StoredModel:
+        ingredients = {**self._named(pruning, "fp16"), "source": source.key, "code": CODE_VERSION}
+
+        def make(path: Path) -> dict[str, Any]:
+            torch.save(_in_precision(_bare(source.path), "fp16"), path)
+            return {**source.story}
+
+        return kept_model(ingredients, ".bin", make)
+
+    def _low_bit(
+        self, pruning: Pruning, precision: Precision, source: StoredModel, on_progress: OnProgress
+    ) -> StoredModel:
+        trained = precision.endswith("_qat")
+        settings = self.settings.recovery
+        ingredients = {
+            **self._named(pruning, precision),
+            "source": source.key,
+            "quantization": asdict(self.settings.quantization),
+            "calib": self._calibration().fingerprint,
+            "recovery": {**asdict(settings), "steps": None} if trained else None,
+            "train": self._training().fingerprint if trained else None,
+            "seed": self.settings.seed if trained else None,
+            "code": [CODE_VERSION, recovery.CODE_VERSION if trained else None],
+            "torchao": torchao_version,
+            "device": recovery.device().type if trained else None,
+        }
+
+        def make(path: Path) -> dict[str, Any]:
+            model, told = self._quantize(source, precision, on_progress)
+            low_bit.save(model, path)
+            return {**source.story, "quantized": told}
+
+        return kept_model(ingredients, low_bit.SUFFIX, make, _waiting(on_progress))
+
+    def _quantize(
+        self, source: StoredModel, precision: Precision, on_progress: OnProgress
+    ) -> tuple[LowBitModel, dict[str, Any]]:
+        bits, options = BITS[precision], self.settings.quantization
+        network = load_segmentation(source.path)
+        features = calibration_features(network, self._calibration())
+        ranges = low_bit.observe_ranges(network, features)
+        told: dict[str, Any] = {"bits": bits, "calibration_windows": len(features)}
+        if precision.endswith("_qat"):
+            network, told["trained"] = self._train_quantized(network, bits, ranges, str(precision), on_progress)
+        return low_bit.quantize(network, bits, options, ranges), told
+
+    def _train_quantized(
+        self, network: PyanNet, bits: Bits, ranges: Ranges, name: str, on_progress: OnProgress
+    ) -> tuple[PyanNet, dict[str, Any]]:
+        """Quantization-aware training: what is trained is run exactly as it will be once it is rounded."""
+        windows = self._windows(load_segmentation(self.base), on_progress)
+        settings, options = self.settings.recovery, self.settings.quantization
+        loss = recovery.loss_of(settings.method, windows, contract_of(network))
+        learner = recovery.trainable_copy(network)
+        trained = recovery.train(
+            _learning(learner),
+            lambda features: low_bit.run_low_bit(
+                learner, features, low_bit.faked_weights(learner, bits, options), ranges
+            ),
+            loss,
+            windows,
+            settings.qat_steps,
+            settings.batch,
+            settings.learning_rate * QAT_RATE,
+            self.settings.seed,
+            _named_progress(on_progress, f"quantization-aware training, {name}"),
+        )
+        return _settled(learner), asdict(trained)
+
+    def _windows(self, base: PyanNet, on_progress: OnProgress) -> TrainingWindows:
+        return draw_windows(
+            base,
+            file_sha256(self.base),
+            self._training(),
+            self.settings.recovery.windows,
+            self.settings.seed,
+            _named_progress(on_progress, "drawing training windows"),
+        )
+
+    def _training(self) -> TrainingData:
+        if self.training is None:
+            raise EvaluationError(
+                "pruned models and quantization-aware training need recordings to learn from, and the corpus has no "
+                "split train: name some in splits.json, or choose pruning structure none and precision fp32, fp16 or "
+                "a _ptq one"
+            )
+        return self.training
+
+    def _calibration(self) -> CalibrationData:
+        if self.calibration is None:
+            raise EvaluationError(
+                "low-bit models need recordings to calibrate with, and the corpus has no split calib: name some in "
+                "splits.json, or choose precision fp32 or fp16"
+            )
+        return self.calibration
+
+    @staticmethod
+    def _named(pruning: Pruning, precision: Precision) -> dict[str, Any]:
+        return {"structure": pruning.structure, "ratio": pruning.ratio, "precision": precision}
 
 
 def finish(base: Path, precision: Precision) -> FinishedModel:
-    """The finished model of `base` in `precision`, made once and kept.
-
-    fp32 and fp16 store weights in 32 and 16 bits, but for SincNet's filters, always in 32; stock pyannote.audio loads
-    both (widening the latter).
-    Raises ModelError where `base` is no usable PyanNet.
-    """
-    key = content_key(base=file_sha256(base), precision=precision, code=CODE_VERSION)
-    checkpoint = kept_file("models", f"{key}.bin", lambda path: _write(base, precision, path))
-    return FinishedModel(key, checkpoint, precision, parameter_count(load_segmentation(checkpoint)))
+    """The unpruned model of `base` in fp32 or fp16, which need no recordings. See Compressor.finish."""
+    return Compressor(base).finish(UNPRUNED, precision)
 
 
-def _write(base: Path, precision: Precision, path: Path) -> None:
-    load_segmentation(base)  # refuses anything but a usable PyanNet
-    checkpoint: dict[str, Any] = torch.load(base, map_location="cpu", weights_only=False)
-    kept = {name: value for name, value in checkpoint.items() if name not in DROPPED}
-    kept["state_dict"] = {name: _stored(name, value, precision) for name, value in checkpoint["state_dict"].items()}
-    torch.save(kept, path)
+def _bare(path: Path) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
+    return {name: value for name, value in checkpoint.items() if name not in DROPPED}
+
+
+def _in_precision(checkpoint: dict[str, Any], precision: Precision) -> dict[str, Any]:
+    state = {name: _stored(name, value, precision) for name, value in checkpoint["state_dict"].items()}
+    return {**checkpoint, "state_dict": state}
 
 
 def _stored(name: str, value: torch.Tensor, precision: Precision) -> torch.Tensor:
     if not value.is_floating_point():
         return value
     return value.to(torch.float16 if precision == "fp16" and KEPT_WIDE not in name else torch.float32)
+
+
+def _learning(learner: PyanNet) -> list[torch.nn.Parameter]:
+    return [parameter for parameter in learner.parameters() if parameter.requires_grad]
+
+
+def _settled(learner: PyanNet) -> PyanNet:
+    """A network that has learnt, ready to be used: on the CPU, in evaluation mode."""
+    return learner.cpu().eval().requires_grad_(False)
+
+
+def _shares(steps: int, iterations: int) -> list[int]:
+    """Steps after each iteration of pruning: most after the last."""
+    early = round(steps * (1 - LAST_SHARE) / (iterations - 1)) if iterations > 1 else 0
+    return [*[early] * (iterations - 1), steps - early * (iterations - 1)]
+
+
+def _named_progress(on_progress: OnProgress, stage: str) -> Callable[[float], None]:
+    return lambda fraction: on_progress(stage, fraction)
+
+
+def _waiting(on_progress: OnProgress) -> Callable[[], None]:
+    return lambda: on_progress("waiting for another process that makes this model", 0.0)
+
+
+def _cost(stored: StoredModel) -> dict[str, Any]:
+    return {"build_seconds": stored.build_seconds}

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from objectives._onnx import export_network, open_session
 from objectives._store import content_key, kept_file
 from objectives.assets import fetch
 from objectives.backend import Model, WeSpeakerResNet34
 from objectives.campplus import CAMPPlus
 from objectives.errors import ModelError
 from objectives.released import CLUSTERING_THRESHOLD
-from objectives.runtime import export, open_session
 from objectives.segmentation import Contract, file_sha256
 
 MIN_FRAMES = 2  # fewer pooled frames have no standard deviation, so no embedding
@@ -269,7 +269,9 @@ def _assemble(
     key = content_key(weights=digest, blocks=[blocks.length, blocks.left, blocks.right], code=CODE_VERSION)
 
     def make(path: Path) -> None:
-        export(front.network, torch.zeros(1, 300, 80), path, inputs="fbank", outputs="features", dynamic={1: "time"})
+        export_network(
+            front.network, torch.zeros(1, 300, 80), path, inputs="fbank", outputs="features", dynamic={1: "time"}
+        )
 
     session = open_session(kept_file("models", f"{key}.onnx", make), threads)
 

@@ -19,6 +19,7 @@ from objectives.embedding import SpeakerEmbedding
 from objectives.released import MIN_DURATION_OFF
 from objectives.runtime import BATCH, Runtime, local_activity
 from objectives.segmentation import SAMPLE_RATE
+from objectives.windows import sliding_windows
 
 STEP = 1  # seconds
 
@@ -91,13 +92,3 @@ class _ReleasedPipeline(SpeakerDiarization):
             _, chosen = self._embedding.features_of_speakers(self._runtime.contract, activity, start)
             embeddings.append([self._embedding.pool(features[frames[frames < len(features)]]) for frames in chosen])
         return np.array(embeddings)
-
-
-def sliding_windows(waveform: np.ndarray, length: int, step: int) -> np.ndarray:
-    """(windows, length): every `step` samples from 0, and a last one padded with zeros where samples are left over."""
-    complete = max(0, (len(waveform) - length) // step + 1)
-    covered = (complete - 1) * step + length if complete else 0
-    count = complete + (covered < len(waveform))
-    padded = np.zeros((count - 1) * step + length, np.float32)
-    padded[: min(len(waveform), len(padded))] = waveform[: len(padded)]
-    return np.lib.stride_tricks.sliding_window_view(padded, length)[::step]

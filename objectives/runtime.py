@@ -1,20 +1,21 @@
 """Run a finished segmentation model: ONNX Runtime on a CPU, torch on CUDA. Says whether a precision is native there."""
 
-import warnings
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
-import onnxruntime
 import torch
 
+from objectives._onnx import export_network, open_session
 from objectives._store import kept_file
 from objectives.backend import PyanNet
-from objectives.compression import FinishedModel
-from objectives.segmentation import Contract, contract_of, load_segmentation
+from objectives.compression import FinishedModel, load_network
+from objectives.low_bit import LowBitModel, load, run_low_bit
+from objectives.low_bit_onnx import export_low_bit, signed_products_are_exact
+from objectives.segmentation import Contract, contract_of
+from objectives.tail import features_of
 
 Execution = Literal["native", "emulated"]
-OPSET = 17
 BATCH = 32  # windows at once on the accuracy plane: the fastest on two cores
 
 
@@ -43,14 +44,23 @@ def local_activity(runtime: Runtime, windows: np.ndarray) -> np.ndarray:
 
 
 class OnnxRuntime:
-    """ONNX Runtime on a CPU. No kernel of it computes in 16 bits there: fp16 weights are widened and run in 32 bits,
-    which is `emulated`."""
+    """ONNX Runtime on a CPU: fp32 and, with integer kernels, the low-bit modes, 4-bit codes widened to 8 bits.
+
+    No kernel of it computes in 16 bits there: fp16 weights are widened and run in 32 bits, which is `emulated`.
+    """
 
     def __init__(self, model: FinishedModel, threads: int):
-        network = load_segmentation(model.checkpoint)
-        self.contract = contract_of(network)
         self.execution: Execution = "emulated" if model.precision == "fp16" else "native"
-        path = kept_file("models", f"{model.key}.onnx", lambda target: export_segmentation(network, target))
+        if model.bits is None:
+            network = load_network(model)
+            path = kept_file("models", f"{model.key}.onnx", lambda target: _export(network, target))
+        else:
+            low_bit = load(model.checkpoint)
+            network = low_bit.network
+            # which kernels are exact is the processor's affair, and a cache may be carried to another one
+            kind = "signed" if signed_products_are_exact() else "unsigned"
+            path = kept_file("models", f"{model.key}.{kind}.onnx", lambda target: export_low_bit(low_bit, target))
+        self.contract = contract_of(network)
         self._session = open_session(path, threads)
 
     def scores(self, windows: np.ndarray) -> np.ndarray:
@@ -60,53 +70,40 @@ class OnnxRuntime:
 
 
 class TorchRuntime:
-    """torch, with autocast for fp16 on CUDA (the paper's FP16, Sec. 4.4); weights are widened elsewhere."""
+    """torch, with autocast for fp16 on CUDA (the paper's FP16, Sec. 4.4); weights are widened elsewhere, and the
+    low-bit modes are emulated: the values of integer kernels, computed in 32 bits."""
 
     def __init__(self, model: FinishedModel, device: torch.device):
-        self._network = load_segmentation(model.checkpoint).to(device)
         self._device = device
         self._half = model.precision == "fp16" and device.type == "cuda"
+        self.execution: Execution = "native" if model.precision == "fp32" or self._half else "emulated"
+        low_bit = load(model.checkpoint) if model.bits is not None else None
+        self._network = (load_network(model) if low_bit is None else low_bit.network).to(device)
+        self._tail = None if low_bit is None else _Emulated(low_bit, device)
         self.contract = contract_of(self._network)
-        self.execution: Execution = "emulated" if model.precision == "fp16" and not self._half else "native"
 
     @torch.inference_mode()
     def scores(self, windows: np.ndarray) -> np.ndarray:
         """See Runtime.scores."""
         batch = torch.tensor(windows, device=self._device)[:, None, :]
+        if self._tail is not None:
+            return self._tail(features_of(self._network, batch)).cpu().numpy()
         with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._half):
             return self._network(batch).float().cpu().numpy()
 
 
-def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session on the CPU with so many threads."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+class _Emulated:
+    """What follows SincNet in a low-bit model, its weights widened once."""
+
+    def __init__(self, model: LowBitModel, device: torch.device):
+        self._network, self._ranges = model.network, model.ranges
+        self._values = {name: weight.values.to(device) for name, weight in model.weights.items()}
+
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
+        return run_low_bit(self._network, features, self._values, self._ranges)
 
 
-def export_segmentation(network: PyanNet, path: Path) -> None:
+def _export(network: PyanNet, path: Path) -> None:
     """Write (batch, 1, samples) → (batch, frames, classes) as ONNX, batch dynamic."""
-    window = contract_of(network).window
-    export(network, torch.zeros(1, 1, window), path, inputs="waveform", outputs="scores", dynamic={0: "batch"})
-
-
-def export(
-    network: torch.nn.Module, example: torch.Tensor, path: Path, inputs: str, outputs: str, dynamic: dict[int, str]
-) -> None:
-    """Write a network in evaluation mode as ONNX. `dynamic` names the free dimensions of the input; the first is also
-    free in the output."""
-    with warnings.catch_warnings():
-        # the tracing exporter is deprecated, but the new one fails inside SincNet's filters (asteroid_filterbanks)
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network.eval(),
-            (example,),
-            str(path),
-            input_names=[inputs],
-            output_names=[outputs],
-            dynamic_axes={inputs: dynamic, outputs: {0: "batch"}},
-            opset_version=OPSET,
-            dynamo=False,
-        )
+    example = torch.zeros(1, 1, contract_of(network).window)
+    export_network(network, example, path, inputs="waveform", outputs="scores", dynamic={0: "batch"})

@@ -9,8 +9,8 @@ import torch
 
 from objectives.assets import fetch
 from objectives.backend import WeSpeakerResNet34
-from objectives.offline import sliding_windows
 from objectives.segmentation import SAMPLE_RATE
+from objectives.windows import sliding_windows
 
 Change = Callable[[dict[str, Any]], None]
 
