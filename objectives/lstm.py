@@ -79,7 +79,8 @@ class _BidirectionalLstm(torch.autograd.Function):
         batch, frames, _ = features.shape
         hidden = state_weight.shape[2]
         order = _gates_apart(hidden, features.device)
-        arriving = gradients[0].reshape(batch, frames, 2, hidden).permute(1, 2, 0, 3).contiguous()
+        arriving = gradients[0].reshape(batch, frames, 2, hidden).permute(1, 2, 0, 3)
+        arriving = arriving.clone(memory_format=torch.contiguous_format)  # it is written to; what arrived is autograd's
         arriving[:, 1] = arriving[:, 1].flip(0)
         enter, forget, leave, candidate = gates.split(hidden, dim=3)
         # how a gate before its squashing moves the cell (enter, forget, candidate) or the output (leave)
