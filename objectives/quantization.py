@@ -109,7 +109,8 @@ def quantize_weight(
 
 def faked_weight(weight: torch.Tensor, bits: int, group_size: int = 0, clipping: Clipping = "none") -> torch.Tensor:
     """What `quantize_weight` would make of a weight that is being trained; gradients pass straight through."""
-    return weight + (quantize_weight(weight, bits, group_size, clipping).values - weight).detach()
+    # 0 is added, so that the values stay exactly those: weight + (values - weight) would round where much is clipped
+    return quantize_weight(weight, bits, group_size, clipping).values + (weight - weight.detach())
 
 
 def pack(codes: torch.Tensor) -> torch.Tensor:
@@ -129,6 +130,7 @@ def unpack(packed: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
 def _scale(weight: torch.Tensor, bits: int) -> torch.Tensor:
     """(rows,) float16: the scale at which a row's largest value takes the largest code."""
     limit = LIMITS[bits]
+    weight = torch.nn.functional.pad(weight, (0, 1))  # of a single column torchao makes one scale for all rows
     scale, _ = choose_qparams_affine(
         weight, MappingType.SYMMETRIC, (1, weight.shape[1]), torch.int8, -limit, limit, eps=SMALLEST_SCALE
     )
