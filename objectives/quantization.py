@@ -109,8 +109,7 @@ def quantize_weight(
 
 def faked_weight(weight: torch.Tensor, bits: int, group_size: int = 0, clipping: Clipping = "none") -> torch.Tensor:
     """What `quantize_weight` would make of a weight that is being trained; gradients pass straight through."""
-    # 0 is added, so that the values stay exactly those: weight + (values - weight) would round where much is clipped
-    return quantize_weight(weight, bits, group_size, clipping).values + (weight - weight.detach())
+    return weight + (quantize_weight(weight, bits, group_size, clipping).values - weight).detach()
 
 
 def pack(codes: torch.Tensor) -> torch.Tensor:
