@@ -29,7 +29,10 @@ from objectives.quantization import (
 from objectives.settings import Clipping, QuantizationOptions
 from objectives.tail import CLASSIFIER, lstm_bias, run_tail, tail_weights
 
-FORMAT = "explorer low-bit segmentation 1"
+FORMAT = "explorer low-bit segmentation 2"
+METADATA = (
+    "explorer"  # one entry only: safetensors writes several in a random order, and the same model is the same bytes
+)
 SINCNET_WEIGHTS = ("sincnet.conv1d.1.weight", "sincnet.conv1d.2.weight")  # (outputs, inputs, taps)
 SUFFIX = ".safetensors"
 
@@ -113,13 +116,14 @@ def save(model: LowBitModel, path: Path) -> None:
         if not name.startswith("lstm.") and name not in model.weights:
             stored[name] = value
     described = {
+        "format": FORMAT,
         "bits": model.bits,
         "network": _description(network),
         "weights": layout,
         "ranges": {layer: [entering.low, entering.high] for layer, entering in model.ranges.items()},
     }
     stored = {name: value.cpu().contiguous() for name, value in stored.items()}
-    save_file(stored, path, {"format": FORMAT, "model": json.dumps(described, separators=(",", ":"))})
+    save_file(stored, path, {METADATA: json.dumps(described, separators=(",", ":"))})
 
 
 def load(path: Path) -> LowBitModel:
@@ -130,16 +134,25 @@ def load(path: Path) -> LowBitModel:
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — no mapping
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: not readable as safetensors ({error}): make the model again") from error
-    if metadata.get("format") != FORMAT:
-        raise ModelError(f"{path}: its format is {metadata.get('format')!r}, not {FORMAT!r}: make the model again")
     try:
-        described = json.loads(metadata["model"])
+        described = json.loads(metadata.get(METADATA, "{}"))
+        found = described.get("format")
+    except (ValueError, AttributeError) as error:
+        raise _incomplete(path, error) from error
+    if found != FORMAT:
+        raise ModelError(f"{path}: its format is {found!r}, not {FORMAT!r}: make the model again")
+    try:
         weights = {name: _weight(name, layout, stored) for name, layout in described["weights"].items()}
         ranges = {layer: ActivationRange(low, high) for layer, (low, high) in described["ranges"].items()}
         network = _network(described["network"], weights, stored)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise ModelError(f"{path}: incomplete ({type(error).__name__}: {error}): make the model again") from error
-    return LowBitModel(network, weights, ranges, described["bits"])
+        return LowBitModel(network, weights, ranges, described["bits"])
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise _incomplete(path, error) from error
+
+
+def _incomplete(path: Path, error: Exception) -> ModelError:
+    reason = " ".join(str(error).split())
+    return ModelError(f"{path}: incomplete ({type(error).__name__}: {reason}): make the model again")
 
 
 def _how(name: str, bits: Bits, options: QuantizationOptions) -> tuple[int, int, Clipping]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from objectives.backend import PyanNet
+from objectives.errors import ModelError
 from objectives.lstm import bidirectional_lstm
 
 Weights = Mapping[str, torch.Tensor]
@@ -18,7 +19,16 @@ CLASSIFIER = "classifier.weight"
 
 def tail_weights(network: PyanNet) -> dict[str, torch.Tensor]:
     """Weight matrices of the tail: `lstm.0.input` (2 · 4 · hidden, inputs), both directions in one, `lstm.0.state`, …,
-    `linear.0.weight`, …, `classifier.weight`. Keeps gradients."""
+    `linear.0.weight`, …, `classifier.weight`. Keeps gradients.
+
+    Raises ModelError where the LSTM is not built as segmentation-3.0's is.
+    """
+    lstm = network.lstm
+    if not (isinstance(lstm, torch.nn.LSTM) and lstm.bidirectional and lstm.proj_size == 0):
+        raise ModelError(
+            "this PyanNet's LSTM is split into layers or not a plain bidirectional one, and cannot be stored in few "
+            "bits: use a model built as segmentation-3.0 is, or choose precision fp32 or fp16"
+        )
     weights: dict[str, torch.Tensor] = {}
     for layer in range(network.lstm.num_layers):
         for short, name in (("ih", "input"), ("hh", "state")):
