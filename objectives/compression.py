@@ -16,10 +16,11 @@ from objectives import low_bit, recovery
 from objectives._torchao import __version__ as torchao_version
 from objectives.backend import PyanNet
 from objectives.errors import EvaluationError
+from objectives.folding import folded
 from objectives.low_bit import Bits, LowBitModel, Ranges
 from objectives.model_store import StoredModel, kept_model
 from objectives.operating_point import UNPRUNED, Precision, Pruning
-from objectives.pruning import checkpoint_of, kept_units, prune_once, schedule
+from objectives.pruning import checkpoint_of, kept_units, rebuild, schedule, units_to_keep
 from objectives.segmentation import contract_of, file_sha256, load_segmentation, parameter_count
 from objectives.settings import CompressionSettings
 from objectives.tail import forward_tail
@@ -31,7 +32,7 @@ CODE_VERSION = 4  # of this module, pruning and quantization: raise it when a fi
 # labels of 2.5 % of frames (AMI excerpts), all the other values together of 0.03 %
 KEPT_WIDE = ".filterbank."
 DROPPED = ("optimizer_states", "lr_schedulers", "callbacks", "loops")  # training state that a deployed model lacks
-LAST_SHARE = 0.625  # of the recovery steps, after the last iteration of pruning; the others share the rest
+LAST_SHARE = 0.7  # of the recovery steps, after the last iteration of pruning; the others share the rest
 QAT_RATE = 0.25  # of the learning rate of recovery: the model is nearly there
 
 BITS: Mapping[Precision, Bits] = {"int8_ptq": 8, "int8_qat": 8, "int4_ptq": 4, "int4_qat": 4}
@@ -139,7 +140,10 @@ class Compressor:
         told = []
         plan = schedule(pruning, network, self.settings.iterations)
         for number, (sizes, steps) in enumerate(zip(plan, _shares(settings.steps, len(plan)), strict=True), start=1):
-            learner = recovery.trainable_copy(prune_once(network, **sizes))
+            kept = units_to_keep(network, **sizes)
+            if settings.method == "distill":
+                network = folded(network, kept, windows.features[: windows.trained])
+            learner = recovery.trainable_copy(rebuild(network, kept))
             trained = recovery.train(
                 _learning(learner),
                 functools.partial(forward_tail, learner),

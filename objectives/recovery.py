@@ -19,7 +19,7 @@ CODE_VERSION = 1  # raise it whenever the same windows and settings would train 
 WARM_UP = 0.1  # share of the steps in which the learning rate rises to its peak; then it falls to 0 as a cosine
 LARGEST_GRADIENT = 1.0  # norm
 LOOKS = 8  # at the held-back windows in one training
-PATIENCE = 4  # looks without getting better, after which training stops
+PATIENCE = 5  # looks without getting better, after which training stops
 AT_ONCE = 16  # windows looked at
 
 Forward = Callable[[torch.Tensor], torch.Tensor]  # (batch, frames, 60) → (batch, frames, classes) log-probabilities
@@ -54,23 +54,25 @@ def trainable_copy(network: PyanNet) -> PyanNet:
 def loss_of(method: Method, windows: TrainingWindows, contract: Contract) -> Loss:
     """The loss of a recovery method, over the windows whose indices are given.
 
-    distill: KL divergence from the unpruned model's posteriors, every frame. powerset: cross-entropy with the reference
-    under the best permutation of its speakers, window by window (arXiv 2310.13025). bce: binary cross-entropy with
-    logits of speech against non-speech, which is how the paper's Sec. 4.3 is read here. The last two count
-    annotated frames only.
+    distill: KL divergence from the unpruned model's posteriors, every frame. powerset: cross-entropy with the
+    reference. Both under the best permutation of the local speakers, window by window (arXiv 2310.13025): which of them
+    comes first is a chance that the least change decides otherwise. bce: binary cross-entropy with logits of speech
+    against non-speech, which is how the paper's Sec. 4.3 is read here. The last two count annotated frames only.
     """
+    permutations = torch.tensor(class_permutations(contract))
     if method == "distill":
-        return lambda answers, chosen: _divergence(answers, windows.teacher[chosen].to(answers.device))
+        return lambda answers, chosen: _divergence(
+            answers, windows.teacher[chosen].to(answers.device), permutations.to(answers.device)
+        )
     if method == "bce":
         return lambda answers, chosen: _speech_loss(
             answers,
             windows.classes[chosen].to(answers.device) > 0,
             windows.annotated[chosen].to(answers.device),
         )
-    permuted = torch.tensor(class_permutations(contract))
     return lambda answers, chosen: _powerset_loss(
         answers,
-        permuted.to(answers.device)[:, windows.classes[chosen].to(answers.device)],
+        permutations.to(answers.device)[:, windows.classes[chosen].to(answers.device)],
         windows.annotated[chosen].to(answers.device),
     )
 
@@ -165,9 +167,14 @@ def _batches(windows: int, batch: int, steps: int, seed: int) -> Iterator[torch.
     return iter(order.split(batch))
 
 
-def _divergence(answers: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    per_class = torch.nn.functional.kl_div(answers, teacher, reduction="none", log_target=True)
-    return per_class.sum(-1).mean()
+def _divergence(answers: torch.Tensor, teacher: torch.Tensor, permutations: torch.Tensor) -> torch.Tensor:
+    """Mean over windows and frames of the divergence under each window's best permutation."""
+    posteriors = teacher.exp()
+    certain = (posteriors * teacher).sum((1, 2))  # (batch,)
+    crossed = torch.einsum("btk,btc->bkc", posteriors, answers)  # teacher's class k meets the learner's class c
+    classes = torch.arange(permutations.shape[1], device=answers.device)
+    matched = crossed[:, classes, permutations].sum(-1)  # (batch, permutations)
+    return (certain - matched.amax(1)).mean() / answers.shape[1]
 
 
 def _speech_loss(answers: torch.Tensor, speech: torch.Tensor, annotated: torch.Tensor) -> torch.Tensor:

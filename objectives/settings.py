@@ -17,8 +17,8 @@ class RecoverySettings:
 
     method: `bce` (binary cross-entropy on RTTM-derived speech activity, the paper's Sec. 4.3), `powerset`
     (permutation-invariant powerset loss on RTTM-derived speakers, arXiv 2310.13025) or `distill` (the unpruned model's
-    powerset posteriors as targets, no labels needed). steps: of the optimizer after pruning, all iterations together.
-    qat_steps: of quantization-aware training. windows: augmented 10 s windows that are drawn once and trained on.
+    powerset posteriors as targets, no labels needed, after what is removed was folded into what stays).
+    steps: of the optimizer after pruning, all iterations together. qat_steps: of quantization-aware training. windows: augmented 10 s windows that are drawn once and trained on.
     batch: windows a step. learning_rate: its peak.
     """
 
@@ -26,8 +26,8 @@ class RecoverySettings:
     steps: int = 200
     qat_steps: int = 60
     windows: int = 480
-    batch: int = 16
-    learning_rate: float = 2e-3
+    batch: int = 8
+    learning_rate: float = 1e-3
 
 
 @dataclass(frozen=True)
