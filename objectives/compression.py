@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from objectives import low_bit, recovery
+from objectives import low_bit, recovery, training_windows
 from objectives._torchao import __version__ as torchao_version
 from objectives.backend import PyanNet
 from objectives.errors import EvaluationError
@@ -22,7 +22,7 @@ from objectives.model_store import StoredModel, kept_model
 from objectives.operating_point import UNPRUNED, Precision, Pruning
 from objectives.pruning import checkpoint_of, kept_units, rebuild, schedule, units_to_keep
 from objectives.segmentation import contract_of, file_sha256, load_segmentation, parameter_count
-from objectives.settings import CompressionSettings
+from objectives.settings import CompressionSettings, QuantizationOptions
 from objectives.tail import forward_tail
 from objectives.training_data import CalibrationData, TrainingData
 from objectives.training_windows import TrainingWindows, calibration_features, draw_windows
@@ -34,6 +34,8 @@ KEPT_WIDE = ".filterbank."
 DROPPED = ("optimizer_states", "lr_schedulers", "callbacks", "loops")  # training state that a deployed model lacks
 LAST_SHARE = 0.7  # of the recovery steps, after the last iteration of pruning; the others share the rest
 QAT_RATE = 0.25  # of the learning rate of recovery: the model is nearly there
+
+TRAINING_CODE = (recovery.CODE_VERSION, training_windows.CODE_VERSION)
 
 BITS: Mapping[Precision, Bits] = {"int8_ptq": 8, "int8_qat": 8, "int4_ptq": 4, "int4_qat": 4}
 
@@ -115,7 +117,7 @@ class Compressor:
             "recovery": {**asdict(settings), "qat_steps": None} if pruned else None,
             "train": self._training().fingerprint if pruned else None,
             "seed": self.settings.seed if pruned else None,
-            "code": [CODE_VERSION, recovery.CODE_VERSION if pruned else None],
+            "code": [CODE_VERSION, *(TRAINING_CODE if pruned else ())],
             "device": recovery.device().type if pruned else None,
         }
         return kept_model(
@@ -128,13 +130,13 @@ class Compressor:
         if pruning != UNPRUNED:
             network, steps = self._prune(network, pruning, on_progress)
         checkpoint = checkpoint_of(network, _bare(self.base))
-        torch.save(_in_precision(checkpoint, "fp32"), path)
+        _save(_in_precision(checkpoint, "fp32"), path)
         return {"params": parameter_count(network), "kept": kept_units(network), "recovered": steps}
 
     def _prune(
         self, network: PyanNet, pruning: Pruning, on_progress: OnProgress
     ) -> tuple[PyanNet, list[dict[str, Any]]]:
-        windows = self._windows(network, on_progress)
+        windows = self._windows(QuantizationOptions(), on_progress)
         settings = self.settings.recovery
         loss = recovery.loss_of(settings.method, windows, contract_of(network))
         told = []
@@ -163,7 +165,7 @@ class Compressor:
         ingredients = {**self._named(pruning, "fp16"), "source": source.key, "code": CODE_VERSION}
 
         def make(path: Path) -> dict[str, Any]:
-            torch.save(_in_precision(_bare(source.path), "fp16"), path)
+            _save(_in_precision(_bare(source.path), "fp16"), path)
             return {**source.story}
 
         return kept_model(ingredients, ".bin", make)
@@ -181,7 +183,7 @@ class Compressor:
             "recovery": {**asdict(settings), "steps": None} if trained else None,
             "train": self._training().fingerprint if trained else None,
             "seed": self.settings.seed if trained else None,
-            "code": [CODE_VERSION, recovery.CODE_VERSION if trained else None],
+            "code": [CODE_VERSION, *(TRAINING_CODE if trained else ())],
             "torchao": torchao_version,
             "device": recovery.device().type if trained else None,
         }
@@ -197,7 +199,7 @@ class Compressor:
         self, source: StoredModel, precision: Precision, on_progress: OnProgress
     ) -> tuple[LowBitModel, dict[str, Any]]:
         bits, options = BITS[precision], self.settings.quantization
-        network = load_segmentation(source.path)
+        network = low_bit.with_rounded_sincnet(load_segmentation(source.path), options)
         features = calibration_features(network, self._calibration())
         ranges = low_bit.observe_ranges(network, features)
         told: dict[str, Any] = {"bits": bits, "calibration_windows": len(features)}
@@ -209,8 +211,8 @@ class Compressor:
         self, network: PyanNet, bits: Bits, ranges: Ranges, name: str, on_progress: OnProgress
     ) -> tuple[PyanNet, dict[str, Any]]:
         """Quantization-aware training: what is trained is run exactly as it will be once it is rounded."""
-        windows = self._windows(load_segmentation(self.base), on_progress)
         settings, options = self.settings.recovery, self.settings.quantization
+        windows = self._windows(options, on_progress)
         loss = recovery.loss_of(settings.method, windows, contract_of(network))
         learner = recovery.trainable_copy(network)
         trained = recovery.train(
@@ -228,10 +230,13 @@ class Compressor:
         )
         return _settled(learner), asdict(trained)
 
-    def _windows(self, base: PyanNet, on_progress: OnProgress) -> TrainingWindows:
+    def _windows(self, options: QuantizationOptions, on_progress: OnProgress) -> TrainingWindows:
+        """The windows to train on, heard through SincNet as these options will leave it."""
+        teacher = load_segmentation(self.base)
         return draw_windows(
-            base,
-            file_sha256(self.base),
+            teacher,
+            low_bit.with_rounded_sincnet(teacher, options),
+            (file_sha256(self.base), f"SincNet in {options.sincnet}"),
             self._training(),
             self.settings.recovery.windows,
             self.settings.seed,
@@ -268,6 +273,11 @@ def finish(base: Path, precision: Precision) -> FinishedModel:
 def _bare(path: Path) -> dict[str, Any]:
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
     return {name: value for name, value in checkpoint.items() if name not in DROPPED}
+
+
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    with path.open("wb") as file:  # given a path, torch writes its name into the file, once for every parameter
+        torch.save(checkpoint, file)
 
 
 def _in_precision(checkpoint: dict[str, Any], precision: Precision) -> dict[str, Any]:

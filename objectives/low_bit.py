@@ -5,6 +5,7 @@ else in 32 bits, and as metadata what is needed to build the network again. An L
 added, are stored as one.
 """
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -82,6 +83,18 @@ def quantize(network: PyanNet, bits: Bits, options: QuantizationOptions, ranges:
     rest |= {name: value for name, value in network.named_parameters() if name.endswith(".bias") and "lstm" not in name}
     others = {name: value.detach() for name, value in (kept | rest).items() if name not in weights}
     return LowBitModel(_network(_description(network), weights, others), weights, ranges, bits)
+
+
+@torch.no_grad()
+def with_rounded_sincnet(network: PyanNet, options: QuantizationOptions) -> PyanNet:
+    """The network as it will hear once `quantize` has rounded SincNet; itself where the options leave SincNet alone."""
+    if options.sincnet == "fp32":
+        return network
+    network = copy.deepcopy(network)
+    for name in SINCNET_WEIGHTS:
+        weight = network.get_parameter(name)
+        weight.copy_(quantize_weight(weight.flatten(1), 8).values.reshape(weight.shape))
+    return network
 
 
 @torch.inference_mode()

@@ -54,8 +54,9 @@ class TrainingWindows:
 
 
 def draw_windows(
-    base: PyanNet,
-    base_key: str,
+    teacher: PyanNet,
+    front: PyanNet,
+    names: tuple[str, str],
     data: TrainingData,
     windows: int,
     seed: int,
@@ -63,12 +64,13 @@ def draw_windows(
 ) -> TrainingWindows:
     """The windows of these recordings and this seed, computed once and kept.
 
-    base: the unpruned network, base_key: its hash. windows: to train on; those held back come besides.
+    teacher: the unpruned network. front: the network whose SincNet the learner will hear through. names: what tells
+    teacher and front from others. windows: to train on; those held back come besides.
     """
-    key = content_key(base=base_key, train=data.fingerprint, windows=windows, seed=seed, code=CODE_VERSION)
+    key = content_key(models=names, train=data.fingerprint, windows=windows, seed=seed, code=CODE_VERSION)
 
     def make(path: Path) -> None:
-        save_file(_draw(base, data, windows, seed, on_progress), path)
+        save_file(_draw(teacher, front, data, windows, seed, on_progress), path)
 
     stored = load_file(kept_file("recovery", f"{key}.safetensors", make))
     return TrainingWindows(
@@ -118,14 +120,19 @@ def _covered(times: np.ndarray, timeline: Iterable[Segment]) -> np.ndarray:
 
 
 def _draw(
-    base: PyanNet, data: TrainingData, windows: int, seed: int, on_progress: Callable[[float], None]
+    teacher: PyanNet,
+    front: PyanNet,
+    data: TrainingData,
+    windows: int,
+    seed: int,
+    on_progress: Callable[[float], None],
 ) -> dict[str, torch.Tensor]:
     random = np.random.default_rng(seed)
-    contract = contract_of(base)
+    contract = contract_of(teacher)
     trained, held = _hold_back(data.recordings, random)
     places = _random_places(trained, windows, contract, random) + _regular_places(held, contract)
     waveforms = {recording.uri: recording.waveform() for recording in data.recordings}
-    features, teacher, classes, annotated = [], [], [], []
+    features, answers, classes, annotated = [], [], [], []
     for first in range(0, len(places), AT_ONCE):
         batch = []
         for number, (recording, start) in enumerate(places[first : first + AT_ONCE], start=first):
@@ -135,12 +142,13 @@ def _draw(
             classes.append(target)
             annotated.append(believed)
         with machine.working(), torch.inference_mode():
-            features.append(_features(base, np.stack(batch)))
-            teacher.append(_answers(base, features[-1]))
+            features.append(_features(front, np.stack(batch)))
+            heard = features[-1] if front is teacher else _features(teacher, np.stack(batch))
+            answers.append(forward_tail(teacher, heard))
         on_progress(min(1.0, (first + AT_ONCE) / len(places)))
     return {
         "features": torch.cat(features),
-        "teacher": torch.cat(teacher),
+        "teacher": torch.cat(answers),
         "classes": torch.tensor(np.array(classes), dtype=torch.uint8),
         "annotated": torch.tensor(np.array(annotated)),
     }
@@ -186,9 +194,3 @@ def _features(base: PyanNet, windows: np.ndarray) -> torch.Tensor:
     """(windows, samples) → (windows, frames, 60)."""
     batches = torch.tensor(windows)[:, None].split(AT_ONCE)
     return torch.cat([features_of(base, batch).contiguous() for batch in batches])
-
-
-@torch.inference_mode()
-def _answers(base: PyanNet, features: torch.Tensor) -> torch.Tensor:
-    """(windows, frames, 60) → (windows, frames, classes)."""
-    return forward_tail(base, features)
