@@ -2,9 +2,13 @@ import numpy as np
 import pytest
 import torch
 
+from objectives import runtime as runtimes
 from objectives.assets import fetch
-from objectives.compression import finish
+from objectives.compression import Compressor, FinishedModel, finish
+from objectives.operating_point import UNPRUNED
 from objectives.runtime import OnnxRuntime, TorchRuntime, local_activity, open_runtime
+from objectives.sources import load_corpus
+from objectives.training_data import calibration_data
 from tests.objectives.checkpoints import seconds_apart
 
 CPU = torch.device("cpu")
@@ -70,3 +74,43 @@ def test_a_cpu_gets_onnx_runtime(runtime: OnnxRuntime) -> None:
     opened = open_runtime(finish(fetch("segmentation-3.0"), "fp32"), threads=1)
     assert isinstance(opened, OnnxRuntime)
     assert opened.execution == runtime.execution == "native"
+
+
+@pytest.fixture(scope="module")
+def int8() -> FinishedModel:
+    calibration = calibration_data(load_corpus("ami-excerpts"))
+    return Compressor(fetch("segmentation-3.0"), calibration=calibration).finish(UNPRUNED, "int8_ptq")
+
+
+def test_a_cpu_has_integer_kernels_and_torch_emulates_them(int8: FinishedModel, windows: np.ndarray) -> None:
+    native, emulated = open_runtime(int8, threads=1), TorchRuntime(int8, CPU)
+    assert (native.execution, emulated.execution) == ("native", "emulated")
+    assert native.contract == emulated.contract
+    one, other = native.scores(windows), emulated.scores(windows)
+    assert one.shape == other.shape == (8, 589, 7)
+    assert one.dtype == other.dtype == np.float32
+    np.testing.assert_allclose(np.exp(one).sum(axis=-1), 1.0, atol=1e-5)
+    # eight windows full of overlap; how near the two are, and what keeps them apart, is tested in test_low_bit_onnx.py
+    assert (one.argmax(-1) == other.argmax(-1)).mean() >= 0.97
+
+
+def test_integer_scores_are_the_same_bits_in_any_batch_and_on_any_threads(
+    int8: FinishedModel, windows: np.ndarray
+) -> None:
+    native = OnnxRuntime(int8, 1)
+    together = native.scores(windows)
+    assert np.array_equal(np.concatenate([native.scores(window[None]) for window in windows]), together)
+    assert np.array_equal(OnnxRuntime(int8, 2).scores(windows), together)
+
+
+def test_a_cache_that_moves_to_another_processor_gets_that_ones_kernels(
+    int8: FinishedModel, windows: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = runtimes.signed_products_are_exact()
+    OnnxRuntime(int8, 1)
+    kept = {path.name for path in int8.checkpoint.parent.glob(f"{int8.key}.*.onnx")}
+    assert f"{int8.key}.{'signed' if here else 'unsigned'}.onnx" in kept
+    monkeypatch.setattr(runtimes, "signed_products_are_exact", lambda: not here)
+    other = OnnxRuntime(int8, 1)
+    assert (int8.checkpoint.parent / f"{int8.key}.{'unsigned' if here else 'signed'}.onnx").exists()
+    assert other.scores(windows[:1]).shape == (1, 589, 7)

@@ -13,7 +13,9 @@ from objectives._augmentation import GAIN, augmented
 from objectives._cache import CACHE_VARIABLE
 from objectives.backend import PyanNet
 from objectives.corpus import SAMPLE_RATE, Corpus, Recording
+from objectives.low_bit import with_rounded_sincnet
 from objectives.segmentation import Contract, contract_of
+from objectives.settings import QuantizationOptions
 from objectives.sources import load_corpus
 from objectives.tail import features_of, forward_tail
 from objectives.training_data import calibration_data, training_data
@@ -30,6 +32,7 @@ from tests.objectives.corpora import rttm, write_audio
 from tests.objectives.networks import small_network
 
 WINDOWS = 10
+NAMES = ("base", "its own SincNet")
 TRAIN = {"one": 12.0, "two": 17.0, "three": 4.0}  # seconds
 NONE, A, B, C, AB, AC, BC = range(7)  # powerset classes of the local speakers
 
@@ -76,7 +79,7 @@ def places(monkeypatch: pytest.MonkeyPatch) -> list[Place]:
 
 
 def drawn(base: PyanNet, corpus: Corpus, seed: int = 0) -> TrainingWindows:
-    return draw_windows(base, "base", training_data(corpus), WINDOWS, seed)
+    return draw_windows(base, base, NAMES, training_data(corpus), WINDOWS, seed)
 
 
 # frames of one second, centred on the halves
@@ -168,9 +171,10 @@ def test_windows_are_drawn_once_for_each_base_corpus_number_and_seed(
     assert len(places) == drawn_once
     assert torch.equal(first.features, again.features)
     assert again.trained == WINDOWS
-    for base_key, number, seed in (("other", WINDOWS, 0), ("base", WINDOWS + 1, 0), ("base", WINDOWS, 1)):
+    others = [(("other", NAMES[1]), WINDOWS, 0), ((NAMES[0], "other"), WINDOWS, 0), (NAMES, 11, 0), (NAMES, WINDOWS, 1)]
+    for names, number, seed in others:
         before = len(places)
-        draw_windows(base, base_key, training_data(corpus), number, seed)
+        draw_windows(base, base, names, training_data(corpus), number, seed)
         assert len(places) > before
 
 
@@ -226,9 +230,21 @@ def test_features_teacher_and_classes_are_of_the_window(base: PyanNet, corpus: C
     assert not any(changed[WINDOWS:])
 
 
+@torch.inference_mode()
+def test_the_learner_hears_through_its_own_sincnet_and_the_teacher_through_its(base: PyanNet, corpus: Corpus) -> None:
+    plain = drawn(base, corpus)
+    rounded = with_rounded_sincnet(base, QuantizationOptions(sincnet="int8"))
+    windows = draw_windows(base, rounded, ("base", "int8"), training_data(corpus), WINDOWS, 0)
+    assert torch.equal(windows.teacher, plain.teacher)
+    assert torch.equal(windows.classes, plain.classes)
+    moved = (windows.features - plain.features).abs()
+    assert 1e-3 < moved.max() < 0.5
+    torch.testing.assert_close(forward_tail(base, plain.features), windows.teacher, rtol=0, atol=1e-5)
+
+
 def test_progress_ends_at_1(base: PyanNet, corpus: Corpus) -> None:
     told: list[float] = []
-    draw_windows(base, "base", training_data(corpus), WINDOWS, 0, told.append)
+    draw_windows(base, base, NAMES, training_data(corpus), WINDOWS, 0, told.append)
     assert told == sorted(told)
     assert told[-1] == 1.0
 
