@@ -23,8 +23,8 @@ class RecoverySettings:
     """
 
     method: Method = "distill"
-    steps: int = 200
-    qat_steps: int = 60
+    steps: int = 120
+    qat_steps: int = 40
     windows: int = 480
     batch: int = 8
     learning_rate: float = 1e-3
