@@ -18,7 +18,8 @@ from objectives.training_windows import TrainingWindows
 CODE_VERSION = 1  # raise it whenever the same windows and settings would train to another model
 WARM_UP = 0.1  # share of the steps in which the learning rate rises to its peak; then it falls to 0 as a cosine
 LARGEST_GRADIENT = 1.0  # norm
-LOOKS = 8  # at the held-back windows in one training
+LOOKS = 8  # at the held-back windows in one training, at most
+APART = 10  # steps between two looks, at least
 PATIENCE = 5  # looks without getting better, after which training stops
 AT_ONCE = 16  # windows looked at
 
@@ -110,7 +111,8 @@ def train(
     batches = _batches(windows.trained, batch, steps, seed)
     before = smallest = held_back_loss(forward, loss, windows)
     best, kept, step = 0, [parameter.detach().clone() for parameter in trained], 0
-    for look in np.array_split(np.arange(steps), min(LOOKS, steps)) if steps else []:
+    looks = max(1, min(LOOKS, steps // APART))
+    for look in np.array_split(np.arange(steps), looks) if steps else []:
         with machine.working():
             for step in look + 1:
                 _one_step(optimizer, trained, forward, loss, windows, next(batches))
@@ -119,7 +121,7 @@ def train(
         held = held_back_loss(forward, loss, windows)
         if held < smallest:
             best, smallest, kept = int(step), held, [parameter.detach().clone() for parameter in trained]
-        if step - best >= PATIENCE * math.ceil(steps / LOOKS):
+        if step - best >= PATIENCE * math.ceil(steps / looks):
             break
     with torch.no_grad():
         for parameter, value in zip(trained, kept, strict=True):
