@@ -72,7 +72,9 @@ def test_the_offline_mode_has_size_and_rtf_and_no_latency(corpus: str) -> None:
     assert len(told["rtf"]["repeats"]) == len(told["rtf"]["baseline_repeats"]) == 2
     shown = invoke("measure", "--offline", "--corpus", corpus, "--repeats", "2").stdout
     assert f"{told['pooled']['der']:.2f}" in shown
-    assert shown.splitlines()[-1].startswith("offline mode, fp32 (native): 1.47 M parameters, 5.63 MiB, RTF 0.")
+    assert shown.splitlines()[-1].startswith(
+        f"offline mode, fp32 (native): 1.47 M parameters, {told['size_mib']:.2f} MiB, RTF 0."
+    )
 
 
 def test_every_method_of_recovery_can_be_asked_for() -> None:

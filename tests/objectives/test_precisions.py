@@ -55,7 +55,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write_corpus(folder: Path, changed: str = "", **splits: tuple[str, ...]) -> Corpus:
-    """The first 12 s of AMI excerpts, that of `changed` a little softer. FLAC, as float WAV holds when it was written."""
+    """The first 12 s of AMI excerpts, that of `changed` a little softer. In FLAC: float WAV holds the time of day."""
     folder.mkdir()
     known = {recording.uri: recording for recording in load_corpus("ami-excerpts").split("all")}
     for uri in (uri for uris in splits.values() for uri in uris):
