@@ -17,7 +17,7 @@ class RecoverySettings:
 
     method: `bce` (binary cross-entropy on RTTM-derived speech activity, the paper's Sec. 4.3), `powerset`
     (permutation-invariant powerset loss on RTTM-derived speakers, arXiv 2310.13025) or `distill` (the unpruned model's
-    powerset posteriors as targets, no labels needed, after what is removed was folded into what stays).
+    powerset posteriors as targets, no labels needed). Before the last two, what is removed is folded into what stays.
     steps: of the optimizer after pruning, all iterations together. qat_steps: of quantization-aware training.
     windows: augmented 10 s windows that are drawn once and trained on. batch: windows a step. learning_rate: its peak.
     """
