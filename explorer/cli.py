@@ -20,7 +20,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Search the design space of streaming speaker diarization: chunk length C, right context R, pruning, precision.",
+    help="Search the design space of streaming speaker diarization: chunk length C, right context R, pruning and "
+    "precision of the segmentation model.",
 )
 for command in (run, front, status, measure, calibrate, corpus):
     app.command()(command)

@@ -130,7 +130,7 @@ class Compressor:
         if pruning != UNPRUNED:
             network, steps = self._prune(network, pruning, on_progress)
         checkpoint = checkpoint_of(network, _bare(self.base))
-        _save(_in_precision(checkpoint, "fp32"), path)
+        save_checkpoint(_in_precision(checkpoint, "fp32"), path)
         return {"params": parameter_count(network), "kept": kept_units(network), "recovered": steps}
 
     def _prune(
@@ -165,7 +165,7 @@ class Compressor:
         ingredients = {**self._named(pruning, "fp16"), "source": source.key, "code": CODE_VERSION}
 
         def make(path: Path) -> dict[str, Any]:
-            _save(_in_precision(_bare(source.path), "fp16"), path)
+            save_checkpoint(_in_precision(_bare(source.path), "fp16"), path)
             return {**source.story}
 
         return kept_model(ingredients, ".bin", make)
@@ -275,9 +275,22 @@ def _bare(path: Path) -> dict[str, Any]:
     return {name: value for name, value in checkpoint.items() if name not in DROPPED}
 
 
-def _save(checkpoint: dict[str, Any], path: Path) -> None:
+def save_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint that stock pyannote.audio loads; the same one gives the same bytes."""
     with path.open("wb") as file:  # given a path, torch writes its name into the file, once for every parameter
-        torch.save(checkpoint, file)
+        torch.save({**checkpoint, "state_dict": _vectors_together(checkpoint["state_dict"])}, file)
+
+
+def _vectors_together(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same values, with biases and other vectors as parts of one tensor, which torch writes once: the entry of each
+    in the file would be larger than many of them."""
+    together = dict(state)
+    for kind in sorted({value.dtype for value in state.values()}, key=str):
+        names = [name for name, value in state.items() if value.dtype == kind and value.ndim == 1]
+        if names:
+            parts = torch.cat([state[name] for name in names]).split([len(state[name]) for name in names])
+            together.update(zip(names, parts, strict=True))
+    return together
 
 
 def _in_precision(checkpoint: dict[str, Any], precision: Precision) -> dict[str, Any]:

@@ -38,8 +38,8 @@ HELD = 64  # models that a process keeps from being pruned: those that it used l
 SETTLED = 2.0  # seconds after which a file's time of modification is sure to tell the next change
 
 State = Literal["whole", "damaged", "half-written", "being made"]
-_FILE = re.compile(r"(?P<key>[0-9a-f]{32})(?P<suffix>\.\w+)")
-_TEMPORARY = re.compile(r"\.(?P<name>(?P<key>[0-9a-f]{32})(?P<suffix>\.\w+))\.\w{8}\.\w+")
+_FILE = re.compile(r"(?P<key>[0-9a-f]{32})(?P<suffix>(\.\w+)+)")
+_TEMPORARY = re.compile(r"\.(?P<name>(?P<key>[0-9a-f]{32})(?P<suffix>(\.\w+)+?))\.\w{8}\.\w+")
 
 _guard = threading.Lock()
 _held: dict[Path, int] = {}  # model → open file with a shared lock

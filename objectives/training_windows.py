@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from pyannote.core import Segment
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from objectives import machine
@@ -72,7 +73,7 @@ def draw_windows(
     def make(path: Path) -> None:
         save_file(_draw(teacher, front, data, windows, seed, on_progress), path)
 
-    stored = load_file(kept_file("recovery", f"{key}.safetensors", make))
+    stored = _loaded(f"{key}.safetensors", make)
     return TrainingWindows(
         features=stored["features"],
         teacher=stored["teacher"],
@@ -80,6 +81,15 @@ def draw_windows(
         annotated=stored["annotated"],
         trained=windows,
     )
+
+
+def _loaded(name: str, make: Callable[[Path], None]) -> dict[str, torch.Tensor]:
+    path = kept_file("recovery", name, make)
+    try:
+        return load_file(path)
+    except SafetensorError:  # damaged since it was written
+        path.unlink(missing_ok=True)
+        return load_file(kept_file("recovery", name, make))
 
 
 def calibration_features(base: PyanNet, data: CalibrationData) -> torch.Tensor:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from objectives.assets import fetch
 from objectives.backend import Model, PyanNet
+from objectives.compression import save_checkpoint
 from objectives.errors import ModelError
 from objectives.operating_point import UNPRUNED, Pruning, Structure
 from objectives.pruning import (
@@ -319,7 +320,7 @@ def test_table_1(
     small = pruned(real, structure, ratio) if structure != "none" else real
     assert kept_units(small) == {"hidden": 128, "linear": 128} | ({structure: units} if structure != "none" else {})
     assert round(parameter_count(small) / 1e6, 2) == millions
-    torch.save(checkpoint_of(small, base), tmp_path / "small.bin")
+    save_checkpoint(checkpoint_of(small, base), tmp_path / "small.bin")
     assert (tmp_path / "small.bin").stat().st_size / MIB == pytest.approx(mib, abs=0.01)
 
 
