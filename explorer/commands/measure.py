@@ -20,7 +20,7 @@ from objectives.operating_point import (
     Pruning,
     Structure,
 )
-from objectives.settings import CompressionSettings, RecoverySettings
+from objectives.settings import CompressionSettings, QuantizationOptions, RecoverySettings
 
 if TYPE_CHECKING:
     from objectives.evaluation import Measurement
@@ -33,6 +33,13 @@ class Recovery(StrEnum):
     bce = "bce"
     powerset = "powerset"
     distill = "distill"
+
+
+class Sincnet(StrEnum):
+    """How low-bit models store SincNet's convolutions."""
+
+    fp32 = "fp32"
+    int8 = "int8"
 
 
 class MeasureFormat(StrEnum):
@@ -60,6 +67,10 @@ def measure(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps after pruning, all together.", min=0)] = None,
     qat_steps: Annotated[int | None, typer.Option(help="Training steps of the `_qat` precisions.", min=0)] = None,
+    group_size: Annotated[
+        int, typer.Option(help="4-bit weights of a row that share a multiplier of its scale; 0: the row.", min=0)
+    ] = QuantizationOptions.group_size,
+    sincnet: Annotated[Sincnet, typer.Option(help="How low-bit models store SincNet's convolutions.")] = Sincnet.fp32,
     corpus: Annotated[
         str, typer.Option(help="Corpus name, a folder of audio + RTTM, or a pyannote.database protocol.")
     ] = "ami-excerpts",
@@ -110,7 +121,10 @@ def measure(
             embedding=embedding,
             clustering_threshold=clustering_threshold,
             repeats=repeats,
-            compression=CompressionSettings(recovery=RecoverySettings(**given)),
+            compression=CompressionSettings(
+                recovery=RecoverySettings(**given),
+                quantization=QuantizationOptions(group_size=group_size, sincnet=sincnet.value),
+            ),
         ) as evaluator,
         progress() as show,
     ):
