@@ -24,7 +24,7 @@ class RecoverySettings:
 
     method: Method = "distill"
     steps: int = 120
-    qat_steps: int = 40
+    qat_steps: int = 60
     windows: int = 480
     batch: int = 8
     learning_rate: float = 1e-3
