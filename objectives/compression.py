@@ -27,7 +27,7 @@ from objectives.tail import forward_tail
 from objectives.training_data import CalibrationData, TrainingData
 from objectives.training_windows import TrainingWindows, calibration_features, draw_windows
 
-CODE_VERSION = 4  # of this module, pruning and quantization: raise it when a file would come out different
+CODE_VERSION = 5  # of this module, pruning and quantization: raise it when a file would come out different
 # SincNet computes its filters from cut-off frequencies in Hz and sample times: 330 values, which in 16 bits change the
 # labels of 2.5 % of frames (AMI excerpts), all the other values together of 0.03 %
 KEPT_WIDE = ".filterbank."
