@@ -7,7 +7,7 @@ _pytree = logging.getLogger("torch.utils._pytree")
 _level = _pytree.level
 _pytree.setLevel(logging.ERROR)  # a deprecation between torch and torchao that no user can mend
 
-from torchao import __version__  # noqa: E402
+from torchao import __version__  # noqa: E402 — after the loggers were quietened
 from torchao.quantization.quant_primitives import (  # noqa: E402 — what comes before must come before
     MappingType,
     choose_qparams_affine,

@@ -20,6 +20,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from objectives._onnx import OPSET, export_network
+from objectives.backend import PyanNet
 from objectives.low_bit import LowBitModel
 from objectives.quantization import QuantizedWeight
 from objectives.segmentation import contract_of
@@ -66,12 +67,12 @@ def signed_products_are_exact() -> bool:
 class _Front(torch.nn.Module):
     """SincNet with its channels last."""
 
-    def __init__(self, network: torch.nn.Module):
+    def __init__(self, network: PyanNet):
         super().__init__()
         self._network = network
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        return features_of(self._network, waveforms)  # type: ignore[arg-type]
+        return features_of(self._network, waveforms)
 
 
 class _Graph:

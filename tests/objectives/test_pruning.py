@@ -24,6 +24,7 @@ from objectives.pruning import (
     units_to_keep,
 )
 from objectives.segmentation import load_segmentation, parameter_count
+from tests.objectives.networks import small_network as network
 
 MIB = 2**20
 ITERATIONS = 4
@@ -38,18 +39,6 @@ def base() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def real() -> PyanNet:
     return load_segmentation(fetch("segmentation-3.0"))
-
-
-def network(hidden: int = 6, layers: int = 2, width: int = 5, linears: int = 2, seed: int = 0, **lstm: Any) -> PyanNet:
-    """A small PyanNet with random parameters, biases too."""
-    torch.manual_seed(seed)
-    made = PyanNet(
-        lstm={"hidden_size": hidden, "num_layers": layers, **lstm},
-        linear={"hidden_size": width, "num_layers": linears},
-    )
-    made.specifications = load_segmentation(fetch("segmentation-3.0")).specifications
-    made.build()
-    return made.eval()
 
 
 def pruned(whole: PyanNet, structure: Structure, ratio: float) -> PyanNet:
