@@ -1,18 +1,13 @@
 """Tune the clustering threshold of an embedding, once, on recordings set aside for it."""
 
-import hashlib
 from collections.abc import Callable, Sequence
-
-import numpy as np
 
 from objectives import machine
 from objectives.clustering import ClusteringSettings
-from objectives.embedding import recording_features
 from objectives.errors import EvaluationError
 from objectives.evaluation import Evaluator
 from objectives.offline import diarize_offline
 from objectives.operating_point import OFFLINE_BASELINE
-from objectives.runtime import Runtime
 from objectives.scoring import ErrorCounts, score
 
 
@@ -22,15 +17,13 @@ def threshold_sweep(
     """Pooled DER (%) of the offline mode at each threshold, and the best one: the middle of the lowest plateau, since
     its edges are chance. Raises CorpusError where a recording cannot be
     read, EvaluationError where nothing can be scored."""
+    embedding = evaluator.accuracy.embedding
     counts = dict.fromkeys(thresholds, ErrorCounts())
     for done, recording in enumerate(evaluator.recordings, start=1):
         with machine.working():
-            waveform = recording.waveform()
-            features = recording_features(evaluator.embedding, waveform)
-            runtime = _Remembering(evaluator.runtime(OFFLINE_BASELINE))
+            heard = evaluator.heard(recording, OFFLINE_BASELINE)
             for threshold in thresholds:
-                settings = ClusteringSettings(threshold)
-                labels = diarize_offline(waveform, features, runtime, evaluator.embedding, settings)
+                labels = diarize_offline(heard.windows, heard.features, embedding, ClusteringSettings(threshold))
                 counts[threshold] += score(recording.reference, labels, recording.annotated)
         on_progress(done / len(evaluator.recordings))
     if all(errors.total == 0 for errors in counts.values()):
@@ -50,18 +43,3 @@ def plateau_middle(points: Sequence[tuple[float, float]], tolerance: float = 0.0
             runs.append([])
     longest = max(runs, key=len)
     return longest[(len(longest) - 1) // 2]
-
-
-class _Remembering:
-    """A runtime that runs each batch of windows once: thresholds differ only in what is made of its answer."""
-
-    def __init__(self, runtime: Runtime):
-        self._runtime = runtime
-        self._answers: dict[str, np.ndarray] = {}
-        self.contract, self.execution = runtime.contract, runtime.execution
-
-    def scores(self, windows: np.ndarray) -> np.ndarray:
-        key = hashlib.sha256(np.ascontiguousarray(windows).tobytes()).hexdigest()
-        if key not in self._answers:
-            self._answers[key] = self._runtime.scores(windows)
-        return self._answers[key]

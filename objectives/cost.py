@@ -20,6 +20,7 @@ from objectives.operating_point import OperatingPoint
 from objectives.runtime import Runtime
 from objectives.segmentation import SAMPLE_RATE
 from objectives.streaming import ChunkwiseSession, Schedule, live_update
+from objectives.window_classes import WindowClasses
 
 # Seconds of audio in a timed section: 40 updates' worth, within these bounds. The lower one holds a whole block of
 # embedding features, so that their cost is always paid for in proportion.
@@ -129,7 +130,7 @@ def offline_real_time_factor(
 
     start = clock()
     features = FeatureStream(embedding).hear(heard, last=True)
-    diarize_offline(heard, features, runtime, embedding, clustering)
+    diarize_offline(WindowClasses(heard, runtime), features, embedding, clustering)
     elapsed = clock() - start
 
     return elapsed / (len(heard) / SAMPLE_RATE)

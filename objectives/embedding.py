@@ -142,9 +142,12 @@ class FeatureStream:
         return self._features
 
 
-def recording_features(embedding: SpeakerEmbedding, waveform: np.ndarray) -> np.ndarray:
-    """(frames, channels) float32: all features of a recording, kept on disk by content."""
-    key = content_key(embedding=embedding.key, samples=_digest(waveform))
+def recording_features(embedding: SpeakerEmbedding, waveform: np.ndarray, digest: str | None = None) -> np.ndarray:
+    """(frames, channels) float32: all features of a recording, kept on disk by content.
+
+    digest: SHA-256 of the waveform's samples, where the caller has it already.
+    """
+    key = content_key(embedding=embedding.key, samples=digest or _digest(waveform))
 
     def make(path: Path) -> None:
         with path.open("wb") as file:

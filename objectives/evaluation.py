@@ -6,24 +6,21 @@ from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any
 
-from pyannote.core import Annotation
-
 from objectives import machine
+from objectives.accuracy import AccuracyPlane, Heard, KeepGoing
 from objectives.clustering import ClusteringSettings
 from objectives.compression import Compressor, FinishedModel
 from objectives.corpus import Recording
 from objectives.cost import Timing
-from objectives.embedding import SpeakerEmbedding, load_embedding, recording_features
-from objectives.errors import CorpusError, EvaluationError
-from objectives.offline import diarize_offline
+from objectives.embedding import load_embedding
+from objectives.errors import EvaluationError
 from objectives.operating_point import BASELINE, UNPRUNED, OperatingPoint
 from objectives.runtime import Execution, Runtime, open_runtime
-from objectives.scoring import ErrorCounts, pool, score
+from objectives.scoring import ErrorCounts, pool
 from objectives.segmentation import DEFAULT_SEGMENTATION, segmentation_checkpoint
 from objectives.settings import CompressionSettings
 from objectives.sources import load_corpus
 from objectives.stopwatch import CostSettings, Stopwatch
-from objectives.streaming import stream_batched
 from objectives.training_data import CalibrationData, TrainingData, calibration_data, refuse_leakage, training_data
 
 OnProgress = Callable[[str, float], None]  # (stage, fraction of it that is done)
@@ -72,13 +69,11 @@ class Evaluator:
     """
 
     recordings: tuple[Recording, ...]
-    embedding: SpeakerEmbedding
-    clustering: ClusteringSettings
+    accuracy: AccuracyPlane
     compressor: Compressor
     stopwatch: Stopwatch
     identity: Mapping[str, str]
     machine: Mapping[str, str]
-    threads: int
     _runtimes: dict[str, Runtime] = field(default_factory=dict)
     _apart: set[tuple[str, ...]] = field(default_factory=set)  # splits, and URIs that were found not to be in them
 
@@ -125,7 +120,12 @@ class Evaluator:
         self, point: OperatingPoint, on_progress: Callable[[float], None] = lambda fraction: None
     ) -> Mapping[str, ErrorCounts]:
         """Errors of each recording on the accuracy plane, in the mode of the operating point."""
-        return self._errors(point, self.runtime(point), self.recordings, on_progress)
+        return self._errors(self.model(point), point, self.recordings, on_progress)
+
+    def heard(self, recording: Recording, point: OperatingPoint) -> Heard:
+        """A recording's windows, as the model of an operating point hears them, and its features."""
+        model = self.model(point)
+        return self.accuracy.hear(recording, model.key, self._runtime(model))
 
     def calibration_errors(
         self, point: OperatingPoint, on_progress: OnProgress = lambda stage, fraction: None
@@ -140,9 +140,11 @@ class Evaluator:
         for data in self._made_from(point):
             if data is not calibration:  # ranges come from calib, and so may choices
                 self._keep_apart(data, calibration.recordings)
-        runtime = self._runtime(self._finished(point, on_progress))
         return self._errors(
-            point, runtime, calibration.recordings, lambda fraction: on_progress("accuracy on calib", fraction)
+            self._finished(point, on_progress),
+            point,
+            calibration.recordings,
+            lambda fraction: on_progress("accuracy on calib", fraction),
         )
 
     def prepare(self, on_progress: Callable[[float], None] = lambda fraction: None) -> None:
@@ -150,10 +152,7 @@ class Evaluator:
 
         Raises CorpusError.
         """
-        for done, recording in enumerate(self.recordings, start=1):
-            with machine.working():
-                recording_features(self.embedding, recording.waveform())
-            on_progress(done / len(self.recordings))
+        self.accuracy.prepare(self.recordings, on_progress)
 
     def close(self) -> None:
         """End the timing process."""
@@ -169,37 +168,16 @@ class Evaluator:
 
     def _errors(
         self,
+        model: FinishedModel,
         point: OperatingPoint,
-        runtime: Runtime,
         recordings: tuple[Recording, ...],
         on_progress: Callable[[float], None],
+        keep_going: KeepGoing = lambda counts: True,
     ) -> Mapping[str, ErrorCounts]:
-        seconds = sum(recording.duration for recording in recordings)
-        counts: dict[str, ErrorCounts] = {}
-        done = 0.0
-        for recording in recordings:
-            share = recording.duration / seconds
-            with machine.working():
-                try:
-                    labels = self._labels(recording, point, runtime, _part(on_progress, done, share))
-                except CorpusError as error:
-                    raise EvaluationError(f"{recording.uri}: {error}") from error
-                counts[recording.uri] = score(recording.reference, labels, recording.annotated)
-            done += share
-            on_progress(done)
-        if pool(counts.values()).total == 0:
+        counts = self.accuracy.errors(recordings, point, model.key, self._runtime(model), on_progress, keep_going)
+        if len(counts) == len(recordings) and pool(counts.values()).total == 0:
             raise EvaluationError("no reference speech is left to score outside the collar: use longer recordings")
         return counts
-
-    def _labels(
-        self, recording: Recording, point: OperatingPoint, runtime: Runtime, on_progress: Callable[[float], None]
-    ) -> Annotation:
-        waveform = recording.waveform()
-        features = recording_features(self.embedding, waveform)
-        if point.mode == "offline":
-            return diarize_offline(waveform, features, runtime, self.embedding, self.clustering)
-        labels = stream_batched(waveform, features, point, runtime, self.embedding, self.clustering, on_progress)
-        return labels.annotation(recording.uri)
 
     def _made_from(self, point: OperatingPoint) -> list[TrainingData | CalibrationData]:
         """What the model of a point learns from: pruning and QAT from `train`, low-bit modes from `calib`."""
@@ -218,15 +196,11 @@ class Evaluator:
         return self.compressor.finish(point.pruning, point.precision, on_progress)
 
     def _runtime(self, model: FinishedModel) -> Runtime:
-        runtime = self._runtimes.pop(model.key, None) or open_runtime(model, self.threads)
+        runtime = self._runtimes.pop(model.key, None) or open_runtime(model, threads=1)
         self._runtimes[model.key] = runtime  # the latest last
         while len(self._runtimes) > OPEN_RUNTIMES:
             del self._runtimes[next(iter(self._runtimes))]
         return runtime
-
-
-def _part(on_progress: Callable[[float], None], done: float, share: float) -> Callable[[float], None]:
-    return lambda fraction: on_progress(done + share * fraction)
 
 
 def build_evaluator(
@@ -248,8 +222,7 @@ def build_evaluator(
     """
     recordings = load_corpus(corpus, seed)
     chosen = recordings.split(split)
-    cores = machine.cores()
-    speaker_embedding = load_embedding(embedding or DEFAULT_EMBEDDING, cores)
+    speaker_embedding = load_embedding(embedding or DEFAULT_EMBEDDING, threads=1)
     clustering = ClusteringSettings(
         speaker_embedding.threshold if clustering_threshold is None else clustering_threshold
     )
@@ -283,11 +256,9 @@ def build_evaluator(
     }
     return Evaluator(
         recordings=chosen,
-        embedding=speaker_embedding,
-        clustering=clustering,
+        accuracy=AccuracyPlane(speaker_embedding, clustering, lanes=machine.cores()),
         compressor=compressor,
         stopwatch=Stopwatch(settings),
         identity=identity,
         machine=here,
-        threads=cores,
     )

@@ -1,6 +1,7 @@
 """The machine that is measured on: what it is, and the lock that keeps others off it while time is taken."""
 
 import fcntl
+import functools
 import os
 import platform
 import tempfile
@@ -22,12 +23,23 @@ def cores() -> int:
 def describe() -> Mapping[str, str]:
     """What decides how fast this machine runs a model. Timings from two different descriptions are never mixed."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(cores()),
         "system": f"{platform.system()} {platform.machine()}",
         "torch": torch.__version__,
         "onnxruntime": onnxruntime.__version__,
     }
+
+
+@functools.cache
+def processor() -> str:
+    """Name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"
 
 
 @contextmanager
@@ -71,12 +83,3 @@ def _open(name: str) -> int:
     except PermissionError:  # another user's, in a sticky folder that forbids O_CREAT: it is there, so only open it
         lock = os.open(path, os.O_RDONLY)
     return lock
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown"

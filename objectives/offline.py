@@ -17,39 +17,47 @@ from objectives.backend import SpeakerDiarization
 from objectives.clustering import ClusteringSettings
 from objectives.embedding import SpeakerEmbedding
 from objectives.released import MIN_DURATION_OFF
-from objectives.runtime import BATCH, Runtime, local_activity
-from objectives.segmentation import SAMPLE_RATE
-from objectives.windows import sliding_windows
+from objectives.segmentation import SAMPLE_RATE, Contract
+from objectives.window_classes import WindowClasses
+from objectives.windows import window_starts
 
 STEP = 1  # seconds
 
 
 def diarize_offline(
-    waveform: np.ndarray,
+    windows: WindowClasses,
     features: np.ndarray,
-    runtime: Runtime,
     embedding: SpeakerEmbedding,
     clustering: ClusteringSettings,
     min_duration_off: float = MIN_DURATION_OFF,
 ) -> Annotation:
     """The released pipeline on a whole recording.
 
-    waveform: (samples,) float32, mono, 16 kHz. features: (frames, channels), all of the recording's.
+    windows: of the recording. features: (frames, channels), all of the recording's.
     """
-    pipeline = _ReleasedPipeline(runtime, embedding, clustering, min_duration_off)
+    pipeline = _ReleasedPipeline(windows, embedding, clustering, min_duration_off)
     with warnings.catch_warnings():
         # where nobody speaks for long enough to found a cluster, pyannote.audio takes the mean of no embeddings
         warnings.filterwarnings("ignore", "Mean of empty slice|invalid value", RuntimeWarning)
-        return pipeline.apply({"uri": "recording", "waveform": waveform, "features": features})
+        return pipeline.apply({"uri": "recording", "waveform": windows.waveform, "features": features})
+
+
+def offline_ends(total: int, contract: Contract) -> list[int]:
+    """Where the windows end that the offline mode asks for, of a recording of `total` samples."""
+    return [start + contract.window for start in window_starts(total, contract.window, STEP * SAMPLE_RATE)]
 
 
 class _ReleasedPipeline(SpeakerDiarization):
     def __init__(
-        self, runtime: Runtime, embedding: SpeakerEmbedding, clustering: ClusteringSettings, min_duration_off: float
+        self,
+        windows: WindowClasses,
+        embedding: SpeakerEmbedding,
+        clustering: ClusteringSettings,
+        min_duration_off: float,
     ):
         # SpeakerDiarization's own constructor loads models by name, and a PLDA that this clustering has no use for
         Pipeline.__init__(self)
-        contract = runtime.contract
+        contract = windows.contract
         frames = SlidingWindow(
             start=(contract.centre - (contract.field - 1) / 2) / SAMPLE_RATE,
             duration=contract.field / SAMPLE_RATE,
@@ -62,20 +70,17 @@ class _ReleasedPipeline(SpeakerDiarization):
         self.clustering = clustering.build(anchor_seconds=STEP, constrained=False)
         self._segmentation: Any = SimpleNamespace(model=model)
         self._embedding = embedding
-        self._runtime = runtime
+        self._windows = windows
         self._expects_num_speakers = False
 
     def get_segmentations(
         self, file: Mapping[str, Any], hook: Callable[..., None] | None = None
     ) -> SlidingWindowFeature:
         """(windows, frames, speakers): the hard segmentation of a window every second, the last one padded."""
-        waveform, contract = file["waveform"], self._runtime.contract
-        windows = sliding_windows(waveform, contract.window, STEP * SAMPLE_RATE)
-        activity = [
-            local_activity(self._runtime, windows[first : first + BATCH]) for first in range(0, len(windows), BATCH)
-        ]
+        contract = self._windows.contract
+        activity = self._windows.activity_ending_at(offline_ends(len(self._windows.waveform), contract))
         sliding = SlidingWindow(start=0.0, duration=contract.window / SAMPLE_RATE, step=STEP)
-        return SlidingWindowFeature(np.concatenate(activity).astype(np.float32), sliding)
+        return SlidingWindowFeature(activity.astype(np.float32), sliding)
 
     def get_embeddings(
         self,
@@ -89,6 +94,6 @@ class _ReleasedPipeline(SpeakerDiarization):
         embeddings = []
         for index, activity in enumerate(binary_segmentations.data > 0):
             start = index * STEP * SAMPLE_RATE
-            _, chosen = self._embedding.features_of_speakers(self._runtime.contract, activity, start)
+            _, chosen = self._embedding.features_of_speakers(self._windows.contract, activity, start)
             embeddings.append([self._embedding.pool(features[frames[frames < len(features)]]) for frames in chosen])
         return np.array(embeddings)

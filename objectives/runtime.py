@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
+import onnxruntime
 import torch
 
 from objectives._onnx import export_network, open_session
@@ -20,10 +21,12 @@ BATCH = 32  # windows at once on the accuracy plane: the fastest on two cores
 
 
 class Runtime(Protocol):
-    """A segmentation model that runs."""
+    """A segmentation model that runs. kernel: what computes it; another one may decide a tie between classes
+    otherwise."""
 
     contract: Contract
     execution: Execution
+    kernel: str
 
     def scores(self, windows: np.ndarray) -> np.ndarray:
         """(windows, samples) float32 → (windows, frames, classes) float32 powerset log-probabilities."""
@@ -52,6 +55,7 @@ class OnnxRuntime:
     def __init__(self, model: FinishedModel, threads: int):
         self.execution: Execution = "emulated" if model.precision == "fp16" else "native"
         if model.bits is None:
+            kind = "float"
             network = load_network(model)
             path = kept_file("models", f"{model.key}.onnx", lambda target: _export(network, target))
         else:
@@ -60,6 +64,7 @@ class OnnxRuntime:
             # which kernels are exact is the processor's affair, and a cache may be carried to another one
             kind = "signed" if signed_products_are_exact() else "unsigned"
             path = kept_file("models", f"{model.key}.{kind}.onnx", lambda target: export_low_bit(low_bit, target))
+        self.kernel = f"onnxruntime {onnxruntime.__version__} {kind}"
         self.contract = contract_of(network)
         self._session = open_session(path, threads)
 
@@ -77,6 +82,7 @@ class TorchRuntime:
         self._device = device
         self._half = model.precision == "fp16" and device.type == "cuda"
         self.execution: Execution = "native" if model.precision == "fp32" or self._half else "emulated"
+        self.kernel = f"torch {torch.__version__} {device.type} {self.execution}"
         low_bit = load(model.checkpoint) if model.bits is not None else None
         self._network = (load_network(model) if low_bit is None else low_bit.network).to(device)
         self._tail = None if low_bit is None else _Emulated(low_bit, device)

@@ -17,6 +17,7 @@ from objectives.operating_point import OperatingPoint
 from objectives.released import MIN_DURATION_OFF
 from objectives.runtime import BATCH, Runtime, local_activity
 from objectives.segmentation import SAMPLE_RATE, Contract
+from objectives.window_classes import WindowClasses
 
 ANCHOR_SECONDS = 1.0  # anchors are taken every max(C, 1 s)
 
@@ -194,23 +195,22 @@ def live_update(
 
 
 def stream_batched(
-    waveform: np.ndarray,
+    windows: WindowClasses,
     features: np.ndarray,
     point: OperatingPoint,
-    runtime: Runtime,
     embedding: SpeakerEmbedding,
     clustering: ClusteringSettings,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> Hypothesis:
-    """What `stream_live` returns, as fast as the machine allows: windows batched, features given.
+    """What `stream_live` returns, as fast as the machine allows: windows batched and shared, features given.
 
-    waveform: (samples,) float32, mono, 16 kHz. features: (frames, channels), of the whole recording.
+    windows: of the recording. features: (frames, channels), of the whole recording.
     """
-    schedule = Schedule(len(waveform), point.chunk_length, point.right_context)
-    session = ChunkwiseSession(schedule, runtime.contract, embedding, clustering)
+    schedule = Schedule(len(windows.waveform), point.chunk_length, point.right_context)
+    session = ChunkwiseSession(schedule, windows.contract, embedding, clustering)
     for updates in _batches(len(schedule)):
-        windows = [window_ending_at(waveform, schedule.heard(update), runtime.contract.window) for update in updates]
-        for update, activity in zip(updates, local_activity(runtime, np.stack(windows)), strict=True):
+        activities = windows.activity_ending_at(schedule.heard(update) for update in updates)
+        for update, activity in zip(updates, activities, strict=True):
             session.update(update, activity, features)
         on_progress(updates[-1] / len(schedule))
     return session.finish(features)

@@ -3,11 +3,17 @@
 import numpy as np
 
 
+def window_starts(total: int, length: int, step: int) -> range:
+    """First samples of the windows that cover a recording of `total` samples: every `step` from 0, the last window
+    ending after the recording where samples are left over."""
+    complete = max(0, (total - length) // step + 1)
+    covered = (complete - 1) * step + length if complete else 0
+    return range(0, (complete + (covered < total)) * step, step)
+
+
 def sliding_windows(waveform: np.ndarray, length: int, step: int) -> np.ndarray:
     """(windows, length): every `step` samples from 0, and a last one padded with zeros where samples are left over."""
-    complete = max(0, (len(waveform) - length) // step + 1)
-    covered = (complete - 1) * step + length if complete else 0
-    count = complete + (covered < len(waveform))
+    count = len(window_starts(len(waveform), length, step))
     padded = np.zeros((count - 1) * step + length, np.float32)
     padded[: min(len(waveform), len(padded))] = waveform[: len(padded)]
     return np.lib.stride_tricks.sliding_window_view(padded, length)[::step]

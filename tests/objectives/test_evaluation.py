@@ -213,7 +213,7 @@ def _with_another_label(corpus: Path, copy: Path) -> Path:
 def test_identity_names_models_and_machine(evaluator: Evaluator) -> None:
     identity = evaluator.identity
     assert identity["segmentation"] == evaluator.model(BASELINE).key
-    assert identity["embedding"] == evaluator.embedding.key
+    assert identity["embedding"] == evaluator.accuracy.embedding.key
     assert {f"machine {name}" for name in machine.describe()} < identity.keys()
     json.dumps(dict(identity))  # goes into a study's attributes
 

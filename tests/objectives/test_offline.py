@@ -8,11 +8,13 @@ from objectives.assets import fetch
 from objectives.backend import Inference
 from objectives.clustering import ClusteringSettings
 from objectives.embedding import SpeakerEmbedding, recording_features
-from objectives.offline import _ReleasedPipeline, diarize_offline, sliding_windows
+from objectives.offline import _ReleasedPipeline, diarize_offline
 from objectives.runtime import OnnxRuntime
 from objectives.scoring import pool, score
 from objectives.segmentation import SAMPLE_RATE, load_segmentation
 from objectives.sources import load_corpus
+from objectives.window_classes import WindowClasses
+from objectives.windows import sliding_windows
 
 
 @pytest.mark.parametrize("seconds", [14.3, 12.0, 10.0, 4.0])
@@ -22,7 +24,8 @@ def test_windows_and_segmentation_are_pyannotes(excerpt: np.ndarray, runtime: On
         load_segmentation(fetch("segmentation-3.0")), duration=10.0, step=1.0, skip_aggregation=True, batch_size=4
     )
     expected = inference({"waveform": torch.from_numpy(waveform)[None], "sample_rate": SAMPLE_RATE})
-    pipeline = _ReleasedPipeline(runtime, embedding=None, clustering=ClusteringSettings(0.8), min_duration_off=0.0)
+    windows = WindowClasses(waveform, runtime)
+    pipeline = _ReleasedPipeline(windows, embedding=None, clustering=ClusteringSettings(0.8), min_duration_off=0.0)
     ours = pipeline.get_segmentations({"waveform": waveform})
     assert ours.data.shape == expected.data.shape
     assert ours.sliding_window.step == expected.sliding_window.step
@@ -43,7 +46,7 @@ def test_a_last_window_is_padded_only_where_samples_are_left_over() -> None:
 def test_silence(runtime: OnnxRuntime, embedding: SpeakerEmbedding) -> None:
     waveform = np.zeros(3 * SAMPLE_RATE, np.float32)
     features = recording_features(embedding, waveform)
-    assert not diarize_offline(waveform, features, runtime, embedding, ClusteringSettings(0.8))
+    assert not diarize_offline(WindowClasses(waveform, runtime), features, embedding, ClusteringSettings(0.8))
 
 
 def test_der_on_the_excerpts_is_the_stock_pipelines(runtime: OnnxRuntime, embedding: SpeakerEmbedding) -> None:
@@ -52,7 +55,8 @@ def test_der_on_the_excerpts_is_the_stock_pipelines(runtime: OnnxRuntime, embedd
     for recording in load_corpus("ami-excerpts").split("all"):
         waveform = recording.waveform()
         features = recording_features(embedding, waveform)
-        labels = diarize_offline(waveform, features, runtime, embedding, ClusteringSettings(embedding.threshold))
+        settings = ClusteringSettings(embedding.threshold)
+        labels = diarize_offline(WindowClasses(waveform, runtime), features, embedding, settings)
         counts.append(score(recording.reference, labels, recording.annotated))
     assert len(counts) == 14
     assert 23.1 <= pool(counts).der <= 25.6

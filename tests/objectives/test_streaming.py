@@ -22,6 +22,7 @@ from objectives.streaming import (
     stream_live,
     window_ending_at,
 )
+from objectives.window_classes import WindowClasses
 
 CLUSTERING = ClusteringSettings(threshold=0.8)
 WINDOW = 10 * SAMPLE_RATE
@@ -197,7 +198,7 @@ def test_the_batched_plane_says_what_the_real_loop_says(
     point = OperatingPoint(chunk_length, right_context)
     features = recording_features(embedding, waveform)
     live = stream_live(waveform, point, runtime, embedding, CLUSTERING)
-    batched = stream_batched(waveform, features, point, runtime, embedding, CLUSTERING)
+    batched = stream_batched(WindowClasses(waveform, runtime), features, point, embedding, CLUSTERING)
     assert batched == live
     assert live.total == len(waveform)
     assert all(0 <= start < end <= live.total for start, end, _ in live.turns)
@@ -218,11 +219,11 @@ def test_activity_is_emitted_whatever_the_names_turn_out_to_be(
     """Clustering names those who speak; it never takes back that they spoke."""
     waveform = excerpt[: 12 * SAMPLE_RATE]
     point = OperatingPoint(1.0, 0.5)
-    features = recording_features(embedding, waveform)
+    windows, features = WindowClasses(waveform, runtime), recording_features(embedding, waveform)
 
     def speakers_at_once(threshold: float) -> np.ndarray:
         settings = ClusteringSettings(threshold)
-        hypothesis = stream_batched(waveform, features, point, runtime, embedding, settings)
+        hypothesis = stream_batched(windows, features, point, embedding, settings)
         count = np.zeros(len(waveform), int)
         for start, end, _ in hypothesis.turns:
             count[start:end] += 1

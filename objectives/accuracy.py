@@ -1,0 +1,191 @@
+"""The accuracy plane: the errors of an operating point, recording by recording, as fast as the machine allows.
+
+What does not depend on the operating point is made once: audio is decoded once a process, embedding features once a
+machine, and a window that another operating point has asked for is not run again. Models run ahead of the rest, on all
+cores: while one recording is clustered and scored, windows of the next ones are run. Labels equal the real loop's.
+"""
+
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from pyannote.core import Annotation
+
+from objectives import machine
+from objectives._cache import cache_dir
+from objectives._store import content_key
+from objectives.clustering import ClusteringSettings
+from objectives.corpus import Recording
+from objectives.embedding import SpeakerEmbedding, recording_features
+from objectives.errors import CorpusError, EvaluationError
+from objectives.offline import diarize_offline, offline_ends
+from objectives.operating_point import OperatingPoint
+from objectives.runtime import Runtime
+from objectives.scoring import ErrorCounts, score
+from objectives.segmentation import SAMPLE_RATE, Contract
+from objectives.streaming import Schedule, stream_batched
+from objectives.window_classes import WindowClasses
+
+AUDIO_BYTES = 2**30  # of decoded audio that a process keeps: 4.6 hours
+TELL_EVERY = 0.25  # seconds between two reports of progress
+PORTION = 128  # windows run between two counts of progress
+
+Counts = dict[str, ErrorCounts]
+T = TypeVar("T")
+KeepGoing = Callable[[Counts], bool]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A recording, as an operating point's model hears it: its windows, and its embedding features
+    (frames, channels)."""
+
+    windows: WindowClasses
+    features: np.ndarray
+
+
+@dataclass
+class AccuracyPlane:
+    """Errors of operating points. lanes: recordings at once whose windows are run, each on a core of its own."""
+
+    embedding: SpeakerEmbedding
+    clustering: ClusteringSettings
+    lanes: int
+    _audio: dict[str, tuple[np.ndarray, str]] = field(default_factory=dict)  # URI → waveform, digest; latest last
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def errors(
+        self,
+        recordings: Sequence[Recording],
+        point: OperatingPoint,
+        model_key: str,
+        runtime: Runtime,
+        on_progress: Callable[[float], None],
+        keep_going: KeepGoing = lambda counts: True,
+    ) -> Counts:
+        """Errors by recording, in the order given, until `keep_going` says no of those so far.
+
+        Raises EvaluationError naming the recording that cannot be read.
+        """
+        ends = {recording.uri: _ends(point, recording, runtime.contract) for recording in recordings}
+        tally = _Tally(sum(map(len, ends.values())), on_progress)
+
+        def hear(recording: Recording) -> Heard:
+            with machine.working():
+                try:
+                    heard = self.hear(recording, model_key, runtime)
+                except CorpusError as error:
+                    raise EvaluationError(f"{recording.uri}: {error}") from error
+                tally.run(heard.windows, ends[recording.uri])
+                heard.windows.keep()
+                return heard
+
+        counts: Counts = {}
+        with ThreadPoolExecutor(self.lanes, "windows") as pool:
+            try:
+                for recording, future in _ahead(pool, hear, recordings, self.lanes):
+                    counts[recording.uri] = self._counts(recording, point, tally.wait(future))
+                    if not keep_going(counts):
+                        break
+            finally:  # what was begun ahead is of no use any more
+                tally.stopped = True
+                pool.shutdown(wait=False, cancel_futures=True)
+        return counts
+
+    def prepare(self, recordings: Sequence[Recording], on_progress: Callable[[float], None]) -> None:
+        """Read recordings and make their features, so that what is wrong with one shows at once. Raises CorpusError."""
+
+        def read(recording: Recording) -> None:
+            with machine.working():
+                recording_features(self.embedding, *self._waveform(recording))
+
+        with ThreadPoolExecutor(self.lanes, "features") as pool:
+            for done, (_, future) in enumerate(_ahead(pool, read, recordings, self.lanes), start=1):
+                future.result()
+                on_progress(done / len(recordings))
+
+    def hear(self, recording: Recording, model_key: str, runtime: Runtime) -> Heard:
+        """A recording's windows, by one model, and features. Raises CorpusError where it cannot be read."""
+        waveform, digest = self._waveform(recording)
+        # kernels of another processor or version may decide a tie otherwise
+        name = content_key(samples=digest, kernel=runtime.kernel, processor=machine.processor())
+        path = cache_dir() / "windows" / model_key / f"{name}.npz"
+        return Heard(
+            windows=WindowClasses(waveform, runtime, path),
+            features=recording_features(self.embedding, waveform, digest),
+        )
+
+    def _counts(self, recording: Recording, point: OperatingPoint, heard: Heard) -> ErrorCounts:
+        with machine.working():
+            return score(recording.reference, self._labels(heard, point), recording.annotated)
+
+    def _labels(self, heard: Heard, point: OperatingPoint) -> Annotation:
+        if point.mode == "offline":
+            return diarize_offline(heard.windows, heard.features, self.embedding, self.clustering)
+        labels = stream_batched(heard.windows, heard.features, point, self.embedding, self.clustering)
+        return labels.annotation("recording")
+
+    def _waveform(self, recording: Recording) -> tuple[np.ndarray, str]:
+        with self._guard:
+            known = self._audio.pop(recording.uri, None)
+        if known is None:
+            waveform = recording.waveform()
+            known = waveform, hashlib.sha256(waveform.tobytes()).hexdigest()
+        with self._guard:
+            self._audio[recording.uri] = known
+            while sum(waveform.nbytes for waveform, _ in self._audio.values()) > AUDIO_BYTES and len(self._audio) > 1:
+                del self._audio[next(iter(self._audio))]
+        return known
+
+
+class _Tally:
+    """Counts windows as lanes run them, and tells so from the thread that waits."""
+
+    def __init__(self, total: int, on_progress: Callable[[float], None]):
+        self._total, self._on_progress = total, on_progress
+        self._done = 0
+        self._guard = threading.Lock()
+        self.stopped = False
+
+    def run(self, windows: WindowClasses, ends: list[int]) -> None:
+        for first in range(0, len(ends), PORTION):
+            if self.stopped:
+                return
+            windows.ending_at(ends[first : first + PORTION])
+            with self._guard:
+                self._done += len(ends[first : first + PORTION])
+
+    def wait(self, future: "Future[Heard]") -> Heard:
+        while True:
+            try:
+                return future.result(TELL_EVERY)
+            except TimeoutError:
+                pass
+            finally:
+                self._on_progress(self._done / self._total)
+
+
+def _ends(point: OperatingPoint, recording: Recording, contract: Contract) -> list[int]:
+    """Where the windows end that an operating point asks for, each once."""
+    total = round(recording.duration * SAMPLE_RATE)
+    if point.mode == "offline":
+        return offline_ends(total, contract)
+    schedule = Schedule(total, point.chunk_length, point.right_context)
+    return list(dict.fromkeys(schedule.heard(update) for update in range(1, len(schedule) + 1)))
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, task: Callable[[Recording], T], recordings: Sequence[Recording], ahead: int
+) -> Iterator[tuple[Recording, "Future[T]"]]:
+    """Recordings in order, with so many more begun."""
+    begun: deque[tuple[Recording, Future[T]]] = deque()
+    for recording in recordings:
+        begun.append((recording, pool.submit(task, recording)))
+        if len(begun) > ahead:
+            yield begun.popleft()
+    yield from begun
