@@ -27,7 +27,7 @@ from studies.definition import StudyDefinition
 from studies.search_space import params_of, recall, suggest
 
 if TYPE_CHECKING:  # they bring torch, which neither the front nor the status of a study should wait for
-    from objectives.evaluation import Measurement
+    from objectives.measurement import Measurement
     from objectives.scoring import ErrorCounts
 
 DEFINITION = "definition"  # study attribute: the definition, budget included

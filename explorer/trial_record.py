@@ -10,7 +10,7 @@ from objectives.errors import EvaluationError
 from objectives.operating_point import OperatingPoint
 
 if TYPE_CHECKING:  # they bring torch and pyannote, which neither the front nor the status of a study should wait for
-    from objectives.evaluation import Measurement
+    from objectives.measurement import Measurement
     from objectives.scoring import ErrorCounts
 
 METRIC_NAMES = ("DER (%)", "size (MiB)", "RTF")

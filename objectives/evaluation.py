@@ -14,8 +14,9 @@ from objectives.corpus import Recording
 from objectives.cost import Timing
 from objectives.embedding import load_embedding
 from objectives.errors import EvaluationError
+from objectives.measurement import UNHURRIED, Judge, Measurement, Stopped
 from objectives.operating_point import BASELINE, UNPRUNED, OperatingPoint
-from objectives.runtime import Execution, Runtime, open_runtime
+from objectives.runtime import Runtime, open_runtime
 from objectives.scoring import ErrorCounts, pool
 from objectives.segmentation import DEFAULT_SEGMENTATION, segmentation_checkpoint
 from objectives.settings import CompressionSettings
@@ -27,38 +28,6 @@ OnProgress = Callable[[str, float], None]  # (stage, fraction of it that is done
 DEFAULT_EMBEDDING = "campplus"
 CODE_VERSION = "1"  # of what decides a label: raise it whenever the same point would come out with another DER
 OPEN_RUNTIMES = 4  # a study makes hundreds of models, and each that is open keeps its working memory
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """The three objectives of one operating point, and what they were made of.
-
-    counts: errors by recording (URI). size_bytes: of the segmentation checkpoint on disk. params: its parameters.
-    execution: `native` where the machine has a kernel for the precision, else `emulated`: then the RTF is no gain.
-    model_key: hash of everything that made the model. machine: what was measured on. kept: units that stay in the
-    model, {"hidden": 84, "linear": 128}. story: how the model was made, as JSON.
-    """
-
-    operating_point: OperatingPoint
-    counts: Mapping[str, ErrorCounts]
-    size_bytes: int
-    params: int
-    timing: Timing
-    execution: Execution
-    model_key: str
-    machine: Mapping[str, str]
-    kept: Mapping[str, int] = field(default_factory=dict)
-    story: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def pooled(self) -> ErrorCounts:
-        """Errors over all recordings."""
-        return pool(self.counts.values())
-
-    @property
-    def size_mib(self) -> float:
-        """Checkpoint size in MiB, the "MB" of the paper's tables."""
-        return self.size_bytes / 2**20
 
 
 @dataclass
@@ -77,31 +46,44 @@ class Evaluator:
     _runtimes: dict[str, Runtime] = field(default_factory=dict)
     _apart: set[tuple[str, ...]] = field(default_factory=set)  # splits, and URIs that were found not to be in them
 
-    def __call__(self, point: OperatingPoint, on_progress: OnProgress = lambda stage, fraction: None) -> Measurement:
-        """All three objectives of one operating point.
+    def __call__(
+        self,
+        point: OperatingPoint,
+        on_progress: OnProgress = lambda stage, fraction: None,
+        judge: Judge = UNHURRIED,
+    ) -> Measurement | Stopped:
+        """All three objectives of one operating point, or what was known when the judge had seen enough.
 
+        The cheapest comes first: its size, its RTF, then its errors, recording by recording.
         Raises EvaluationError where it cannot be measured on every recording, LeakageError where its model would be
         made from one of them, ModelError or CorpusError where that cannot be made at all.
         """
-        model = self.model(point, on_progress)
         self.stopwatch.start()  # it loads its libraries meanwhile
-        counts = self.errors(point, lambda fraction: on_progress("accuracy", fraction))
-        on_progress("cost", 0.0)
-        with machine.quiet():
-            timing = self.stopwatch.measure(point, model)
-        on_progress("cost", 1.0)
-        return Measurement(
-            operating_point=point,
-            counts=counts,
-            size_bytes=model.size_bytes,
-            params=model.params,
-            timing=timing,
-            execution=self._runtime(model).execution,
-            model_key=model.key,
-            machine=self.machine,
-            kept=model.kept,
-            story=model.story,
+        model = self.model(point, on_progress)
+        facts = self._facts(point, model)
+        size = model.size_bytes / 2**20
+        if stop := judge.look(size, None, {}):
+            return Stopped(**facts, stop=stop, timing=None, counts={})
+        timing = self._timing(point, model, on_progress)
+        if stop := judge.look(size, timing.median, {}):
+            return Stopped(**facts, stop=stop, timing=timing, counts={})
+        recordings = self._in_order(judge.order(size, timing.median))
+        counts = self._errors(
+            model,
+            point,
+            recordings,
+            lambda done: on_progress("accuracy", done),
+            lambda counts: judge.look(size, timing.median, counts) is None,
         )
+        if len(counts) < len(recordings) and (stop := judge.look(size, timing.median, counts)):
+            return Stopped(**facts, stop=stop, timing=timing, counts=counts)
+        return Measurement(**facts, timing=timing, counts=counts)
+
+    def measure(self, point: OperatingPoint, on_progress: OnProgress = lambda stage, fraction: None) -> Measurement:
+        """All three objectives of one operating point, to the end. Raises as a call does."""
+        measurement = self(point, on_progress)
+        assert isinstance(measurement, Measurement), "nobody judged it"
+        return measurement
 
     def model(self, point: OperatingPoint, on_progress: OnProgress = lambda stage, fraction: None) -> FinishedModel:
         """The finished model of an operating point, made where it was not yet.
@@ -165,6 +147,32 @@ class Evaluator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _facts(self, point: OperatingPoint, model: FinishedModel) -> dict[str, Any]:
+        return {
+            "operating_point": point,
+            "size_bytes": model.size_bytes,
+            "params": model.params,
+            "execution": self._runtime(model).execution,
+            "model_key": model.key,
+            "machine": self.machine,
+            "kept": model.kept,
+            "story": model.story,
+        }
+
+    def _timing(self, point: OperatingPoint, model: FinishedModel, on_progress: OnProgress) -> Timing:
+        on_progress("cost", 0.0)
+        with machine.quiet():
+            timing = self.stopwatch.measure(point, model)
+        on_progress("cost", 1.0)
+        return timing
+
+    def _in_order(self, order: tuple[str, ...]) -> tuple[Recording, ...]:
+        if not order:
+            return self.recordings
+        known = {recording.uri: recording for recording in self.recordings}
+        assert sorted(order) == sorted(known), "a judge's order names every recording once"
+        return tuple(known[uri] for uri in order)
 
     def _errors(
         self,

@@ -23,7 +23,7 @@ from objectives.operating_point import (
 from objectives.settings import CompressionSettings, QuantizationOptions, RecoverySettings
 
 if TYPE_CHECKING:
-    from objectives.evaluation import Measurement
+    from objectives.measurement import Measurement
     from objectives.scoring import ErrorCounts
 
 
@@ -129,7 +129,7 @@ def measure(
         progress() as show,
     ):
         evaluator.prepare(lambda fraction: show("reading the recordings", fraction))
-        measurement = evaluator(point, show)
+        measurement = evaluator.measure(point, show)
     if format is MeasureFormat.json:
         typer.echo(json.dumps(_told(measurement), indent=2))
         return

@@ -63,7 +63,9 @@ def main() -> None:
             )
         console = Console(width=120)
         console.print(table)
-        console.print(f"{seconds:g} s of audio, {REPEATS} repeats, 1 thread; accuracy plane on {evaluator.accuracy.lanes}")
+        console.print(
+            f"{seconds:g} s of audio, {REPEATS} repeats, 1 thread; accuracy plane on {evaluator.accuracy.lanes}"
+        )
         console.print(", ".join(f"{name} {value}" for name, value in evaluator.machine.items()))
 
 

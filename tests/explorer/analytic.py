@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from objectives.cost import Timing
 from objectives.errors import EvaluationError
-from objectives.evaluation import Measurement
+from objectives.measurement import Measurement
 from objectives.operating_point import OperatingPoint, Pruning
 from objectives.scoring import ErrorCounts
 from studies.definition import StudyDefinition, parse

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from objectives import machine
 from objectives.calibration import threshold_sweep
 from objectives.corpus import Recording
 from objectives.errors import CorpusError, EvaluationError, LeakageError
-from objectives.evaluation import Evaluator, Measurement, build_evaluator
+from objectives.evaluation import Evaluator, build_evaluator
+from objectives.measurement import Measurement, Stop, Stopped
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint, Pruning
-from objectives.scoring import pool
+from objectives.scoring import ErrorCounts, pool
 from objectives.settings import CompressionSettings
 from objectives.sources import load_corpus
 from tests.objectives.excerpts import CALIB, EVAL, SECONDS, write_excerpts
@@ -33,7 +35,7 @@ def evaluator(excerpts: Path) -> Iterator[Evaluator]:
 
 @pytest.fixture(scope="module")
 def measurement(evaluator: Evaluator) -> Measurement:
-    return evaluator(POINT)
+    return evaluator.measure(POINT)
 
 
 def test_every_recording_is_counted_and_the_counts_add_up(measurement: Measurement) -> None:
@@ -58,18 +60,18 @@ def test_size_time_and_what_was_measured_are_told(measurement: Measurement, eval
 
 def test_the_same_point_makes_the_same_errors_again(measurement: Measurement, evaluator: Evaluator) -> None:
     stages: list[tuple[str, float]] = []
-    again = evaluator(POINT, lambda stage, fraction: stages.append((stage, fraction)))
+    again = evaluator.measure(POINT, lambda stage, fraction: stages.append((stage, fraction)))
     assert again.counts == measurement.counts
     assert again.model_key == measurement.model_key
     # progress only grows, and reaches the end of both stages
     accuracy = [fraction for stage, fraction in stages if stage == "accuracy"]
     assert accuracy == sorted(accuracy)
     assert accuracy[-1] == pytest.approx(1.0)
-    assert stages[-2:] == [("cost", 0.0), ("cost", 1.0)]
+    assert stages[:2] == [("cost", 0.0), ("cost", 1.0)]
 
 
 def test_fp16_is_half_the_size_and_emulated(measurement: Measurement, evaluator: Evaluator) -> None:
-    narrow = evaluator(OperatingPoint(POINT.chunk_length, POINT.right_context, precision="fp16"))
+    narrow = evaluator.measure(OperatingPoint(POINT.chunk_length, POINT.right_context, precision="fp16"))
     assert narrow.execution == "emulated"
     assert narrow.size_bytes == pytest.approx(measurement.size_bytes / 2, rel=0.01)
     assert narrow.model_key != measurement.model_key
@@ -85,7 +87,7 @@ def test_other_latency_makes_other_errors(measurement: Measurement, evaluator: E
 
 def test_the_offline_mode_is_measured_like_any_other_point(measurement: Measurement, evaluator: Evaluator) -> None:
     stages: list[tuple[str, float]] = []
-    offline = evaluator(OFFLINE_BASELINE, lambda stage, fraction: stages.append((stage, fraction)))
+    offline = evaluator.measure(OFFLINE_BASELINE, lambda stage, fraction: stages.append((stage, fraction)))
     assert offline.operating_point.latency == math.inf
     # the same speech is scored, with other errors
     assert {uri: counts.total for uri, counts in offline.counts.items()} == {
@@ -97,6 +99,50 @@ def test_the_offline_mode_is_measured_like_any_other_point(measurement: Measurem
     accuracy = [fraction for stage, fraction in stages if stage == "accuracy"]
     assert accuracy == sorted(accuracy)
     assert accuracy[-1] == pytest.approx(1.0)
+
+
+@dataclass
+class Strict:
+    """A judge that stops whatever knows as much as it waits for."""
+
+    stops_at: str
+    seen: list[tuple[str, ...]] = field(default_factory=list)
+
+    def order(self, size: float, rtf: float) -> tuple[str, ...]:
+        return tuple(sorted(EVAL, reverse=True))
+
+    def look(self, size: float, rtf: float | None, counts: Mapping[str, ErrorCounts]) -> Stop | None:
+        assert size == pytest.approx(5.63, abs=0.01)
+        self.seen.append(tuple(counts))
+        known = "size" if rtf is None else "rtf" if not counts else f"{len(counts)} recordings"
+        return Stop("limit", known) if known == self.stops_at else None
+
+
+@pytest.mark.parametrize(
+    ("stops_at", "timed", "scored"), [("size", False, 0), ("rtf", True, 0), ("1 recordings", True, 1)]
+)
+def test_a_judge_stops_what_it_has_seen_enough_of(
+    measurement: Measurement, evaluator: Evaluator, stops_at: str, timed: bool, scored: int
+) -> None:
+    stopped = evaluator(POINT, judge=Strict(stops_at))
+    assert isinstance(stopped, Stopped)
+    assert stopped.stop.reason == stops_at
+    assert (stopped.timing is not None) == timed
+    expected = sorted(EVAL, reverse=True)[:scored]
+    assert stopped.counts == {uri: measurement.counts[uri] for uri in expected}
+    assert (stopped.size_bytes, stopped.model_key) == (measurement.size_bytes, measurement.model_key)
+
+
+def test_what_is_not_stopped_is_measured_in_the_judges_order(measurement: Measurement, evaluator: Evaluator) -> None:
+    judge = Strict("never")
+    whole = evaluator(POINT, judge=judge)
+    assert isinstance(whole, Measurement)
+    assert list(whole.counts) == sorted(EVAL, reverse=True)
+    assert whole.counts == measurement.counts
+    last = tuple(sorted(EVAL, reverse=True))
+    assert judge.seen == [(), (), last[:1], last]
+    # one that only says no when all is known comes too late to stop anything
+    assert isinstance(evaluator(POINT, judge=Strict(f"{len(EVAL)} recordings")), Measurement)
 
 
 def test_calib_is_measured_apart(excerpts: Path, evaluator: Evaluator) -> None:
