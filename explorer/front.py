@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from explorer import selection
 from explorer import trial_record as record
-from explorer.driver import stored_definition
+from explorer.stored import stored_definition
 from objectives.operating_point import OperatingPoint
 from studies.definition import StudyDefinition
 from studies.published import TABLE1, TABLE2, PaperTable, place, published

@@ -7,11 +7,11 @@ from types import TracebackType
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.text import Text
 
 from explorer import trial_record as record
-from explorer.driver import Observer
+from explorer.observer import Observer
 from explorer.selection import Choice
 from explorer.status import best_values
 from objectives.operating_point import UNPRUNED, OperatingPoint
@@ -43,7 +43,8 @@ class Display(Observer):
         self._trials: dict[int, FrozenTrial] = {}
         self._seconds: list[float] = []
         self._total = 0
-        self._running = ""
+        self._running: dict[int, str] = {}  # trial → what it is
+        self._tasks: dict[int | None, TaskID] = {}  # trial, or None for what is no trial → its bar
         self._study_bar = Progress(
             TextColumn("[bold]study"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[times]}"),
             console=console,
@@ -53,7 +54,7 @@ class Display(Observer):
             TextColumn("[bold]trial"), BarColumn(bar_width=20), TaskProgressColumn(), TextColumn("{task.description}"),
             console=console,
         )  # fmt: skip
-        self._trial_task = self._trial_bar.add_task("getting ready", total=1.0)
+        self._show(None, "getting ready", 0.0)
         self._best = Text("")
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
 
@@ -73,39 +74,61 @@ class Display(Observer):
         if not self._console.is_terminal:
             self._console.print(f"{len(self._trials)} of {total} trials done before this run", highlight=False)
 
+    def prepared(self, fraction: float) -> None:
+        """The recordings were read this far."""
+        self._show(None, "reading the recordings", fraction)
+
     def trial_started(self, number: int, origin: str, point: OperatingPoint) -> None:
-        self._running = f"{number} {origin}  {describe(point)}"
-        self._trial_bar.update(self._trial_task, completed=0.0, description=self._running)
+        self._hide(None)
+        self._running[number] = f"{number} {origin}  {describe(point)}"
+        self._show(number, self._running[number], 0.0)
+
+    def trial_progress(self, number: int, stage: str, fraction: float) -> None:
+        if number in self._running:  # a worker may be heard after its trial was told
+            self._show(number, f"{self._running[number]}  {stage}", fraction)
 
     def choice_started(self, on: str) -> None:
-        self._running = f"Table 2's variant by DER on {on}"
-        self._trial_bar.update(self._trial_task, completed=0.0, description=self._running)
+        self._show(None, f"Table 2's variant by DER on {on}", 0.0)
+
+    def choice_progress(self, stage: str, fraction: float) -> None:
+        self._show(None, f"Table 2's variant  {stage}", fraction)
 
     def choice_finished(self, choice: Choice) -> None:
+        self._hide(None)
         self._console.print(f"Table 2's variant: {choice}", markup=False, highlight=False, soft_wrap=True)
 
-    def trial_progress(self, stage: str, fraction: float) -> None:
-        self._trial_bar.update(self._trial_task, completed=fraction, description=f"{self._running}  {stage}")
-
     def trial_finished(self, trial: FrozenTrial) -> None:
+        self._hide(trial.number)
+        what = self._running.pop(trial.number, f"{trial.number} {record.origin_of(trial)}")
         self._trials[trial.number] = trial
         self._seconds.append(trial.duration.total_seconds() if trial.duration else 0.0)
         self._study_bar.update(self._study_task, completed=len(self._trials))
         bests = best_values(list(self._trials.values()))
         self._best = Text("best   " + "   ".join(f"{b.metric} {b.value:.4g} #{b.trial}" for b in bests))
-        if self._console.is_terminal and trial.state is TrialState.COMPLETE:
+        if self._console.is_terminal and trial.state is not TrialState.FAIL:
             return
-        line = f"[{len(self._trials)}/{self._total}] {self._sentence(trial)}"
+        line = f"[{len(self._trials)}/{self._total}] {self._sentence(trial, what)}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def _sentence(self, trial: FrozenTrial) -> str:
+    def _sentence(self, trial: FrozenTrial, what: str) -> str:
         took = f"{self._seconds[-1]:.1f} s"
-        if trial.state is not TrialState.COMPLETE:
-            return f"trial {self._running}: failed after {took}: {trial.user_attrs.get(record.ERROR)}"
-        der, size, rtf = trial.values
+        if trial.state is TrialState.FAIL:
+            return f"trial {what}: failed after {took}: {trial.user_attrs.get(record.ERROR)}"
         twin = trial.user_attrs.get(record.REUSED_FROM)
         how = took if twin is None else f"measured by trial {twin}"
-        return f"trial {self._running}: DER {der:.2f} %  {size:.2f} MiB  RTF {rtf:.4f}  ({how})"
+        if trial.state is TrialState.PRUNED:
+            return f"trial {what}: stopped, {record.why_stopped(trial)}  ({how})"
+        der, size, rtf = trial.values
+        return f"trial {what}: DER {der:.2f} %  {size:.2f} MiB  RTF {rtf:.4f}  ({how})"
+
+    def _show(self, key: int | None, description: str, fraction: float) -> None:
+        if key not in self._tasks:
+            self._tasks[key] = self._trial_bar.add_task(description, total=1.0)
+        self._trial_bar.update(self._tasks[key], completed=fraction, description=description)
+
+    def _hide(self, key: int | None) -> None:
+        if key in self._tasks:
+            self._trial_bar.remove_task(self._tasks.pop(key))
 
     def _render(self) -> Group:
         self._study_bar.update(self._study_task, times=self._times())

@@ -1,4 +1,4 @@
-"""Which pruned model Table 2 is about (the paper's Sec. 4.4): chosen once in a study, by DER, and kept with it."""
+"""The fixed points of a study, and which pruned model Table 2 is about (the paper's Sec. 4.4): chosen once, by DER."""
 
 import json
 import math
@@ -17,6 +17,7 @@ from objectives.operating_point import OperatingPoint
 from studies.definition import StudyDefinition
 from studies.paper import FixedPoint, variant_point
 from studies.published import TABLE1
+from studies.search_space import params_of
 
 if TYPE_CHECKING:  # it brings pyannote, which neither the front nor the status of a study should wait for
     from objectives.scoring import ErrorCounts
@@ -92,6 +93,21 @@ def choose(
             return _keep(study, Choice(choice.on, der, error=f"{variant}: {error}"))
         _keep(study, Choice(choice.on, der))
     return _keep(study, Choice(choice.on, der, variant=min(der, key=lambda name: (der[name], _size(name), name))))
+
+
+def enqueue_missing(study: optuna.Study, definition: StudyDefinition, failed_too: bool = True) -> int:
+    """Queue every known fixed point that is neither waiting nor complete, in order: the baseline is trial 0. Returns
+    how many.
+
+    failed_too: also what failed, as each run does once, when it starts.
+    One transaction a point and always in this order, so a driver killed between two loses none and doubles none.
+    """
+    alive = (TrialState.WAITING, TrialState.COMPLETE) if failed_too else None
+    present = {record.origin_of(trial) for trial in study.get_trials(deepcopy=False, states=alive)}
+    missing = [fixed for fixed in fixed_points(study, definition) if fixed.origin not in present]
+    for fixed in missing:
+        study.enqueue_trial(params_of(fixed.point), user_attrs={record.ORIGIN: fixed.origin})
+    return len(missing)
 
 
 def _keep(study: optuna.Study, choice: Choice) -> Choice:

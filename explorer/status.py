@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from explorer import selection
 from explorer import trial_record as record
-from explorer.driver import remaining, stored_definition
+from explorer.stored import remaining, stored_definition
 from studies.definition import StudyDefinition
 
 

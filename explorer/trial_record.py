@@ -10,7 +10,8 @@ from objectives.errors import EvaluationError
 from objectives.operating_point import OperatingPoint
 
 if TYPE_CHECKING:  # they bring torch and pyannote, which neither the front nor the status of a study should wait for
-    from objectives.measurement import Measurement
+    from objectives.cost import Timing
+    from objectives.measurement import Measurement, Stopped
     from objectives.scoring import ErrorCounts
 
 METRIC_NAMES = ("DER (%)", "size (MiB)", "RTF")
@@ -21,6 +22,8 @@ ORIGIN = "origin"
 ERROR = "error"
 SECONDS = "seconds"
 REUSED_FROM = "reused_from"
+
+STOP = "stop"  # of a trial that was not measured to the end: why, {"kind", "reason", ...}
 
 CONSTRAINTS = "constraints"  # the system attribute that optuna-dashboard reads
 
@@ -48,20 +51,53 @@ def latency_of(point: OperatingPoint) -> float | None:
 
 def attributes_of(measurement: "Measurement") -> dict[str, Any]:
     """What is kept of a measurement beside its three values, as JSON. Seconds, percent and bytes as the keys say."""
-    timing = measurement.timing
-    low, high = timing.spread
+    return {**_facts(measurement), **_timed(measurement.timing), "der": _errors(measurement.pooled)}
+
+
+def attributes_of_stopped(stopped: "Stopped") -> dict[str, Any]:
+    """The same of a trial that was stopped, as far as it was measured: a part of the recordings has no DER."""
+    stop = {"kind": stopped.stop.kind, "reason": stopped.stop.reason, **stopped.stop.told}
+    return {**_facts(stopped), **(_timed(stopped.timing) if stopped.timing else {}), STOP: stop}
+
+
+def reached_by_stopped(stopped: "Stopped") -> dict[str, float]:
+    """What is known of each budget's quantity; of a DER that a budget stopped, the least that it can be."""
+    reached = {"size": stopped.size_bytes / 2**20}
+    if stopped.timing:
+        reached["rtf"] = stopped.timing.median
+    if "least_der" in stopped.stop.told:
+        reached["der"] = stopped.stop.told["least_der"]
+    return reached
+
+
+def over_latency(latency: float, limit: float) -> dict[str, Any]:
+    """Why a trial is not even begun."""
+    return {"kind": "limit", "reason": f"C + R is {latency:.3g} s, over the budget of {limit:g} s", "latency": latency}
+
+
+def why_stopped(trial: FrozenTrial) -> str:
+    """Why a trial was stopped, in words; what another program pruned says nothing."""
+    return str(trial.user_attrs.get(STOP, {}).get("reason", "by nobody knows whom"))
+
+
+def error_seconds(trial: FrozenTrial) -> dict[str, float]:
+    """Seconds of error of a complete trial, by recording."""
+    kinds = ("false_alarm_seconds", "missed_detection_seconds", "confusion_seconds")
+    return {uri: math.fsum(told[kind] for kind in kinds) for uri, told in trial.user_attrs["recordings"].items()}
+
+
+def reference_seconds(trial: FrozenTrial) -> float:
+    """Scored reference speech of all recordings, which is the same for every complete trial of a study."""
+    return float(trial.user_attrs["der"]["total_seconds"])
+
+
+def _facts(measurement: "Measurement | Stopped") -> dict[str, Any]:
     point = measurement.operating_point
     return {
         "latency": latency_of(point),
         "pruning": str(point.pruning),
         "kept_units": dict(measurement.kept),
-        "der": _errors(measurement.pooled),
         "recordings": {uri: _errors(counts) for uri, counts in measurement.counts.items()},
-        "rtf_repeats": list(timing.rtf),
-        "rtf_baseline_repeats": list(timing.baseline_rtf),
-        "rtf_spread": [low, high],
-        "rtf_ratio": timing.ratio,
-        "threads": timing.threads,
         "execution": measurement.execution,
         "model_key": measurement.model_key,
         "params": measurement.params,
@@ -71,26 +107,40 @@ def attributes_of(measurement: "Measurement") -> dict[str, Any]:
     }
 
 
+def _timed(timing: "Timing") -> dict[str, Any]:
+    low, high = timing.spread
+    return {
+        "rtf_repeats": list(timing.rtf),
+        "rtf_baseline_repeats": list(timing.baseline_rtf),
+        "rtf_spread": [low, high],
+        "rtf_ratio": timing.ratio,
+        "threads": timing.threads,
+    }
+
+
 def measured_attributes(trial: FrozenTrial) -> dict[str, Any]:
     """The attributes of a finished trial that describe its measurement, for another trial of the same point."""
     own = {ORIGIN, ERROR, SECONDS, REUSED_FROM}
     return {key: value for key, value in trial.user_attrs.items() if key not in own}
 
 
-def excesses(limits: Mapping[str, float], latency: float, values: tuple[float, float, float]) -> dict[str, float]:
-    """By how much each limit is passed, as a share of the limit: at most 0 where it is kept.
+def excesses(limits: Mapping[str, float], reached: Mapping[str, float]) -> dict[str, float]:
+    """By how much each limit is passed, as a share of the limit: at most 0 where it is kept. Only of what is known.
 
     A share, so that samplers, which add excesses up, weigh a second of latency and a percent of DER alike.
     """
-    der, size, rtf = values
-    reached = {"latency": latency, "der": der, "size": size, "rtf": rtf}
-    return {name: reached[name] / limit - 1.0 for name, limit in limits.items()}
+    return {name: reached[name] / limit - 1.0 for name, limit in limits.items() if name in reached}
+
+
+def excesses_of(trial: FrozenTrial) -> dict[str, float]:
+    """What `excesses` said of a trial that was told."""
+    # Optuna also lists the dashboard's copy, under the numbers "0", "1", ...
+    return {name: excess for name, excess in trial.constraints.items() if not name.isdigit()}
 
 
 def exceeded(trial: FrozenTrial) -> tuple[str, ...]:
-    """Names of the limits that a complete trial passes."""
-    # Optuna also lists the dashboard's copy, under the numbers "0", "1", ...
-    return tuple(name for name, excess in trial.constraints.items() if excess > 0 and not name.isdigit())
+    """Names of the limits that a trial passes."""
+    return tuple(name for name, excess in excesses_of(trial).items() if excess > 0)
 
 
 def is_measured(trial: FrozenTrial) -> bool:

@@ -67,7 +67,8 @@ class Evaluator:
         timing = self._timing(point, model, on_progress)
         if stop := judge.look(size, timing.median, {}):
             return Stopped(**facts, stop=stop, timing=timing, counts={})
-        recordings = self._in_order(judge.order(size, timing.median))
+        durations = {recording.uri: recording.duration for recording in self.recordings}
+        recordings = self._in_order(judge.order(size, timing.median, durations))
         counts = self._errors(
             model,
             point,

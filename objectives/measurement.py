@@ -8,6 +8,7 @@ from objectives.cost import Timing
 from objectives.operating_point import OperatingPoint
 from objectives.runtime import Execution
 from objectives.scoring import ErrorCounts, pool
+from objectives.stop import Stop
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,6 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Stop:
-    """Why an operating point is not measured to the end. reason: in words. kind: `limit` where it passes a hard budget,
-    `raced` where another one beats it. told: the figures behind it, as JSON."""
-
-    kind: str
-    reason: str
-    told: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Stopped:
     """An operating point that a judge stopped, and what was measured until then.
 
@@ -77,8 +68,9 @@ class Judge(Protocol):
     """Decides, as facts come in, whether an operating point is worth measuring further. Travels to where it is
     measured, so it is plain data."""
 
-    def order(self, size: float, rtf: float) -> tuple[str, ...]:
-        """URIs of the recordings in the order in which they are to be scored; empty where any will do. Asked once."""
+    def order(self, size: float, rtf: float, durations: Mapping[str, float]) -> tuple[str, ...]:
+        """URIs of the recordings in the order in which they are to be scored; empty where any will do. Asked once,
+        before the first. durations: seconds of audio by recording."""
         ...
 
     def look(self, size: float, rtf: float | None, counts: Mapping[str, ErrorCounts]) -> Stop | None:
@@ -89,7 +81,7 @@ class Judge(Protocol):
 class Unhurried:
     """The judge that never stops anything."""
 
-    def order(self, size: float, rtf: float) -> tuple[str, ...]:
+    def order(self, size: float, rtf: float, durations: Mapping[str, float]) -> tuple[str, ...]:
         """See Judge.order."""
         return ()
 

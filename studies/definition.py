@@ -25,13 +25,13 @@ from studies.paper import (
 )
 from studies.published import TABLE1
 from studies.search_space import SearchSpace, outside
-from studies.tables import CHOICES, Cost, Fixed, Limits, Models, Pruning, Quantization, Recovery, Table
+from studies.tables import CHOICES, Cost, Fixed, Limits, Models, Pruning, Quantization, Racing, Recovery, Table
 
 Sampler = Literal["tpe", "random", "nsga2", "gp"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 
-# Neither changes what is searched or how it is judged: they may differ from one run of a study to the next.
-BUDGET = ("trials", "timeout")
+# None changes what is searched or how it is measured: they may differ from one run of a study to the next.
+BUDGET = ("trials", "timeout", "racing")
 REMARKS = ("description",)
 
 
@@ -53,6 +53,7 @@ class StudyDefinition(Table):
     quantization: Quantization = Quantization()
     cost: Cost = Cost()
     limits: Limits = Limits()
+    racing: Racing = Racing()
 
     @model_validator(mode="after")
     def _offline_has_no_latency(self) -> "StudyDefinition":

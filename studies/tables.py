@@ -120,3 +120,11 @@ class Limits(Table):
     def given(self) -> dict[str, float]:
         """The budgets that were set, by name."""
         return self.model_dump(exclude_none=True)
+
+
+class Racing(Table):
+    """Stopping trials that can no longer reach the front. alpha: at most this share of those that belong on it is
+    stopped, 0 for none at all: then only what is certain stops a trial."""
+
+    enabled: bool = True
+    alpha: float = Field(default=0.01, ge=0, lt=1)

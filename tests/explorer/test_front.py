@@ -12,7 +12,7 @@ from rich.console import Console
 
 from explorer import trial_record as record
 from explorer.commands.front import as_csv, print_table, print_tables
-from explorer.driver import DEFINITION
+from explorer.stored import DEFINITION
 from explorer.front import FrontRow, front
 from explorer.status import status
 from objectives.errors import StudyError

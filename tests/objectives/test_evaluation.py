@@ -16,11 +16,12 @@ from objectives.calibration import threshold_sweep
 from objectives.corpus import Recording
 from objectives.errors import CorpusError, EvaluationError, LeakageError
 from objectives.evaluation import Evaluator, build_evaluator
-from objectives.measurement import Measurement, Stop, Stopped
+from objectives.measurement import Measurement, Stopped
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint, Pruning
 from objectives.scoring import ErrorCounts, pool
 from objectives.settings import CompressionSettings
 from objectives.sources import load_corpus
+from objectives.stop import Stop
 from tests.objectives.excerpts import CALIB, EVAL, SECONDS, write_excerpts
 
 POINT = OperatingPoint(1.0, 0.5)
@@ -108,7 +109,8 @@ class Strict:
     stops_at: str
     seen: list[tuple[str, ...]] = field(default_factory=list)
 
-    def order(self, size: float, rtf: float) -> tuple[str, ...]:
+    def order(self, size: float, rtf: float, durations: Mapping[str, float]) -> tuple[str, ...]:
+        assert durations == dict.fromkeys(EVAL, SECONDS)
         return tuple(sorted(EVAL, reverse=True))
 
     def look(self, size: float, rtf: float | None, counts: Mapping[str, ErrorCounts]) -> Stop | None:

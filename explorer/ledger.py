@@ -1,0 +1,61 @@
+"""What a study knows already, in memory: to look up an operating point must not cost more as trials add up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from optuna.study import StudyDirection
+from optuna.study._multi_objective import _dominates  # Optuna's own dominance; it has no public name
+from optuna.trial import FrozenTrial, TrialState
+
+from explorer import trial_record as record
+from objectives.operating_point import OperatingPoint
+from studies.search_space import SearchSpace, recall
+
+DIRECTIONS = [StudyDirection.MINIMIZE] * len(record.METRIC_NAMES)
+KNOWN = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass
+class Ledger:
+    """Trials by operating point, and how many the sampler has proposed. Told of every trial that ends."""
+
+    space: SearchSpace
+    searched: int = 0
+    _complete: dict[OperatingPoint, FrozenTrial] = field(default_factory=dict)
+    _stopped: dict[OperatingPoint, FrozenTrial] = field(default_factory=dict)
+    _front: list[FrozenTrial] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, space: SearchSpace, trials: Sequence[FrozenTrial]) -> "Ledger":
+        """The ledger of a study that is resumed."""
+        ledger = cls(space)
+        for trial in trials:
+            if trial.state.is_finished():
+                ledger.add(trial)
+        return ledger
+
+    def add(self, trial: FrozenTrial) -> None:
+        """Take in a trial that ended."""
+        self.searched += record.origin_of(trial) == record.SEARCH
+        if trial.state not in KNOWN or record.REUSED_FROM in trial.user_attrs:
+            return
+        point = recall(trial, self.space)
+        if point is None:
+            return
+        (self._complete if trial.state is TrialState.COMPLETE else self._stopped).setdefault(point, trial)
+        if trial.state is TrialState.COMPLETE and not record.exceeded(trial):
+            self._join_front(trial)
+
+    def known(self, point: OperatingPoint, stopped_too: bool) -> FrozenTrial | None:
+        """The trial that measured a point; with `stopped_too`, else the one that was stopped there."""
+        return self._complete.get(point) or (self._stopped.get(point) if stopped_too else None)
+
+    @property
+    def front(self) -> Sequence[FrozenTrial]:
+        """Feasible complete trials that none dominates."""
+        return tuple(self._front)
+
+    def _join_front(self, trial: FrozenTrial) -> None:
+        if any(_dominates(member, trial, DIRECTIONS) for member in self._front):
+            return
+        self._front = [member for member in self._front if not _dominates(trial, member, DIRECTIONS)] + [trial]

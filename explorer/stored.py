@@ -1,0 +1,31 @@
+"""What a study itself carries, and how much of it is left to do."""
+
+import optuna
+from optuna.trial import TrialState
+
+from explorer import selection
+from explorer import trial_record as record
+from objectives.errors import StudyError
+from studies.definition import StudyDefinition
+
+DEFINITION = "definition"  # study attribute: the definition, budget included
+IDENTITY = "identity"  # study attribute: what may not change between runs, definition and evaluator
+
+OVER = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
+
+
+def stored_definition(study: optuna.Study) -> StudyDefinition:
+    """The definition that a study was last run with. Raises StudyError where the study is not explorer's."""
+    if DEFINITION not in study.user_attrs:
+        raise StudyError(f"the study {study.study_name!r} was not made by `explorer run`: it has no definition")
+    return StudyDefinition.model_validate_json(study.user_attrs[DEFINITION])
+
+
+def remaining(study: optuna.Study, definition: StudyDefinition) -> int:
+    """Trials still to run: those that wait, Table 2's where its variant is still to be chosen, and what is left of the
+    budget of search trials."""
+    trials = study.get_trials(deepcopy=False)
+    waiting = sum(trial.state is TrialState.WAITING for trial in trials)
+    unknown = len(definition.precisions) if selection.is_pending(study, definition) else 0
+    searched = sum(trial.state in OVER and record.origin_of(trial) == record.SEARCH for trial in trials)
+    return waiting + unknown + max(0, definition.trials - searched)
