@@ -1,32 +1,33 @@
 """Racing: stop a trial as soon as its DER, scored recording by recording, can no longer bring it to the front.
 
-Size and RTF of a trial are known before its DER. A complete trial that is no larger and no slower is a rival: against it
-only a lower DER can save the newcomer. Of all rivals the one with the lowest DER decides alone, since a DER that is
+Size and RTF of a trial are known before its DER. A complete trial that is no larger and no slower is a rival: against
+it only a lower DER can save the newcomer. Of all rivals the one with the lowest DER decides alone, since a DER that is
 not below some rival's is not below the lowest either. Reference speech is the same for every trial of a study, so DERs
 compare as seconds of error, summed over recordings.
 
 **Certain bound.** Errors are never negative: once the newcomer has made more than the rival made on all recordings, it
-is beaten, whatever comes.
+is beaten, whatever comes. The order of scoring is free, so recordings come first where the rival made the most errors
+per second of audio. Nobody is ever stopped wrongly.
 
-**Betting.** Before that, evidence is collected by a bet on each recording. With `budget` seconds the errors that the
-newcomer may still make if it is to be no worse than its rival, recordings are drawn at random and without replacement,
-recording i next with probability q_i. The bet risks a share f of the wealth W, fixed before the draw:
+**Betting**, where recordings are many, stops earlier and is wrong with probability alpha at most. With `budget` seconds
+the errors that the newcomer may still make if it is to be no worse than its rival, recordings are drawn at random and
+without replacement, recording i next with probability q_i. A share f of the wealth W is staked before the draw:
 
     W ← W · (1 − f + f · errors_i / (q_i · budget)),    0 ≤ f ≤ 1
 
-Σ q_i · errors_i / (q_i · budget) over the recordings left is at most 1 if the newcomer is no worse. So, for such a one, W is
-a nonnegative supermartingale that starts at 1, and by Ville's inequality it ever reaches 1 / alpha with probability
-alpha at most: to look after each recording costs nothing. How f is chosen decides how soon a bad trial is stopped,
-never how often a good one is.
+If the newcomer is no worse, the recordings left have errors of at most `budget`, and the payoff
+errors_i / (q_i · budget) is at most 1 on average. W is then a nonnegative supermartingale that starts at 1, and by
+Ville's inequality the probability that it ever reaches 1 / alpha is at most alpha: to look after each recording costs
+nothing. How f is chosen decides how soon a bad trial is stopped, never how often a good one is.
 
-Betting on means and drawing without replacement: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by
-betting" (arXiv 2010.09686) and "Confidence sequences for sampling without replacement" (arXiv 2006.04347). Unequal q:
-Shekhar et al., "Risk-limiting financial audits via weighted sampling without replacement" (arXiv 2305.06884). Here q
-is in proportion to what the rival's errors lead to expect: then every recording pays about the same, the largest errors come
-early, and the certain bound bites soon.
+- Betting on means, and drawing without replacement: Waudby-Smith and Ramdas, "Estimating means of bounded random
+  variables by betting" (arXiv 2010.09686); "Confidence sequences for sampling without replacement" (arXiv 2006.04347).
+- Unequal q: Shekhar et al., "Risk-limiting financial audits via weighted sampling without replacement" (arXiv
+  2305.06884). Here q is in proportion to the errors that the rival leads to expect: every recording then pays about the
+  same, where with equal q one recording of many errors rules the stakes.
 
-What this asks for: a draw of its own for each trial, made from nothing that depends on the trial's errors. One order for
-a whole study would not do: who was stopped, and so whom the next trial meets, would depend on it.
+Betting asks for a draw of its own for each trial, made from nothing that depends on the trial's errors. One order for a
+whole study would not do: who was stopped, and so whom the next trial meets, would depend on it.
 """
 
 import math
@@ -41,12 +42,15 @@ from optuna.trial import FrozenTrial, TrialState
 from explorer import trial_record as record
 
 DEFAULT_ALPHA = 0.01  # at most this share of the trials that belong on the front is stopped
+BETTING_FROM = (
+    75  # recordings: with fewer, the certain bound in its best order stops trials as early, and is never wrong
+)
 
 TIE = 1e-6  # seconds: errors that differ by less are equal, as sums of floats go
-EVEN = 0.3  # of the mean errors, added to each recording's: where the rival made none, the newcomer may
+EVEN = 0.1  # of the mean errors, added to each recording's: where the rival made none, the newcomer may
 LARGEST_STAKE = 0.9  # of the wealth: a recording without errors then leaves a tenth of it
 PRIOR = 2.0  # recordings' worth of belief that the newcomer is as good as its rival
-SPREAD, SPREAD_PRIOR = 0.5, 4.0  # relative variance of a recording's errors about what is expected, and its weight
+SPREAD, SPREAD_PRIOR = 0.3, 4.0  # relative variance of a recording's errors about what is expected, and its weight
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ class Rival:
 class Verdict:
     """A trial is beaten. beaten_by: number of the rival. recordings: scored until then, of so many.
 
-    certain: no errors on the recordings left could change it. evidence: else what betting made of 1, at least 1 / alpha;
-    None where it is certain, since no odds are left (and infinity is no JSON).
+    certain: nothing that the recordings left may bring could change it. evidence: else what betting made of 1, at least
+    1 / alpha; None where it is certain, since no odds are left (and infinity is no JSON).
     """
 
     beaten_by: int
@@ -78,11 +82,10 @@ class Verdict:
 
     def __str__(self) -> str:
         """What happened, for people."""
-        sure = (
-            "whatever the others bring"
-            if self.evidence is None
-            else f"evidence {self.evidence:.0f}, which a trial that is no worse reaches once in {self.evidence:.0f} at most"
-        )
+        sure = "whatever the others bring"
+        if self.evidence is not None:
+            odds = f"{self.evidence:.0f}"
+            sure = f"evidence {odds}, which a trial that is no worse reaches with a probability of 1 in {odds} at most"
         return (
             f"beaten by trial {self.beaten_by}, which is no larger and no slower: after {self.recordings} of {self.of} "
             f"recordings its DER can no longer be the lower ({sure})"
@@ -91,11 +94,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Race:
-    """A newcomer against its rival. order: of scoring, as `scoring_order` drew it for this trial and this rival.
+    """A newcomer against its rival. order: in which recordings are scored.
 
-    alpha: probability of stopping a trial that belongs on the front, at most; 0 leaves the certain bound alone.
-    Plain data, so that a worker can be sent it. Raises ValueError where the order is not one of the rival's recordings,
-    or alpha no probability.
+    alpha: probability of stopping a trial that belongs on the front, at most. With 0 the certain bound is all, and any
+    order will do; else it must be as `random_order` drew it for this newcomer and this rival. Plain data, so that a
+    worker can be sent it. Raises ValueError where the order is not one of the rival's recordings, or alpha is no
+    probability.
     """
 
     order: tuple[str, ...]
@@ -179,17 +183,18 @@ class _Belief:
     seen: float = SPREAD_PRIOR
 
     def stake(self, weight_per_budget: float) -> float:
-        """Share of the wealth to risk: what makes its logarithm grow fastest, to second order (Kelly).
+        """Share of the wealth to risk: what makes its logarithm grow fastest (Kelly).
 
-        A payoff is expected to have mean 1 + edge and standard deviation sqrt(spread) · (1 + edge).
+        Exactly so for a payoff that is one of two values, 1 + edge on average, with a relative variance of `spread`.
         """
         edge = self.rate * weight_per_budget - 1.0
         if edge <= 0:
             return 0.0
-        return min(LARGEST_STAKE, edge / (edge**2 + self.spread * (1.0 + edge) ** 2))
+        risk = self.spread * (1.0 + edge) ** 2 - edge**2  # positive where the lower of the two would lose
+        return min(LARGEST_STAKE, edge / risk) if risk > 0 else LARGEST_STAKE
 
     def after(self, error: float, weight: float) -> "_Belief":
-        surprise = min((error / (self.rate * weight) - 1.0) ** 2, 4.0) if self.rate > 0 else 0.0
+        surprise = min((error / (self.rate * weight) - 1.0) ** 2, 1.0) if self.rate > 0 else 0.0
         return _Belief(
             rate=(self.rate * self.weight + error) / (self.weight + weight),
             weight=self.weight + weight,
@@ -198,8 +203,17 @@ class _Belief:
         )
 
 
-def scoring_order(rival: Rival, seed: int, trial: int) -> tuple[str, ...]:
-    """Random order of the rival's recordings for one trial: each next in proportion to the errors expected of it.
+def densest_first(rival: Rival, durations: Mapping[str, float]) -> tuple[str, ...]:
+    """The rival's recordings, those first where most errors are expected per second of audio: for the certain bound.
+
+    durations: seconds of audio by recording.
+    """
+    weights = _weights(rival.errors)
+    return tuple(sorted(weights, key=lambda uri: (-weights[uri] / durations[uri], uri)))
+
+
+def random_order(rival: Rival, seed: int, trial: int) -> tuple[str, ...]:
+    """The rival's recordings as drawn for one newcomer, each next in proportion to the errors expected: for betting.
 
     seed: the study's. trial: number of the newcomer, so that each has a draw of its own. The same whatever the order of
     `rival.errors`. By exponential keys: Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006.
@@ -237,14 +251,31 @@ def strongest_rival(trials: Sequence[FrozenTrial], size: float, rtf: float) -> R
 
 
 def race(
-    trials: Sequence[FrozenTrial], size: float, rtf: float, seed: int, trial: int, alpha: float = DEFAULT_ALPHA
+    trials: Sequence[FrozenTrial],
+    size: float,
+    rtf: float,
+    durations: Mapping[str, float],
+    seed: int,
+    trial: int,
+    alpha: float = DEFAULT_ALPHA,
 ) -> Race | None:
     """The race that a newcomer of known size (MiB) and RTF has to run; None where no DER could keep it off the front.
 
-    trials: those of the study. seed: the study's. trial: number of the newcomer. alpha: see Race.
+    trials: those of the study. durations: seconds of audio by recording (URI). seed: the study's. trial: number of the
+    newcomer. alpha: see Race; with fewer than BETTING_FROM recordings it is 0. Raises ValueError where the rival was
+    scored on other recordings.
     """
     rival = strongest_rival(trials, size, rtf)
-    return None if rival is None else Race(scoring_order(rival, seed, trial), rival, alpha)
+    if rival is None:
+        return None
+    if set(durations) != set(rival.errors):
+        raise ValueError(
+            f"trial {rival.trial} was scored on {len(rival.errors)} recordings, which are not the {len(durations)} of "
+            "this study: trials on other recordings cannot race"
+        )
+    if alpha > 0 and len(durations) >= BETTING_FROM:
+        return Race(random_order(rival, seed, trial), rival, alpha)
+    return Race(densest_first(rival, durations), rival, alpha=0.0)
 
 
 def stopped(verdict: Verdict) -> optuna.TrialPruned:

@@ -1,14 +1,16 @@
 """What racing saves and what it loses, on recorded measurements: `python -m tests.benchmarks.racing TABLE.csv`.
 
-The table has one line for each operating point and recording: chunk_length, right_context, pruning, precision, size_mib,
-rtf, recording, duration, false_alarm, missed_detection, confusion, total (the last five in seconds). A study is played by
-drawing its points in random order, the baseline first, and racing each as the driver would: size and RTF known first,
-errors one recording at a time, the front kept by what was scored to its end. Nothing is computed again, so hundreds of
-studies take a minute.
+The table has one line for each operating point and recording: chunk_length, right_context, pruning, precision,
+size_mib, rtf, recording, duration, false_alarm, missed_detection, confusion, total (the last five in seconds). A study
+is played by drawing its points in random order, the baseline first, and racing each as the driver would: size and RTF
+known first, errors one recording at a time, the front kept by what was scored to its end. Nothing is computed again, so
+that hundreds of studies take minutes.
 
-Printed for each alpha (0: the certain bound alone), over the seeds:
-- stopped: share of the trials that were; false stops: share of those that their DER would have put on the front at
-  that moment, among all trials that it would have put there although they had a rival (the share that alpha bounds);
+Methods: the certain bound in a shuffled order and with the recordings of most errors per second first, and betting with
+several alphas; the one that the product takes for so many recordings is marked. Printed, over the seeds:
+- stopped: share of the trials that were; certain: how many of those by the certain bound;
+- false stops: trials stopped that their DER would have put on the front at that moment, of all that raced and belonged
+  there: the share that alpha bounds;
 - front kept: share of the studies whose final front is the one without racing;
 - saved: share of the seconds of audio, and of the updates (duration / C), that were not scored.
 """
@@ -17,7 +19,7 @@ import argparse
 import csv
 import json
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -32,10 +34,35 @@ from rich.table import Table
 
 from explorer import racing
 
-ALPHAS = (0.0, 0.001, 0.01, 0.05, 0.1)
+Entry = Callable[[racing.Rival, Mapping[str, float], int, int], racing.Race]  # durations, seed, number of the trial
 POINT = ("chunk_length", "right_context", "pruning", "precision")
 BASELINE = (1.0, 0.0, "none", "fp32")
 KINDS = ("false_alarm", "missed_detection", "confusion")
+
+
+def shuffled(rival: racing.Rival, durations: Mapping[str, float], seed: int, trial: int) -> racing.Race:
+    """The certain bound in an order that knows nothing."""
+    order = Random(f"{seed} {trial}").sample(sorted(durations), len(durations))
+    return racing.Race(tuple(order), rival, alpha=0.0)
+
+
+def densest_first(rival: racing.Rival, durations: Mapping[str, float], seed: int, trial: int) -> racing.Race:
+    """The certain bound as soon as it can be."""
+    return racing.Race(racing.densest_first(rival, durations), rival, alpha=0.0)
+
+
+def betting(alpha: float) -> Entry:
+    """Bets, whatever the number of recordings."""
+    return lambda rival, _, seed, trial: racing.Race(racing.random_order(rival, seed, trial), rival, alpha)
+
+
+CERTAIN = "certain, densest first"
+BETTING = "betting, alpha {:g}"
+METHODS: dict[str, Entry] = {
+    "certain, shuffled": shuffled,
+    CERTAIN: densest_first,
+    **{BETTING.format(alpha): betting(alpha) for alpha in (0.001, racing.DEFAULT_ALPHA, 0.05, 0.1)},
+}
 
 
 @dataclass(frozen=True)
@@ -108,7 +135,7 @@ def first_verdict(race: racing.Race, errors: Mapping[str, float]) -> racing.Verd
     return verdict(looks[place]) if place < len(looks) else None
 
 
-def play(table: Sequence[Recorded], durations: Mapping[str, float], seed: int, alpha: float) -> Played:
+def play(table: Sequence[Recorded], durations: Mapping[str, float], seed: int, enter: Entry) -> Played:
     """One study over all points of the table, in an order of the seed."""
     points = Random(seed).sample(table, len(table))
     points.sort(key=lambda point: not point.is_baseline)
@@ -118,7 +145,8 @@ def play(table: Sequence[Recorded], durations: Mapping[str, float], seed: int, a
     audio = updates = 0.0
     for number, point in enumerate(points):
         _, size, rtf = point.trial.values
-        race = None if point.is_baseline else racing.race(complete, size, rtf, seed, number, alpha)
+        rival = None if point.is_baseline else racing.strongest_rival(complete, size, rtf)
+        race = None if rival is None else enter(rival, durations, seed, number)
         verdict = None if race is None else first_verdict(race, point.errors)
         scored = seconds
         if race is not None:
@@ -151,12 +179,12 @@ def quartiles(values: Sequence[float]) -> dict[str, float]:
     return {"median": middle, "q1": low, "q3": high}
 
 
-def summary(studies: Sequence[Played], alpha: float) -> dict[str, Any]:
-    """What is printed of one alpha, in percent, with the counts that it comes from."""
+def summary(studies: Sequence[Played], method: str) -> dict[str, Any]:
+    """What is printed of one method, in percent, with the counts that it comes from."""
     belonged = sum(study.belonged for study in studies)
     false_stops = sum(study.false_stops for study in studies)
     return {
-        "alpha": alpha,
+        "method": method,
         "studies": len(studies),
         "trials": sum(study.trials for study in studies),
         "raced": sum(study.raced for study in studies),
@@ -173,10 +201,11 @@ def summary(studies: Sequence[Played], alpha: float) -> dict[str, Any]:
     }
 
 
-def show(summaries: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """The table for people."""
+def show(summaries: Sequence[Mapping[str, Any]], title: str, chosen: str) -> Table:
+    """The table for people; chosen: the method to mark."""
     table = Table(title=title, box=None, header_style="bold", pad_edge=False, title_justify="left")
-    for name in ("alpha", "stopped %", "certain", "false stops", "front kept", "audio saved %", "updates saved %"):
+    table.add_column("method")
+    for name in ("stopped %", "certain", "false stops", "front kept", "audio saved %", "updates saved %"):
         table.add_column(name, justify="right", no_wrap=True)
 
     def span(values: Mapping[str, float]) -> str:
@@ -184,7 +213,7 @@ def show(summaries: Sequence[Mapping[str, Any]], title: str) -> Table:
 
     for row in summaries:
         table.add_row(
-            f"{row['alpha']:g}" if row["alpha"] else "certain only",
+            row["method"] + (" *" if row["method"] == chosen else ""),
             span(row["stopped_percent"]),
             f"{row['stopped_certain']} of {row['stopped']}",
             f"{row['false_stops']} of {row['belonged_on_front']}, {row['false_stops_percent']:.2f} %",
@@ -204,13 +233,15 @@ def main() -> None:
     arguments = parser.parse_args()
     table, durations = read_table(arguments.table)
     summaries = [
-        summary([play(table, durations, seed, alpha) for seed in range(arguments.seeds)], alpha) for alpha in ALPHAS
+        summary([play(table, durations, seed, enter) for seed in range(arguments.seeds)], method)
+        for method, enter in METHODS.items()
     ]
-    title = f"{len(table)} operating points, {len(durations)} recordings, {arguments.seeds} studies each"
-    Console(width=140).print(show(summaries, title))
+    chosen = BETTING.format(racing.DEFAULT_ALPHA) if len(durations) >= racing.BETTING_FROM else CERTAIN
+    title = f"{len(table)} operating points, {len(durations)} recordings, {arguments.seeds} studies each; * by default"
+    Console(width=150).print(show(summaries, title, chosen))
     if arguments.out:
         described = {"table": arguments.table.name, "points": len(table), "recordings": len(durations)}
-        arguments.out.write_text(json.dumps({**described, "alphas": summaries}, indent=2) + "\n")
+        arguments.out.write_text(json.dumps({**described, "default": chosen, "methods": summaries}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

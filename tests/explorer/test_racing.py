@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from explorer import trial_record as record
-from explorer.racing import EVEN, Race, Rival, Verdict, race, scoring_order, stopped, strongest_rival
+from explorer.racing import (
+    BETTING_FROM,
+    EVEN,
+    Race,
+    Rival,
+    Verdict,
+    densest_first,
+    race,
+    random_order,
+    stopped,
+    strongest_rival,
+)
 from objectives.operating_point import BASELINE
 from tests.explorer.analytic import measurement
 
@@ -46,18 +57,28 @@ def first_stop(race: Race, errors: Mapping[str, float]) -> Verdict | None:
 
 
 def test_wealth_by_hand() -> None:
-    # Four equal recordings, so that each is worth a quarter: 10 s of the rival's 40.
-    # a: nothing is known, nothing is staked. It brings 30 s: 10 s of budget are left for three recordings, and from
-    #    (2 recordings' worth of 10 s + 30 s) / 3 their errors are expected to be 3 · 50 / 3 = 50 s, so edge = 4;
-    #    the spread is (4 · 0.5 + 2²) / 5 = 1.2 and the stake 4 / (4² + 1.2 · 5²) = 2 / 23.
-    # b: 6 s are 1.8 times a third of the budget.
-    # c: 4 s of budget for two, expected (50 + 6) / 4 · 2 = 28, so edge = 6; the surprise was (6 / (50 / 3) - 1)² = 0.4096,
-    #    the spread (5 · 1.2 + 0.4096) / 6; 1 s is half of half the budget.
-    spread = 6.4096 / 6
-    after_b = 1 + 2 / 23 * 0.8
-    after_c = after_b * (1 - 6 / (36 + spread * 49) * 0.5)
-    wealth = against([10.0] * 4).wealth(named([30.0, 6.0, 1.0]))
-    assert wealth == pytest.approx((1.0, after_b, after_c), rel=1e-6)
+    # Four equal recordings, so that each is worth a quarter of the rival's 40 s.
+    # a: nothing is known, nothing is staked. It brings 16 s: 24 s of budget are left for three recordings, and from
+    #    (2 recordings' worth of 10 s + 16 s) / 3 their errors are expected to be 3 · 12 = 36 s, so edge = 0.5; the
+    #    surprise was (16 / 10 - 1)² = 0.36, the spread (4 · 0.3 + 0.36) / 5 = 0.312, and the stake
+    #    0.5 / (0.312 · 1.5² - 0.5²) = 0.5 / 0.452, more than all: 0.9 of the wealth.
+    # b: 10 s are 1.25 times a third of the budget.
+    # c: 14 s of budget for two, expected (36 + 10) / 4 · 2 = 23, so edge = 9 / 14; the surprise was
+    #    (10 / 12 - 1)² = 1 / 36, the spread (5 · 0.312 + 1 / 36) / 6. Without errors the stake is lost.
+    after_b = 1 + 0.9 * 0.25
+    spread = (5 * 0.312 + 1 / 36) / 6
+    stake = (9 / 14) / (spread * (23 / 14) ** 2 - (9 / 14) ** 2)
+    assert stake > 0.9
+    wealth = against([10.0] * 4).wealth(named([16.0, 10.0, 0.0]))
+    assert wealth == pytest.approx((1.0, after_b, after_b * 0.1), rel=1e-6)
+
+
+def test_a_small_edge_risks_little() -> None:
+    # 11 s of 40: 29 s are left for three, expected 31, so edge = 2 / 29; spread (4 · 0.3 + 0.01) / 5 = 0.242
+    stake = (2 / 29) / (0.242 * (31 / 29) ** 2 - (2 / 29) ** 2)
+    wealth = against([10.0] * 4).wealth(named([11.0, 0.0]))
+    assert stake < 0.3
+    assert wealth == pytest.approx((1.0, 1 - stake), rel=1e-5)
 
 
 def test_a_stake_never_takes_all() -> None:
@@ -113,7 +134,7 @@ def test_false_stops_stay_below_alpha(newcomer) -> None:
     made = named([value * 0.9999 * sum(errors) / sum(made) for value in made])
     rival = Rival(0, named(errors))
     draws = 400
-    false = sum(first_stop(Race(scoring_order(rival, 5, n), rival, 0.1), made) is not None for n in range(draws))
+    false = sum(first_stop(Race(random_order(rival, 5, n), rival, 0.1), made) is not None for n in range(draws))
     assert false <= 0.1 * draws + 3 * math.sqrt(0.1 * 0.9 * draws)
 
 
@@ -121,7 +142,7 @@ def test_an_obviously_worse_trial_stops_before_half() -> None:
     random = Random(1)
     rival = Rival(0, named([random.expovariate(0.3) for _ in range(30)]))
     worse = {uri: 2.5 * value * random.uniform(0.7, 1.3) for uri, value in rival.errors.items()}
-    stops = [first_stop(Race(scoring_order(rival, 0, trial), rival), worse) for trial in range(20)]
+    stops = [first_stop(Race(random_order(rival, 0, trial), rival), worse) for trial in range(20)]
     assert all(stop is not None and stop.recordings <= 15 for stop in stops)
 
 
@@ -129,7 +150,7 @@ def test_betting_stops_earlier_than_certainty() -> None:
     random = Random(2)
     rival = Rival(0, named([random.uniform(1.0, 3.0) for _ in range(60)]))
     worse = {uri: 1.3 * value * random.uniform(0.8, 1.2) for uri, value in rival.errors.items()}
-    order = scoring_order(rival, 0, 1)
+    order = random_order(rival, 0, 1)
     bet, certain = first_stop(Race(order, rival), worse), first_stop(Race(order, rival, alpha=0), worse)
     assert not bet.certain
     assert bet.evidence >= 100
@@ -186,18 +207,27 @@ def test_a_rival_without_errors() -> None:
 # --- the order
 
 
+def test_recordings_with_most_errors_per_second_come_first() -> None:
+    rival = Rival(0, {"long": 10.0, "dense": 8.0, "clean": 0.0, "clean too": 0.0})
+    durations = {"clean": 5.0, "clean too": 5.0, "dense": 10.0, "long": 20.0}
+    assert densest_first(rival, durations) == ("dense", "long", "clean", "clean too")
+    assert densest_first(rival, {**durations, "long": 12.0})[0] == "long"
+    # the fewer seconds for the same hope of errors: 0.1 · 4.5 s in 1 s beats 10.45 s in 40 s
+    assert densest_first(rival, {**durations, "long": 40.0, "clean": 1.0}) == ("dense", "clean", "long", "clean too")
+
+
 def test_an_order_is_a_permutation_that_depends_on_seed_and_trial_alone() -> None:
     errors = named([float(number % 7) for number in range(30)])
-    order = scoring_order(Rival(3, errors), 1, 2)
+    order = random_order(Rival(3, errors), 1, 2)
     assert sorted(order) == sorted(errors)
-    assert order == scoring_order(Rival(4, dict(reversed(errors.items()))), 1, 2)
-    assert len({order, scoring_order(Rival(3, errors), 1, 3), scoring_order(Rival(3, errors), 2, 2)}) == 3
+    assert order == random_order(Rival(4, dict(reversed(errors.items()))), 1, 2)
+    assert len({order, random_order(Rival(3, errors), 1, 3), random_order(Rival(3, errors), 2, 2)}) == 3
 
 
 def test_orders_have_the_probabilities_that_the_bets_count_on() -> None:
     rival = [8.0, 1.0, 0.0]
     draws = 5000
-    drawn = [scoring_order(Rival(0, named(rival)), 0, trial) for trial in range(draws)]
+    drawn = [random_order(Rival(0, named(rival)), 0, trial) for trial in range(draws)]
     for order, probability in orders(rival):
         slack = 4 * math.sqrt(probability * (1 - probability) / draws)
         assert drawn.count(order) / draws == pytest.approx(probability, abs=slack)
@@ -206,13 +236,15 @@ def test_orders_have_the_probabilities_that_the_bets_count_on() -> None:
 # --- who races whom
 
 
-def complete(number: int, values: tuple[float, float, float], excess: float | None = None) -> FrozenTrial:
-    """A complete trial that made `DER` tenths of a second of each kind of error on each of two recordings."""
+def complete(
+    number: int, values: tuple[float, float, float], excess: float | None = None, uris: Sequence[str] = ("a", "b")
+) -> FrozenTrial:
+    """A complete trial that made a tenth of its DER, in seconds, of each kind of error on each recording."""
     kinds = ("false_alarm_seconds", "missed_detection_seconds", "confusion_seconds")
     errors = dict.fromkeys(kinds, values[0] / 10)
     attributes = {"constraints:latency": excess} if excess is not None else {}
     trial = create_trial(
-        values=list(values), user_attrs={"recordings": {"a": errors, "b": errors}}, system_attrs=attributes
+        values=list(values), user_attrs={"recordings": dict.fromkeys(uris, errors)}, system_attrs=attributes
     )
     trial.number = number
     return trial
@@ -264,12 +296,27 @@ def test_errors_are_read_as_they_were_recorded() -> None:
     assert record.error_seconds(trial) == pytest.approx({"a": 7.5, "b": 7.5})  # DER 15 % of twice 50 s
 
 
-def test_a_race_is_drawn_for_its_trial_and_travels() -> None:
+def test_few_recordings_race_to_certainty() -> None:
     trials = [complete(0, (30.0, 4.0, 0.10))]
-    contest = race(trials, size=5.0, rtf=0.2, seed=3, trial=12, alpha=0.05)
-    assert contest == Race(scoring_order(contest.rival, 3, 12), strongest_rival(trials, 5.0, 0.2), 0.05)
-    assert race(trials, size=3.0, rtf=0.2, seed=3, trial=12) is None
+    contest = race(trials, 5.0, 0.2, {"a": 20.0, "b": 10.0}, seed=3, trial=12, alpha=0.05)
+    assert contest == Race(("b", "a"), strongest_rival(trials, 5.0, 0.2), alpha=0.0)
+    assert race(trials, 3.0, 0.2, {"a": 20.0, "b": 10.0}, seed=3, trial=12) is None
+
+
+def test_many_recordings_bet_and_the_race_travels() -> None:
+    uris = [f"{number:03d}" for number in range(BETTING_FROM)]
+    trials = [complete(0, (30.0, 4.0, 0.10), uris=uris)]
+    contest = race(trials, 5.0, 0.2, dict.fromkeys(uris, 10.0), seed=3, trial=12, alpha=0.05)
+    assert contest == Race(random_order(contest.rival, 3, 12), strongest_rival(trials, 5.0, 0.2), 0.05)
     assert pickle.loads(pickle.dumps(contest)) == contest
+    assert race(trials, 5.0, 0.2, dict.fromkeys(uris, 10.0), seed=3, trial=12, alpha=0.0).alpha == 0.0
+    fewer = race([complete(0, (30.0, 4.0, 0.10), uris=uris[1:])], 5.0, 0.2, dict.fromkeys(uris[1:], 10.0), 3, 12)
+    assert fewer.alpha == 0.0
+
+
+def test_trials_on_other_recordings_do_not_race() -> None:
+    with pytest.raises(ValueError, match="trial 0 was scored on 2 recordings"):
+        race([complete(0, (30.0, 4.0, 0.10))], 5.0, 0.2, {"a": 20.0, "c": 10.0}, seed=3, trial=12)
 
 
 # --- what is told and what is refused
@@ -279,7 +326,7 @@ def test_a_stopped_trial_says_by_whom_when_and_how_surely() -> None:
     told = str(stopped(Verdict(7, False, 140.2, 9, 29)))
     assert "beaten by trial 7" in told
     assert "after 9 of 29 recordings" in told
-    assert "once in 140" in told
+    assert "1 in 140" in told
     sure = stopped(Verdict(7, True, None, 9, 29))
     assert isinstance(sure, optuna.TrialPruned)
     assert "whatever the others bring" in str(sure)
