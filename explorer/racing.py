@@ -42,9 +42,7 @@ from optuna.trial import FrozenTrial, TrialState
 from explorer import trial_record as record
 
 DEFAULT_ALPHA = 0.01  # at most this share of the trials that belong on the front is stopped
-BETTING_FROM = (
-    75  # recordings: with fewer, the certain bound in its best order stops trials as early, and is never wrong
-)
+BETTING_FROM = 75  # recordings: with fewer, the certain bound in its best order stops as early, and is never wrong
 
 TIE = 1e-6  # seconds: errors that differ by less are equal, as sums of floats go
 EVEN = 0.1  # of the mean errors, added to each recording's: where the rival made none, the newcomer may
@@ -125,10 +123,12 @@ class Race:
         seen = self._in_order(errors)
         if self._budget(seen) <= 0:
             return Verdict(self.rival.trial, True, None, len(seen), len(self.order))
+        if self.alpha == 0 or len(seen) == len(self.order):
+            return None
         evidence = max(self.wealth(errors), default=1.0)
-        if len(seen) < len(self.order) and evidence * self.alpha >= 1:
-            return Verdict(self.rival.trial, False, evidence, len(seen), len(self.order))
-        return None
+        if evidence * self.alpha < 1:
+            return None
+        return Verdict(self.rival.trial, False, evidence, len(seen), len(self.order))
 
     def wealth(self, errors: Mapping[str, float]) -> tuple[float, ...]:
         """What betting made of 1 after each recording, until the budget was spent.
@@ -236,18 +236,14 @@ def strongest_rival(trials: Sequence[FrozenTrial], size: float, rtf: float) -> R
     None where there is none: then the newcomer reaches the front whatever its DER. The rival itself is on the front:
     what dominates it would be no larger and no slower either, and come before it.
     """
-    rivals = [
-        trial
-        for trial in trials
-        if trial.state is TrialState.COMPLETE
-        and trial.values[1] <= size
-        and trial.values[2] <= rtf
-        and not record.exceeded(trial)
-    ]
-    if not rivals:
-        return None
-    strongest = min(rivals, key=lambda trial: (*trial.values, trial.number))
-    return Rival(strongest.number, record.error_seconds(strongest))
+    strongest: FrozenTrial | None = None
+    for trial in trials:
+        if trial.state is not TrialState.COMPLETE or trial.values[1] > size or trial.values[2] > rtf:
+            continue
+        # limits are asked last and seldom, since that reads all attributes of a trial
+        if (strongest is None or trial.values < strongest.values) and not record.exceeded(trial):
+            strongest = trial
+    return None if strongest is None else Rival(strongest.number, record.error_seconds(strongest))
 
 
 def race(
