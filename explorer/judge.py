@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import FrozenTrial
 
 from explorer import trial_record as record
-from explorer.racing import DEFAULT_ALPHA, Member, Race, race, seconds_of_error
+from explorer.racing import DEFAULT_ALPHA, Member, Race, race
 from objectives.stop import Stop
 from studies.definition import StudyDefinition
 
@@ -58,7 +58,7 @@ class FrontJudge:
         for name, reached in (("size", size), ("rtf", rtf)):
             if reached is not None and reached > self.limits.get(name, math.inf):
                 return _over(name, reached, self.limits[name])
-        errors = {uri: seconds_of_error(count) for uri, count in counts.items()}
+        errors = {uri: count.seconds for uri, count in counts.items()}
         if self.reference:
             least = 100.0 * math.fsum(errors.values()) / self.reference  # errors only add up
             if least > self.limits.get("der", math.inf):

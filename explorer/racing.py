@@ -36,7 +36,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from explorer import trial_record as record
@@ -230,24 +229,38 @@ def _weights(errors: Mapping[str, float]) -> dict[str, float]:
     return {uri: value + EVEN * mean if mean > 0 else 1.0 for uri, value in errors.items()}
 
 
-def strongest_rival(trials: Sequence[FrozenTrial], size: float, rtf: float) -> Rival | None:
-    """The trial of lowest DER among those that are complete, feasible, and no larger (MiB) and no slower (RTF).
+@dataclass(frozen=True)
+class Member:
+    """A complete, feasible trial. values: (DER %, size MiB, RTF). Plain data, so that a worker can be sent it."""
+
+    values: tuple[float, ...]
+    rival: Rival
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> "Member":
+        """A trial of the front."""
+        return cls(tuple(trial.values), Rival(trial.number, record.error_seconds(trial)))
+
+
+def members_of(trials: Sequence[FrozenTrial]) -> tuple[Member, ...]:
+    """Those of a study that a newcomer can lose to: complete and feasible."""
+    return tuple(
+        Member.of(trial) for trial in trials if trial.state is TrialState.COMPLETE and not record.exceeded(trial)
+    )
+
+
+def strongest_rival(members: Sequence[Member], size: float, rtf: float) -> Rival | None:
+    """The one of lowest DER among those that are no larger (MiB) and no slower (RTF).
 
     None where there is none: then the newcomer reaches the front whatever its DER. The rival itself is on the front:
     what dominates it would be no larger and no slower either, and come before it.
     """
-    strongest: FrozenTrial | None = None
-    for trial in trials:
-        if trial.state is not TrialState.COMPLETE or trial.values[1] > size or trial.values[2] > rtf:
-            continue
-        # limits are asked last and seldom, since that reads all attributes of a trial
-        if (strongest is None or trial.values < strongest.values) and not record.exceeded(trial):
-            strongest = trial
-    return None if strongest is None else Rival(strongest.number, record.error_seconds(strongest))
+    rivals = [member for member in members if member.values[1] <= size and member.values[2] <= rtf]
+    return min(rivals, key=lambda member: member.values).rival if rivals else None
 
 
 def race(
-    trials: Sequence[FrozenTrial],
+    members: Sequence[Member],
     size: float,
     rtf: float,
     durations: Mapping[str, float],
@@ -257,11 +270,11 @@ def race(
 ) -> Race | None:
     """The race that a newcomer of known size (MiB) and RTF has to run; None where no DER could keep it off the front.
 
-    trials: those of the study. durations: seconds of audio by recording (URI). seed: the study's. trial: number of the
+    members: of the study's front, at least. durations: seconds of audio by recording (URI). seed: the study's. trial: number of the
     newcomer. alpha: see Race; with fewer than BETTING_FROM recordings it is 0. Raises ValueError where the rival was
     scored on other recordings.
     """
-    rival = strongest_rival(trials, size, rtf)
+    rival = strongest_rival(members, size, rtf)
     if rival is None:
         return None
     if set(durations) != set(rival.errors):
@@ -272,8 +285,3 @@ def race(
     if alpha > 0 and len(durations) >= BETTING_FROM:
         return Race(random_order(rival, seed, trial), rival, alpha)
     return Race(densest_first(rival, durations), rival, alpha=0.0)
-
-
-def stopped(verdict: Verdict) -> optuna.TrialPruned:
-    """What the driver raises for a trial that is beaten."""
-    return optuna.TrialPruned(str(verdict))

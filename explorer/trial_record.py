@@ -143,13 +143,6 @@ def exceeded(trial: FrozenTrial) -> tuple[str, ...]:
     return tuple(name for name, excess in excesses_of(trial).items() if excess > 0)
 
 
-def error_seconds(trial: FrozenTrial) -> dict[str, float]:
-    """Seconds of false alarm, missed detection and confusion together, by recording (URI) of a complete trial."""
-    kinds = ("false_alarm_seconds", "missed_detection_seconds", "confusion_seconds")
-    recordings = trial.user_attrs["recordings"]
-    return {uri: float(sum(errors[kind] for kind in kinds)) for uri, errors in recordings.items()}
-
-
 def is_measured(trial: FrozenTrial) -> bool:
     """Complete by an evaluation of its own, not by reuse."""
     return trial.state is TrialState.COMPLETE and REUSED_FROM not in trial.user_attrs

@@ -37,9 +37,14 @@ class ErrorCounts:
         return 100.0 * seconds / self.total
 
     @property
+    def seconds(self) -> float:
+        """Seconds of error of any kind."""
+        return self.false_alarm + self.missed_detection + self.confusion
+
+    @property
     def der(self) -> float:
         """Diarization error rate in percent."""
-        return self.percent(self.false_alarm + self.missed_detection + self.confusion)
+        return self.percent(self.seconds)
 
 
 def score(reference: Annotation, hypothesis: Annotation, scored: Timeline) -> ErrorCounts:

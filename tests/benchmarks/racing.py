@@ -140,12 +140,13 @@ def play(table: Sequence[Recorded], durations: Mapping[str, float], seed: int, e
     points = Random(seed).sample(table, len(table))
     points.sort(key=lambda point: not point.is_baseline)
     complete: list[FrozenTrial] = []
+    members: list[racing.Member] = []
     count = dict.fromkeys(("raced", "stopped", "certain", "belonged", "false_stops"), 0)
     seconds = sum(durations.values())
     audio = updates = 0.0
     for number, point in enumerate(points):
         _, size, rtf = point.trial.values
-        rival = None if point.is_baseline else racing.strongest_rival(complete, size, rtf)
+        rival = None if point.is_baseline else racing.strongest_rival(members, size, rtf)
         race = None if rival is None else enter(rival, durations, seed, number)
         verdict = None if race is None else first_verdict(race, point.errors)
         scored = seconds
@@ -160,6 +161,7 @@ def play(table: Sequence[Recorded], durations: Mapping[str, float], seed: int, e
                 count["false_stops"] += belongs
         if verdict is None:
             complete.append(point.trial)
+            members.append(racing.Member.of(point.trial))
         audio += scored
         updates += scored / point.chunk_length
     return Played(

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from explorer import trial_record as record
 from explorer.commands.front import as_csv, print_table, print_tables
-from explorer.stored import DEFINITION
 from explorer.front import FrontRow, front
 from explorer.status import status
+from explorer.stored import DEFINITION
 from objectives.errors import StudyError
 from objectives.operating_point import BASELINE, OperatingPoint, Pruning
 from studies.search_space import params_of, suggest

@@ -22,9 +22,9 @@ from explorer.racing import (
     Rival,
     Verdict,
     densest_first,
+    members_of,
     race,
     random_order,
-    stopped,
     strongest_rival,
 )
 from objectives.operating_point import BASELINE
@@ -262,10 +262,10 @@ def test_the_rival_is_the_one_of_lowest_der_that_is_no_larger_and_no_slower() ->
         create_trial(state=TrialState.PRUNED),
         create_trial(state=TrialState.FAIL),
     ]
-    rival = strongest_rival(trials, size=4.0, rtf=0.10)
+    rival = strongest_rival(members_of(trials), size=4.0, rtf=0.10)
     assert rival == Rival(1, {"a": pytest.approx(6.0), "b": pytest.approx(6.0)})
-    assert strongest_rival(trials, size=3.9, rtf=0.10).trial == 5
-    assert strongest_rival(trials, size=4.0, rtf=0.009) is None
+    assert strongest_rival(members_of(trials), size=3.9, rtf=0.10).trial == 5
+    assert strongest_rival(members_of(trials), size=4.0, rtf=0.009) is None
     assert strongest_rival([], size=4.0, rtf=0.1) is None
 
 
@@ -276,7 +276,7 @@ LEVELS = st.sampled_from([1.0, 2.0, 3.0])
 def test_the_strongest_rival_decides_for_all(values: list[tuple[float, float, float]], size: float, rtf: float) -> None:
     study = optuna.create_study(directions=["minimize"] * 3)
     study.add_trials([complete(number, trial) for number, trial in enumerate(values)])
-    rival = strongest_rival(study.get_trials(), size, rtf)
+    rival = strongest_rival(members_of(study.get_trials()), size, rtf)
     for der in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5):
         beaten = rival is not None and der > values[rival.trial][0]
         newcomer = complete(len(values), (der, size, rtf))
@@ -298,38 +298,38 @@ def test_errors_are_read_as_they_were_recorded() -> None:
 
 def test_few_recordings_race_to_certainty() -> None:
     trials = [complete(0, (30.0, 4.0, 0.10))]
-    contest = race(trials, 5.0, 0.2, {"a": 20.0, "b": 10.0}, seed=3, trial=12, alpha=0.05)
-    assert contest == Race(("b", "a"), strongest_rival(trials, 5.0, 0.2), alpha=0.0)
-    assert race(trials, 3.0, 0.2, {"a": 20.0, "b": 10.0}, seed=3, trial=12) is None
+    contest = race(members_of(trials), 5.0, 0.2, {"a": 20.0, "b": 10.0}, seed=3, trial=12, alpha=0.05)
+    assert contest == Race(("b", "a"), strongest_rival(members_of(trials), 5.0, 0.2), alpha=0.0)
+    assert race(members_of(trials), 3.0, 0.2, {"a": 20.0, "b": 10.0}, seed=3, trial=12) is None
 
 
 def test_many_recordings_bet_and_the_race_travels() -> None:
     uris = [f"{number:03d}" for number in range(BETTING_FROM)]
     trials = [complete(0, (30.0, 4.0, 0.10), uris=uris)]
-    contest = race(trials, 5.0, 0.2, dict.fromkeys(uris, 10.0), seed=3, trial=12, alpha=0.05)
-    assert contest == Race(random_order(contest.rival, 3, 12), strongest_rival(trials, 5.0, 0.2), 0.05)
+    contest = race(members_of(trials), 5.0, 0.2, dict.fromkeys(uris, 10.0), seed=3, trial=12, alpha=0.05)
+    assert contest == Race(random_order(contest.rival, 3, 12), strongest_rival(members_of(trials), 5.0, 0.2), 0.05)
     assert pickle.loads(pickle.dumps(contest)) == contest
-    assert race(trials, 5.0, 0.2, dict.fromkeys(uris, 10.0), seed=3, trial=12, alpha=0.0).alpha == 0.0
-    fewer = race([complete(0, (30.0, 4.0, 0.10), uris=uris[1:])], 5.0, 0.2, dict.fromkeys(uris[1:], 10.0), 3, 12)
+    assert race(members_of(trials), 5.0, 0.2, dict.fromkeys(uris, 10.0), seed=3, trial=12, alpha=0.0).alpha == 0.0
+    fewer = race(
+        members_of([complete(0, (30.0, 4.0, 0.10), uris=uris[1:])]), 5.0, 0.2, dict.fromkeys(uris[1:], 10.0), 3, 12
+    )
     assert fewer.alpha == 0.0
 
 
 def test_trials_on_other_recordings_do_not_race() -> None:
     with pytest.raises(ValueError, match="trial 0 was scored on 2 recordings"):
-        race([complete(0, (30.0, 4.0, 0.10))], 5.0, 0.2, {"a": 20.0, "c": 10.0}, seed=3, trial=12)
+        race(members_of([complete(0, (30.0, 4.0, 0.10))]), 5.0, 0.2, {"a": 20.0, "c": 10.0}, seed=3, trial=12)
 
 
 # --- what is told and what is refused
 
 
 def test_a_stopped_trial_says_by_whom_when_and_how_surely() -> None:
-    told = str(stopped(Verdict(7, False, 140.2, 9, 29)))
+    told = str(Verdict(7, False, 140.2, 9, 29))
     assert "beaten by trial 7" in told
     assert "after 9 of 29 recordings" in told
     assert "1 in 140" in told
-    sure = stopped(Verdict(7, True, None, 9, 29))
-    assert isinstance(sure, optuna.TrialPruned)
-    assert "whatever the others bring" in str(sure)
+    assert "whatever the others bring" in str(Verdict(7, True, None, 9, 29))
     json.dumps(asdict(Verdict(7, True, None, 9, 29)), allow_nan=False)
 
 
