@@ -270,9 +270,9 @@ def race(
 ) -> Race | None:
     """The race that a newcomer of known size (MiB) and RTF has to run; None where no DER could keep it off the front.
 
-    members: of the study's front, at least. durations: seconds of audio by recording (URI). seed: the study's. trial: number of the
-    newcomer. alpha: see Race; with fewer than BETTING_FROM recordings it is 0. Raises ValueError where the rival was
-    scored on other recordings.
+    members: of the study's front, at least. durations: seconds of audio by recording (URI). seed: the study's.
+    trial: number of the newcomer. alpha: see Race; with fewer than BETTING_FROM recordings it is 0. Raises ValueError
+    where the rival was scored on other recordings.
     """
     rival = strongest_rival(members, size, rtf)
     if rival is None:
