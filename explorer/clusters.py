@@ -21,14 +21,18 @@ def local_workers(jobs: int, builder: Builder, on_progress: OnProgress) -> DaskW
 
     Raises StudyError where they die at once, and what `builder` raises.
     """
-    # no dashboard, and no profile: its samples, a hundred a second, would be taken while time is
-    with dask.config.set({"distributed.worker.profile.enabled": False}):
+    quieter = {
+        "distributed.worker.profile.enabled": False,  # a hundred samples a second, while time is taken too
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+    }
+    with dask.config.set(quieter):
         cluster = LocalCluster(
             n_workers=jobs,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
             memory_limit=None,  # the machine's is enough: a share of it would end workers where there is room
             silence_logs=logging.CRITICAL,
             preload=["explorer.worker_process"],

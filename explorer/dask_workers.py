@@ -157,6 +157,7 @@ class DaskWorkers:
                 stack.callback(self._cluster.close, timeout=CLOSING)
             stack.callback(self._client.close, timeout=CLOSING)
             if self._is_connected():
+                self._client.unsubscribe_topic("all")
                 self.cancel()
                 self._dismiss()
 

@@ -11,29 +11,29 @@ from typing import Any
 from objectives.errors import CorpusError, EvaluationError
 from objectives.operating_point import OperatingPoint
 
+PATIENCE = 30.0  # seconds for what must happen
+CORPUS = "STAND_IN_CORPUS"  # of a worker process
+# chunk lengths of points that
+MEASURED, FAILS, BREAKS, CANNOT_TRAVEL, KILLS, KILLS_ONCE, WAITS = 1.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.5
+
 
 @dataclass(frozen=True)
 class StandIn:
     """Builds evaluators that leave a line in files of `folder` for all that happens to them.
 
-    The chunk length of a point says what becomes of it. corpus: part of the identity; `by worker`: another one in each
-    process that is built after the first; `missing`: there is none.
+    The chunk length of a point says what becomes of it (below). corpus: part of the identity, unless the process has
+    CORPUS in its environment; `missing`: there is none.
     """
 
     folder: Path
-    corpus: str = "c"
+    corpus: str = "one"
     seconds: float = 0.0
 
     def build(self, accuracy_threads: int | None) -> "StandInEvaluator":
         if self.corpus == "missing":
             raise CorpusError("no corpus 'missing' here: name another")
         note(self.folder, "built", f"{os.getpid()} {accuracy_threads}")
-        others = {line.split()[0] for line in notes(self.folder, "built")} - {str(os.getpid())}
-        corpus = f"another, {os.getpid()}" if self.corpus == "by worker" and others else self.corpus
-        return StandInEvaluator(self, {"corpus": corpus, "machine cores": "2"})
-
-
-FAILS, BREAKS, CANNOT_TRAVEL, KILLS, KILLS_ONCE, WAITS = 0.5, 0.6, 0.7, 0.8, 0.9, 1.5  # chunk lengths
+        return StandInEvaluator(self, {"corpus": os.environ.get(CORPUS, self.corpus), "machine cores": "2"})
 
 
 class Crooked(Exception):
@@ -53,19 +53,18 @@ class StandInEvaluator:
         note(folder, "started", f"{os.getpid()} {point.chunk_length:g}")
         on_progress("accuracy", 0.5)
         time.sleep(self.settings.seconds)
-        match point.chunk_length:
-            case 0.5:
-                raise EvaluationError("no answer: a fault made for a test")
-            case 0.6:
-                return {}["a bug"]
-            case 0.7:
-                raise Crooked("one", "two")
-            case 0.8:
-                os.kill(os.getpid(), signal.SIGKILL)
-            case 0.9 if len(notes(folder, "started")) < 2:
-                os.kill(os.getpid(), signal.SIGKILL)
-            case 1.5:
-                wait_for(lambda: (folder / "go on").exists(), lambda: on_progress("waiting", 0.7))
+        what = point.chunk_length
+        if what == FAILS:
+            raise EvaluationError("no answer: a fault made for a test")
+        if what == BREAKS:
+            raise KeyError("a bug")
+        if what == CANNOT_TRAVEL:
+            raise Crooked("one", "two")
+        tries = sum(line.split()[1] == f"{what:g}" for line in notes(folder, "started"))
+        if what == KILLS or (what == KILLS_ONCE and tries == 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if what == WAITS:
+            wait_for((folder / "go on").exists, lambda: on_progress("waiting", 0.75))
         return ("measured", point, race)
 
     def calibration_errors(self, point: OperatingPoint, on_progress: Callable[[str, float], None]) -> Any:
@@ -92,9 +91,9 @@ def notes(folder: Path, name: str) -> list[str]:
     return (folder / name).read_text().splitlines() if (folder / name).exists() else []
 
 
-def wait_for(happened: Callable[[], bool], meanwhile: Callable[[], None] = lambda: None, patience: float = 30.0) -> None:
-    deadline = time.monotonic() + patience
+def wait_for(happened: Callable[[], bool], meanwhile: Callable[[], None] = lambda: None) -> None:
+    deadline = time.monotonic() + PATIENCE
     while not happened():
-        assert time.monotonic() < deadline, f"did not happen in {patience:g} s"
+        assert time.monotonic() < deadline, f"did not happen in {PATIENCE:g} s"
         meanwhile()
         time.sleep(0.02)
