@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 2  # at a trial: when the worker of the first dies, there is a second
 STILLBORN = 3  # workers that died before they were ready, one after the other, after which it is no accident
 PATIENCE = 120.0  # seconds without any worker
-CLOSING = 5.0  # seconds for workers to end by themselves
+CLOSING = 15.0  # seconds for processes to end by themselves; one that is just being started again takes longest
 ADMISSION: tuple[Kind, ...] = ("greet", "introduce")  # what happens to a worker before it is ready
 POLL = 0.5  # seconds between two looks at whether the scheduler is still there
 
@@ -153,6 +153,7 @@ class DaskWorkers:
     def close(self) -> None:
         """Drop what runs, have workers close their evaluators, and end the cluster where it was made here."""
         with ExitStack() as stack:
+            stack.enter_context(suppress(TimeoutError))  # what is left ends with this process
             if self._cluster is not None:
                 stack.callback(self._cluster.close, timeout=CLOSING)
             stack.callback(self._client.close, timeout=CLOSING)
