@@ -39,10 +39,10 @@ ROOT = Path(__file__).resolve().parents[2]
 class Cluster:
     """A Dask scheduler and workers, started by their command lines on the loopback address."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self._folder = folder
         self._processes: list[subprocess.Popen[bytes]] = []
-        self.scheduler = self._start("dask_scheduler", "--port", "0", "--host", "127.0.0.1")
+        self.scheduler = self._start("dask_scheduler", "--port", "0", "--host", "127.0.0.1", **environment)
         try:
             wait_for(lambda: self._listening() is not None)
         except BaseException:
@@ -179,6 +179,46 @@ def test_a_trial_that_kills_two_workers_fails_and_the_others_go_on(workers: Dask
     assert found[3].attempts == 2
     started = [line.split()[1] for line in notes(tmp_path, "started")]
     assert started.count(f"{KILLS:g}") == 2
+
+
+def test_it_is_one_more_attempt_where_the_scheduler_allows_none_too(tmp_path: Path) -> None:
+    strict = Cluster(tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0")
+    try:
+        strict.worker()
+        with cluster_workers(strict.address, StandIn(tmp_path), lambda *word: None) as workers:
+            for number, what in enumerate((KILLS, KILLS_ONCE)):
+                workers.submit(task(number, what))
+            found = answers(workers, 2)
+    finally:
+        strict.end()
+    assert isinstance(found[0].error, EvaluationError)
+    assert found[1].error is None
+    assert [found[number].attempts for number in range(2)] == [2, 2]
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from explorer.clusters import cluster_workers
+from tests.explorer.test_workers import WAITS, StandIn, task
+workers = cluster_workers(sys.argv[1], StandIn(Path(sys.argv[2])), lambda *word: None)
+for number in range(2):
+    workers.submit(task(number, WAITS))
+workers.wait()
+"""
+
+
+def test_what_a_killed_driver_ordered_ends_too(cluster: Cluster, tmp_path: Path) -> None:
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, cluster.address, str(tmp_path)], cwd=ROOT)
+    try:
+        wait_for(lambda: len(notes(tmp_path, "started")) == 2)
+    finally:
+        driver.kill()
+        driver.wait()
+    with cluster_workers(cluster.address, StandIn(tmp_path), lambda *word: None) as workers:
+        workers.submit(task(0, MEASURED))
+        assert answers(workers, 1)[0].error is None
+    assert len(notes(tmp_path, "closed")) >= 1  # the evaluators of the one that was killed
 
 
 def test_what_is_cancelled_ends_and_its_worker_is_free(workers: DaskWorkers, tmp_path: Path) -> None:
