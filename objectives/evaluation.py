@@ -222,12 +222,14 @@ def build_evaluator(
     threads: int | None = None,
     seed: int = 0,
     compression: CompressionSettings | None = None,
+    accuracy_threads: int | None = None,
 ) -> Evaluator:
     """An evaluator for a split of a corpus. None stands for the default.
 
     clustering_threshold: the embedding's own by default. repeats, threads: of the cost plane, 3 and 1 by default.
     seed: of the splits where a corpus brings none. compression: how pruned and low-bit models are made, from the
-    corpus' train and calib. Raises CorpusError, LeakageError, AssetError or ModelError.
+    corpus' train and calib. accuracy_threads: of the accuracy plane, one a core by default; fewer where several
+    evaluators share a machine. Raises CorpusError, LeakageError, AssetError or ModelError.
     """
     recordings = load_corpus(corpus, seed)
     chosen = recordings.split(split)
@@ -265,7 +267,7 @@ def build_evaluator(
     }
     return Evaluator(
         recordings=chosen,
-        accuracy=AccuracyPlane(speaker_embedding, clustering, lanes=machine.cores()),
+        accuracy=AccuracyPlane(speaker_embedding, clustering, lanes=accuracy_threads or machine.cores()),
         compressor=compressor,
         stopwatch=Stopwatch(settings),
         identity=identity,

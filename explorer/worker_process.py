@@ -1,0 +1,218 @@
+"""What runs in a worker process of a Dask cluster: one evaluator, built once, and what a driver orders from it."""
+
+import functools
+import importlib.metadata
+import multiprocessing
+import os
+import pickle
+import platform
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import threadpoolctl
+from distributed import Worker, get_worker
+
+from explorer.workers import Builder, Evaluator, OnStage, Task, measure, name_of_this_process
+from objectives.operating_point import OperatingPoint
+
+TELL_EVERY = 0.5  # seconds between two words of progress, unless another stage begins
+LOOK_EVERY = 0.1  # seconds between two looks at whether the answer is still wanted
+
+# packages whose version changes what comes out, beside those that the evaluator's identity names
+PACKAGES = ("explorer", "numpy", "scipy", "torch", "torchao", "onnxruntime", "pyannote.audio", "pyannote.metrics")
+
+Kind = Literal["greet", "introduce", "measure", "calibrate", "prepare", "close"]
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """Who a worker is. cores: those that its process may use."""
+
+    host: str
+    process: int
+    cores: frozenset[int]
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.process}"
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """What decides a worker's answers. identity: its evaluator's. versions: of Python and of packages."""
+
+    identity: Mapping[str, str]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a driver wants done.
+
+    driver: tells this driver from others; also the topic that progress is told under. job, attempt: tell the order from
+    its others. threads: of the accuracy plane. about: a Task to `measure`, an OperatingPoint to `calibrate`.
+    """
+
+    driver: str
+    job: int
+    attempt: int
+    kind: Kind
+    builder: Builder
+    threads: int = 1
+    about: Task | OperatingPoint | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of the order in the cluster."""
+        return f"{self.driver}-{self.job}-{self.attempt}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an order: a value, or the error that was raised, with its traceback as a note."""
+
+    value: Any
+    error: Exception | None
+    seconds: float
+    worker: str = field(default_factory=name_of_this_process)
+
+
+class Unwanted(BaseException):
+    """The driver dropped the order, or is gone. Not an Exception: nothing on the way may take it for a failure."""
+
+
+# (driver, builder, threads) and the evaluator built for them: the one that this process has open
+_open: tuple[tuple[str, Builder, int], Evaluator] | None = None
+
+
+def dask_setup(worker: Worker) -> None:
+    """Called by Dask where this module is preloaded: Ctrl-C in a terminal is the driver's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def execute(order: Order) -> Outcome:
+    """Do what is ordered. Errors come back as values; only Unwanted is raised."""
+    started = time.monotonic()
+    value, error = None, None
+    try:
+        with threadpoolctl.threadpool_limits(order.threads):
+            value = _answer(order)
+    except Exception as raised:  # noqa: BLE001 — handed to the driver, which tells a bug from a trial that failed
+        error = portable(raised)
+    return Outcome(value, error, time.monotonic() - started)
+
+
+def portable(error: Exception) -> Exception:
+    """The same error, able to travel: its traceback becomes a note, which pickle keeps."""
+    told = "".join(traceback.format_exception(error))
+    try:
+        same = type(pickle.loads(pickle.dumps(error))) is type(error)
+    except Exception:  # noqa: BLE001 — a class may raise anything when it is put together again
+        same = False
+    if not same:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(f"In worker {name_of_this_process()}:\n{told}")
+    return error
+
+
+def _answer(order: Order) -> Any:
+    match order.kind:
+        case "greet":
+            return Greeting(socket.gethostname(), os.getpid(), _cores())
+        case "close":
+            return _close()
+        case "introduce":
+            return Introduction(dict(_evaluator(order).identity), versions())
+        case "prepare":
+            tell = _teller(order)
+            return _evaluator(order).prepare(lambda fraction: tell("reading the recordings", fraction))
+        case "calibrate":
+            assert isinstance(order.about, OperatingPoint)
+            return _evaluator(order).calibration_errors(order.about, _teller(order))
+        case "measure":
+            assert isinstance(order.about, Task)
+            return measure(_evaluator(order), order.about, _teller(order))
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide an answer."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+@functools.cache
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "(absent)"
+
+
+def _cores() -> frozenset[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
+
+
+def _evaluator(order: Order) -> Evaluator:
+    """The evaluator of this order's driver, builder and threads; another one that was open is closed.
+
+    A new driver gets a new one: recordings may have changed on disk since the last.
+    """
+    global _open
+    wanted = (order.driver, order.builder, order.threads)
+    if _open is not None and _open[0] == wanted:
+        return _open[1]
+    _close()
+    _permit_children()
+    evaluator = order.builder.build(order.threads).__enter__()
+    _open = (wanted, evaluator)
+    return evaluator
+
+
+def _close() -> None:
+    global _open
+    if _open is not None:
+        _, evaluator = _open
+        _open = None
+        evaluator.__exit__(None, None, None)
+
+
+def _permit_children() -> None:
+    """Let this process start the one that takes time.
+
+    Dask's nannies start workers as daemons, which multiprocessing keeps from having children, lest these be orphaned:
+    the timing process ends with its parent however that ends.
+    """
+    process = multiprocessing.current_process()
+    if process.daemon:
+        process.daemon = False
+
+
+def _teller(order: Order) -> OnStage:
+    """Tells the driver how far an order is, now and then, and raises Unwanted where nobody wants its answer now."""
+    worker = get_worker()
+    told: tuple[str, float] = ("", 0.0)  # (stage, when)
+    looked = 0.0
+
+    def tell(stage: str, fraction: float) -> None:
+        nonlocal told, looked
+        now = time.monotonic()
+        if now - looked >= LOOK_EVERY:
+            looked = now
+            if not _is_wanted(worker, order):
+                raise Unwanted
+        if stage != told[0] or now - told[1] >= TELL_EVERY:
+            told = (stage, now)
+            worker.log_event(order.driver, {"job": order.job, "attempt": order.attempt, "told": [stage, fraction]})
+
+    return tell
+
+
+def _is_wanted(worker: Worker, order: Order) -> bool:
+    """Whether the scheduler still wants the answer; it drops it when the driver does, or is gone."""
+    task = worker.state.tasks.get(order.key)
+    return task is not None and task.state == "executing"

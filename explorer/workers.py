@@ -1,0 +1,218 @@
+"""Where trials are evaluated: in this process, or in those of a Dask cluster (explorer/dask_workers.py).
+
+One process asks, tells and writes: the driver. Workers only evaluate. They get definitions and content keys, never a
+database handle, and what they need besides (corpus, assets, finished models) they find in their host's own cache or on
+a file system that they share.
+"""
+
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from objectives.operating_point import OperatingPoint
+from objectives.settings import CompressionSettings
+
+if TYPE_CHECKING:  # they bring torch, which neither the front nor the status of a study should wait for
+    from objectives.evaluation import Measurement
+    from objectives.scoring import ErrorCounts
+
+OnStage = Callable[[str, float], None]  # (stage, fraction of it that is done)
+OnProgress = Callable[[int, str, float], None]  # (number of the trial, stage, fraction of it that is done)
+
+
+class Evaluator(Protocol):
+    """What measures operating points: objectives.evaluation.Evaluator, or a test's stand-in for it.
+
+    identity: everything but the operating point that changes an answer: corpus, weights, settings, machine.
+    """
+
+    @property
+    def identity(self) -> Mapping[str, str]: ...
+
+    def __call__(self, point: OperatingPoint, on_progress: OnStage) -> "Measurement": ...
+
+    def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> "Mapping[str, ErrorCounts]": ...
+
+    def prepare(self, on_progress: Callable[[float], None]) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
+class Builder(Protocol):
+    """What an evaluator is built from: plain data that pickles and compares by value."""
+
+    def build(self, accuracy_threads: int | None) -> Evaluator:
+        """An evaluator whose accuracy plane runs on so many threads; None: on every core."""
+        ...
+
+
+@dataclass(frozen=True)
+class EvaluatorSettings:
+    """The arguments of objectives.evaluation.build_evaluator, which explains them. None stands for the default."""
+
+    corpus: str = "ami-excerpts"
+    split: str = "eval"
+    segmentation: str | None = None
+    embedding: str | None = None
+    clustering_threshold: float | None = None
+    repeats: int | None = None
+    threads: int | None = None
+    seed: int = 0
+    compression: CompressionSettings | None = None
+
+    def build(self, accuracy_threads: int | None = None) -> Evaluator:
+        """Build it. Limits torch to so many threads in the whole process.
+
+        Raises CorpusError, LeakageError, AssetError or ModelError.
+        """
+        # late, so that a driver that only talks to workers does not wait for torch
+        import torch
+
+        from objectives.evaluation import build_evaluator
+
+        if accuracy_threads is not None:
+            torch.set_num_threads(accuracy_threads)
+        given = asdict(self) | {"compression": self.compression}
+        return build_evaluator(**given, accuracy_threads=accuracy_threads)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One trial to evaluate. race: what stops it early, handed on to the evaluator; plain data that pickles."""
+
+    number: int
+    point: OperatingPoint
+    race: Any | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a trial ended.
+
+    error: what the evaluator raised, as it was; its notes hold the traceback where it was raised in another process.
+    seconds: of the last attempt. worker: `host:process` that made it. attempts: 2 where a worker died in the first.
+    """
+
+    number: int
+    measurement: "Measurement | None"
+    error: BaseException | None
+    seconds: float
+    worker: str
+    attempts: int = 1
+
+
+class Workers(Protocol):
+    """Evaluate trials, `slots` at once. A context manager, which lets go of everything at its end."""
+
+    @property
+    def slots(self) -> int:
+        """How many trials may be submitted and not yet answered; changes as workers join and leave."""
+        ...
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """The evaluators' identity: the same for all of them."""
+        ...
+
+    def submit(self, task: Task) -> None:
+        """Have a trial evaluated."""
+        ...
+
+    def wait(self) -> Answer | None:
+        """Block until a trial is answered, or until there are more slots than before: then None.
+
+        Raises StudyError where nobody is left to answer.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """Drop every trial that was submitted and not answered."""
+        ...
+
+    def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> "Mapping[str, ErrorCounts]":
+        """Errors of one point by recording of the calib split. Raises EvaluationError where it cannot be measured."""
+        ...
+
+    def prepare(self, on_progress: Callable[[float], None]) -> None:
+        """Read every recording once on each host. Raises CorpusError where one is wrong."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
+class InProcess:
+    """Evaluates in this process, one trial at a time, while the driver waits."""
+
+    slots = 1
+
+    def __init__(self, evaluator: Evaluator, on_progress: OnProgress):
+        self._evaluator = evaluator
+        self._on_progress = on_progress
+        self._tasks: deque[Task] = deque()
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """See Workers.identity."""
+        return self._evaluator.identity
+
+    def submit(self, task: Task) -> None:
+        """See Workers.submit."""
+        self._tasks.append(task)
+
+    def wait(self) -> Answer:
+        """See Workers.wait."""
+        task = self._tasks.popleft()
+        started = time.monotonic()
+        measurement, error = None, None
+        try:
+            measurement = measure(
+                self._evaluator, task, lambda stage, fraction: self._on_progress(task.number, stage, fraction)
+            )
+        except Exception as raised:  # noqa: BLE001 — handed to the driver, which tells a bug from a trial that failed
+            error = raised
+        return Answer(task.number, measurement, error, time.monotonic() - started, name_of_this_process())
+
+    def cancel(self) -> None:
+        """See Workers.cancel."""
+        self._tasks.clear()
+
+    def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> "Mapping[str, ErrorCounts]":
+        """See Workers.calibration_errors."""
+        return self._evaluator.calibration_errors(point, on_progress)
+
+    def prepare(self, on_progress: Callable[[float], None]) -> None:
+        """See Workers.prepare."""
+        self._evaluator.prepare(on_progress)
+
+    def __enter__(self) -> Self:
+        self._evaluator.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._evaluator.__exit__(kind, error, trace)
+
+
+def measure(evaluator: Evaluator, task: Task, on_progress: OnStage) -> "Measurement":
+    """What an evaluator answers to a trial; a race is handed on where there is one."""
+    further = () if task.race is None else (task.race,)
+    return evaluator(task.point, on_progress, *further)
+
+
+def name_of_this_process() -> str:
+    """`host:process`, for people."""
+    return f"{socket.gethostname()}:{os.getpid()}"
