@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from objectives.operating_point import OperatingPoint
 from objectives.settings import CompressionSettings
 
 if TYPE_CHECKING:  # they bring torch, which neither the front nor the status of a study should wait for
-    from objectives.evaluation import Measurement
+    from objectives.measurement import Judge, Measurement, Stopped
     from objectives.scoring import ErrorCounts
 
 OnStage = Callable[[str, float], None]  # (stage, fraction of it that is done)
@@ -34,7 +34,9 @@ class Evaluator(Protocol):
     @property
     def identity(self) -> Mapping[str, str]: ...
 
-    def __call__(self, point: OperatingPoint, on_progress: OnStage) -> "Measurement": ...
+    def __call__(
+        self, point: OperatingPoint, on_progress: OnStage, judge: "Judge" = ...
+    ) -> "Measurement | Stopped": ...
 
     def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> "Mapping[str, ErrorCounts]": ...
 
@@ -87,11 +89,11 @@ class EvaluatorSettings:
 
 @dataclass(frozen=True)
 class Task:
-    """One trial to evaluate. race: what stops it early, handed on to the evaluator; plain data that pickles."""
+    """One trial to evaluate. judge: what may stop it early, handed on to the evaluator; plain data that pickles."""
 
     number: int
     point: OperatingPoint
-    race: Any | None = None
+    judge: "Judge | None" = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Answer:
     """
 
     number: int
-    measurement: "Measurement | None"
+    measurement: "Measurement | Stopped | None"
     error: BaseException | None
     seconds: float
     worker: str
@@ -207,10 +209,11 @@ class InProcess:
         self._evaluator.__exit__(kind, error, trace)
 
 
-def measure(evaluator: Evaluator, task: Task, on_progress: OnStage) -> "Measurement":
-    """What an evaluator answers to a trial; a race is handed on where there is one."""
-    further = () if task.race is None else (task.race,)
-    return evaluator(task.point, on_progress, *further)
+def measure(evaluator: Evaluator, task: Task, on_progress: OnStage) -> "Measurement | Stopped":
+    """What an evaluator answers to a trial; a judge is handed on where there is one."""
+    if task.judge is None:
+        return evaluator(task.point, on_progress)
+    return evaluator(task.point, on_progress, task.judge)
 
 
 def name_of_this_process() -> str:

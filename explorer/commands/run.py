@@ -4,7 +4,7 @@ import dataclasses
 import json
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import optuna
 import typer
@@ -16,12 +16,10 @@ from explorer.driver import Outcome, run_study
 from explorer.front import front
 from explorer.progress import Display
 from explorer.selection import choice_of
+from explorer.workers import EvaluatorSettings, InProcess, Workers
 from objectives.errors import StudyError
 from studies import definition as definitions
 from studies.definition import SAMPLERS, Limits, StudyDefinition, packaged
-
-if TYPE_CHECKING:
-    from objectives.evaluation import Evaluator
 
 INTERRUPTED = 130  # what a shell reports of a program ended by Ctrl-C
 
@@ -58,8 +56,17 @@ def run(
         list[str] | None,
         typer.Option(
             help="Budget as `key=value`, repeatable: `latency` (C + R, s), `der` (%), `size` (MiB), `rtf`. "
-            "Trials over a budget stay in the study, marked infeasible.",
+            "Trials over a budget are stopped and stay in the study, marked infeasible.",
         ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Trials at once, each in a process of its own on this machine.", min=1)] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Evaluate on the workers of this Dask scheduler instead, such as `tcp://10.0.0.5:8786`."),
+    ] = None,
+    racing: Annotated[
+        bool | None,
+        typer.Option(help="Stop search trials that can no longer reach the front. Default: the study's, which is yes."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the study in the storage. Default: that of STUDY.")] = None,
     format: Annotated[RunFormat, typer.Option(help="How the front is printed at the end.")] = RunFormat.table,
@@ -73,6 +80,9 @@ def run(
     loses nothing but the trial that was running, and says so when there is nothing left to do. A study whose settings
     changed is refused, with the difference shown; `--trials` and `--timeout` may change freely.
 
+    A search trial is stopped as soon as it breaks a budget or is beaten: by a trial that is no larger, no slower and
+    makes fewer errors, whatever the recordings left may bring (see the README). Fixed points are measured to the end.
+
     Options win over the study's file, and the file over defaults.
 
         explorer run quickstart
@@ -80,6 +90,8 @@ def run(
         explorer run joint --trials 200 --timeout 3600
 
         explorer run joint --limit latency=1.0 --limit rtf=0.1 --name low-latency
+
+        explorer run joint --jobs 4
 
         explorer run pruning --name pruning-of-my-calls --corpus ./recordings
 
@@ -90,18 +102,30 @@ def run(
     definition = definition.vary(
         "the command line",
         trials=trials, timeout=timeout, corpus=corpus, split=split, seed=seed, sampler=sampler,
-        limits=_limits(limit or []),
+        limits=_limits(limit or []), racing=None if racing is None else {"enabled": racing},
     )  # fmt: skip
-    execute(name or found, definition, storage_url or storage.DEFAULT_URL, format)
+    if jobs > 1 and scheduler is not None:
+        raise StudyError(f"--jobs {jobs} and --scheduler {scheduler}: a cluster has its own workers, so give only one")
+    execute(name or found, definition, storage_url or storage.DEFAULT_URL, format, jobs, scheduler)
 
 
-def execute(name: str, definition: StudyDefinition, storage_url: str, format: RunFormat) -> None:
-    """Build the evaluator, run the study, print. Exits with 130 when interrupted, 1 when every trial failed."""
+def execute(
+    name: str,
+    definition: StudyDefinition,
+    storage_url: str,
+    format: RunFormat,
+    jobs: int = 1,
+    scheduler: str | None = None,
+) -> None:
+    """Get the workers ready, run the study, print. Exits with 130 when interrupted, 1 when every trial failed."""
     screen = Console(stderr=True)
     try:
-        with Display(screen, definition.timeout) as display, _evaluator(definition) as evaluator:
-            evaluator.prepare(lambda fraction: display.trial_progress("reading the recordings", fraction))
-            outcome = run_study(name, definition, evaluator, storage_url, display)
+        with (
+            Display(screen, definition.timeout) as display,
+            _workers(definition, jobs, scheduler, display) as workers,
+        ):
+            workers.prepare(display.prepared)
+            outcome = run_study(name, definition, workers, storage_url, display)
     except KeyboardInterrupt:
         screen.print("interrupted: every finished trial is kept; run the same command again to resume", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -113,11 +137,8 @@ def execute(name: str, definition: StudyDefinition, storage_url: str, format: Ru
         raise typer.Exit(1)
 
 
-def _evaluator(definition: StudyDefinition) -> "Evaluator":
-    # late, so that `explorer --help` does not wait for torch
-    from objectives.evaluation import build_evaluator
-
-    return build_evaluator(
+def _workers(definition: StudyDefinition, jobs: int, scheduler: str | None, display: Display) -> Workers:
+    settings = EvaluatorSettings(
         corpus=definition.corpus,
         split=definition.split,
         segmentation=definition.models.segmentation,
@@ -128,6 +149,14 @@ def _evaluator(definition: StudyDefinition) -> "Evaluator":
         seed=definition.seed,
         compression=definition.compression_settings(),
     )
+    if scheduler is None and jobs == 1:
+        return InProcess(settings.build(), display.trial_progress)
+    # late, so that only those who use Dask wait for it
+    from explorer.clusters import cluster_workers, local_workers
+
+    if scheduler is not None:
+        return cluster_workers(scheduler, settings, display.trial_progress)
+    return local_workers(jobs, settings, display.trial_progress)
 
 
 def _limits(given: list[str]) -> dict[str, float] | None:

@@ -2,13 +2,18 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
+from explorer import driver
+from explorer.driver import Outcome
+from explorer.observer import Observer
+from explorer.workers import InProcess
 from objectives.cost import Timing
 from objectives.errors import EvaluationError
-from objectives.measurement import Measurement
+from objectives.measurement import UNHURRIED, Judge, Measurement, Stopped
 from objectives.operating_point import OperatingPoint, Pruning
 from objectives.scoring import ErrorCounts
+from objectives.stop import Stop
 from studies.definition import StudyDefinition, parse
 
 MIB = 2**20
@@ -32,14 +37,16 @@ class AnalyticEvaluator:
     on_calib: Callable[[Pruning], float] = lambda pruning: 1.0
     closed: bool = False
 
-    def __call__(self, point: OperatingPoint, on_progress: Callable[[str, float], None]) -> Measurement:
+    def __call__(
+        self, point: OperatingPoint, on_progress: Callable[[str, float], None], judge: Judge = UNHURRIED
+    ) -> Measurement | Stopped:
         self.before(point)
         on_progress("accuracy", 0.5)
         time.sleep(self.seconds)
         if point in self.fails:
             raise EvaluationError(f"no answer at C = {point.chunk_length:g} s: a fault made for a test")
         self.calls.append(point)
-        return measurement(point)
+        return judged(measurement(point), judge)
 
     def calibration_errors(
         self, point: OperatingPoint, on_progress: Callable[[str, float], None]
@@ -59,6 +66,27 @@ class AnalyticEvaluator:
 
     def __exit__(self, *error: object) -> None:
         self.closed = True
+
+
+def judged(whole: Measurement, judge: Judge) -> Measurement | Stopped:
+    """What is known of a measurement when the judge stops it, as objectives.evaluation goes about it."""
+    size, rtf = whole.size_mib, whole.timing.median
+    if stop := judge.look(size, None, {}):
+        return stopped(whole, stop, timed=False, scored=())
+    if stop := judge.look(size, rtf, {}):
+        return stopped(whole, stop, timed=True, scored=())
+    order = judge.order(size, rtf, dict.fromkeys(whole.counts, 25.0)) or tuple(whole.counts)
+    for last in range(1, len(order)):
+        if stop := judge.look(size, rtf, {uri: whole.counts[uri] for uri in order[:last]}):
+            return stopped(whole, stop, timed=True, scored=order[:last])
+    return whole
+
+
+def stopped(whole: Measurement, stop: Stop, timed: bool, scored: tuple[str, ...]) -> Stopped:
+    """The part of a measurement that was made when it was stopped."""
+    facts = {field.name: getattr(whole, field.name) for field in fields(whole)}
+    counts = {uri: whole.counts[uri] for uri in scored}
+    return Stopped(**facts | {"stop": stop, "timing": whole.timing if timed else None, "counts": counts})
 
 
 def der_of(point: OperatingPoint) -> float:
@@ -97,8 +125,18 @@ def small_study(**changes: object) -> StudyDefinition:
 ORIGINS = ["baseline", "paper:figure1:R=0.5", "paper:figure2:C=0.5"]
 
 
+def run_study(
+    name: str,
+    definition: StudyDefinition,
+    evaluator: AnalyticEvaluator,
+    url: str,
+    observer: Observer | None = None,
+) -> Outcome:
+    """A run whose trials are evaluated in this process."""
+    observer = observer or Observer()
+    return driver.run_study(name, definition, InProcess(evaluator, observer.trial_progress), url, observer)
+
+
 def drive(url: str, seconds: float, name: str = "study") -> None:
     """Run the small study to its end: what a subprocess does until it is killed."""
-    from explorer.driver import run_study
-
     run_study(name, small_study(), AnalyticEvaluator(seconds=seconds), url)

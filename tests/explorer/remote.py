@@ -48,7 +48,7 @@ class StandInEvaluator:
     settings: StandIn
     identity: Mapping[str, str]
 
-    def __call__(self, point: OperatingPoint, on_progress: Callable[[str, float], None], race: Any = None) -> Any:
+    def __call__(self, point: OperatingPoint, on_progress: Callable[[str, float], None], judge: Any = None) -> Any:
         folder = self.settings.folder
         note(folder, "started", f"{os.getpid()} {point.chunk_length:g}")
         on_progress("accuracy", 0.5)
@@ -65,7 +65,7 @@ class StandInEvaluator:
             os.kill(os.getpid(), signal.SIGKILL)
         if what == WAITS:
             wait_for((folder / "go on").exists, lambda: on_progress("waiting", 0.75))
-        return ("measured", point, race)
+        return ("measured", point, judge)
 
     def calibration_errors(self, point: OperatingPoint, on_progress: Callable[[str, float], None]) -> Any:
         on_progress("calib", 0.25)

@@ -120,6 +120,7 @@ def test_options_win_over_the_file(built: list[dict[str, Any]]) -> None:
             "threads": 1,
             "seed": 4,
             "compression": CompressionSettings(seed=4),
+            "accuracy_threads": None,
         }
     ]
     told = json.loads(typed("status", "other", "--storage", "sqlite:///here.db", "--format", "json").stdout)

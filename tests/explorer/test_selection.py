@@ -6,15 +6,15 @@ import pytest
 from optuna.trial import TrialState
 
 from explorer import trial_record as record
-from explorer.driver import Observer, run_study
 from explorer.front import NOT_CHOSEN, front, table_rows
+from explorer.observer import Observer
 from explorer.selection import Choice, choice_of
 from explorer.status import status
 from explorer.storage import load_study
 from objectives.operating_point import OperatingPoint, Pruning
 from objectives.scoring import ErrorCounts
 from studies.definition import StudyDefinition
-from tests.explorer.analytic import AnalyticEvaluator, small_study
+from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
 
 LINEAR, HIDDEN = Pruning("linear", 0.4), Pruning("hidden", 0.4)
 HIDDEN_POINT = OperatingPoint(pruning=HIDDEN)
@@ -147,7 +147,7 @@ def test_a_choice_is_told_while_it_is_made(url: str) -> None:
         def choice_started(self, on):
             heard.append(f"choice on {on}")
 
-        def trial_progress(self, stage, fraction):
+        def choice_progress(self, stage, fraction):
             if "of 2" in stage:
                 heard.append(f"{stage} {fraction}")
 

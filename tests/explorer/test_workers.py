@@ -105,8 +105,8 @@ def workers(cluster: Cluster, tmp_path: Path, told: Told) -> Iterator[DaskWorker
         yield opened
 
 
-def task(number: int, what: float, race: object = None) -> Task:
-    return Task(number, OperatingPoint(chunk_length=what), race)
+def task(number: int, what: float, judge: object = None) -> Task:
+    return Task(number, OperatingPoint(chunk_length=what), judge)
 
 
 def answers(workers: Workers, count: int) -> dict[int, Answer]:
@@ -122,7 +122,7 @@ def answers(workers: Workers, count: int) -> dict[int, Answer]:
 
 def test_trials_are_answered_and_tell_how_far_they_are(workers: DaskWorkers, tmp_path: Path, told: Told) -> None:
     for number in range(6):
-        workers.submit(task(number, MEASURED, race=("rivals", number)))
+        workers.submit(task(number, MEASURED, judge=("rivals", number)))
     found = answers(workers, 6)
     assert {number: answer.measurement for number, answer in found.items()} == {
         number: ("measured", OperatingPoint(), ("rivals", number)) for number in range(6)
@@ -357,13 +357,13 @@ def test_nobody_waits_for_dask_or_torch_before_they_are_needed() -> None:
 def test_in_this_process_trials_are_answered_one_after_the_other(tmp_path: Path, told: Told) -> None:
     with InProcess(StandIn(tmp_path).build(None), lambda *word: told.append(word)) as workers:
         for number, what in enumerate((MEASURED, FAILS, BREAKS)):
-            workers.submit(task(number, what, race="race"))
+            workers.submit(task(number, what, judge="judge"))
         found = answers(workers, 3)
         workers.submit(task(3, MEASURED))
         workers.cancel()
         assert workers.slots == 1
         assert workers.identity["corpus"] == "one"
-    assert found[0].measurement == ("measured", OperatingPoint(), "race")
+    assert found[0].measurement == ("measured", OperatingPoint(), "judge")
     assert isinstance(found[1].error, EvaluationError)
     assert isinstance(found[2].error, KeyError)
     assert found[0].worker.endswith(f":{os.getpid()}")
