@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from objectives import low_bit, recovery, training_windows
+from objectives import low_bit, machine, recovery, training_windows
 from objectives._torchao import __version__ as torchao_version
 from objectives.backend import PyanNet
 from objectives.errors import EvaluationError
@@ -144,7 +144,8 @@ class Compressor:
         for number, (sizes, steps) in enumerate(zip(plan, _shares(settings.steps, len(plan)), strict=True), start=1):
             kept = units_to_keep(network, **sizes)
             if settings.method != "bce":  # the paper's way is left as it is
-                network = folded(network, kept, windows.features[: windows.trained])
+                with machine.working():
+                    network = folded(network, kept, windows.features[: windows.trained])
             learner = recovery.trainable_copy(rebuild(network, kept))
             trained = recovery.train(
                 _learning(learner),
@@ -200,12 +201,14 @@ class Compressor:
     ) -> tuple[LowBitModel, dict[str, Any]]:
         bits, options = BITS[precision], self.settings.quantization
         network = low_bit.with_rounded_sincnet(load_segmentation(source.path), options)
-        features = calibration_features(network, self._calibration())
-        ranges = low_bit.observe_ranges(network, features)
+        with machine.working():
+            features = calibration_features(network, self._calibration())
+            ranges = low_bit.observe_ranges(network, features)
         told: dict[str, Any] = {"bits": bits, "calibration_windows": len(features)}
         if precision.endswith("_qat"):
             network, told["trained"] = self._train_quantized(network, bits, ranges, str(precision), on_progress)
-        return low_bit.quantize(network, bits, options, ranges), told
+        with machine.working():
+            return low_bit.quantize(network, bits, options, ranges), told
 
     def _train_quantized(
         self, network: PyanNet, bits: Bits, ranges: Ranges, name: str, on_progress: OnProgress

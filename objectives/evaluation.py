@@ -205,7 +205,10 @@ class Evaluator:
         return self.compressor.finish(point.pruning, point.precision, on_progress)
 
     def _runtime(self, model: FinishedModel) -> Runtime:
-        runtime = self._runtimes.pop(model.key, None) or open_runtime(model, threads=1)
+        runtime = self._runtimes.pop(model.key, None)
+        if runtime is None:
+            with machine.working():
+                runtime = open_runtime(model, threads=1)
         self._runtimes[model.key] = runtime  # the latest last
         while len(self._runtimes) > OPEN_RUNTIMES:
             del self._runtimes[next(iter(self._runtimes))]

@@ -5,6 +5,7 @@ import functools
 import os
 import platform
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ import onnxruntime
 import torch
 
 LOCK_VARIABLE = "EXPLORER_LOCKS"
+
+_inside = threading.local()
 
 
 def cores() -> int:
@@ -51,14 +54,23 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def working() -> Iterator[None]:
-    """Use the machine, beside others that do, until somebody wants it `quiet`. Leave often: between recordings."""
+    """Use the machine, beside others that do, until somebody wants it `quiet`. Leave often: between recordings.
+
+    Inside another one of the same thread it does nothing: that one's end is the next occasion for
+    quiet. Inside it, never wait for a lock whose holder may enter one.
+    """
+    if getattr(_inside, "working", False):
+        yield
+        return
     # who wants quiet holds the gate while waiting, so that newcomers cannot starve it
     with _flock("gate", fcntl.LOCK_EX):
         lock = _open("machine")
         fcntl.flock(lock, fcntl.LOCK_SH)
+    _inside.working = True
     try:
         yield
     finally:
+        _inside.working = False
         os.close(lock)
 
 

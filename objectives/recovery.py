@@ -109,7 +109,8 @@ def train(
     optimizer = torch.optim.AdamW(trained, lr=learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     batches = _batches(windows.trained, batch, steps, seed)
-    before = smallest = held_back_loss(forward, loss, windows)
+    with machine.working():
+        before = smallest = held_back_loss(forward, loss, windows)
     best, kept, step = 0, [parameter.detach().clone() for parameter in trained], 0
     looks = max(1, min(LOOKS, steps // APART))
     for look in np.array_split(np.arange(steps), looks) if steps else []:
@@ -118,7 +119,8 @@ def train(
                 _one_step(optimizer, trained, forward, loss, windows, next(batches))
                 schedule.step()
                 on_progress(step / steps)
-        held = held_back_loss(forward, loss, windows)
+        with machine.working():
+            held = held_back_loss(forward, loss, windows)
         if held < smallest:
             best, smallest, kept = int(step), held, [parameter.detach().clone() for parameter in trained]
         if step - best >= PATIENCE * math.ceil(steps / looks):
