@@ -5,13 +5,11 @@ known. Fixed points have no judge.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from optuna.trial import FrozenTrial
-
-from explorer import trial_record as record
+from explorer.ledger import Ledger
 from explorer.racing import DEFAULT_ALPHA, Member, Race, race
 from objectives.stop import Stop
 from studies.definition import StudyDefinition
@@ -37,14 +35,14 @@ class FrontJudge:
     _race: Race | None = field(default=None, init=False)
 
     @classmethod
-    def of(cls, trial: int, definition: StudyDefinition, front: Sequence[FrozenTrial]) -> "FrontJudge":
-        """The judge of a trial, by the front of its study so far."""
+    def of(cls, trial: int, definition: StudyDefinition, ledger: Ledger) -> "FrontJudge":
+        """The judge of a trial, by what its study knows so far."""
         return cls(
             trial=trial,
             seed=definition.seed,
             limits=definition.limits.given(),
-            front=tuple(Member.of(member) for member in front) if definition.racing.enabled else (),
-            reference=record.reference_seconds(front[0]) if front else None,
+            front=tuple(Member.of(member) for member in ledger.front) if definition.racing.enabled else (),
+            reference=ledger.reference,
             alpha=definition.racing.alpha,
         )
 

@@ -55,6 +55,11 @@ class Ledger:
         """Feasible complete trials that none dominates."""
         return tuple(self._front)
 
+    @property
+    def reference(self) -> float | None:
+        """Seconds of scored speech of all recordings, the same for every trial; None before one is complete."""
+        return record.reference_seconds(next(iter(self._complete.values()))) if self._complete else None
+
     def _join_front(self, trial: FrozenTrial) -> None:
         if any(_dominates(member, trial, DIRECTIONS) for member in self._front):
             return

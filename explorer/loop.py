@@ -18,7 +18,7 @@ from explorer.workers import Answer, Task, Workers
 from objectives.errors import EvaluationError
 from objectives.operating_point import OperatingPoint
 from studies.definition import StudyDefinition
-from studies.search_space import suggest
+from studies.search_space import FIXED_PARAMS, suggest
 
 if TYPE_CHECKING:  # they bring torch, which neither the front nor the status of a study should wait for
     from objectives.measurement import Measurement, Stopped
@@ -100,11 +100,12 @@ class Loop:
     def _begin(self) -> None:
         """Ask a trial, and have it evaluated unless it is known or hopeless already."""
         trial = self.study.ask()
-        queued = record.ORIGIN in trial.user_attrs
-        self._waiting -= queued and self._waiting > 0
+        # Optuna hands out those that wait first: one that did not wait says that none is left
+        waited = FIXED_PARAMS in self.study._storage.get_trial(trial._trial_id).system_attrs
+        self._waiting = max(0, self._waiting - 1) if waited else 0
         asked: _Asked | None = None
         try:
-            if not queued:
+            if record.ORIGIN not in trial.user_attrs:
                 trial.set_user_attr(record.ORIGIN, record.SEARCH)
             origin = trial.user_attrs[record.ORIGIN]
             asked = _Asked(trial, origin, suggest(trial, self.definition.space), time.monotonic())
@@ -135,7 +136,7 @@ class Loop:
         """Who may stop a trial; nobody where it is a fixed point."""
         if not asked.searched:
             return None
-        return FrontJudge.of(asked.trial.number, self.definition, self.ledger.front)
+        return FrontJudge.of(asked.trial.number, self.definition, self.ledger)
 
     def _settle(self, answer: Answer | None) -> None:
         """Tell what a worker answered, and go on with those that waited for it."""
@@ -159,28 +160,31 @@ class Loop:
             raise answer.error
         assert answer.measurement is not None, "an answer without an error has a measurement"
         try:
-            reached = self._write(asked, answer.measurement)
+            values, reached = self._write(asked, answer.measurement)
         except EvaluationError as error:
             self._told(self._fail(asked, str(error)))
             return
-        values = (reached["der"], reached["size"], reached["rtf"]) if "der" in reached else None
         self._tell(asked, values, reached)
 
-    def _write(self, asked: _Asked, measurement: "Measurement | Stopped") -> dict[str, float]:
-        """Keep what was measured with the trial; what each budget is about, as far as it is known."""
+    def _write(
+        self, asked: _Asked, measurement: "Measurement | Stopped"
+    ) -> tuple[tuple[float, float, float] | None, dict[str, float]]:
+        """Keep what was measured with the trial. Returns its values, None where it was stopped, and what is known of
+        the quantities that have budgets."""
         from objectives.measurement import Stopped
 
         reached = {"latency": asked.point.latency}
         if isinstance(measurement, Stopped):
+            values = None
             attributes = record.attributes_of_stopped(measurement)
             reached |= record.reached_by_stopped(measurement)
         else:
-            der, size, rtf = record.values_of(measurement)
+            values = record.values_of(measurement)
             attributes = record.attributes_of(measurement)
-            reached |= {"der": der, "size": size, "rtf": rtf}
+            reached |= dict(zip(("der", "size", "rtf"), values, strict=True))
         for key, value in attributes.items():
             asked.trial.set_user_attr(key, value)
-        return reached
+        return values, reached
 
     def _reuse(self, asked: _Asked, twin: FrozenTrial) -> None:
         for key, value in record.measured_attributes(twin).items():

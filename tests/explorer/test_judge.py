@@ -1,0 +1,95 @@
+"""What a search trial is stopped for: budgets that it breaks, and races that it has lost."""
+
+import pytest
+from optuna.trial import TrialState
+
+from explorer import trial_record as record
+from explorer.storage import load_study
+from objectives.operating_point import BASELINE
+from studies.definition import StudyDefinition
+from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
+from tests.explorer.test_driver import trials_of
+
+SAME_SIZE = {"precision": ["fp32"], "pruning_structure": ["none"]}
+
+
+def test_a_point_over_its_latency_is_neither_made_nor_measured(url: str) -> None:
+    evaluator = AnalyticEvaluator()
+    definition = small_study(trials=1, fixed={}, space={"chunk_length": [1.0, 5.0]}, limits={"latency": 0.9})
+    run_study("study", definition, evaluator, url)
+    baseline, searched = trials_of(url)
+    assert (baseline.state, record.exceeded(baseline)) == (TrialState.COMPLETE, ("latency",))  # a fixed point is
+    assert (searched.state, record.exceeded(searched)) == (TrialState.PRUNED, ("latency",))
+    assert evaluator.calls == [BASELINE]
+    assert "over the budget of 0.9 s" in record.why_stopped(searched)
+    assert load_study("study", url).best_trials == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "exceeded", "timed", "scored"),
+    [
+        ({"size": 3.0}, ("size",), False, 0),
+        ({"rtf": 0.001}, ("rtf",), True, 0),
+        ({"der": 4.0}, ("der",), True, 1),  # half of more than 10 % of errors in the first of two recordings
+    ],
+)
+def test_a_broken_budget_ends_a_search_trial(
+    url: str, limits: dict[str, float], exceeded: tuple[str, ...], timed: bool, scored: int
+) -> None:
+    run_study("study", small_study(fixed={}, space=SAME_SIZE, limits=limits), AnalyticEvaluator(), url)
+    baseline, searched = trials_of(url)
+    assert (baseline.state, record.exceeded(baseline)) == (TrialState.COMPLETE, exceeded)
+    assert (searched.state, record.exceeded(searched)) == (TrialState.PRUNED, exceeded)
+    assert searched.user_attrs["stop"]["kind"] == "limit"
+    assert ("rtf_repeats" in searched.user_attrs) == timed
+    assert len(searched.user_attrs["recordings"]) == scored
+    assert "der" not in searched.user_attrs
+
+
+def beaten(**changes: object) -> StudyDefinition:
+    """Search trials of smaller C than the baseline's: slower, of the same size, and worse."""
+    space = SAME_SIZE | {"chunk_length": [0.1, 1.0], "look_ahead": ["none"]}
+    return small_study(fixed={}, space=space, **changes)
+
+
+def test_a_trial_that_is_beaten_is_stopped(url: str) -> None:
+    run_study("study", beaten(trials=5), AnalyticEvaluator(), url)
+    baseline, *searched = trials_of(url)
+    stopped = [trial for trial in searched if trial.state is TrialState.PRUNED]
+    # half of its errors, those of the first recording, are already more than the baseline's 15 %
+    assert {trial.number for trial in stopped} == {
+        trial.number for trial in searched if 10 + 5 / trial.params["chunk_length"] > 2 * 15
+    }
+    assert stopped
+    for trial in stopped:
+        told = trial.user_attrs["stop"]
+        assert (told["kind"], told["beaten_by"], told["certain"]) == ("raced", baseline.number, True)
+        assert (told["recordings"], told["of"], len(trial.user_attrs["recordings"])) == (1, 2, 1)
+        assert "beaten by trial 0" in record.why_stopped(trial)
+        assert record.exceeded(trial) == ()
+
+
+def test_racing_changes_no_front_and_can_be_switched_off(url: str) -> None:
+    raced = run_study("study", beaten(trials=6), AnalyticEvaluator(), url).study
+    whole = run_study("whole", beaten(trials=6, racing={"enabled": False}), AnalyticEvaluator(), url).study
+    assert {trial.state for trial in whole.trials} == {TrialState.COMPLETE}
+    assert len(raced.get_trials(states=[TrialState.PRUNED])) > 0
+    assert [trial.params for trial in raced.best_trials] == [trial.params for trial in whole.best_trials]
+
+
+def test_fixed_points_are_never_stopped_and_measured_where_a_search_trial_was(url: str) -> None:
+    point = {"chunk_length": 0.2, "look_ahead": "none", "pruning_structure": "none", "precision": "fp32"}
+    definition = small_study(trials=2)
+    study = run_study("study", small_study(trials=0), AnalyticEvaluator(), url).study
+    study.enqueue_trial(point)
+    study.enqueue_trial(point)
+    evaluator = AnalyticEvaluator()
+    run_study("study", definition, evaluator, url)
+    first, again = trials_of(url, TrialState.PRUNED)
+    assert again.user_attrs["reused_from"] == first.number
+    assert again.user_attrs["stop"] == first.user_attrs["stop"]
+    assert len(evaluator.calls) == 1
+    study.enqueue_trial(point, user_attrs={"origin": "paper:figure2:C=0.2"})
+    run_study("study", definition, evaluator, url)
+    assert trials_of(url)[-1].state is TrialState.COMPLETE
+    assert len(evaluator.calls) == 2
