@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -50,6 +51,7 @@ def attributes_of(measurement: "Measurement") -> dict[str, Any]:
     """What is kept of a measurement beside its three values, as JSON. Seconds, percent and bytes as the keys say."""
     timing = measurement.timing
     low, high = timing.spread
+    updates, shares = timing.update_latency, timing.stage_shares
     point = measurement.operating_point
     return {
         "latency": latency_of(point),
@@ -62,6 +64,9 @@ def attributes_of(measurement: "Measurement") -> dict[str, Any]:
         "rtf_spread": [low, high],
         "rtf_ratio": timing.ratio,
         "threads": timing.threads,
+        "update_latency": updates and asdict(updates),
+        "stage_shares": shares and dict(shares),
+        "peak_memory_mib": timing.peak_memory_mib,
         "execution": measurement.execution,
         "model_key": measurement.model_key,
         "params": measurement.params,

@@ -121,25 +121,34 @@ class SpeakerEmbedding:
 
 
 class FeatureStream:
-    """The features of a recording as it is heard."""
+    """The features of a recording as it is heard, each made once and moved a few times at most."""
 
     def __init__(self, embedding: SpeakerEmbedding):
         self._embedding = embedding
-        self._blocks: list[np.ndarray] = []
-        self._features = np.zeros((0, embedding.channels), np.float32)
+        self._blocks = 0
+        self._frames = 0
+        self._rows = np.empty((0, embedding.channels), np.float32)  # room that doubles when it is full
 
     def hear(self, waveform: np.ndarray, last: bool = False) -> np.ndarray:
-        """Take in all that was heard so far; (frames, channels): every feature that is ready, from 0.
+        """Take in all that was heard so far; (frames, channels): every feature that is ready, from 0, as a view.
 
         last: nothing more will be heard, so the blocks that still wait for context are made from what there is.
         """
         plan = self._embedding.blocks
         wanted = -(-len(waveform) // plan.length) if last else plan.ready(len(waveform))
-        if len(self._blocks) < wanted:
-            fresh = [self._embedding.block(waveform, index) for index in range(len(self._blocks), wanted)]
-            self._blocks += fresh
-            self._features = np.concatenate([self._features, *fresh])
-        return self._features
+        while self._blocks < wanted:
+            self._append(self._embedding.block(waveform, self._blocks))
+            self._blocks += 1
+        return self._rows[: self._frames]
+
+    def _append(self, fresh: np.ndarray) -> None:
+        frames = self._frames + len(fresh)
+        if frames > len(self._rows):
+            room = np.empty((max(frames, 2 * len(self._rows)), self._embedding.channels), np.float32)
+            room[: self._frames] = self._rows[: self._frames]
+            self._rows = room
+        self._rows[self._frames : frames] = fresh
+        self._frames = frames
 
 
 def recording_features(embedding: SpeakerEmbedding, waveform: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Frame-level features and their pooling, against the models they are cut from."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,26 @@ def test_features_are_the_same_whenever_they_are_asked_for(
         ready = stream.hear(waveform[:heard])
         assert len(ready) == embedding.frames_before(heard)
     np.testing.assert_array_equal(stream.hear(waveform, last=True), recording_features(embedding, waveform))
+
+
+def test_features_of_a_long_recording_are_not_moved_at_every_block(embedding: SpeakerEmbedding) -> None:
+    """An hour of silence, 2 s at a time: 1799 blocks of 100 features; room is made for 100 · 2⁰, …, 100 · 2¹¹."""
+    made = 0
+
+    def features(samples: np.ndarray) -> np.ndarray:
+        nonlocal made
+        made += 1
+        return np.full((len(samples) // embedding.step, 2), made, np.float32)
+
+    narrow = np.zeros((1, 4), np.float32)  # of two channels, for the sake of memory
+    stream = FeatureStream(replace(embedding, features=features, weight=narrow))
+    hour = np.zeros(3600 * SAMPLE_RATE, np.float32)
+    known = [stream.hear(hour[:end]) for end in range(SAMPLE_RATE, len(hour) + 1, 2 * SAMPLE_RATE)]
+    moves = sum(not np.shares_memory(one, other) for one, other in itertools.pairwise(known) if len(one))
+    assert moves == 11
+    blocks = np.arange(1, 1800).repeat(100)
+    np.testing.assert_array_equal(known[-1][:, 0], blocks)
+    np.testing.assert_array_equal(known[900][:, 0], blocks[: len(known[900])])  # what was handed out stays
 
 
 def test_what_is_not_heard_yet_cannot_change_a_feature(excerpt: np.ndarray, embedding: SpeakerEmbedding) -> None:
