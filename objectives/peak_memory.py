@@ -3,8 +3,8 @@
 This is the resident peak of the whole process: Python, torch, ONNX Runtime and every model that is loaded are in it,
 not only what the action itself takes. In the timing process that is the operating point's model and the FP32
 baseline's, the embedding's, and the recording. So it bounds what a deployment in Python needs, and two operating points
-differ by less than their models do elsewhere. ONNX Runtime keeps the memory that it once took, for as long as a model
-is loaded.
+differ by less than their models do elsewhere. ONNX Runtime keeps the memory that it once took for as long as a model is
+loaded, and what the process did before may leave some behind.
 """
 
 from collections.abc import Callable

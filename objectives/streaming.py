@@ -218,7 +218,7 @@ class LiveLoop:
     ):
         self._runtime = runtime
         self._session = ChunkwiseSession(schedule, runtime.contract, embedding, clustering)
-        self._stream = FeatureStream(embedding)
+        self._stream = FeatureStream(embedding, schedule.total)
         self._on_stage = on_stage
         self._silence = runtime.contract.window
         # a window of silence, then what is heard: the window of any moment is a stretch of this

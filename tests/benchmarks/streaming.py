@@ -136,7 +136,7 @@ def ratios(timing: Timing) -> list[float]:
 def print_table(timings: Mapping[str, Timing], console: Console) -> None:
     """One line a variant."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("segmentation", "RTF [min–max]", "x fp32 [min–max]", "update ms p50 / p95 / p99"):
+    for name in ("segmentation", "RTF (min–max)", "x fp32 (min–max)", "update ms p50 / p95 / p99"):
         table.add_column(name, justify="left" if name == "segmentation" else "right", no_wrap=True)
     table.add_column("seg / emb / clust / other %", justify="right", no_wrap=True)
     table.add_column("peak MiB", justify="right", no_wrap=True)
@@ -147,8 +147,8 @@ def print_table(timings: Mapping[str, Timing], console: Console) -> None:
         assert shares is not None, "and takes time"
         table.add_row(
             name,
-            f"{timing.median:.4f} [{low:.4f}–{high:.4f}]",
-            f"{median(ratio):.2f} [{ratio[0]:.2f}–{ratio[-1]:.2f}]",
+            f"{timing.median:.4f} ({low:.4f}–{high:.4f})",
+            f"{median(ratio):.2f} ({ratio[0]:.2f}–{ratio[-1]:.2f})",
             " / ".join(f"{1000 * seconds:.1f}" for seconds in (updates.median, updates.p95, updates.p99)),
             " / ".join(f"{100 * share:.1f}" for share in shares.values()),
             "–" if timing.peak_memory_mib is None else f"{timing.peak_memory_mib:.0f}",
