@@ -180,6 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--out", type=Path, help="JSON file to write")
     given = parser.parse_args(arguments)
+    if given.repeats < 1:
+        parser.error(f"--repeats {given.repeats}: give 1 or more")
     point = OperatingPoint(given.chunk_length, given.right_context)
     with build_evaluator() as evaluator:
         timed = max(evaluator.recordings, key=lambda recording: (recording.duration, recording.uri))
