@@ -18,6 +18,7 @@ test: install-dev  ## lint, types, and every test
 
 bench: install-dev  ## figures of speed; nothing else should run
 	$(BIN)/python -m tests.benchmarks.planes
+	$(BIN)/python -m tests.benchmarks.streaming
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

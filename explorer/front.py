@@ -30,9 +30,11 @@ class FrontRow:
     passes the limits named in `exceeded`. chunk_length, right_context, latency: seconds, None in an offline study.
     pruning: `Hidden-40`, `none`. kept: units that stay, {"hidden": 84, "linear": 128}. params: of the segmentation
     model. der, false_alarm, missed_detection, confusion: percent of scored speech. size: MiB. rtf: median, rtf_low and
-    rtf_high its spread, rtf_ratio over the FP32 baseline of the same breath. execution: with `emulated`, the RTF says
-    nothing of a gain. paper_*: what the paper published for a row of its Tables 1 and 2 (params in millions), on other
-    recordings and another machine: see studies.published.
+    rtf_high its spread, rtf_ratio over the FP32 baseline of the same breath. update_latency: seconds of compute of an
+    update, {"median", "p95", "p99"} over so many "updates"; None offline. stage_shares: of that RTF, {"segmentation",
+    "embedding", "clustering", "other"}. peak_memory_mib: of the timing process, see objectives.peak_memory. execution:
+    with `emulated`, the RTF says nothing of a gain. paper_*: what the paper published for a row of its Tables 1 and 2
+    (params in millions), on other recordings and another machine: see studies.published.
     """
 
     trial: int | None
@@ -56,6 +58,9 @@ class FrontRow:
     rtf_low: float | None = None
     rtf_high: float | None = None
     rtf_ratio: float | None = None
+    update_latency: Mapping[str, float] | None = None
+    stage_shares: Mapping[str, float] | None = None
+    peak_memory_mib: float | None = None
     execution: str | None = None
     reused_from: int | None = None
     error: str | None = None
@@ -165,6 +170,10 @@ def _row(
         rtf_low=low,
         rtf_high=high,
         rtf_ratio=attributes["rtf_ratio"],
+        # a study begun by an earlier version may have trials without these
+        update_latency=attributes.get("update_latency"),
+        stage_shares=attributes.get("stage_shares"),
+        peak_memory_mib=attributes.get("peak_memory_mib"),
         execution=attributes["execution"],
         reused_from=attributes.get(record.REUSED_FROM),
     )

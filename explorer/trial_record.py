@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -109,12 +110,16 @@ def _facts(measurement: "Measurement | Stopped") -> dict[str, Any]:
 
 def _timed(timing: "Timing") -> dict[str, Any]:
     low, high = timing.spread
+    updates, shares = timing.update_latency, timing.stage_shares
     return {
         "rtf_repeats": list(timing.rtf),
         "rtf_baseline_repeats": list(timing.baseline_rtf),
         "rtf_spread": [low, high],
         "rtf_ratio": timing.ratio,
         "threads": timing.threads,
+        "update_latency": updates and asdict(updates),
+        "stage_shares": shares and dict(shares),
+        "peak_memory_mib": timing.peak_memory_mib,
     }
 
 

@@ -3,12 +3,15 @@
 The cost plane runs the real loop: one update at a time, batch 1, a fixed number of threads, warmed up, nothing cached,
 under the machine-wide lock, and in turns with the FP32 baseline. The offline mode, which hears everything first, is the
 whole pipeline at once, its windows batched.
+
+Inside the region nothing runs but the loop and, where a stage ends, one reading of the clock: four an update, under a
+microsecond together.
 """
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
@@ -19,7 +22,8 @@ from objectives.offline import diarize_offline
 from objectives.operating_point import OperatingPoint
 from objectives.runtime import Runtime
 from objectives.segmentation import SAMPLE_RATE
-from objectives.streaming import ChunkwiseSession, Schedule, live_update
+from objectives.stages import STAGES, Stage
+from objectives.streaming import LiveLoop, Schedule
 from objectives.window_classes import WindowClasses
 
 # Seconds of audio in a timed section: 40 updates' worth, within these bounds. The lower one holds a whole block of
@@ -32,15 +36,66 @@ OFFLINE_WARM_UP_SECONDS = 12.0
 
 
 @dataclass(frozen=True)
+class Run:
+    """One timed run of a section.
+
+    audio: seconds of it. compute: seconds from the first reading of the clock to the last. stages: the same seconds by
+    stage. updates: the same seconds by update, but for what comes when all updates are done (chunk-wise: the
+    clustering); none in the offline mode, which has no updates.
+    """
+
+    audio: float
+    compute: float
+    stages: Mapping[Stage, float]
+    updates: tuple[float, ...] = ()
+
+    @property
+    def rtf(self) -> float:
+        """Seconds of compute per second of audio."""
+        return self.compute / self.audio
+
+
+@dataclass(frozen=True)
+class UpdateLatency:
+    """Seconds of compute that an update takes, segmentation and embedding together, over so many `updates`.
+
+    This is on top of the algorithmic latency C + R. Percentiles are interpolated linearly between updates. The
+    clustering of the chunk-wise mode is not in it: it comes once, when everything is heard.
+    """
+
+    median: float
+    p95: float
+    p99: float
+    updates: int
+
+
+@dataclass(frozen=True)
 class Timing:
-    """Real-time factors of one operating point, repeat by repeat, each beside the FP32 baseline's of the same breath.
+    """What one operating point took, repeat by repeat, each beside the FP32 baseline's of the same breath.
 
     rtf, baseline_rtf: seconds of compute per second of audio, one value a repeat, in the order of measuring.
+    updates: seconds of each update of all repeats; none in the offline mode. stages: seconds by stage, of all repeats.
+    peak_memory: bytes, see `objectives.peak_memory`; None where the system does not tell.
     """
 
     rtf: tuple[float, ...]
     baseline_rtf: tuple[float, ...]
     threads: int
+    updates: tuple[float, ...] = ()
+    stages: Mapping[Stage, float] = field(default_factory=dict)
+    peak_memory: int | None = None
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], baseline: Sequence[Run], threads: int, peak_memory: int | None) -> "Timing":
+        """From the runs of an operating point and of the baseline, in turns."""
+        return cls(
+            rtf=tuple(run.rtf for run in runs),
+            baseline_rtf=tuple(run.rtf for run in baseline),
+            threads=threads,
+            updates=tuple(seconds for run in runs for seconds in run.updates),
+            stages={stage: sum(run.stages[stage] for run in runs) for stage in STAGES},
+            peak_memory=peak_memory,
+        )
 
     @property
     def median(self) -> float:
@@ -56,6 +111,25 @@ class Timing:
     def ratio(self) -> float:
         """Median of RTF over the baseline's RTF of the same repeat: a machine that drifts cancels out."""
         return median(own / base for own, base in zip(self.rtf, self.baseline_rtf, strict=True))
+
+    @property
+    def update_latency(self) -> UpdateLatency | None:
+        """Compute of an update; None in the offline mode."""
+        if not self.updates:
+            return None
+        middle, p95, p99 = np.percentile(self.updates, (50, 95, 99)).tolist()
+        return UpdateLatency(middle, p95, p99, len(self.updates))
+
+    @property
+    def stage_shares(self) -> Mapping[Stage, float] | None:
+        """Share of each stage in all the compute of RTF, adding up to 1; None where no stages were told apart."""
+        total = sum(self.stages.values())
+        return {stage: seconds / total for stage, seconds in self.stages.items()} if total > 0 else None
+
+    @property
+    def peak_memory_mib(self) -> float | None:
+        """Peak memory in MiB."""
+        return None if self.peak_memory is None else self.peak_memory / 2**20
 
 
 @dataclass(frozen=True)
@@ -79,7 +153,42 @@ def section_of(schedule: Schedule) -> Section:
     return Section(first, first + updates)
 
 
-def real_time_factor(
+class Laps:
+    """A clock, and what it showed when each stage ended."""
+
+    def __init__(self, clock: Callable[[], float]):
+        self._clock = clock
+        self._stages: list[Stage] = []
+        self._readings: list[float] = []
+
+    def start(self) -> None:
+        """The first reading."""
+        self._readings.append(self._clock())
+
+    def end(self, stage: Stage) -> None:
+        """The next reading, a stage having ended."""
+        self._readings.append(self._clock())
+        self._stages.append(stage)
+
+    @property
+    def latest(self) -> float:
+        """The latest reading."""
+        return self._readings[-1]
+
+    @property
+    def elapsed(self) -> float:
+        """From the first reading to the latest."""
+        return self._readings[-1] - self._readings[0]
+
+    def by_stage(self) -> dict[Stage, float]:
+        """Seconds that ended in each stage."""
+        seconds = dict.fromkeys(STAGES, 0.0)
+        for stage, lap in zip(self._stages, np.diff(self._readings).tolist(), strict=True):
+            seconds[stage] += lap
+        return seconds
+
+
+def time_loop(
     waveform: np.ndarray,
     point: OperatingPoint,
     runtime: Runtime,
@@ -87,53 +196,57 @@ def real_time_factor(
     clustering: ClusteringSettings,
     updates: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> float:
-    """Seconds of compute per second of audio of the real loop, over a section of a recording: segmentation, embedding
-    features, pooling and the final clustering.
+) -> Run:
+    """Time the real loop over a section of a recording: segmentation, embedding features, pooling and the final
+    clustering.
 
     waveform: (samples,) float32. updates: at most so many, to warm up. Nothing but the loop lies between the clock's
-    two readings; what was heard before the section is prepared outside.
+    first and last readings; what was heard before the section is prepared outside.
     """
     schedule = Schedule(len(waveform), point.chunk_length, point.right_context)
     section = section_of(schedule)
     if updates is not None:
         section = Section(section.first, min(section.last, section.first + updates))
-    session = ChunkwiseSession(schedule, runtime.contract, embedding, clustering)
-    stream = FeatureStream(embedding)
-    if section.first > 1:
-        stream.hear(waveform[: schedule.heard(section.first - 1)])
+    laps = Laps(clock)
+    loop = LiveLoop(schedule, runtime, embedding, clustering, laps.end)
+    before, _ = schedule.news(section.first)
+    loop.hear(waveform[:before])
 
-    start = clock()
+    laps.start()
+    ends = [laps.latest]
     for update in range(section.first, section.last):
-        live_update(waveform, update, runtime, session, stream)
-    session.finish(stream.hear(waveform[: schedule.heard(section.last - 1)]))
-    elapsed = clock() - start
+        start, end = schedule.news(update)
+        loop.update(update, waveform[start:end])
+        ends.append(laps.latest)
+    loop.finish(last=section.last > len(schedule))
 
-    return elapsed / section.seconds(schedule)
+    return Run(section.seconds(schedule), laps.elapsed, laps.by_stage(), tuple(np.diff(ends).tolist()))
 
 
-def offline_real_time_factor(
+def time_offline(
     waveform: np.ndarray,
     runtime: Runtime,
     embedding: SpeakerEmbedding,
     clustering: ClusteringSettings,
     seconds: float = OFFLINE_SECONDS,
     clock: Callable[[], float] = time.perf_counter,
-) -> float:
-    """Seconds of compute per second of audio of the offline mode: embedding features, segmentation in batches,
-    clustering and all that the released pipeline does besides.
+) -> Run:
+    """Time the offline mode: embedding features, segmentation in batches, clustering and all that the released
+    pipeline does besides.
 
     waveform: (samples,) float32. seconds: at most so many, from its middle. Nothing but the pipeline lies between the
-    clock's two readings, and nothing that it needs was made before.
+    clock's first and last readings, and nothing that it needs was made before.
     """
     heard = _middle(waveform, seconds)
+    laps = Laps(clock)
 
-    start = clock()
+    laps.start()
     features = FeatureStream(embedding).hear(heard, last=True)
-    diarize_offline(WindowClasses(heard, runtime), features, embedding, clustering)
-    elapsed = clock() - start
+    laps.end("embedding")
+    diarize_offline(WindowClasses(heard, runtime), features, embedding, clustering, on_stage=laps.end)
+    laps.end("other")
 
-    return elapsed / (len(heard) / SAMPLE_RATE)
+    return Run(len(heard) / SAMPLE_RATE, laps.elapsed, laps.by_stage())
 
 
 def _middle(waveform: np.ndarray, seconds: float) -> np.ndarray:

@@ -121,25 +121,40 @@ class SpeakerEmbedding:
 
 
 class FeatureStream:
-    """The features of a recording as it is heard."""
+    """The features of a recording as it is heard, each made once.
 
-    def __init__(self, embedding: SpeakerEmbedding):
+    expected: samples that the recording will have, as far as is known. Beyond them features are moved at times, to
+    twice the room.
+    """
+
+    def __init__(self, embedding: SpeakerEmbedding, expected: int = 0):
         self._embedding = embedding
-        self._blocks: list[np.ndarray] = []
-        self._features = np.zeros((0, embedding.channels), np.float32)
+        self._blocks = 0
+        self._frames = 0
+        self._rows = np.empty((0, embedding.channels), np.float32)
+        self._reserve(-(-expected // embedding.blocks.length))
 
     def hear(self, waveform: np.ndarray, last: bool = False) -> np.ndarray:
-        """Take in all that was heard so far; (frames, channels): every feature that is ready, from 0.
+        """Take in all that was heard so far; (frames, channels): every feature that is ready, from 0, as a view.
 
         last: nothing more will be heard, so the blocks that still wait for context are made from what there is.
         """
         plan = self._embedding.blocks
         wanted = -(-len(waveform) // plan.length) if last else plan.ready(len(waveform))
-        if len(self._blocks) < wanted:
-            fresh = [self._embedding.block(waveform, index) for index in range(len(self._blocks), wanted)]
-            self._blocks += fresh
-            self._features = np.concatenate([self._features, *fresh])
-        return self._features
+        self._reserve(wanted)
+        while self._blocks < wanted:
+            fresh = self._embedding.block(waveform, self._blocks)
+            self._rows[self._frames : self._frames + len(fresh)] = fresh
+            self._frames += len(fresh)
+            self._blocks += 1
+        return self._rows[: self._frames]
+
+    def _reserve(self, blocks: int) -> None:
+        needed = blocks * self._embedding.blocks.length // self._embedding.step
+        if needed > len(self._rows):
+            room = np.empty((max(needed, 2 * len(self._rows)), self._embedding.channels), np.float32)
+            room[: self._frames] = self._rows[: self._frames]
+            self._rows = room
 
 
 def recording_features(embedding: SpeakerEmbedding, waveform: np.ndarray, digest: str | None = None) -> np.ndarray:

@@ -18,10 +18,18 @@ from objectives.clustering import ClusteringSettings
 from objectives.embedding import SpeakerEmbedding
 from objectives.released import MIN_DURATION_OFF
 from objectives.segmentation import SAMPLE_RATE, Contract
+from objectives.stages import OnStage, Stage, unheeded
 from objectives.window_classes import WindowClasses
 from objectives.windows import window_starts
 
 STEP = 1  # seconds
+# the stage that ends at each step that pyannote.audio's pipeline tells its hook of
+STAGE_OF_STEP: Mapping[str, Stage] = {
+    "segmentation": "segmentation",
+    "speaker_counting": "other",
+    "embeddings": "embedding",
+    "discrete_diarization": "clustering",
+}
 
 
 def diarize_offline(
@@ -30,16 +38,22 @@ def diarize_offline(
     embedding: SpeakerEmbedding,
     clustering: ClusteringSettings,
     min_duration_off: float = MIN_DURATION_OFF,
+    on_stage: OnStage = unheeded,
 ) -> Annotation:
     """The released pipeline on a whole recording.
 
-    windows: of the recording. features: (frames, channels), all of the recording's.
+    windows: of the recording. features: (frames, channels), all of the recording's. on_stage: told of
+    each stage when it has ended; what comes after the last one is `other`.
     """
     pipeline = _ReleasedPipeline(windows, embedding, clustering, min_duration_off)
+    on_stage("other")
     with warnings.catch_warnings():
         # where nobody speaks for long enough to found a cluster, pyannote.audio takes the mean of no embeddings
         warnings.filterwarnings("ignore", "Mean of empty slice|invalid value", RuntimeWarning)
-        return pipeline.apply({"uri": "recording", "waveform": windows.waveform, "features": features})
+        return pipeline.apply(
+            {"uri": "recording", "waveform": windows.waveform, "features": features},
+            hook=lambda step, *_, **__: on_stage(STAGE_OF_STEP.get(step, "other")),
+        )
 
 
 def offline_ends(total: int, contract: Contract) -> list[int]:

@@ -19,13 +19,15 @@ from objectives.cost import (
     OFFLINE_SECONDS,
     OFFLINE_WARM_UP_SECONDS,
     WARM_UP_UPDATES,
+    Run,
     Timing,
-    offline_real_time_factor,
-    real_time_factor,
+    time_loop,
+    time_offline,
 )
 from objectives.embedding import load_embedding
 from objectives.errors import EvaluationError, ExplorerError
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint
+from objectives.peak_memory import with_peak_memory
 from objectives.runtime import Runtime, open_runtime
 
 
@@ -138,21 +140,24 @@ class _Bench:
         settings = self._settings
         baseline = OFFLINE_BASELINE if point.mode == "offline" else BASELINE
         self._open(settings.baseline, model)
-        self._rtf(baseline, settings.baseline, warm_up=True)
-        self._rtf(point, model, warm_up=True)
-        own, base = [], []
+        self._run(baseline, settings.baseline, warm_up=True)
+        self._run(point, model, warm_up=True)
+        own, base, peaks = [], [], []
         for _ in range(settings.repeats):
-            base.append(self._rtf(baseline, settings.baseline))
-            own.append(self._rtf(point, model))
-        return Timing(tuple(own), tuple(base), settings.threads)
+            base.append(self._run(baseline, settings.baseline))
+            run, peak = with_peak_memory(lambda: self._run(point, model))
+            own.append(run)
+            peaks.append(peak)
+        known = [peak for peak in peaks if peak is not None]
+        return Timing.of(own, base, settings.threads, max(known, default=None))
 
-    def _rtf(self, point: OperatingPoint, model: FinishedModel, warm_up: bool = False) -> float:
+    def _run(self, point: OperatingPoint, model: FinishedModel, warm_up: bool = False) -> Run:
         settings, runtime = self._settings, self._runtimes[model.key]
         if point.mode == "offline":
             seconds = OFFLINE_WARM_UP_SECONDS if warm_up else OFFLINE_SECONDS
-            return offline_real_time_factor(settings.waveform, runtime, self._embedding, settings.clustering, seconds)
+            return time_offline(settings.waveform, runtime, self._embedding, settings.clustering, seconds)
         updates = WARM_UP_UPDATES if warm_up else None
-        return real_time_factor(settings.waveform, point, runtime, self._embedding, settings.clustering, updates)
+        return time_loop(settings.waveform, point, runtime, self._embedding, settings.clustering, updates)
 
     def _open(self, *models: FinishedModel) -> None:
         """Have these models ready, and no others: a study makes hundreds, and each keeps its working memory."""

@@ -5,6 +5,7 @@ the block emitted is [(k-1)C, kC). All positions are integer samples, so that bl
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from objectives.operating_point import OperatingPoint
 from objectives.released import MIN_DURATION_OFF
 from objectives.runtime import BATCH, Runtime, local_activity
 from objectives.segmentation import SAMPLE_RATE, Contract
+from objectives.stages import OnStage, unheeded
 from objectives.window_classes import WindowClasses
 
 ANCHOR_SECONDS = 1.0  # anchors are taken every max(C, 1 s)
@@ -49,6 +51,10 @@ class Schedule:
     def heard(self, update: int) -> int:
         """How much of the recording has been heard at an update."""
         return min(self._end(update) + round(self.right_context * SAMPLE_RATE), self.total)
+
+    def news(self, update: int) -> tuple[int, int]:
+        """[start, end) of what is heard at an update and was not at the one before."""
+        return self.heard(update - 1) if update > 1 else 0, self.heard(update)
 
     def is_anchor(self, update: int) -> bool:
         """Whether an update's embeddings found clusters: every one for C ≥ 1 s, else the first to end in a second."""
@@ -109,19 +115,25 @@ class ChunkwiseSession:
     embedding: SpeakerEmbedding
     clustering: ClusteringSettings
     _updates: list[_Update] = field(default_factory=list)
-    _pending: list[tuple[_Update, int, list[np.ndarray]]] = field(default_factory=list)
+    _pending: deque[tuple[_Update, int, list[np.ndarray]]] = field(default_factory=deque)
 
     def update(self, update: int, activity: np.ndarray, features: np.ndarray) -> np.ndarray:
         """Take in what the model said of an update's window, (frames, speakers) bool, and the features that are ready.
 
         Returns the emitted block's local speakers, (cells, speakers) bool: final but for the speakers' names.
         """
+        emitted = self.emit(update, activity)
+        self.pool(features)
+        return emitted
+
+    def emit(self, update: int, activity: np.ndarray) -> np.ndarray:
+        """The first half of `update`, which needs no features."""
         start, end = self.schedule.block(update)
         window_start = self.schedule.heard(update) - self.contract.window
         first, last = self.contract.frame_at(np.array([start, end - 1]) - window_start)
         starts = self.contract.frame_start(np.arange(first, last + 1)) + window_start
         starts[0] = start
-        emitted = fill_gaps(activity, self.contract.step)[first : last + 1]
+        emitted = fill_gaps(activity, self.contract.step)[first : last + 1].copy()  # a view would keep all of it
         anchor = self.schedule.is_anchor(update)
         state = _Update(
             start=start,
@@ -136,12 +148,26 @@ class ChunkwiseSession:
         if anchor or emitted.any():
             # a block without speech needs no names
             self._pending.append((state, *self.embedding.features_of_speakers(self.contract, activity, window_start)))
-        self._pool_ready(features, last=False)
         return emitted
+
+    def pool(self, features: np.ndarray, last: bool = False) -> None:
+        """The second half of `update`: embeddings of the local speakers whose features are ready, (frames, channels).
+
+        last: there will be no more features, so those that are there must do.
+        """
+        while self._pending and (last or self._pending[0][1] <= len(features)):
+            update, _, chosen = self._pending.popleft()
+            for speaker, frames in enumerate(chosen):
+                if update.active[speaker]:
+                    update.embeddings[speaker] = self.embedding.pool(features[frames[frames < len(features)]])
 
     def finish(self, features: np.ndarray) -> Hypothesis:
         """Cluster, name and return what was emitted. `features` are all that the recording has."""
-        self._pool_ready(features, last=True)
+        self.pool(features, last=True)
+        return self.name()
+
+    def name(self) -> Hypothesis:
+        """The second half of `finish`, once everything is pooled."""
         active = np.array([update.active for update in self._updates])
         # (updates, speakers)
         embeddings = np.array([update.embeddings for update in self._updates])
@@ -157,13 +183,6 @@ class ChunkwiseSession:
         ]
         return Hypothesis.from_cells(cells, self.schedule.total, speaking)
 
-    def _pool_ready(self, features: np.ndarray, last: bool) -> None:
-        while self._pending and (last or self._pending[0][1] <= len(features)):
-            update, _, chosen = self._pending.pop(0)
-            for speaker, frames in enumerate(chosen):
-                if update.active[speaker]:
-                    update.embeddings[speaker] = self.embedding.pool(features[frames[frames < len(features)]])
-
 
 def stream_live(
     waveform: np.ndarray,
@@ -177,21 +196,70 @@ def stream_live(
     waveform: (samples,) float32, mono, 16 kHz.
     """
     schedule = Schedule(len(waveform), point.chunk_length, point.right_context)
-    session = ChunkwiseSession(schedule, runtime.contract, embedding, clustering)
-    stream = FeatureStream(embedding)
+    loop = LiveLoop(schedule, runtime, embedding, clustering)
     for update in range(1, len(schedule) + 1):
-        live_update(waveform, update, runtime, session, stream)
-    return session.finish(stream.hear(waveform, last=True))
+        start, end = schedule.news(update)
+        loop.update(update, waveform[start:end])
+    return loop.finish()
 
 
-def live_update(
-    waveform: np.ndarray, update: int, runtime: Runtime, session: ChunkwiseSession, stream: FeatureStream
-) -> np.ndarray:
-    """One update of the real loop; (cells, speakers) bool: the emitted block."""
-    heard = session.schedule.heard(update)
-    window = window_ending_at(waveform, heard, runtime.contract.window)
-    activity = local_activity(runtime, window[None])[0]
-    return session.update(update, activity, stream.hear(waveform[:heard]))
+class LiveLoop:
+    """The real loop: audio in, a block out, one update at a time. Nothing is made twice, and no window is copied.
+
+    on_stage: told of each stage of an update when it has ended; one update ends with its embedding.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        runtime: Runtime,
+        embedding: SpeakerEmbedding,
+        clustering: ClusteringSettings,
+        on_stage: OnStage = unheeded,
+    ):
+        self._runtime = runtime
+        self._session = ChunkwiseSession(schedule, runtime.contract, embedding, clustering)
+        self._stream = FeatureStream(embedding, schedule.total)
+        self._on_stage = on_stage
+        self._silence = runtime.contract.window
+        # a window of silence, then what is heard: the window of any moment is a stretch of this
+        self._audio = np.zeros(self._silence + schedule.total, np.float32)
+        self._heard = 0
+
+    def hear(self, samples: np.ndarray) -> None:
+        """Take in audio without an update: (samples,) float32, mono, 16 kHz."""
+        self._take_in(samples)
+        self._features()
+
+    def update(self, update: int, samples: np.ndarray) -> np.ndarray:
+        """One update, its news being (samples,) float32. Returns the emitted block, (cells, speakers) bool."""
+        self._take_in(samples)
+        window = self._audio[self._heard : self._heard + self._silence]
+        self._on_stage("other")
+        activity = local_activity(self._runtime, window[None])[0]
+        # (frames, speakers)
+        self._on_stage("segmentation")
+        emitted = self._session.emit(update, activity)
+        self._on_stage("other")
+        self._session.pool(self._features())
+        self._on_stage("embedding")
+        return emitted
+
+    def finish(self, last: bool = True) -> Hypothesis:
+        """Everybody's names in what was emitted. last: the recording ends here, and so does waiting for context."""
+        self._session.pool(self._features(last), last=True)
+        self._on_stage("embedding")
+        hypothesis = self._session.name()
+        self._on_stage("clustering")
+        return hypothesis
+
+    def _take_in(self, samples: np.ndarray) -> None:
+        start = self._silence + self._heard
+        self._audio[start : start + len(samples)] = samples
+        self._heard += len(samples)
+
+    def _features(self, last: bool = False) -> np.ndarray:
+        return self._stream.hear(self._audio[self._silence : self._silence + self._heard], last)
 
 
 def stream_batched(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -23,6 +24,7 @@ from objectives.operating_point import (
 from objectives.settings import CompressionSettings, QuantizationOptions, RecoverySettings
 
 if TYPE_CHECKING:
+    from objectives.cost import Timing
     from objectives.measurement import Measurement
     from objectives.scoring import ErrorCounts
 
@@ -90,6 +92,9 @@ def measure(
     ),
 ) -> None:
     """Measure one operating point: DER with its components and by recording, size, and RTF beside the FP32 baseline's.
+
+    What an update takes and the share of each stage are compute, on top of the latency C + R. Peak memory is that of
+    the whole timing process, libraries and all loaded models included.
 
     A pruned or low-bit model is made first, from the corpus' *train* and *calib*, which takes minutes, and kept.
 
@@ -164,6 +169,7 @@ def _rates(counts: "ErrorCounts") -> dict[str, float | None]:
 
 def _told(measurement: "Measurement") -> dict[str, Any]:
     point, timing = measurement.operating_point, measurement.timing
+    updates = timing.update_latency
     streamed = {
         "chunk_length": point.chunk_length,
         "right_context": point.right_context,
@@ -187,6 +193,9 @@ def _told(measurement: "Measurement") -> dict[str, Any]:
             "ratio_to_baseline": timing.ratio,
             "threads": timing.threads,
         },
+        "update_latency": updates and asdict(updates),
+        "stage_shares": timing.stage_shares,
+        "peak_memory_mib": timing.peak_memory_mib,
         "model": {"key": measurement.model_key, **measurement.story},
         "machine": dict(measurement.machine),
     }
@@ -202,6 +211,7 @@ def _print(measurement: "Measurement") -> None:
         table.add_row(uri, *cells, style="bold" if uri == "pooled" else "")
     console.print(table)
     console.print(_sentence(measurement), soft_wrap=True)
+    console.print(_where_time_goes(measurement.timing), soft_wrap=True)
 
 
 def _sentence(measurement: "Measurement") -> str:
@@ -221,3 +231,16 @@ def _sentence(measurement: "Measurement") -> str:
         f"{measurement.size_mib:.2f} MiB, RTF {timing.median:.4f} [{low:.4f}–{high:.4f}] "
         f"over {len(timing.rtf)} repeats on {threads}, {timing.ratio:.2f} × the FP32 baseline's"
     )
+
+
+def _where_time_goes(timing: "Timing") -> str:
+    """What an update takes, the share of each stage and the memory, as far as they are known."""
+    told, updates, shares = [], timing.update_latency, timing.stage_shares
+    if updates is not None:
+        middle, p95, p99 = (f"{1000 * seconds:.1f}" for seconds in (updates.median, updates.p95, updates.p99))
+        told.append(f"an update takes {middle} ms (p95 {p95}, p99 {p99}, of {updates.updates})")
+    if shares is not None:
+        told.append("compute: " + ", ".join(f"{stage} {100 * share:.1f} %" for stage, share in shares.items()))
+    if timing.peak_memory_mib is not None:
+        told.append(f"peak memory of the process {timing.peak_memory_mib:.0f} MiB")
+    return "; ".join(told)

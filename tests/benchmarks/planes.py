@@ -1,8 +1,8 @@
 """Speed of both planes on the AMI excerpts: `make bench`. Run it on a machine that does nothing else.
 
 Prints, for each operating point, the RTF of the real loop over ten repeats with its spread, its ratio to the FP32
-baseline timed in turns with it, and the seconds of compute per second of audio that the accuracy plane takes for the
-same labels once embedding features are kept.
+baseline timed in turns with it, what an update takes, and the seconds of compute per second of audio that the accuracy
+plane takes for the same labels once embedding features are kept.
 """
 
 import time
@@ -36,6 +36,7 @@ def main() -> None:
         "RTF min–max",
         "min–max / median",
         "x base",
+        "update ms p50 / p95 / p99",
         "accuracy plane",
     ):
         table.add_column(name, justify="right", no_wrap=True)
@@ -51,6 +52,8 @@ def main() -> None:
                 timing = evaluator.stopwatch.measure(point, model)
             low, high = timing.spread
             ratios = sorted(own / base for own, base in zip(timing.rtf, timing.baseline_rtf, strict=True))
+            updates = timing.update_latency
+            assert updates is not None, "every section has an update"
             table.add_row(
                 f"{point.chunk_length:g}",
                 f"{point.right_context:g}",
@@ -59,9 +62,10 @@ def main() -> None:
                 f"{low:.4f}–{high:.4f}",
                 f"{100 * (high - low) / timing.median:.0f} %",
                 f"{median(ratios):.2f} [{ratios[0]:.2f}–{ratios[-1]:.2f}]",
+                " / ".join(f"{1000 * seconds:.1f}" for seconds in (updates.median, updates.p95, updates.p99)),
                 f"{accuracy:.4f}",
             )
-        console = Console(width=120)
+        console = Console(width=140)
         console.print(table)
         console.print(
             f"{seconds:g} s of audio, {REPEATS} repeats, 1 thread; accuracy plane on {evaluator.accuracy.lanes}"

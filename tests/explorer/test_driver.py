@@ -10,7 +10,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from explorer import trial_record as record
 from explorer.driver import _create_or_resume
-from explorer.observer import Observer
 from explorer.selection import enqueue_missing
 from explorer.storage import load_study, open_storage, sole_driver
 from explorer.stored import stored_definition
@@ -380,23 +379,3 @@ def test_a_missing_study_names_those_that_exist(url: str) -> None:
     run_study("present", small_study(trials=0, fixed={}), AnalyticEvaluator(), url)
     with pytest.raises(StudyError, match="it holds: present"):
         load_study("absent", url)
-
-
-def test_the_observer_hears_every_trial(url: str) -> None:
-    heard: list[str] = []
-
-    class Ear(Observer):
-        def begin(self, trials, total):
-            heard.append(f"begin {len(trials)} {total}")
-
-        def trial_started(self, number, origin, point):
-            heard.append(f"start {number}")
-
-        def trial_progress(self, number, stage, fraction):
-            heard.append(f"{stage} {fraction}")
-
-        def trial_finished(self, trial):
-            heard.append(f"end {trial.number} {trial.state.name}")
-
-    run_study("study", small_study(trials=0, fixed={}), AnalyticEvaluator(), url, Ear())
-    assert heard == ["begin 1 1", "start 0", "accuracy 0.5", "end 0 COMPLETE"]

@@ -37,13 +37,15 @@ def tell(
     origin: str = "search",
     point: OperatingPoint = FREE,
     excesses: Mapping[str, float] | None = None,
+    without: str | None = None,
 ) -> None:
-    """One finished trial with the values given, failed with None."""
+    """One finished trial with the values given, failed with None. without: an attribute that it does not have."""
     study.enqueue_trial(params_of(point), user_attrs={record.ORIGIN: origin})
     trial = study.ask()
     suggest(trial, small_study().space)
     for key, value in record.attributes_of(measurement(point)).items():
-        trial.set_user_attr(key, value)
+        if key != without:
+            trial.set_user_attr(key, value)
     for name, excess in (excesses or {}).items():
         trial.set_constraint(name, excess)
     if values is None:
@@ -133,6 +135,19 @@ def test_a_row_carries_the_measurement(study: optuna.Study) -> None:
     assert (row.der, row.missed_detection, row.false_alarm, row.confusion) == pytest.approx((15.0, 7.5, 3.75, 3.75))
     assert (row.rtf, row.rtf_low, row.rtf_high) == pytest.approx((0.03, 0.027, 0.033))
     assert (row.rtf_ratio, row.size, row.execution) == (pytest.approx(1.0), 4.0, "native")
+    assert row.update_latency == pytest.approx({"median": 0.03, "p95": 0.039, "p99": 0.0398, "updates": 3})
+    assert row.stage_shares == pytest.approx({"segmentation": 0.6, "embedding": 0.3, "clustering": 0.06, "other": 0.04})
+    assert row.peak_memory_mib == 400.0
+
+
+@pytest.mark.parametrize("name", ["update_latency", "stage_shares", "peak_memory_mib"])
+def test_a_trial_of_an_earlier_version_is_still_a_row(study: optuna.Study, name: str) -> None:
+    tell(study, (15.0, 4.0, 0.03), ORIGINS[0], BASELINE, without=name)
+    row = front(study)[0]
+    assert (row.standing, getattr(row, name), row.rtf_ratio) == ("front", None, pytest.approx(1.0))
+    assert "baseline" in printed((row,))
+    (line,) = csv.DictReader(io.StringIO(as_csv((row,))))
+    assert line[name] == ""
 
 
 def test_a_study_of_another_program_has_no_front() -> None:

@@ -1,6 +1,7 @@
 """`explorer measure` and `explorer calibrate` on 12 s of real meetings."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,13 @@ def test_json_is_clean_and_complete(corpus: str) -> None:
     rtf = told["rtf"]
     assert len(rtf["repeats"]) == len(rtf["baseline_repeats"]) == 2
     assert min(rtf["repeats"]) <= rtf["median"] <= max(rtf["repeats"])
+    updates = told["update_latency"]
+    assert updates["updates"] == 2 * 10  # 10 s of the 12, twice
+    assert 0 < updates["median"] <= updates["p95"] <= updates["p99"]
+    assert sum(told["stage_shares"].values()) == pytest.approx(1.0)
+    assert set(told["stage_shares"]) == {"segmentation", "embedding", "clustering", "other"}
+    if sys.platform == "linux":
+        assert told["peak_memory_mib"] > 100
     assert told["machine"] == dict(machine.describe())
 
 
@@ -59,6 +67,7 @@ def test_table_has_a_line_for_each_recording_and_one_for_the_point(corpus: str) 
     assert all(len(line.split()) == 6 for line in lines[1:4])
     assert "C 1 s, R 0 s, latency 1 s, fp16 (emulated): 1.47 M parameters, 2.8" in lines[4]
     assert "over 2 repeats on 1 thread" in lines[4]
+    assert re.match(r"an update takes [\d.]+ ms \(p95 [\d.]+, p99 [\d.]+, of 20\); compute: segmentation ", lines[5])
 
 
 def test_the_offline_mode_has_size_and_rtf_and_no_latency(corpus: str) -> None:
@@ -72,9 +81,10 @@ def test_the_offline_mode_has_size_and_rtf_and_no_latency(corpus: str) -> None:
     assert len(told["rtf"]["repeats"]) == len(told["rtf"]["baseline_repeats"]) == 2
     shown = invoke("measure", "--offline", "--corpus", corpus, "--repeats", "2").stdout
     assert f"{told['pooled']['der']:.2f}" in shown
-    assert shown.splitlines()[-1].startswith(
-        f"offline mode, fp32 (native): 1.47 M parameters, {told['size_mib']:.2f} MiB, RTF 0."
-    )
+    *_, cost, where = shown.splitlines()
+    assert where.startswith("compute: segmentation ")  # no updates
+    assert told["update_latency"] is None
+    assert cost.startswith(f"offline mode, fp32 (native): 1.47 M parameters, {told['size_mib']:.2f} MiB, RTF 0.")
 
 
 def test_every_method_of_recovery_can_be_asked_for() -> None:

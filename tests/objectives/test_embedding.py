@@ -1,6 +1,7 @@
 """Frame-level features and their pooling, against the models they are cut from."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,27 @@ def test_features_are_the_same_whenever_they_are_asked_for(
         ready = stream.hear(waveform[:heard])
         assert len(ready) == embedding.frames_before(heard)
     np.testing.assert_array_equal(stream.hear(waveform, last=True), recording_features(embedding, waveform))
+
+
+@pytest.mark.parametrize(("expected", "moves"), [(0, 11), (900, 2), (3600, 0), (7200, 0)])
+def test_features_of_a_long_recording_are_seldom_moved(embedding: SpeakerEmbedding, expected: int, moves: int) -> None:
+    """An hour of silence, 2 s at a time: 1799 blocks of 100 features. Room is made for 100 · 2⁰, …, 100 · 2¹¹, or
+    for as many seconds as are expected and then for twice as many, and for twice these."""
+    made = 0
+
+    def features(samples: np.ndarray) -> np.ndarray:
+        nonlocal made
+        made += 1
+        return np.full((len(samples) // embedding.step, 2), made, np.float32)
+
+    narrow = np.zeros((1, 4), np.float32)  # of two channels, for the sake of memory
+    stream = FeatureStream(replace(embedding, features=features, weight=narrow), expected * SAMPLE_RATE)
+    hour = np.zeros(3600 * SAMPLE_RATE, np.float32)
+    known = [stream.hear(hour[:end]) for end in range(SAMPLE_RATE, len(hour) + 1, 2 * SAMPLE_RATE)]
+    assert sum(not np.shares_memory(one, other) for one, other in itertools.pairwise(known) if len(one)) == moves
+    blocks = np.arange(1, 1800).repeat(100)
+    np.testing.assert_array_equal(known[-1][:, 0], blocks)
+    np.testing.assert_array_equal(known[900][:, 0], blocks[: len(known[900])])  # what was handed out stays
 
 
 def test_what_is_not_heard_yet_cannot_change_a_feature(excerpt: np.ndarray, embedding: SpeakerEmbedding) -> None:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,11 +17,12 @@ import pytest
 from objectives.assets import fetch
 from objectives.clustering import ClusteringSettings
 from objectives.compression import FinishedModel, finish
-from objectives.cost import OFFLINE_SECONDS, OFFLINE_WARM_UP_SECONDS
+from objectives.cost import OFFLINE_SECONDS, OFFLINE_WARM_UP_SECONDS, Run
 from objectives.errors import EvaluationError
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint
 from objectives.runtime import OnnxRuntime, Runtime
 from objectives.segmentation import SAMPLE_RATE
+from objectives.stages import STAGES
 from objectives.stopwatch import CostSettings, Stopwatch, _Bench
 from tests.objectives.processes import busy_threads, is_alive, pids_of_spawned, thread_seconds, wait_until
 
@@ -121,10 +123,33 @@ def test_each_repeat_is_paired_with_the_baseline(stopwatch: Stopwatch, model: Fi
     assert timing.threads == 1
 
 
+def test_updates_stages_and_memory_come_with_it(stopwatch: Stopwatch, model: FinishedModel) -> None:
+    """C = 1 s in 12 s of audio: 10 updates a repeat."""
+    timing = stopwatch.measure(BASELINE, model)
+    assert len(timing.updates) == 10 * REPEATS
+    assert timing.stage_shares is not None
+    assert sum(timing.stage_shares.values()) == pytest.approx(1.0)
+    assert all(share > 0 for share in timing.stage_shares.values())
+    # compute of 10 s of audio a repeat, of which the clustering belongs to no update
+    compute = 10.0 * sum(timing.rtf)
+    assert sum(timing.stages.values()) == pytest.approx(compute)
+    assert 0 < sum(timing.updates) <= compute - timing.stages["clustering"]
+    if sys.platform == "linux":
+        assert timing.peak_memory_mib is not None
+        assert 100 < timing.peak_memory_mib < 4000  # torch, ONNX Runtime and two models
+
+
 def test_the_offline_mode_is_timed_there_too(stopwatch: Stopwatch, model: FinishedModel) -> None:
     timing = stopwatch.measure(OFFLINE_BASELINE, model)
     assert len(timing.rtf) == len(timing.baseline_rtf) == REPEATS
     assert all(0 < rtf < 10 for rtf in (*timing.rtf, *timing.baseline_rtf))
+    assert timing.update_latency is None
+    assert timing.stage_shares is not None
+    assert sum(timing.stage_shares.values()) == pytest.approx(1.0)
+
+
+def run(rtf: float) -> Run:
+    return Run(1.0, rtf, dict.fromkeys(STAGES, rtf / 4))
 
 
 def test_the_offline_mode_takes_turns_with_the_offline_baseline(
@@ -134,13 +159,11 @@ def test_the_offline_mode_takes_turns_with_the_offline_baseline(
     narrow = finish(fetch("segmentation-3.0"), "fp16")
     timed: list[tuple[str, float]] = []
 
-    def note(
-        waveform: np.ndarray, runtime: OnnxRuntime, embedding: object, clustering: object, seconds: float
-    ) -> float:
+    def note(waveform: np.ndarray, runtime: OnnxRuntime, embedding: object, clustering: object, seconds: float) -> Run:
         timed.append((runtime.execution, seconds))
-        return float(len(timed))
+        return run(float(len(timed)))
 
-    monkeypatch.setattr("objectives.stopwatch.offline_real_time_factor", note)
+    monkeypatch.setattr("objectives.stopwatch.time_offline", note)
     timing = bench.time(OperatingPoint(precision="fp16", mode="offline"), narrow)
     baseline_and_point = ["native", "emulated"]
     assert [execution for execution, _ in timed] == baseline_and_point * (1 + REPEATS)
@@ -158,7 +181,7 @@ def test_only_the_baseline_and_what_is_timed_are_loaded(
         return OnnxRuntime(model, threads)
 
     monkeypatch.setattr("objectives.stopwatch.open_runtime", note)
-    monkeypatch.setattr("objectives.stopwatch.real_time_factor", lambda *arguments: 1.0)
+    monkeypatch.setattr("objectives.stopwatch.time_loop", lambda *arguments: run(1.0))
     bench = _Bench(settings)
     first, second = (replace(model, key=f"{model.key}{name}") for name in "ab")
     for each in (first, first, second, first, model):

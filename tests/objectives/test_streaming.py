@@ -9,15 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from objectives.clustering import ClusteringSettings
-from objectives.embedding import FeatureStream, SpeakerEmbedding, recording_features
+from objectives.embedding import SpeakerEmbedding, recording_features
 from objectives.operating_point import CHUNK_LENGTH_RANGE, RIGHT_CONTEXT_RANGE, OperatingPoint
 from objectives.runtime import OnnxRuntime
 from objectives.segmentation import SAMPLE_RATE
 from objectives.streaming import (
-    ChunkwiseSession,
+    LiveLoop,
     Schedule,
     fill_gaps,
-    live_update,
     stream_batched,
     stream_live,
     window_ending_at,
@@ -54,6 +53,15 @@ def test_an_update_hears_its_block_and_right_context_and_no_more(
         # half a sample of rounding for each of C and R
         assert heard / SAMPLE_RATE <= update * chunk_length + right_context + 1 / SAMPLE_RATE
         assert start >= heard - WINDOW
+
+
+@given(totals, chunk_lengths, right_contexts)
+def test_news_are_what_was_heard_once_each(total: int, chunk_length: float, right_context: float) -> None:
+    schedule = Schedule(total, chunk_length, right_context)
+    news = [schedule.news(update) for update in range(1, len(schedule) + 1)]
+    assert (news[0][0], news[-1][1]) == (0, total)
+    assert [end for _, end in news] == [schedule.heard(update) for update in range(1, len(schedule) + 1)]
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(news))
 
 
 @given(totals, chunk_lengths)
@@ -116,9 +124,8 @@ def emitted_blocks(
     waveform: np.ndarray, point: OperatingPoint, runtime: object, embedding: SpeakerEmbedding
 ) -> list[np.ndarray]:
     schedule = Schedule(len(waveform), point.chunk_length, point.right_context)
-    session = ChunkwiseSession(schedule, runtime.contract, embedding, CLUSTERING)
-    stream = FeatureStream(embedding)
-    return [live_update(waveform, update, runtime, session, stream) for update in range(1, len(schedule) + 1)]
+    loop = LiveLoop(schedule, runtime, embedding, CLUSTERING)
+    return [loop.update(update, waveform[slice(*schedule.news(update))]) for update in range(1, len(schedule) + 1)]
 
 
 @settings(max_examples=15, deadline=None)
