@@ -66,7 +66,7 @@ def test_a_trial_waits_while_another_process_takes_time(evaluator: Evaluator, ho
     trial.start()
     trial.join(GLIMPSE)
     assert trial.is_alive()
-    assert heard == []
+    assert set(heard) <= {0.0}
     other.leave()
     trial.join(PATIENCE)
     assert heard[-1] == 1.0
