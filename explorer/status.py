@@ -38,7 +38,8 @@ class StudyStatus:
     """states, origins: trials by state (`complete`) and by kind of origin (`baseline`, `paper`, `fixed`, `search`).
 
     remaining: trials still to run under the stored budget. seconds: median of the measured trials, None before the
-    first. reused: trials that repeated a measured operating point. machine: what was measured on, by key.
+    first. reused: trials that repeated a measured operating point. stopped: trials that were not measured to the end,
+    by why: `limit`, `raced`. machine: what was measured on, by key.
     table2_variant: the pruned model of Table 2, with the DERs it was chosen by; None where there is none to choose.
     """
 
@@ -47,6 +48,7 @@ class StudyStatus:
     origins: Mapping[str, int]
     remaining: int
     reused: int
+    stopped: Mapping[str, int]
     seconds: float | None
     best: tuple[Best, ...]
     failures: tuple[Failure, ...]
@@ -67,6 +69,7 @@ def status(study: optuna.Study) -> StudyStatus:
         origins=dict(Counter(record.origin_of(trial).partition(":")[0] for trial in trials)),
         remaining=remaining(study, definition) + _unqueued(study, definition),
         reused=sum(record.REUSED_FROM in trial.user_attrs for trial in trials),
+        stopped=dict(Counter(record.stop_kind(trial) for trial in trials if trial.state is TrialState.PRUNED)),
         seconds=median(seconds) if seconds else None,
         best=best_values(trials),
         failures=tuple(

@@ -81,6 +81,11 @@ def why_stopped(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get(STOP, {}).get("reason", "by nobody knows whom"))
 
 
+def stop_kind(trial: FrozenTrial) -> str:
+    """`limit` or `raced`; `unknown` where another program pruned the trial."""
+    return str(trial.user_attrs.get(STOP, {}).get("kind", "unknown"))
+
+
 def error_seconds(trial: FrozenTrial) -> dict[str, float]:
     """Seconds of error of a complete trial, by recording."""
     kinds = ("false_alarm_seconds", "missed_detection_seconds", "confusion_seconds")

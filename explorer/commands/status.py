@@ -52,6 +52,7 @@ def _print(told: StudyStatus, console: Console) -> None:
         "origins": _counts(told.origins),
         "still to run": str(told.remaining),
         "reused": str(told.reused),
+        "stopped": _counts(told.stopped) if told.stopped else "0",
         "seconds a trial": "–" if told.seconds is None else f"{told.seconds:.1f} (median of the measured)",
         "machine": ", ".join(f"{key} {value}" for key, value in told.machine.items()) or "–",
     }

@@ -4,6 +4,7 @@ import pytest
 from optuna.trial import TrialState
 
 from explorer import trial_record as record
+from explorer.status import status
 from explorer.storage import load_study
 from objectives.operating_point import BASELINE
 from studies.definition import StudyDefinition
@@ -61,6 +62,7 @@ def test_a_trial_that_is_beaten_is_stopped(url: str) -> None:
         trial.number for trial in searched if 10 + 5 / trial.params["chunk_length"] > 2 * 15
     }
     assert stopped
+    assert status(load_study("study", url)).stopped == {"raced": len(stopped)}
     for trial in stopped:
         told = trial.user_attrs["stop"]
         assert (told["kind"], told["beaten_by"], told["certain"]) == ("raced", baseline.number, True)
