@@ -191,8 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 variant.torch,
                 timed.waveform(),
                 point,
-                evaluator.embedding.name,
-                evaluator.clustering,
+                evaluator.accuracy.embedding.name,
+                evaluator.accuracy.clustering,
             )
             for variant in VARIANTS
         }
