@@ -30,9 +30,9 @@ USER, SYSTEM = models.TrialUserAttributeModel, models.TrialSystemAttributeModel
 
 
 def skim(study: optuna.Study, keys: Collection[str]) -> list[FrozenTrial]:
-    """Every trial in order, with its state, values, dates, constraints and the user attributes of these `keys`.
+    """Every trial in order, with its state, values, constraints and the user attributes of these `keys`.
 
-    Without parameters, distributions and anything else; a storage that is no database gives more.
+    Without dates, parameters, distributions and anything else; a storage that is no database gives more.
     Raises optuna.exceptions.StorageInternalError where the database cannot be read.
     """
     database = _database(study)
@@ -106,8 +106,8 @@ def _read(
             state=state,
             value=None,
             values=values.get(trial_id) if state is TrialState.COMPLETE else None,
-            datetime_start=_local(start),
-            datetime_complete=_local(complete),
+            datetime_start=_local(start) if whole else None,
+            datetime_complete=_local(complete) if whole else None,
             params={name: value for name, (value, _) in params.get(trial_id, {}).items()},
             distributions={name: distribution for name, (_, distribution) in params.get(trial_id, {}).items()},
             user_attrs=user.get(trial_id, {}),
@@ -127,7 +127,7 @@ def _values(connection: Connection, which: ColumnElement[bool]) -> Mapping[int, 
     columns = (VALUE.trial_id, VALUE.value, VALUE.value_type)
     query = select(*columns).join(TRIAL, TRIAL.trial_id == VALUE.trial_id).where(which)
     found: defaultdict[int, list[float]] = defaultdict(list)
-    for trial_id, value, kind in connection.execute(query.order_by(VALUE.trial_id, VALUE.objective)):
+    for trial_id, value, kind in connection.execute(query.order_by(VALUE.trial_id, VALUE.objective)).all():
         found[trial_id].append(VALUE.stored_repr_to_value(value, kind))
     return found
 
@@ -141,7 +141,7 @@ def _attributes(
     query = select(table.trial_id, table.key, table.value_json).join(TRIAL, TRIAL.trial_id == table.trial_id)
     query = query.where(which) if keys is None else query.where(which, keys)
     found: defaultdict[int, dict[str, Any]] = defaultdict(dict)
-    for trial_id, key, value in connection.execute(query):
+    for trial_id, key, value in connection.execute(query).all():
         found[trial_id][key] = json.loads(value)
     return found
 
@@ -150,7 +150,7 @@ def _params(connection: Connection, which: ColumnElement[bool]) -> Mapping[int, 
     columns = (PARAM.trial_id, PARAM.param_name, PARAM.param_value, PARAM.distribution_json)
     query = select(*columns).join(TRIAL, TRIAL.trial_id == PARAM.trial_id).where(which).order_by(PARAM.param_id)
     found: defaultdict[int, dict[str, tuple[Any, Any]]] = defaultdict(dict)
-    for trial_id, name, value, told in connection.execute(query):
+    for trial_id, name, value, told in connection.execute(query).all():
         distribution = json_to_distribution(told)
         found[trial_id][name] = distribution.to_external_repr(value), distribution
     return found

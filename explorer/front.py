@@ -190,6 +190,6 @@ def _stand(
         return UNMEASURED.get(trial.state, "failed"), (), ()
     if exceeded := record.exceeded(trial):
         return "infeasible", (), exceeded
-    if trial.number in {other.number for other in best}:
+    if any(trial.number == other.number for other in best):
         return "front", (), ()
     return "dominated", tuple(t.number for t in best if _dominates(t, trial, study.directions)), ()
