@@ -106,9 +106,7 @@ class Loop:
             self._waiting = self._waiting - 1 if waited else 0
         asked: _Asked | None = None
         try:
-            if record.ORIGIN not in trial.user_attrs:
-                trial.set_user_attr(record.ORIGIN, record.SEARCH)
-            origin = trial.user_attrs[record.ORIGIN]
+            origin = trial.user_attrs.get(record.ORIGIN, record.SEARCH)
             asked = _Asked(trial, origin, suggest(trial, self.definition.space), time.monotonic())
             self._place(asked)
         except BaseException as error:
@@ -196,7 +194,8 @@ class Loop:
         self._finish(asked, values)
 
     def _keep(self, asked: _Asked, attributes: Mapping[str, Any]) -> None:
-        told = {**attributes, record.SECONDS: time.monotonic() - asked.since}
+        """Write what a trial carries, all at once: each write is a transaction."""
+        told = {record.ORIGIN: asked.origin, **attributes, record.SECONDS: time.monotonic() - asked.since}
         database.write_attributes(self.study, asked.trial._trial_id, told)
 
     def _finish(self, asked: _Asked, values: "list[float] | tuple[float, ...] | None") -> None:

@@ -112,6 +112,11 @@ class Display(Observer):
         line = f"[{len(self._trials)}/{self._total}] {self._sentence(trial, what)}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    @property
+    def best(self) -> str:
+        """The line that tells the best of each objective; empty before a trial has finished in this run."""
+        return self._best.plain
+
     def _best_with(self, trials: Iterable[FrozenTrial]) -> tuple[Best, ...]:
         """The best so far and of these, without looking at all others again."""
         candidates = {trial.number: trial for trial in (*self._leaders, *trials)}

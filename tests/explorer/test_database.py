@@ -1,18 +1,23 @@
 """What is read from and written to Optuna's tables many rows at a time, beside what Optuna reads and writes itself."""
 
+import io
+import sys
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
 
 from explorer import database
 from explorer import trial_record as record
 from explorer.front import front
-from explorer.status import ATTRIBUTES, status
+from explorer.progress import Display
+from explorer.status import ATTRIBUTES, best_values, status
 from explorer.storage import load_study, open_storage
 from explorer.stored import DEFINITION
+from objectives.errors import StudyError
 from objectives.operating_point import BASELINE, OperatingPoint
 from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
 
@@ -107,3 +112,22 @@ def test_the_front_of_many_trials_says_who_dominates_whom(url: str) -> None:
     rows = front(load_study("study", url))
     assert {row.trial for row in rows if row.standing == "front"} == {trial.number for trial in study.best_trials}
     assert any(row.origin == "baseline" and row.chunk_length == BASELINE.chunk_length for row in rows)
+
+
+def test_the_display_knows_the_best_of_all_without_looking_at_all_again(study: optuna.Study) -> None:
+    finished = [trial for trial in study.trials if trial.state.is_finished()]
+    for before in range(len(finished)):
+        screen = io.StringIO()
+        display = Display(Console(file=screen, width=200))
+        display.begin(finished[:before], total=len(finished))
+        for trial in finished[before:]:
+            display.trial_finished(trial)
+        told = "   ".join(f"{best.metric} {best.value:.4g} #{best.trial}" for best in best_values(finished))
+        assert display.best == f"best   {told}"
+
+
+def test_a_missing_driver_of_postgresql_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StudyError, match=r"pip install \"explorer\[postgres\]\"") as caught:
+        open_storage("postgresql://somebody:secret@localhost/studies")
+    assert "secret" not in str(caught.value)
