@@ -221,8 +221,9 @@ class Loop:
 
     def _abandon(self, why: str) -> None:
         self.workers.cancel()
-        for asked in (*self._running.values(), *self._twins):
-            self._fail(asked, why)
+        # with the one, if any, that an interrupt found half asked: nobody else runs trials of this study
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            fail(self.study, trial._trial_id, trial.number, why)
 
 
 def fail(study: optuna.Study, trial_id: int, number: int, why: str) -> FrozenTrial:
