@@ -9,8 +9,8 @@ into SQLite. Then `explorer run`'s driver does 50 search trials on top, evaluate
 - whole: their sum, from the end of one trial to the end of the next but for the evaluation;
 and in seconds:
 - resume: from the call of the driver to the first trial;
-- front, status: the command, process start included, and [its function alone]: the fastest of three. The commands of the
-  smallest study say what it takes to start Python, SQLAlchemy and Optuna with its alembic.
+- front, status: the command, process start included, and [its function alone]: the fastest of three. The commands of
+  the smallest study say what it takes to start Python, SQLAlchemy and Optuna with its alembic.
 """
 
 import argparse
