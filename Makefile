@@ -19,6 +19,7 @@ test: install-dev  ## lint, types, and every test
 bench: install-dev  ## figures of speed; nothing else should run
 	$(BIN)/python -m tests.benchmarks.planes
 	$(BIN)/python -m tests.benchmarks.streaming
+	$(BIN)/python -m tests.benchmarks.storage
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

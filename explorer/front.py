@@ -5,10 +5,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import optuna
-from optuna.study._multi_objective import _dominates  # Optuna's own dominance; it has no public name
+from optuna.study._multi_objective import (  # Optuna's own dominance; it has no public name
+    _dominates,
+    _get_pareto_front_trials_by_trials,
+)
 from optuna.trial import FrozenTrial, TrialState
 
-from explorer import selection
+from explorer import database, selection
 from explorer import trial_record as record
 from explorer.stored import stored_definition
 from objectives.operating_point import OperatingPoint
@@ -76,9 +79,10 @@ def front(study: optuna.Study) -> tuple[FrontRow, ...]:
     Raises StudyError where the study was not made by `explorer run`.
     """
     definition = stored_definition(study)
-    trials = study.get_trials(deepcopy=False)
-    best = study.best_trials
-    shown = {trial.number: trial for trial in [*best, *_fixed_trials(trials)]}
+    trials = database.skim(study, keys=(record.ORIGIN,))
+    # study.best_trials copies every attribute of every trial first
+    best = _get_pareto_front_trials_by_trials(trials, study.directions, consider_constraint=True)
+    shown = database.read(study, [trial.number for trial in [*best, *_fixed_trials(trials)]])
     known = [_row(study, definition, trial, best) for trial in shown.values()]
     rows = [row for row in known if row is not None]
     rows += _not_queued(study, definition, {row.origin for row in rows})
@@ -186,6 +190,6 @@ def _stand(
         return UNMEASURED.get(trial.state, "failed"), (), ()
     if exceeded := record.exceeded(trial):
         return "infeasible", (), exceeded
-    if trial.number in {other.number for other in best}:
+    if any(trial.number == other.number for other in best):
         return "front", (), ()
     return "dominated", tuple(t.number for t in best if _dominates(t, trial, study.directions)), ()

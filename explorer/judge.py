@@ -41,7 +41,7 @@ class FrontJudge:
             trial=trial,
             seed=definition.seed,
             limits=definition.limits.given(),
-            front=tuple(Member.of(member) for member in ledger.front) if definition.racing.enabled else (),
+            front=ledger.members if definition.racing.enabled else (),
             reference=ledger.reference,
             alpha=definition.racing.alpha,
         )

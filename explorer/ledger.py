@@ -8,6 +8,7 @@ from optuna.study._multi_objective import _dominates  # Optuna's own dominance; 
 from optuna.trial import FrozenTrial, TrialState
 
 from explorer import trial_record as record
+from explorer.racing import Member
 from objectives.operating_point import OperatingPoint
 from studies.search_space import SearchSpace, recall
 
@@ -24,6 +25,7 @@ class Ledger:
     _complete: dict[OperatingPoint, FrozenTrial] = field(default_factory=dict)
     _stopped: dict[OperatingPoint, FrozenTrial] = field(default_factory=dict)
     _front: list[FrozenTrial] = field(default_factory=list)
+    _members: dict[int, Member] = field(default_factory=dict)  # of the front, as far as anybody asked for them
 
     @classmethod
     def of(cls, space: SearchSpace, trials: Sequence[FrozenTrial]) -> "Ledger":
@@ -54,6 +56,12 @@ class Ledger:
     def front(self) -> Sequence[FrozenTrial]:
         """Feasible complete trials that none dominates."""
         return tuple(self._front)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The front as races know it; each trial's errors are added up once."""
+        self._members = {trial.number: self._members.get(trial.number) or Member.of(trial) for trial in self._front}
+        return tuple(self._members.values())
 
     @property
     def reference(self) -> float | None:

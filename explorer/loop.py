@@ -3,12 +3,12 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from explorer import selection
+from explorer import database, selection
 from explorer import trial_record as record
 from explorer.judge import FrontJudge
 from explorer.ledger import Ledger
@@ -62,7 +62,7 @@ class Loop:
         done = sum(trial.state.is_finished() for trial in trials)
         self._waiting = sum(trial.state is TrialState.WAITING for trial in trials)
         to_choose = selection.is_pending(self.study, self.definition)
-        self.observer.begin(trials, total=done + remaining(self.study, self.definition))
+        self.observer.begin(trials, total=done + remaining(self.study, self.definition, trials))
         try:
             while True:
                 late = deadline is not None and time.monotonic() >= deadline
@@ -100,14 +100,13 @@ class Loop:
     def _begin(self) -> None:
         """Ask a trial, and have it evaluated unless it is known or hopeless already."""
         trial = self.study.ask()
-        # Optuna hands out those that wait first: one that did not wait says that none is left
-        waited = FIXED_PARAMS in self.study._storage.get_trial(trial._trial_id).system_attrs
-        self._waiting = max(0, self._waiting - 1) if waited else 0
+        if self._waiting:
+            # Optuna hands out those that wait first: one that did not wait says that none is left
+            waited = FIXED_PARAMS in self.study._storage.get_trial(trial._trial_id).system_attrs
+            self._waiting = self._waiting - 1 if waited else 0
         asked: _Asked | None = None
         try:
-            if record.ORIGIN not in trial.user_attrs:
-                trial.set_user_attr(record.ORIGIN, record.SEARCH)
-            origin = trial.user_attrs[record.ORIGIN]
+            origin = trial.user_attrs.get(record.ORIGIN, record.SEARCH)
             asked = _Asked(trial, origin, suggest(trial, self.definition.space), time.monotonic())
             self._place(asked)
         except BaseException as error:
@@ -126,7 +125,7 @@ class Loop:
             self._twins.append(asked)
         elif asked.searched and asked.point.latency > limits.get("latency", asked.point.latency):
             # known before anything is made or measured
-            asked.trial.set_user_attr(record.STOP, record.over_latency(asked.point.latency, limits["latency"]))
+            self._keep(asked, {record.STOP: record.over_latency(asked.point.latency, limits["latency"])})
             self._tell(asked, None, {"latency": asked.point.latency})
         else:
             self._running[asked.trial.number] = asked
@@ -182,14 +181,11 @@ class Loop:
             values = record.values_of(measurement)
             attributes = record.attributes_of(measurement)
             reached |= dict(zip(("der", "size", "rtf"), values, strict=True))
-        for key, value in attributes.items():
-            asked.trial.set_user_attr(key, value)
+        self._keep(asked, attributes)
         return values, reached
 
     def _reuse(self, asked: _Asked, twin: FrozenTrial) -> None:
-        for key, value in record.measured_attributes(twin).items():
-            asked.trial.set_user_attr(key, value)
-        asked.trial.set_user_attr(record.REUSED_FROM, twin.number)
+        self._keep(asked, {**record.measured_attributes(twin), record.REUSED_FROM: twin.number})
         self._constrain(asked.trial, record.excesses_of(twin))
         self._finish(asked, twin.values)
 
@@ -197,8 +193,12 @@ class Loop:
         self._constrain(asked.trial, record.excesses(self.definition.limits.given(), reached))
         self._finish(asked, values)
 
+    def _keep(self, asked: _Asked, attributes: Mapping[str, Any]) -> None:
+        """Write what a trial carries, all at once: each write is a transaction."""
+        told = {record.ORIGIN: asked.origin, **attributes, record.SECONDS: time.monotonic() - asked.since}
+        database.write_attributes(self.study, asked.trial._trial_id, told)
+
     def _finish(self, asked: _Asked, values: "list[float] | tuple[float, ...] | None") -> None:
-        asked.trial.set_user_attr(record.SECONDS, time.monotonic() - asked.since)
         state = TrialState.PRUNED if values is None else TrialState.COMPLETE
         self._told(self.study.tell(asked.trial, values, state))
 
@@ -221,8 +221,9 @@ class Loop:
 
     def _abandon(self, why: str) -> None:
         self.workers.cancel()
-        for asked in (*self._running.values(), *self._twins):
-            self._fail(asked, why)
+        # with the one, if any, that an interrupt found half asked: nobody else runs trials of this study
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            fail(self.study, trial._trial_id, trial.number, why)
 
 
 def fail(study: optuna.Study, trial_id: int, number: int, why: str) -> FrozenTrial:

@@ -1,7 +1,7 @@
 """What a running study shows: a live display on a terminal, one plain line a trial elsewhere."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 from optuna.trial import FrozenTrial, TrialState
@@ -13,7 +13,7 @@ from rich.text import Text
 from explorer import trial_record as record
 from explorer.observer import Observer
 from explorer.selection import Choice
-from explorer.status import best_values
+from explorer.status import Best, best_values
 from objectives.operating_point import UNPRUNED, OperatingPoint
 
 
@@ -56,6 +56,7 @@ class Display(Observer):
         )  # fmt: skip
         self._show(None, "getting ready", 0.0)
         self._best = Text("")
+        self._leaders: list[FrozenTrial] = []  # what is best of each objective
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Display":
@@ -70,6 +71,7 @@ class Display(Observer):
     def begin(self, trials: Sequence[FrozenTrial], total: int) -> None:
         self._total = total
         self._trials = {trial.number: trial for trial in trials if trial.state.is_finished()}
+        self._best_with(self._trials.values())
         self._study_bar.update(self._study_task, total=total, completed=len(self._trials))
         if not self._console.is_terminal:
             self._console.print(f"{len(self._trials)} of {total} trials done before this run", highlight=False)
@@ -103,12 +105,24 @@ class Display(Observer):
         self._trials[trial.number] = trial
         self._seconds.append(trial.duration.total_seconds() if trial.duration else 0.0)
         self._study_bar.update(self._study_task, completed=len(self._trials))
-        bests = best_values(list(self._trials.values()))
+        bests = self._best_with([trial])
         self._best = Text("best   " + "   ".join(f"{b.metric} {b.value:.4g} #{b.trial}" for b in bests))
         if self._console.is_terminal and trial.state is not TrialState.FAIL:
             return
         line = f"[{len(self._trials)}/{self._total}] {self._sentence(trial, what)}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    @property
+    def best(self) -> str:
+        """The line that tells the best of each objective; empty before a trial has finished in this run."""
+        return self._best.plain
+
+    def _best_with(self, trials: Iterable[FrozenTrial]) -> tuple[Best, ...]:
+        """The best so far and of these, without looking at all others again."""
+        candidates = {trial.number: trial for trial in (*self._leaders, *trials)}
+        bests = best_values(list(candidates.values()))
+        self._leaders = [candidates[best.trial] for best in bests]
+        return bests
 
     def _sentence(self, trial: FrozenTrial, what: str) -> str:
         took = f"{self._seconds[-1]:.1f} s"

@@ -9,10 +9,13 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from explorer import selection
+from explorer import database, selection
 from explorer import trial_record as record
 from explorer.stored import remaining, stored_definition
 from studies.definition import StudyDefinition
+
+# of all that a trial carries, what its study's status is made of
+ATTRIBUTES = (record.ORIGIN, record.SECONDS, record.REUSED_FROM, record.ERROR, "execution")
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,14 @@ class StudyStatus:
 def status(study: optuna.Study) -> StudyStatus:
     """Raises StudyError where the study was not made by `explorer run`."""
     definition = stored_definition(study)
-    trials = study.get_trials(deepcopy=False)
+    trials = database.skim(study, ATTRIBUTES)
     measured = [trial for trial in trials if record.is_measured(trial)]
     seconds = [trial.user_attrs[record.SECONDS] for trial in measured if record.SECONDS in trial.user_attrs]
     return StudyStatus(
         name=study.study_name,
         states=dict(Counter(trial.state.name.lower() for trial in trials)),
         origins=dict(Counter(record.origin_of(trial).partition(":")[0] for trial in trials)),
-        remaining=remaining(study, definition) + _unqueued(study, definition),
+        remaining=remaining(study, definition, trials) + _unqueued(study, definition, trials),
         reused=sum(record.REUSED_FROM in trial.user_attrs for trial in trials),
         stopped=dict(Counter(record.stop_kind(trial) for trial in trials if trial.state is TrialState.PRUNED)),
         seconds=median(seconds) if seconds else None,
@@ -77,7 +80,7 @@ def status(study: optuna.Study) -> StudyStatus:
             for trial in trials
             if trial.state is TrialState.FAIL
         ),
-        machine=measured[-1].user_attrs["machine"] if measured else {},
+        machine=_machine(study, measured[-1].number) if measured else {},
         table2_variant=selection.choice_of(study, definition),
         definition=definition.model_dump(mode="json"),
     )
@@ -98,8 +101,12 @@ def best_values(trials: Sequence[FrozenTrial]) -> tuple[Best, ...]:
     return tuple(found)
 
 
-def _unqueued(study: optuna.Study, definition: StudyDefinition) -> int:
+def _machine(study: optuna.Study, number: int) -> Mapping[str, str]:
+    machine: Mapping[str, str] = database.read(study, [number])[number].user_attrs["machine"]
+    return machine
+
+
+def _unqueued(study: optuna.Study, definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> int:
     """Fixed points that the next run queues: never queued, or failed and not queued since."""
-    trials = study.get_trials(deepcopy=False)
     alive = {record.origin_of(trial) for trial in trials if trial.state is not TrialState.FAIL}
     return sum(fixed.origin not in alive for fixed in selection.fixed_points(study, definition))

@@ -36,9 +36,15 @@ def open_storage(url: str, must_exist: bool = False) -> RDBStorage:
         return _connect(parsed, file)
     except (SQLAlchemyError, OSError, ImportError, RuntimeError, optuna.exceptions.StorageInternalError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise StudyError(
-            f"{url}: cannot be used as a study storage ({reason}): give another --storage, such as {DEFAULT_URL}"
-        ) from error
+        remedy = f"give another --storage, such as {DEFAULT_URL}"
+        if isinstance(error, ImportError) and parsed.get_backend_name() == "postgresql":
+            remedy = 'install its driver with `pip install "explorer[postgres]"`'
+        raise StudyError(f"{shown(url)}: cannot be used as a study storage ({reason}): {remedy}") from error
+
+
+def shown(url: str) -> str:
+    """A database URL for people: without the password. Raises StudyError where it is none."""
+    return _parse(url).render_as_string(hide_password=True)
 
 
 def load_study(name: str, url: str) -> optuna.Study:
@@ -48,7 +54,7 @@ def load_study(name: str, url: str) -> optuna.Study:
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError as error:
         known = ", ".join(sorted(optuna.get_all_study_names(storage))) or "none yet"
-        raise StudyError(f"{url} holds no study named {name!r}; it holds: {known}") from error
+        raise StudyError(f"{shown(url)} holds no study named {name!r}; it holds: {known}") from error
 
 
 @contextmanager
@@ -62,7 +68,7 @@ def sole_driver(name: str, url: str) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise StudyError(
-            f"the study {name!r} in {url} is being run by another process: wait for it or stop it, "
+            f"the study {name!r} in {shown(url)} is being run by another process: wait for it or stop it, "
             "or give --name to run a second study"
         ) from error
     except OSError as error:

@@ -1,7 +1,9 @@
 """What a study itself carries, and how much of it is left to do."""
 
+from collections.abc import Sequence
+
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from explorer import selection
 from explorer import trial_record as record
@@ -21,10 +23,9 @@ def stored_definition(study: optuna.Study) -> StudyDefinition:
     return StudyDefinition.model_validate_json(study.user_attrs[DEFINITION])
 
 
-def remaining(study: optuna.Study, definition: StudyDefinition) -> int:
-    """Trials still to run: those that wait, Table 2's where its variant is still to be chosen, and what is left of the
-    budget of search trials."""
-    trials = study.get_trials(deepcopy=False)
+def remaining(study: optuna.Study, definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> int:
+    """Trials still to run, beside the study's `trials`: those that wait, Table 2's where its variant is still to be
+    chosen, and what is left of the budget of search trials."""
     waiting = sum(trial.state is TrialState.WAITING for trial in trials)
     unknown = len(definition.precisions) if selection.is_pending(study, definition) else 0
     searched = sum(trial.state in OVER and record.origin_of(trial) == record.SEARCH for trial in trials)

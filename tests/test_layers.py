@@ -125,7 +125,8 @@ try:
     main()
 except SystemExit as end:
     assert end.code == 0
-print("slow:", *[name for name in ("torch", "onnxruntime", "pyannote.audio") if name in sys.modules])
+slow = ("torch", "onnxruntime", "pyannote.core", "matplotlib", "dask")
+print("slow:", *[name for name in slow if name in sys.modules])
 """
 
 

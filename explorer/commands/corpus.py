@@ -5,16 +5,16 @@ import json
 import sys
 from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from objectives.corpus import Corpus
-from objectives.corpus_summary import SpeechSummary, summarize_recordings, summarize_splits
-from objectives.sources import load_corpus
+if TYPE_CHECKING:  # they bring pyannote, for which every other command would wait too
+    from objectives.corpus import Corpus
+    from objectives.corpus_summary import SpeechSummary
 
 
 class Format(StrEnum):
@@ -57,6 +57,10 @@ def corpus(
 
         explorer corpus protocol:AMI.SpeakerDiarization.mini@./database.yml
     """
+    # late, so that only this command waits for pyannote
+    from objectives.corpus_summary import summarize_recordings
+    from objectives.sources import load_corpus
+
     loaded = load_corpus(name_or_path, seed=0 if seed is None else seed)
     if check:
         for recording in loaded.split("all"):
@@ -70,21 +74,23 @@ def corpus(
         _print_tables(loaded)
 
 
-def _row(summary: SpeechSummary) -> dict[str, object]:
+def _row(summary: "SpeechSummary") -> dict[str, object]:
     row = asdict(summary) | {"overlap_share": summary.overlap_share}
     # one decimal more than the milliseconds of an RTTM
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
 
 
-def _recording_row(summary: SpeechSummary) -> dict[str, object]:
+def _recording_row(summary: "SpeechSummary") -> dict[str, object]:
     return {key: value for key, value in _row(summary).items() if key != "recordings"}
 
 
-def _split_row(summary: SpeechSummary) -> dict[str, object]:
+def _split_row(summary: "SpeechSummary") -> dict[str, object]:
     return {key: value for key, value in _row(summary).items() if key != "uri"}
 
 
-def _as_json(corpus: Corpus) -> dict[str, object]:
+def _as_json(corpus: "Corpus") -> dict[str, object]:
+    from objectives.corpus_summary import summarize_recordings, summarize_splits
+
     return {
         "name": corpus.name,
         "fingerprint": corpus.fingerprint,
@@ -94,14 +100,16 @@ def _as_json(corpus: Corpus) -> dict[str, object]:
     }
 
 
-def _print_csv(summaries: tuple[SpeechSummary, ...]) -> None:
+def _print_csv(summaries: "tuple[SpeechSummary, ...]") -> None:
     rows = [_recording_row(summary) for summary in summaries]
     writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
 
 
-def _print_tables(corpus: Corpus) -> None:
+def _print_tables(corpus: "Corpus") -> None:
+    from objectives.corpus_summary import summarize_recordings, summarize_splits
+
     console = Console()
     console.print(_table(f"Recordings of {corpus.name} (times in seconds)", "recording", summarize_recordings(corpus)))
     console.print(_table("Splits (times in seconds)", "recordings", summarize_splits(corpus)))
@@ -112,7 +120,7 @@ def _print_tables(corpus: Corpus) -> None:
         console.print("No speaker is in two splits, as far as their names tell.")
 
 
-def _table(title: str, first: str, summaries: tuple[SpeechSummary, ...]) -> Table:
+def _table(title: str, first: str, summaries: "tuple[SpeechSummary, ...]") -> Table:
     table = Table(title=Text(title), title_justify="left")
     table.add_column("split")
     table.add_column(first, justify="left" if first == "recording" else "right")

@@ -131,7 +131,9 @@ def execute(
         raise typer.Exit(INTERRUPTED) from None
     except optuna.exceptions.StorageInternalError as error:
         reason = error.__cause__ or error
-        raise StudyError(f"{storage_url}: writing failed ({reason}): mend it and run the same command again") from error
+        raise StudyError(
+            f"{storage.shown(storage_url)}: writing failed ({reason}): mend it and run the same command again"
+        ) from error
     _print(name, outcome, definition, storage_url, format)
     if outcome.trials and outcome.failed == outcome.trials:
         raise typer.Exit(1)
@@ -178,7 +180,7 @@ def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url
     if format is RunFormat.json:
         told: dict[str, Any] = {
             "study": name,
-            "storage": storage_url,
+            "storage": storage.shown(storage_url),
             "stopped": outcome.stopped,
             "trials": outcome.trials,
             "failed": outcome.failed,
@@ -193,7 +195,7 @@ def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url
 
 
 def _ending(name: str, outcome: Outcome, definition: StudyDefinition, storage_url: str) -> str:
-    where = f"Study {name!r} in {storage_url}"
+    where = f"Study {name!r} in {storage.shown(storage_url)}"
     if outcome.failed:
         where += f"; {outcome.failed} of {outcome.trials} trials failed (see `explorer status {name}`)"
     choice = choice_of(outcome.study, definition)

@@ -169,6 +169,19 @@ def test_an_interrupted_trial_is_failed_and_its_fixed_point_comes_back(url: str)
     assert sorted(complete_fixed(url)) == sorted(ORIGINS)
 
 
+def test_an_interrupt_while_asking_leaves_nothing_running(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = optuna.Study.ask
+
+    def interrupted(study: optuna.Study) -> optuna.Trial:
+        ask(study)  # the trial is in the storage by now
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(optuna.Study, "ask", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_study("study", small_study(), AnalyticEvaluator(), url)
+    assert (trials_of(url)[0].state, trials_of(url)[0].user_attrs["error"]) == (TrialState.FAIL, "interrupted")
+
+
 # --- death
 
 

@@ -1,0 +1,156 @@
+"""Optuna's tables, many rows at a time.
+
+Optuna reads and writes through objects, one transaction a value: a trial of thirty recordings takes it some forty
+milliseconds to write, and a study of ten thousand trials some ten seconds to read, nearly all of it for attributes that
+neither the front nor the status of a study asks for. So what the explorer does most goes to the tables themselves, as
+Optuna 5 declares them (`optuna.storages._rdb.models`); the tests compare both ways. Other storages keep their trials in
+memory, and are asked as anybody asks them.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import optuna
+from optuna.distributions import json_to_distribution
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import ColumnElement, Connection, delete, insert, select
+from sqlalchemy.exc import DBAPIError
+
+from explorer import trial_record as record
+
+TRIAL, VALUE, PARAM = models.TrialModel, models.TrialValueModel, models.TrialParamModel
+DATES = TRIAL.__table__.c  # as they are stored: in UTC
+USER, SYSTEM = models.TrialUserAttributeModel, models.TrialSystemAttributeModel
+
+
+def skim(study: optuna.Study, keys: Collection[str]) -> list[FrozenTrial]:
+    """Every trial in order, with its state, values, constraints and the user attributes of these `keys`.
+
+    Without dates, parameters, distributions and anything else; a storage that is no database gives more.
+    Raises optuna.exceptions.StorageInternalError where the database cannot be read.
+    """
+    database = _database(study)
+    if database is None:
+        return study.get_trials(deepcopy=False)
+    return _read(database, TRIAL.study_id == study._study_id, USER.key.in_(keys), whole=False)
+
+
+def read(study: optuna.Study, numbers: Collection[int]) -> dict[int, FrozenTrial]:
+    """These trials by number, whole but for intermediate values, which no trial of several objectives has.
+
+    Raises optuna.exceptions.StorageInternalError where the database cannot be read.
+    """
+    database = _database(study)
+    if database is None:
+        return {trial.number: trial for trial in study.get_trials(deepcopy=False) if trial.number in numbers}
+    these = (TRIAL.study_id == study._study_id) & TRIAL.number.in_(numbers)
+    return {trial.number: trial for trial in _read(database, these, None, whole=True)}
+
+
+def write_attributes(study: optuna.Study, trial_id: int, attributes: Mapping[str, Any]) -> None:
+    """Set user attributes of a running trial, all or none of them.
+
+    Raises optuna.exceptions.UpdateFinishedTrialError where it does not run any more, StorageInternalError where the
+    database cannot be written.
+    """
+    database = _database(study)
+    if database is None:
+        for key, value in attributes.items():
+            study._storage.set_trial_user_attr(trial_id, key, value)
+        return
+    rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
+    try:
+        with database.engine.begin() as connection:
+            # written first, so that SQLite takes its one writer's lock before anything is read
+            connection.execute(delete(USER).where(USER.trial_id == trial_id, USER.key.in_(list(attributes))))
+            state = connection.scalar(select(TRIAL.state).where(TRIAL.trial_id == trial_id))
+            if state is None or state.is_finished():
+                raise UpdateFinishedTrialError(f"trial {trial_id} is finished: its attributes cannot be changed")
+            connection.execute(insert(USER), rows)
+    except DBAPIError as error:
+        raise StorageInternalError("the attributes of a trial could not be written") from error
+
+
+def _database(study: optuna.Study) -> RDBStorage | None:
+    # Optuna puts a cache before a database; what is finished never changes, so nothing here passes it by unseen
+    storage = getattr(study._storage, "_backend", study._storage)
+    return storage if isinstance(storage, RDBStorage) else None
+
+
+def _read(
+    database: RDBStorage, which: ColumnElement[bool], attributes: ColumnElement[bool] | None, whole: bool
+) -> list[FrozenTrial]:
+    try:
+        with database.engine.connect() as connection:
+            columns = (TRIAL.trial_id, TRIAL.number, TRIAL.state, DATES.datetime_start, DATES.datetime_complete)
+            # trials first: what is complete then has all of its rows, whatever a driver writes meanwhile
+            trials = connection.execute(select(*columns).where(which).order_by(TRIAL.number)).all()
+            values = _values(connection, which)
+            user = _attributes(connection, USER, which, attributes)
+            system = _attributes(
+                connection, SYSTEM, which, None if whole else SYSTEM.key.startswith(record.CONSTRAINTS)
+            )
+            params = _params(connection, which) if whole else {}
+    except DBAPIError as error:
+        raise StorageInternalError("the trials of a study could not be read") from error
+    return [
+        FrozenTrial(
+            number=number,
+            trial_id=trial_id,
+            state=state,
+            value=None,
+            values=values.get(trial_id) if state is TrialState.COMPLETE else None,
+            datetime_start=_local(start) if whole else None,
+            datetime_complete=_local(complete) if whole else None,
+            params={name: value for name, (value, _) in params.get(trial_id, {}).items()},
+            distributions={name: distribution for name, (_, distribution) in params.get(trial_id, {}).items()},
+            user_attrs=user.get(trial_id, {}),
+            system_attrs=system.get(trial_id, {}),
+            intermediate_values={},
+        )
+        for trial_id, number, state, start, complete in trials
+    ]
+
+
+def _local(stored: datetime | None) -> datetime | None:
+    """A stored date as Optuna tells it: local time, naive."""
+    return None if stored is None else stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+
+
+def _values(connection: Connection, which: ColumnElement[bool]) -> Mapping[int, list[float]]:
+    columns = (VALUE.trial_id, VALUE.value, VALUE.value_type)
+    query = select(*columns).join(TRIAL, TRIAL.trial_id == VALUE.trial_id).where(which)
+    found: defaultdict[int, list[float]] = defaultdict(list)
+    for trial_id, value, kind in connection.execute(query.order_by(VALUE.trial_id, VALUE.objective)).all():
+        found[trial_id].append(VALUE.stored_repr_to_value(value, kind))
+    return found
+
+
+def _attributes(
+    connection: Connection,
+    table: type[models.TrialUserAttributeModel] | type[models.TrialSystemAttributeModel],
+    which: ColumnElement[bool],
+    keys: ColumnElement[bool] | None,
+) -> Mapping[int, dict[str, Any]]:
+    query = select(table.trial_id, table.key, table.value_json).join(TRIAL, TRIAL.trial_id == table.trial_id)
+    query = query.where(which) if keys is None else query.where(which, keys)
+    found: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+    for trial_id, key, value in connection.execute(query).all():
+        found[trial_id][key] = json.loads(value)
+    return found
+
+
+def _params(connection: Connection, which: ColumnElement[bool]) -> Mapping[int, dict[str, tuple[Any, Any]]]:
+    columns = (PARAM.trial_id, PARAM.param_name, PARAM.param_value, PARAM.distribution_json)
+    query = select(*columns).join(TRIAL, TRIAL.trial_id == PARAM.trial_id).where(which).order_by(PARAM.param_id)
+    found: defaultdict[int, dict[str, tuple[Any, Any]]] = defaultdict(dict)
+    for trial_id, name, value, told in connection.execute(query).all():
+        distribution = json_to_distribution(told)
+        found[trial_id][name] = distribution.to_external_repr(value), distribution
+    return found

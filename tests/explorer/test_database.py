@@ -1,0 +1,133 @@
+"""What is read from and written to Optuna's tables many rows at a time, beside what Optuna reads and writes itself."""
+
+import io
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+
+from explorer import database
+from explorer import trial_record as record
+from explorer.front import front
+from explorer.progress import Display
+from explorer.status import ATTRIBUTES, best_values, status
+from explorer.storage import load_study, open_storage
+from explorer.stored import DEFINITION
+from objectives.errors import StudyError
+from objectives.operating_point import BASELINE, OperatingPoint
+from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
+
+# a study with trials of every kind: complete, stopped, failed, reused, waiting and running, within and over a budget
+LIMITS = {"latency": 1.25, "size": 4.0}
+FIXED = {"right_context": [0.5], "chunk_length": [0.5, 1.0]}
+FAILS = frozenset({OperatingPoint(1.0, 0.5)})
+
+
+@pytest.fixture
+def study(url: str) -> optuna.Study:
+    run_study("other", small_study(trials=2), AnalyticEvaluator(), url)
+    definition = small_study(trials=12, fixed=FIXED, limits=LIMITS)
+    run_study("study", definition, AnalyticEvaluator(fails=FAILS), url)
+    study = load_study("study", url)
+    study.ask()
+    study.enqueue_trial({"precision": "fp32"}, user_attrs={record.ORIGIN: "paper:figure1:R=5"})
+    states = {trial.state for trial in study.trials}
+    assert states == {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING}
+    assert any(record.exceeded(trial) for trial in study.trials)
+    return study
+
+
+def test_trials_are_read_as_optuna_reads_them(study: optuna.Study) -> None:
+    trials = study.trials
+    assert [trial.number for trial in trials] == list(range(len(trials)))
+    assert database.read(study, range(len(trials))) == dict(enumerate(trials))
+    assert database.read(study, [3, 1]) == {1: trials[1], 3: trials[3]}
+    assert database.read(study, []) == {}
+
+
+def test_a_skim_leaves_out_what_nobody_asked_for(study: optuna.Study) -> None:
+    def told(trial: FrozenTrial) -> tuple[object, ...]:
+        attributes = {key: value for key, value in trial.user_attrs.items() if key in ATTRIBUTES}
+        return trial.number, trial._trial_id, trial.state, trial.values, trial.constraints, attributes
+
+    skimmed = database.skim(study, ATTRIBUTES)
+    assert [told(trial) for trial in skimmed] == [told(trial) for trial in study.trials]
+    assert not any(trial.params or "recordings" in trial.user_attrs for trial in skimmed)
+    assert all(key.startswith("constraints") for trial in skimmed for key in trial.system_attrs)
+
+
+def test_front_and_status_are_those_of_trials_in_memory(study: optuna.Study) -> None:
+    """A storage that is no database is read by Optuna alone."""
+    memory = optuna.create_study(study_name=study.study_name, directions=study.directions)
+    memory.add_trials(study.trials)
+    for key, value in study.user_attrs.items():
+        memory.set_user_attr(key, value)
+    assert DEFINITION in memory.user_attrs
+    assert {row.trial for row in front(study) if row.standing == "front"} == {t.number for t in study.best_trials}
+    assert front(study) == front(memory)
+    assert status(study) == status(memory)
+
+
+def test_attributes_are_written_and_written_over(study: optuna.Study) -> None:
+    running = next(trial for trial in study.trials if trial.state is TrialState.RUNNING)
+    database.write_attributes(study, running._trial_id, {"a": [1.5, None], "b": {"c": "d"}})
+    database.write_attributes(study, running._trial_id, {"b": 2, "e": "é"})
+    assert study.trials[running.number].user_attrs == {"a": [1.5, None], "b": 2, "e": "é"}
+
+
+def test_a_finished_trial_is_not_written_to(study: optuna.Study) -> None:
+    before = study.trials[0].user_attrs
+    with pytest.raises(UpdateFinishedTrialError, match="is finished"):
+        database.write_attributes(study, study.trials[0]._trial_id, {"der": 0})
+    assert load_study("study", str(study._storage._backend.url)).trials[0].user_attrs == before
+
+
+def test_a_database_that_cannot_be_written_says_so(url: str) -> None:
+    study = optuna.create_study(storage=open_storage(url), directions=["minimize"] * 3)
+    trial = study.ask()
+    study._storage._backend.engine.dispose()
+    file = Path(url.removeprefix("sqlite:///"))
+    for part in file.parent.glob(f"{file.name}*"):
+        part.unlink()
+    with pytest.raises(StorageInternalError, match="could not be written"):
+        database.write_attributes(study, trial._trial_id, {"a": 1})
+    with pytest.raises(StorageInternalError, match="could not be read"):
+        database.skim(study, ())
+
+
+def test_attributes_go_to_a_storage_in_memory_too() -> None:
+    study = optuna.create_study(directions=["minimize"] * 3)
+    trial = study.ask()
+    database.write_attributes(study, trial._trial_id, {"a": 1, "b": [2]})
+    assert study.trials[0].user_attrs == {"a": 1, "b": [2]}
+
+
+def test_the_front_of_many_trials_says_who_dominates_whom(url: str) -> None:
+    """The same answer as `study.best_trials`, which copies everything first."""
+    study = run_study("study", small_study(trials=60, racing={"enabled": False}), AnalyticEvaluator(), url).study
+    rows = front(load_study("study", url))
+    assert {row.trial for row in rows if row.standing == "front"} == {trial.number for trial in study.best_trials}
+    assert any(row.origin == "baseline" and row.chunk_length == BASELINE.chunk_length for row in rows)
+
+
+def test_the_display_knows_the_best_of_all_without_looking_at_all_again(study: optuna.Study) -> None:
+    finished = [trial for trial in study.trials if trial.state.is_finished()]
+    for before in range(len(finished)):
+        screen = io.StringIO()
+        display = Display(Console(file=screen, width=200))
+        display.begin(finished[:before], total=len(finished))
+        for trial in finished[before:]:
+            display.trial_finished(trial)
+        told = "   ".join(f"{best.metric} {best.value:.4g} #{best.trial}" for best in best_values(finished))
+        assert display.best == f"best   {told}"
+
+
+def test_a_missing_driver_of_postgresql_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StudyError, match=r"pip install \"explorer\[postgres\]\"") as caught:
+        open_storage("postgresql://somebody:secret@localhost/studies")
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,124 @@
+"""A study in PostgreSQL, in a server of the test's own. Skipped where there is none: `apt-get install postgresql` and
+`pip install -e ".[dev]"`, whose driver is psycopg, are what it takes."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from glob import glob
+from pathlib import Path
+from uuid import uuid4
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from typer.testing import CliRunner
+
+from explorer import database
+from explorer import trial_record as record
+from explorer.cli import app
+from explorer.front import front
+from explorer.status import status
+from explorer.storage import load_study, open_storage, sole_driver
+from objectives.errors import StudyError
+from tests.explorer.analytic import ORIGINS, AnalyticEvaluator, run_study, small_study
+
+pytest.importorskip("psycopg", reason="no driver for PostgreSQL: pip install psycopg[binary]")
+
+NOBODY = "postgres"  # the server refuses to run as root; Debian's package makes this user
+
+
+def _binaries() -> Path | None:
+    """Where initdb and pg_ctl are: on the path, or where Debian hides them."""
+    found = shutil.which("pg_ctl") or max(glob("/usr/lib/postgresql/*/bin/pg_ctl"), default=None)
+    return None if found is None else Path(found).parent
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Path]:
+    """Folder of the socket of a server that only this test knows."""
+    binaries = _binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL server is installed: apt-get install postgresql")
+    user = NOBODY if os.getuid() == 0 else None
+    # a socket's path may have 107 characters, which pytest's folders use up
+    with tempfile.TemporaryDirectory(prefix="pg-") as name:
+        folder = Path(name)
+        if user is not None:
+            shutil.chown(folder, user)
+
+        def call(*command: str) -> None:
+            done = subprocess.run(command, user=user, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            assert done.returncode == 0, done.stdout.decode()
+
+        data = str(folder / "data")
+        call(str(binaries / "initdb"), "-D", data, "--username=explorer", "--auth=trust", "--no-sync")
+        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+        call(str(binaries / "pg_ctl"), "-D", data, "-w", "-o", options, "-l", str(folder / "log"), "start")
+        try:
+            yield folder
+        finally:
+            call(str(binaries / "pg_ctl"), "-D", data, "-w", "-m", "immediate", "stop")
+
+
+@pytest.fixture
+def url(server: Path) -> str:
+    """A database of one's own."""
+    import psycopg
+
+    name = f"studies_{uuid4().hex}"
+    with psycopg.connect(host=str(server), user="explorer", dbname="postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return f"postgresql://explorer@/{name}?host={server}"
+
+
+def test_a_study_is_run_and_resumed(url: str) -> None:
+    run_study("study", small_study(trials=2), AnalyticEvaluator(), url)
+    evaluator = AnalyticEvaluator()
+    study = run_study("study", small_study(trials=5), evaluator, url).study
+    trials = study.trials
+    assert [record.origin_of(trial) for trial in trials] == [*ORIGINS, *["search"] * 5]
+    assert len(evaluator.calls) <= 3  # what the first run measured is not measured again
+    assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+    assert run_study("study", small_study(trials=5), AnalyticEvaluator(), url).trials == 0
+
+
+def test_the_tables_are_read_and_written_as_optuna_does(url: str) -> None:
+    definition = small_study(trials=6, limits={"latency": 1.25})
+    run_study("other", small_study(), AnalyticEvaluator(), url)
+    run_study("study", definition, AnalyticEvaluator(), url)
+    study = load_study("study", url)
+    assert database.read(study, range(len(study.trials))) == dict(enumerate(study.trials))
+    assert any(record.exceeded(trial) for trial in database.skim(study, ()))
+    memory = optuna.create_study(study_name="study", directions=study.directions)
+    memory.add_trials(study.trials)
+    for key, value in study.user_attrs.items():
+        memory.set_user_attr(key, value)
+    assert front(study) == front(memory)
+    assert status(study) == status(memory)
+
+
+def test_the_commands_read_it(url: str) -> None:
+    run_study("study", small_study(), AnalyticEvaluator(), url)
+    shown = CliRunner().invoke(app, ["front", "study", "--storage", url, "--format", "csv"])
+    assert shown.exit_code == 0
+    assert len(shown.stdout.splitlines()) >= 1 + len(ORIGINS)
+    shown = CliRunner().invoke(app, ["status", "study", "--storage", url])
+    assert "3 complete" in shown.stdout or "4 complete" in shown.stdout
+
+
+def test_a_second_driver_on_this_machine_is_refused(url: str) -> None:
+    with sole_driver("study", url), pytest.raises(StudyError, match="being run by another process"):
+        run_study("study", small_study(), AnalyticEvaluator(), url)
+    assert run_study("study", small_study(), AnalyticEvaluator(), url).stopped == "done"
+
+
+def test_what_cannot_be_used_is_said(url: str) -> None:
+    run_study("present", small_study(trials=0, fixed={}), AnalyticEvaluator(), url)
+    with pytest.raises(StudyError, match="it holds: present"):
+        load_study("absent", url)
+    absent = url.replace("studies_", "no_such_database_").replace("explorer@", "explorer:secret@")
+    with pytest.raises(StudyError, match="cannot be used as a study storage") as caught:
+        open_storage(absent)
+    assert "secret" not in str(caught.value)
