@@ -15,7 +15,7 @@ from explorer.stored import remaining, stored_definition
 from studies.definition import StudyDefinition
 
 # of all that a trial carries, what its study's status is made of
-ATTRIBUTES = (record.ORIGIN, record.SECONDS, record.REUSED_FROM, record.ERROR, "execution")
+ATTRIBUTES = (record.ORIGIN, record.SECONDS, record.REUSED_FROM, record.ERROR, record.STOP, "execution")
 
 
 @dataclass(frozen=True)
