@@ -34,7 +34,7 @@ LONGER_PAST = 128_000  # samples: with it a block of features sees 10 s, as a wi
 
 
 def load_stock(threshold: float, embedding_batch: int) -> SpeakerDiarization:
-    """pyannote.audio's pipeline, made by its own constructor, with segmentation-3.0, CAM++ and the released settings."""
+    """pyannote.audio's pipeline by its own constructor, with segmentation-3.0, CAM++ and the released settings."""
     from pyannote.audio.core.plda import PLDA
 
     with warnings.catch_warnings():
