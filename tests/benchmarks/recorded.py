@@ -4,9 +4,9 @@ One line for each operating point and recording: chunk_length, right_context (se
 rtf, rtf_measured, baseline_rtf, recording, duration, false_alarm, missed_detection, confusion, total (the last five in
 seconds). A JSON file beside it, of the same name, says how it came about.
 
-Three figures of time, since a table takes an hour and a machine drifts meanwhile: rtf_measured is what the clock said
-(CPU seconds a second of audio), baseline_rtf what it said of the FP32 baseline (C = 1 s, R = 0) in the same breath, and rtf their ratio times the median
-baseline_rtf of the table. So rtf compares across the table.
+Three figures of time, since a table takes an hour and a machine drifts meanwhile: rtf_measured is what the clock said,
+in CPU seconds per second of audio; baseline_rtf is what it said of the FP32 baseline (C = 1 s, R = 0) in the same
+breath; rtf is their ratio times the median baseline_rtf of the table, and so compares across it.
 """
 
 import csv
