@@ -35,6 +35,7 @@ from objectives import compression, evaluation, machine
 from objectives.cost import WARM_UP_UPDATES, time_loop
 from objectives.evaluation import Evaluator, build_evaluator
 from objectives.operating_point import BASELINE, PRECISIONS, OperatingPoint
+from objectives.runtime import Runtime
 from objectives.segmentation import SAMPLE_RATE
 from objectives.settings import CompressionSettings, RecoverySettings
 from tests.benchmarks import recorded
@@ -48,7 +49,7 @@ Times = dict[OperatingPoint, tuple[float, float]]  # RTF, and the baseline's of 
 
 @dataclass(frozen=True)
 class Watch:
-    """Times the real loop in this process. waveform: (samples,) float32. Hold `machine.quiet()` while `breath`."""
+    """Times the real loop in this process. waveform: (samples,) float32."""
 
     evaluator: Evaluator
     waveform: np.ndarray
@@ -62,24 +63,27 @@ class Watch:
         return cls(evaluator, longest[first : first + samples])
 
     def breath(self, points: Sequence[OperatingPoint], repeats: int) -> Times:
-        """RTF of these points and of the baseline around them; medians over the repeats."""
-        for point in (BASELINE, points[0]):  # one model
-            self._rtf(point, WARM_UP_UPDATES)
+        """RTF of these points, of one model, and of the baseline around them; medians over the repeats."""
+        # before quiet: to open a model is work, which would wait for the end of this very quiet
+        baseline, runtime = self.evaluator.runtime(BASELINE), self.evaluator.runtime(points[0])
         own: dict[OperatingPoint, list[float]] = {point: [] for point in points}
         base = []
-        for _ in range(repeats):
-            before = self._rtf(BASELINE)
-            for point in points:
-                own[point].append(self._rtf(point))
-            base.append(fmean((before, self._rtf(BASELINE))))
+        with machine.quiet():
+            self._rtf(BASELINE, baseline, WARM_UP_UPDATES)
+            self._rtf(points[0], runtime, WARM_UP_UPDATES)
+            for _ in range(repeats):
+                before = self._rtf(BASELINE, baseline)
+                for point in points:
+                    own[point].append(self._rtf(point, runtime))
+                base.append(fmean((before, self._rtf(BASELINE, baseline))))
         reference = median(base)
         ratios = {
             point: median(mine / theirs for mine, theirs in zip(rtfs, base, strict=True)) for point, rtfs in own.items()
         }
         return {point: (ratio * reference, reference) for point, ratio in ratios.items()}
 
-    def _rtf(self, point: OperatingPoint, updates: int | None = None) -> float:
-        plane, runtime = self.evaluator.accuracy, self.evaluator.runtime(point)
+    def _rtf(self, point: OperatingPoint, runtime: Runtime, updates: int | None = None) -> float:
+        plane = self.evaluator.accuracy
         return time_loop(self.waveform, point, runtime, plane.embedding, plane.clustering, updates, CLOCK).rtf
 
 
@@ -102,8 +106,7 @@ def measure(
         for point in missing:
             on_progress(_told(point), done)
             counts[point] = evaluator.errors(point)
-        with machine.quiet():
-            times = watch.breath(missing, repeats)
+        times = watch.breath(missing, repeats)
         for point in missing:
             points[point] = RecordedPoint(point, model.size_bytes / 2**20, *times[point], counts[point])
         yield
@@ -123,8 +126,7 @@ def retime(
         if not known:
             continue
         on_progress(f"timing {_told(known[0])}", number / len(groups))
-        with machine.quiet():
-            times = watch.breath(known, repeats)
+        times = watch.breath(known, repeats)
         for point, (own, base) in times.items():
             points[point] = replace(points[point], rtf_measured=own, baseline_rtf=base)
         yield
