@@ -134,7 +134,8 @@ def _nearest_log(value: float, known: Iterable[float]) -> float:
 
 def play(grid: Grid, name: str, seed: int, trials: int) -> list[OperatingPoint]:
     """The recorded points that a sampler was told, in order, the baseline first."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # not even warnings: the GP gives one for each conditional parameter, which it leaves to random sampling
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study(directions=["minimize"] * 3, sampler=COMPARED[name](seed))
