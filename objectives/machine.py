@@ -48,8 +48,13 @@ def processor() -> str:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Have the machine to oneself: waits until every `working` block on it is left, and lets none begin."""
+    _refuse_waiting_for_oneself("quiet", "working")
     with _flock("gate", fcntl.LOCK_EX), _flock("machine", fcntl.LOCK_EX):
-        yield
+        _inside.quiet = True
+        try:
+            yield
+        finally:
+            _inside.quiet = False
 
 
 @contextmanager
@@ -62,6 +67,7 @@ def working() -> Iterator[None]:
     if getattr(_inside, "working", False):
         yield
         return
+    _refuse_waiting_for_oneself("working", "quiet")
     # who wants quiet holds the gate while waiting, so that newcomers cannot starve it
     with _flock("gate", fcntl.LOCK_EX):
         lock = _open("machine")
@@ -72,6 +78,11 @@ def working() -> Iterator[None]:
     finally:
         _inside.working = False
         os.close(lock)
+
+
+def _refuse_waiting_for_oneself(wanted: str, had: str) -> None:
+    if getattr(_inside, had, False):
+        raise RuntimeError(f"`{wanted}` inside `{had}` of the same thread would wait for its own end: a bug")
 
 
 @contextmanager

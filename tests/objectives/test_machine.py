@@ -189,3 +189,12 @@ def test_describe_names_what_decides_speed_and_says_it_twice_alike() -> None:
     assert sorted(told) == ["cores", "onnxruntime", "processor", "system", "torch"]
     assert all(isinstance(value, str) and value for value in told.values())
     assert told["cores"] == str(len(os.sched_getaffinity(0)))
+
+
+def test_who_would_wait_for_himself_is_told() -> None:
+    with machine.quiet(), pytest.raises(RuntimeError, match="wait for its own end"), machine.working():
+        pass
+    with machine.working(), pytest.raises(RuntimeError, match="wait for its own end"), machine.quiet():
+        pass
+    with machine.quiet():  # and nothing is left behind
+        pass
