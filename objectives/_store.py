@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,10 @@ from objectives._cache import CACHE_VARIABLE, cache_dir
 from objectives.errors import AssetError
 
 T = TypeVar("T")
+
+# Held by whoever reads a NumPy file: NumPy parses its header with `ast`, which fails now and then where two threads do
+# so at once ("AST constructor recursion depth mismatch", python/cpython#106905, in Python 3.11)
+reading_arrays = threading.Lock()
 
 
 def content_key(**ingredients: Any) -> str:

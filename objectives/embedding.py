@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from objectives._onnx import export_network, open_session
-from objectives._store import content_key, kept_file
+from objectives._store import content_key, kept_file, reading_arrays
 from objectives.assets import fetch
 from objectives.backend import Model, WeSpeakerResNet34
 from objectives.campplus import CAMPPlus
@@ -175,7 +175,9 @@ def recording_features(embedding: SpeakerEmbedding, waveform: np.ndarray, digest
         with path.open("wb") as file:
             np.save(file, FeatureStream(embedding).hear(waveform, last=True))
 
-    return np.load(kept_file("features", f"{key}.npy", make), mmap_mode="r")
+    path = kept_file("features", f"{key}.npy", make)
+    with reading_arrays:
+        return np.load(path, mmap_mode="r")
 
 
 def load_embedding(name: str, threads: int = 1) -> SpeakerEmbedding:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from objectives._store import lock_of, make_in_place, writing
+from objectives._store import lock_of, make_in_place, reading_arrays, writing
 from objectives.runtime import BATCH, Runtime
 from objectives.segmentation import SAMPLE_RATE, Contract
 from objectives.windows import window_at
@@ -89,7 +89,7 @@ def _read(path: Path, frames: int) -> dict[int, np.ndarray]:
     if not path.exists():
         return {}
     try:
-        with np.load(path) as told:  # reading checks the archive's checksums
+        with reading_arrays, np.load(path) as told:  # reading checks the archive's checksums
             ends, classes = told["ends"], told["classes"].reshape(-1, frames)
             return dict(zip(ends.tolist(), classes, strict=True))
     except _DAMAGE as error:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from objectives._cache import CACHE_VARIABLE
+from objectives._store import reading_arrays
 from objectives.accuracy import AccuracyPlane
 from objectives.assets import assets_dir
 from objectives.clustering import ClusteringSettings
@@ -114,3 +116,19 @@ def test_windows_of_a_model_lie_beside_no_other(evaluator: Evaluator, tmp_path: 
     assert two._path is not None
     assert one._path.parent != two._path.parent
     assert not np.array_equal(one.ending_at(ends), two.ending_at(ends))
+
+
+def test_lanes_read_arrays_one_at_a_time(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy's headers are parsed by `ast`, which Python 3.11 cannot do in two threads (python/cpython#106905)."""
+    held: list[bool] = []
+    load = np.load
+
+    def watched(*given: Any, **named: Any) -> Any:
+        held.append(reading_arrays.locked())
+        return load(*given, **named)
+
+    point = OperatingPoint()
+    evaluator.errors(point)
+    monkeypatch.setattr(np, "load", watched)
+    evaluator.errors(point)
+    assert held == [True] * 2 * len(evaluator.recordings)  # windows and features of each
