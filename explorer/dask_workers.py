@@ -96,7 +96,7 @@ class DaskWorkers:
         self._hopeful = time.monotonic()  # when there was last a worker to use
         try:
             self._open(expected)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: processes must not outlive a failed start; it goes on
             self.close()
             raise
 

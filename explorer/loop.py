@@ -77,7 +77,7 @@ class Loop:
                     self._choose()
                 else:
                     return "done"
-        except BaseException as error:
+        except BaseException as error:  # Ctrl-C too: nothing may be left running; goes on below
             self._abandon("interrupted" if isinstance(error, KeyboardInterrupt) else f"the run ended: {error!r}")
             raise
 
@@ -109,7 +109,7 @@ class Loop:
             origin = trial.user_attrs.get(record.ORIGIN, record.SEARCH)
             asked = _Asked(trial, origin, suggest(trial, self.definition.space), time.monotonic())
             self._place(asked)
-        except BaseException as error:
+        except BaseException as error:  # Ctrl-C too: what was asked is told failed, and it goes on
             if asked is None or trial.number not in self._running:
                 self._told(fail(self.study, trial._trial_id, trial.number, f"{type(error).__name__}: {error}"))
             raise
@@ -144,7 +144,7 @@ class Loop:
         asked = self._running.pop(answer.number)
         try:
             self._tell_answer(asked, answer)
-        except BaseException as error:
+        except BaseException as error:  # Ctrl-C too: told failed, and it goes on
             self._told(self._fail(asked, f"{type(error).__name__}: {error}"))
             raise
         waiting, self._twins = self._twins, []

@@ -54,7 +54,7 @@ class CAMPPlus(Model):
         statistics = self.pool(frames, weights=weights)
         return self.xvector.embed(statistics)
 
-    # the signature of pyannote.audio's own embedding models, which the base class does not allow for either
+    # type: ignore, since pyannote.audio's own embedding models have this signature, and their base class another
     def forward(self, waveforms: Tensor, weights: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """(batch, 1, samples) → (batch, 192), or (batch, speakers, 192) with (batch, speakers, frames) weights."""
         return self.forward_embedding(self.forward_frames(waveforms), weights=weights)
