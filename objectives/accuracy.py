@@ -23,13 +23,14 @@ from objectives.clustering import ClusteringSettings
 from objectives.corpus import Recording
 from objectives.embedding import SpeakerEmbedding, recording_features
 from objectives.errors import CorpusError, EvaluationError
-from objectives.offline import diarize_offline, offline_ends
+from objectives.offline import STEP_SAMPLES, diarize_offline, offline_ends
 from objectives.operating_point import OperatingPoint
 from objectives.runtime import Runtime
 from objectives.scoring import ErrorCounts, score
 from objectives.segmentation import SAMPLE_RATE, Contract
 from objectives.streaming import Schedule, stream_batched
 from objectives.window_classes import WindowClasses
+from objectives.window_features import FeaturesOf, kept_window_features
 
 AUDIO_BYTES = 2**30  # of decoded audio that a process keeps: 4.6 hours
 TELL_EVERY = 0.25  # seconds between two reports of progress
@@ -38,15 +39,6 @@ PORTION = 128  # windows run between two counts of progress
 Counts = dict[str, ErrorCounts]
 T = TypeVar("T")
 KeepGoing = Callable[[Counts], bool]
-
-
-@dataclass(frozen=True)
-class Heard:
-    """A recording, as an operating point's model hears it: its windows, and its embedding features
-    (frames, channels)."""
-
-    windows: WindowClasses
-    features: np.ndarray
 
 
 @dataclass
@@ -75,15 +67,19 @@ class AccuracyPlane:
         ends = {recording.uri: _ends(point, recording, runtime.contract) for recording in recordings}
         tally = _Tally(sum(map(len, ends.values())), on_progress)
 
-        def hear(recording: Recording) -> Heard:
+        def hear(recording: Recording) -> WindowClasses:
             with machine.working():
                 try:
-                    heard = self.hear(recording, model_key, runtime)
+                    windows = self.windows(recording, model_key, runtime)
                 except CorpusError as error:
                     raise EvaluationError(f"{recording.uri}: {error}") from error
-                tally.run(heard.windows, ends[recording.uri])
-                heard.windows.keep()
-                return heard
+                tally.run(windows, ends[recording.uri])
+                windows.keep()
+                if point.mode == "offline":
+                    self.features_of_windows(recording, runtime.contract)
+                else:
+                    self.features(recording)
+                return windows
 
         counts: Counts = {}
         with ThreadPoolExecutor(self.lanes, "windows") as pool:
@@ -98,36 +94,44 @@ class AccuracyPlane:
         return counts
 
     def prepare(self, recordings: Sequence[Recording], on_progress: Callable[[float], None]) -> None:
-        """Read recordings and make their features, so that what is wrong with one shows at once. Raises CorpusError."""
+        """Read recordings and make their features for streaming, so that what is wrong with one shows at once.
+
+        Raises CorpusError.
+        """
 
         def read(recording: Recording) -> None:
             with machine.working():
-                recording_features(self.embedding, *self._waveform(recording))
+                self.features(recording)
 
         with ThreadPoolExecutor(self.lanes, "features") as pool:
             for done, (_, future) in enumerate(_ahead(pool, read, recordings, self.lanes), start=1):
                 future.result()
                 on_progress(done / len(recordings))
 
-    def hear(self, recording: Recording, model_key: str, runtime: Runtime) -> Heard:
-        """A recording's windows, by one model, and features. Raises CorpusError where it cannot be read."""
+    def windows(self, recording: Recording, model_key: str, runtime: Runtime) -> WindowClasses:
+        """A recording's windows, as one model hears them. Raises CorpusError where it cannot be read."""
         waveform, digest = self._waveform(recording)
         # kernels of another processor or version may decide a tie otherwise
         name = content_key(samples=digest, kernel=runtime.kernel, processor=machine.processor())
-        path = cache_dir() / "windows" / model_key / f"{name}.npz"
-        return Heard(
-            windows=WindowClasses(waveform, runtime, path),
-            features=recording_features(self.embedding, waveform, digest),
-        )
+        return WindowClasses(waveform, runtime, cache_dir() / "windows" / model_key / f"{name}.npz")
 
-    def _counts(self, recording: Recording, point: OperatingPoint, heard: Heard) -> ErrorCounts:
+    def features(self, recording: Recording) -> np.ndarray:
+        """(frames, channels): what streaming pools. Raises CorpusError."""
+        return recording_features(self.embedding, *self._waveform(recording))
+
+    def features_of_windows(self, recording: Recording, contract: Contract) -> FeaturesOf:
+        """What the offline mode pools. Raises CorpusError."""
+        return kept_window_features(self.embedding, *self._waveform(recording), contract.window, STEP_SAMPLES)
+
+    def _counts(self, recording: Recording, point: OperatingPoint, windows: WindowClasses) -> ErrorCounts:
         with machine.working():
-            return score(recording.reference, self._labels(heard, point), recording.annotated)
+            return score(recording.reference, self._labels(recording, point, windows), recording.annotated)
 
-    def _labels(self, heard: Heard, point: OperatingPoint) -> Annotation:
+    def _labels(self, recording: Recording, point: OperatingPoint, windows: WindowClasses) -> Annotation:
         if point.mode == "offline":
-            return diarize_offline(heard.windows, heard.features, self.embedding, self.clustering)
-        labels = stream_batched(heard.windows, heard.features, point, self.embedding, self.clustering)
+            features_of = self.features_of_windows(recording, windows.contract)
+            return diarize_offline(windows, features_of, self.embedding, self.clustering)
+        labels = stream_batched(windows, self.features(recording), point, self.embedding, self.clustering)
         return labels.annotation("recording")
 
     def _waveform(self, recording: Recording) -> tuple[np.ndarray, str]:
@@ -160,7 +164,7 @@ class _Tally:
             with self._guard:
                 self._done += len(ends[first : first + PORTION])
 
-    def wait(self, future: "Future[Heard]") -> Heard:
+    def wait(self, future: "Future[T]") -> T:
         while True:
             try:
                 return future.result(TELL_EVERY)

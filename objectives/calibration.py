@@ -21,9 +21,10 @@ def threshold_sweep(
     counts = dict.fromkeys(thresholds, ErrorCounts())
     for done, recording in enumerate(evaluator.recordings, start=1):
         with machine.working():
-            heard = evaluator.heard(recording, OFFLINE_BASELINE)
+            windows = evaluator.windows(recording, OFFLINE_BASELINE)
+            features_of = evaluator.accuracy.features_of_windows(recording, windows.contract)
             for threshold in thresholds:
-                labels = diarize_offline(heard.windows, heard.features, embedding, ClusteringSettings(threshold))
+                labels = diarize_offline(windows, features_of, embedding, ClusteringSettings(threshold))
                 counts[threshold] += score(recording.reference, labels, recording.annotated)
         on_progress(done / len(evaluator.recordings))
     if all(errors.total == 0 for errors in counts.values()):

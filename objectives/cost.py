@@ -17,14 +17,15 @@ from statistics import median
 import numpy as np
 
 from objectives.clustering import ClusteringSettings
-from objectives.embedding import FeatureStream, SpeakerEmbedding
-from objectives.offline import diarize_offline
+from objectives.embedding import SpeakerEmbedding
+from objectives.offline import STEP_SAMPLES, diarize_offline
 from objectives.operating_point import OperatingPoint
 from objectives.runtime import Runtime
 from objectives.segmentation import SAMPLE_RATE
 from objectives.stages import STAGES, Stage
 from objectives.streaming import LiveLoop, Schedule
 from objectives.window_classes import WindowClasses
+from objectives.window_features import fresh_window_features
 
 # Seconds of audio in a timed section: 40 updates' worth, within these bounds. The lower one holds a whole block of
 # embedding features, so that their cost is always paid for in proportion.
@@ -241,9 +242,9 @@ def time_offline(
     laps = Laps(clock)
 
     laps.start()
-    features = FeatureStream(embedding).hear(heard, last=True)
-    laps.end("embedding")
-    diarize_offline(WindowClasses(heard, runtime), features, embedding, clustering, on_stage=laps.end)
+    windows = WindowClasses(heard, runtime)
+    features_of = fresh_window_features(embedding, heard, runtime.contract.window, STEP_SAMPLES)
+    diarize_offline(windows, features_of, embedding, clustering, on_stage=laps.end)
     laps.end("other")
 
     return Run(len(heard) / SAMPLE_RATE, laps.elapsed, laps.by_stage())

@@ -1,7 +1,8 @@
 """Speaker embeddings: frame-level features made once in fixed blocks, then pooled by each speaker's activity.
 
 A block of features depends on the recording's audio around it and on nothing else: not on C, R, the window or who
-asks. Sharing features between updates and trials is therefore exact.
+asks. Sharing features between updates and trials is therefore exact. The offline mode's, which see whole windows as the
+released pipeline's do, are in objectives/window_features.py.
 """
 
 import hashlib
@@ -86,10 +87,12 @@ class SpeakerEmbedding:
         start, end = self.blocks.span(index, len(waveform))
         if end - start < FBANK_WIDTH:
             return np.zeros((0, self.channels), KEPT_AS)
-        features = self.features(waveform[start:end])
         first = (index * self.blocks.length - start) // self.step
-        own = features[first : first + self.blocks.length // self.step]
-        return np.clip(own, -LARGEST, LARGEST).astype(KEPT_AS)
+        return self.of(waveform[start:end])[first : first + self.blocks.length // self.step]
+
+    def of(self, samples: np.ndarray) -> np.ndarray:
+        """Features of a stretch of audio that hears nothing else, (frames, channels) float16."""
+        return np.clip(self.features(samples), -LARGEST, LARGEST).astype(KEPT_AS)
 
     def frames_before(self, heard: int) -> int:
         """Number of features that are ready once so many samples have been heard."""

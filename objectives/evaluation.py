@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from objectives import machine
-from objectives.accuracy import AccuracyPlane, Heard, KeepGoing
+from objectives.accuracy import AccuracyPlane, KeepGoing
 from objectives.clustering import ClusteringSettings
 from objectives.compression import Compressor, FinishedModel
 from objectives.corpus import Recording
@@ -23,10 +23,11 @@ from objectives.settings import CompressionSettings
 from objectives.sources import load_corpus
 from objectives.stopwatch import CostSettings, Stopwatch
 from objectives.training_data import CalibrationData, TrainingData, calibration_data, refuse_leakage, training_data
+from objectives.window_classes import WindowClasses
 
 OnProgress = Callable[[str, float], None]  # (stage, fraction of it that is done)
 DEFAULT_EMBEDDING = "campplus"
-CODE_VERSION = "1"  # of what decides a label: raise it whenever the same point would come out with another DER
+CODE_VERSION = "2"  # of what decides a label: raise it whenever the same point would come out with another DER
 OPEN_RUNTIMES = 4  # a study makes hundreds of models, and each that is open keeps its working memory
 
 
@@ -105,10 +106,10 @@ class Evaluator:
         """Errors of each recording on the accuracy plane, in the mode of the operating point."""
         return self._errors(self.model(point), point, self.recordings, on_progress)
 
-    def heard(self, recording: Recording, point: OperatingPoint) -> Heard:
-        """A recording's windows, as the model of an operating point hears them, and its features."""
+    def windows(self, recording: Recording, point: OperatingPoint) -> WindowClasses:
+        """A recording's windows, as the model of an operating point hears them."""
         model = self.model(point)
-        return self.accuracy.hear(recording, model.key, self._runtime(model))
+        return self.accuracy.windows(recording, model.key, self._runtime(model))
 
     def calibration_errors(
         self, point: OperatingPoint, on_progress: OnProgress = lambda stage, fraction: None

@@ -1,7 +1,7 @@
 """The offline mode: the released pipeline itself, step 1 s, overlapping windows averaged (the paper's Tables 1 and 2).
 
 pyannote.audio's SpeakerDiarization, with the segmentation run by this project's runtime and embeddings pooled from
-frame-level features; counting, clustering, stitching and post-processing are pyannote.audio's own code.
+frame-level features of each window; counting, clustering, stitching and post-processing are pyannote.audio's own code.
 """
 
 import warnings
@@ -20,9 +20,11 @@ from objectives.released import MIN_DURATION_OFF
 from objectives.segmentation import SAMPLE_RATE, Contract
 from objectives.stages import OnStage, Stage, unheeded
 from objectives.window_classes import WindowClasses
+from objectives.window_features import FeaturesOf
 from objectives.windows import window_starts
 
 STEP = 1  # seconds
+STEP_SAMPLES = STEP * SAMPLE_RATE
 # the stage that ends at each step that pyannote.audio's pipeline tells its hook of
 STAGE_OF_STEP: Mapping[str, Stage] = {
     "segmentation": "segmentation",
@@ -34,7 +36,7 @@ STAGE_OF_STEP: Mapping[str, Stage] = {
 
 def diarize_offline(
     windows: WindowClasses,
-    features: np.ndarray,
+    features: FeaturesOf,
     embedding: SpeakerEmbedding,
     clustering: ClusteringSettings,
     min_duration_off: float = MIN_DURATION_OFF,
@@ -42,8 +44,8 @@ def diarize_offline(
 ) -> Annotation:
     """The released pipeline on a whole recording.
 
-    windows: of the recording. features: (frames, channels), all of the recording's. on_stage: told of
-    each stage when it has ended; what comes after the last one is `other`.
+    windows: of the recording. features: of its windows, every `STEP_SAMPLES`. on_stage: told of each stage when it has
+    ended; what comes after the last one is `other`.
     """
     pipeline = _ReleasedPipeline(windows, embedding, clustering, min_duration_off)
     on_stage("other")
@@ -58,7 +60,7 @@ def diarize_offline(
 
 def offline_ends(total: int, contract: Contract) -> list[int]:
     """Where the windows end that the offline mode asks for, of a recording of `total` samples."""
-    return [start + contract.window for start in window_starts(total, contract.window, STEP * SAMPLE_RATE)]
+    return [start + contract.window for start in window_starts(total, contract.window, STEP_SAMPLES)]
 
 
 class _ReleasedPipeline(SpeakerDiarization):
@@ -104,10 +106,9 @@ class _ReleasedPipeline(SpeakerDiarization):
         hook: Callable[..., None] | None = None,
     ) -> np.ndarray:
         """(windows, speakers, dimension), pooled without overlapped speech where enough remains."""
-        features = file["features"]
         embeddings = []
         for index, activity in enumerate(binary_segmentations.data > 0):
-            start = index * STEP * SAMPLE_RATE
-            _, chosen = self._embedding.features_of_speakers(self._windows.contract, activity, start)
+            features = file["features"](index)  # (frames, channels)
+            _, chosen = self._embedding.features_of_speakers(self._windows.contract, activity, window_start=0)
             embeddings.append([self._embedding.pool(features[frames[frames < len(features)]]) for frames in chosen])
         return np.array(embeddings)

@@ -1,13 +1,13 @@
 """The stock pipeline beside ours: pyannote.audio's SpeakerDiarization with the same models, and what lies between.
 
-What differs between the stock pipeline and the offline mode are the segmentation's runtime (torch, ONNX Runtime), what
-an embedding's frame-level features see (the window; a block of 2 s with 1 s before it, its mean subtracted) and how
-they are pooled. Each is swapped alone, so that a difference in DER has a name.
+What differs between the stock pipeline and the offline mode are the runtime of both models (torch, ONNX Runtime), the
+16 bits of frame-level features, and how they are pooled. Each is swapped alone, so that a difference in DER has a name;
+so is what streaming's features see, a block of 2 s with 1 s before it, its mean subtracted, instead of the window.
 """
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,17 +20,16 @@ from objectives.backend import SpeakerDiarization
 from objectives.campplus import CAMPPlus
 from objectives.clustering import ClusteringSettings
 from objectives.corpus import Recording
-from objectives.embedding import Blocks, FeatureStream, SpeakerEmbedding, load_campplus
-from objectives.offline import STEP, _ReleasedPipeline
+from objectives.embedding import FeatureStream, SpeakerEmbedding, load_campplus
+from objectives.offline import STEP_SAMPLES, _ReleasedPipeline
 from objectives.released import CLUSTERING_METHOD, MIN_CLUSTER_SIZE, MIN_DURATION_OFF
 from objectives.runtime import Runtime
 from objectives.scoring import ErrorCounts, score
 from objectives.segmentation import SAMPLE_RATE, load_segmentation
 from objectives.window_classes import WindowClasses
-from objectives.windows import sliding_windows
+from objectives.window_features import FeaturesOf, fresh_window_features
 
 SEGMENTATION_BATCH = 32  # the released pipeline's
-LONGER_PAST = 128_000  # samples: with it a block of features sees 10 s, as a window does
 
 
 def load_stock(threshold: float, embedding_batch: int) -> SpeakerDiarization:
@@ -79,18 +78,16 @@ def diarize_stock(pipeline: SpeakerDiarization, waveform: np.ndarray) -> Annotat
 
 @dataclass(frozen=True)
 class Swap:
-    """The offline mode with parts of the stock pipeline.
+    """The offline mode with parts of the stock pipeline, or of streaming.
 
-    segmentation: stock's, in torch. embeddings: stock's altogether. features: of whole windows, centred on the
-    window's mean. pooling: stock's. past: samples before a block that its features see, our own number by default.
+    segmentation: stock's, in torch. embeddings: stock's altogether. pooling: stock's. blocks: streaming's features.
     """
 
     name: str
     segmentation: bool = False
     embeddings: bool = False
-    features: bool = False
     pooling: bool = False
-    past: int | None = None
+    blocks: bool = False
 
 
 OURS = "ours"
@@ -99,10 +96,9 @@ SWAPS = (
     Swap(OURS),
     Swap("stock's segmentation", segmentation=True),
     Swap("stock's embeddings", embeddings=True),
-    Swap("  of them, features of whole windows", features=True),
     Swap("  of them, pooling", pooling=True),
-    Swap("features of blocks that see 10 s", past=LONGER_PAST),
     Swap("stock's segmentation and embeddings", segmentation=True, embeddings=True),
+    Swap("streaming's features", blocks=True),
 )
 
 
@@ -150,14 +146,21 @@ def _diarize(
     clustering: ClusteringSettings,
     stock: "_Remembering",
 ) -> Annotation:
-    if swap.past is not None:
-        plan = embedding.blocks
-        embedding = replace(embedding, key="", blocks=Blocks(plan.length, swap.past, plan.right))
-    features = FeatureStream(embedding).hear(waveform, last=True)
+    if swap.blocks:
+        features_of = _blocks_of_windows(embedding, waveform, runtime.contract.window)
+    else:
+        features_of = fresh_window_features(embedding, waveform, runtime.contract.window, STEP_SAMPLES)
     pipeline = _Swapped(swap, WindowClasses(waveform, runtime), embedding, clustering, stock)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice|invalid value", RuntimeWarning)
-        return pipeline.apply(audio_of(waveform) | {"features": features})
+        return pipeline.apply(audio_of(waveform) | {"features": features_of})
+
+
+def _blocks_of_windows(embedding: SpeakerEmbedding, waveform: np.ndarray, length: int) -> FeaturesOf:
+    """Windows cut out of the recording's features in blocks."""
+    features = FeatureStream(embedding).hear(waveform, last=True)  # (frames, channels)
+    apart, frames = STEP_SAMPLES // embedding.step, length // embedding.step
+    return lambda index: features[index * apart : index * apart + frames]
 
 
 def _difference(reference: Annotation, labels: Annotation, scored: Timeline) -> ErrorCounts:
@@ -218,29 +221,10 @@ class _Swapped(_ReleasedPipeline):
     ) -> np.ndarray:
         if self._swap.embeddings:
             return self._stock.pipeline.get_embeddings(file, binary_segmentations, exclude_overlap=exclude_overlap)
-        if not (self._swap.features or self._swap.pooling):
+        if not self._swap.pooling:
             return super().get_embeddings(file, binary_segmentations, exclude_overlap, hook)
-        embeddings = []
-        for index, activity in enumerate(binary_segmentations.data > 0):
-            start = index * STEP * SAMPLE_RATE
-            first = start // self._embedding.step
-            features = self._features(file, index, first)  # (frames, channels), the window's from its start on
-            if self._swap.pooling:
-                embeddings.append(self._pooled_as_stock(activity, features))
-            else:
-                _, chosen = self._embedding.features_of_speakers(self._windows.contract, activity, start)
-                local = [frames - first for frames in chosen]
-                embeddings.append([self._embedding.pool(features[frames[frames < len(features)]]) for frames in local])
-        return np.array(embeddings)
-
-    def _features(self, file: Mapping[str, Any], index: int, first: int) -> np.ndarray:
-        length = self._windows.contract.window
-        if not self._swap.features:
-            return file["features"][first : first + length // self._embedding.step - 1]
-        window = sliding_windows(self._windows.waveform, length, STEP * SAMPLE_RATE)[index]
-        with torch.inference_mode():
-            frames = self._stock.model.forward_frames(torch.tensor(window)[None, None])
-        return frames[0].T.numpy()
+        windows = enumerate(binary_segmentations.data > 0)
+        return np.array([self._pooled_as_stock(activity, file["features"](index)) for index, activity in windows])
 
     def _pooled_as_stock(self, activity: np.ndarray, features: np.ndarray) -> np.ndarray:
         """(speakers, dimension), of a window's (frames, speakers) bool, as SpeakerDiarization.get_embeddings pools."""
@@ -254,6 +238,6 @@ class _Swapped(_ReleasedPipeline):
         # (1, speakers, features of a whole window)
         with torch.inference_mode():
             made = self._stock.model.forward_embedding(
-                torch.tensor(features.T)[None], weights=weights[..., : len(features)]
+                torch.tensor(features.T.astype(np.float32))[None], weights=weights[..., : len(features)]
             )
         return made[0].numpy()

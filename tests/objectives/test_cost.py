@@ -314,7 +314,7 @@ def test_offline_all_windows_of_the_middle_are_timed(
 def test_offline_windows_are_batched_and_every_feature_is_made_inside_the_timed_region(
     excerpt: np.ndarray, embedding: SpeakerEmbedding, counting: CountingRuntime
 ) -> None:
-    """30 s are 15 blocks of 2 s."""
+    """30 s are 21 windows of 10 s, and each is heard on its own."""
     made = 0
 
     def features(samples: np.ndarray) -> np.ndarray:
@@ -324,18 +324,18 @@ def test_offline_windows_are_batched_and_every_feature_is_made_inside_the_timed_
 
     counted = replace(embedding, features=features)
     first, again = (time_offline(excerpt, counting, counted, CLUSTERING, clock=lambda: made) for _ in range(2))
-    assert (first.rtf, again.rtf) == pytest.approx((15 / 30.0, 15 / 30.0))  # nothing is kept
+    assert (first.rtf, again.rtf) == pytest.approx((21 / 30.0, 21 / 30.0))  # nothing is kept
     assert [len(windows) for windows in counting.heard] == [21, 21]
 
 
 def test_offline_every_stage_is_charged_with_its_own_time(
     excerpt: np.ndarray, embedding: SpeakerEmbedding, counting: CountingRuntime
 ) -> None:
-    """pyannote.audio's own pipeline tells where its steps end: 15 blocks, 21 windows."""
+    """pyannote.audio's own pipeline tells where its steps end: 21 windows."""
     moments, runtime, slow_embedding = slow(counting, embedding)
     timed = time_offline(excerpt, runtime, slow_embedding, CLUSTERING, clock=lambda: moments.now)
-    assert timed.stages == {"segmentation": 21.0, "embedding": 150.0, "clustering": 0.0, "other": 0.0}
-    assert timed.rtf == pytest.approx(171.0 / 30.0)
+    assert timed.stages == {"segmentation": 21.0, "embedding": 210.0, "clustering": 0.0, "other": 0.0}
+    assert timed.rtf == pytest.approx(231.0 / 30.0)
     assert timed.updates == ()
 
 
