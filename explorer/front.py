@@ -36,8 +36,9 @@ class FrontRow:
     rtf_high its spread, rtf_ratio over the FP32 baseline of the same breath. update_latency: seconds of compute of an
     update, {"median", "p95", "p99"} over so many "updates"; None offline. stage_shares: of that RTF, {"segmentation",
     "embedding", "clustering", "other"}. peak_memory_mib: of the timing process, see objectives.peak_memory. execution:
-    with `emulated`, the RTF says nothing of a gain. paper_*: what the paper published for a row of its Tables 1 and 2
-    (params in millions), on other recordings and another machine: see studies.published.
+    with `emulated`, the RTF says nothing of a gain. kernel: what ran the windows that the DER comes from. paper_*: what
+    the paper published for a row of its Tables 1 and 2 (params in millions), on other recordings and another
+    machine: see studies.published.
     """
 
     trial: int | None
@@ -65,6 +66,7 @@ class FrontRow:
     stage_shares: Mapping[str, float] | None = None
     peak_memory_mib: float | None = None
     execution: str | None = None
+    kernel: str | None = None
     reused_from: int | None = None
     error: str | None = None
     paper_params: float | None = None
@@ -179,6 +181,7 @@ def _row(
         stage_shares=attributes.get("stage_shares"),
         peak_memory_mib=attributes.get("peak_memory_mib"),
         execution=attributes["execution"],
+        kernel=attributes.get("kernel"),
         reused_from=attributes.get(record.REUSED_FROM),
     )
 

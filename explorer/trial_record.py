@@ -105,6 +105,7 @@ def _facts(measurement: "Measurement | Stopped") -> dict[str, Any]:
         "kept_units": dict(measurement.kept),
         "recordings": {uri: _errors(counts) for uri, counts in measurement.counts.items()},
         "execution": measurement.execution,
+        "kernel": measurement.kernel,
         "model_key": measurement.model_key,
         "params": measurement.params,
         "size_bytes": measurement.size_bytes,

@@ -18,6 +18,7 @@ from objectives.operating_point import OperatingPoint
 from objectives.settings import CompressionSettings
 
 if TYPE_CHECKING:  # they bring torch, which neither the front nor the status of a study should wait for
+    from objectives.machine import Device
     from objectives.measurement import Judge, Measurement, Stopped
     from objectives.scoring import ErrorCounts
 
@@ -70,6 +71,7 @@ class EvaluatorSettings:
     threads: int | None = None
     seed: int = 0
     compression: CompressionSettings | None = None
+    device: "Device" = "cpu"
 
     def build(self, accuracy_threads: int | None = None) -> Evaluator:
         """Build it. Limits torch to so many threads in the whole process.

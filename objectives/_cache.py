@@ -14,3 +14,8 @@ def cache_dir() -> Path:
     if override:
         return Path(override).expanduser().absolute()
     return platformdirs.user_cache_path("explorer", appauthor=False)
+
+
+def windows_dir(model_key: str) -> Path:
+    """Where the classes of windows are kept that a model has run. It may not exist."""
+    return cache_dir() / "windows" / model_key

@@ -17,7 +17,7 @@ import numpy as np
 from pyannote.core import Annotation
 
 from objectives import machine
-from objectives._cache import cache_dir
+from objectives._cache import windows_dir
 from objectives._store import content_key
 from objectives.clustering import ClusteringSettings
 from objectives.corpus import Recording
@@ -113,7 +113,7 @@ class AccuracyPlane:
         waveform, digest = self._waveform(recording)
         # kernels of another processor or version may decide a tie otherwise
         name = content_key(samples=digest, kernel=runtime.kernel, processor=machine.processor())
-        return WindowClasses(waveform, runtime, cache_dir() / "windows" / model_key / f"{name}.npz")
+        return WindowClasses(waveform, runtime, windows_dir(model_key) / f"{name}.npz")
 
     def features(self, recording: Recording) -> np.ndarray:
         """(frames, channels): what streaming pools. Raises CorpusError."""

@@ -14,9 +14,10 @@ from objectives.corpus import Recording
 from objectives.cost import Timing
 from objectives.embedding import load_embedding
 from objectives.errors import EvaluationError
+from objectives.machine import Device
 from objectives.measurement import UNHURRIED, Judge, Measurement, Stopped
 from objectives.operating_point import BASELINE, UNPRUNED, OperatingPoint
-from objectives.runtime import Runtime, open_runtime
+from objectives.runtime import Runtime, execution_on_cpu, open_runtime
 from objectives.scoring import ErrorCounts, pool
 from objectives.segmentation import DEFAULT_SEGMENTATION, segmentation_checkpoint
 from objectives.settings import CompressionSettings
@@ -35,7 +36,8 @@ OPEN_RUNTIMES = 4  # a study makes hundreds of models, and each that is open kee
 class Evaluator:
     """Measures operating points on the same recordings with models of the same base.
 
-    identity: everything but the operating point that changes an answer. Use as a context manager, or `close` it.
+    identity: everything but the operating point that changes an answer. device: where windows are run for the errors.
+    Use as a context manager, or `close` it.
     """
 
     recordings: tuple[Recording, ...]
@@ -44,6 +46,7 @@ class Evaluator:
     stopwatch: Stopwatch
     identity: Mapping[str, str]
     machine: Mapping[str, str]
+    device: Device = "cpu"
     _runtimes: dict[str, Runtime] = field(default_factory=dict)
     _apart: set[tuple[str, ...]] = field(default_factory=set)  # splits, and URIs that were found not to be in them
 
@@ -155,7 +158,8 @@ class Evaluator:
             "operating_point": point,
             "size_bytes": model.size_bytes,
             "params": model.params,
-            "execution": self._runtime(model).execution,
+            "execution": execution_on_cpu(model.precision),
+            "kernel": self._runtime(model).kernel,
             "model_key": model.key,
             "machine": self.machine,
             "kept": model.kept,
@@ -209,7 +213,7 @@ class Evaluator:
         runtime = self._runtimes.pop(model.key, None)
         if runtime is None:
             with machine.working():
-                runtime = open_runtime(model, threads=1)
+                runtime = open_runtime(model, threads=1, device=self.device)
         self._runtimes[model.key] = runtime  # the latest last
         while len(self._runtimes) > OPEN_RUNTIMES:
             del self._runtimes[next(iter(self._runtimes))]
@@ -227,14 +231,17 @@ def build_evaluator(
     seed: int = 0,
     compression: CompressionSettings | None = None,
     accuracy_threads: int | None = None,
+    device: Device = "cpu",
 ) -> Evaluator:
     """An evaluator for a split of a corpus. None stands for the default.
 
     clustering_threshold: the embedding's own by default. repeats, threads: of the cost plane, 3 and 1 by default.
     seed: of the splits where a corpus brings none. compression: how pruned and low-bit models are made, from the
     corpus' train and calib. accuracy_threads: of the accuracy plane, one a core by default; fewer where several
-    evaluators share a machine. Raises CorpusError, LeakageError, AssetError or ModelError.
+    evaluators share a machine. device: of the accuracy plane's windows; RTF is always the CPU's, and so is `execution`.
+    Raises CorpusError, LeakageError, AssetError or ModelError.
     """
+    heard_by = machine.name_of(device)
     recordings = load_corpus(corpus, seed)
     chosen = recordings.split(split)
     speaker_embedding = load_embedding(embedding or DEFAULT_EMBEDDING, threads=1)
@@ -267,6 +274,7 @@ def build_evaluator(
         "clustering": f"{clustering.method} {clustering.threshold:g}",
         "cost": f"{settings.repeats} repeats, {settings.threads} threads, on {timed.uri}",
         "code": CODE_VERSION,
+        **({} if device == "cpu" else {"accuracy": heard_by}),
         **{f"machine {name}": value for name, value in here.items()},
     }
     return Evaluator(
@@ -276,4 +284,5 @@ def build_evaluator(
         stopwatch=Stopwatch(settings),
         identity=identity,
         machine=here,
+        device=device,
     )

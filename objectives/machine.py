@@ -9,11 +9,16 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, get_args
 
 import onnxruntime
 import torch
 
+from objectives.errors import ModelError
+
 LOCK_VARIABLE = "EXPLORER_LOCKS"
+Device = Literal["cpu", "cuda"]
+DEVICES: tuple[Device, ...] = get_args(Device)
 
 _inside = threading.local()
 
@@ -43,6 +48,16 @@ def processor() -> str:
         return platform.processor() or "unknown"
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or "unknown"
+
+
+def name_of(device: Device) -> str:
+    """`cpu`, or the name of the GPU. Raises ModelError where torch finds none."""
+    if device == "cpu":
+        return device
+    if not torch.cuda.is_available():
+        built = "this torch was built without CUDA" if torch.version.cuda is None else "no GPU is visible"
+        raise ModelError(f"device 'cuda': {built}; use cpu, or install a CUDA build of torch on a machine with a GPU")
+    return f"{device} {torch.cuda.get_device_name()}"
 
 
 @contextmanager

@@ -17,6 +17,7 @@ class Measurement:
 
     counts: errors by recording (URI). size_bytes: of the segmentation checkpoint on disk. params: its parameters.
     execution: `native` where the machine has a kernel for the precision, else `emulated`: then the RTF is no gain.
+    kernel: what computed the classes that the errors come from; on a GPU another one than the RTF is of.
     model_key: hash of everything that made the model. machine: what was measured on. kept: units that stay in the
     model, {"hidden": 84, "linear": 128}. story: how the model was made, as JSON.
     """
@@ -27,6 +28,7 @@ class Measurement:
     params: int
     timing: Timing
     execution: Execution
+    kernel: str
     model_key: str
     machine: Mapping[str, str]
     kept: Mapping[str, int] = field(default_factory=dict)
@@ -58,6 +60,7 @@ class Stopped:
     params: int
     timing: Timing | None
     execution: Execution
+    kernel: str
     model_key: str
     machine: Mapping[str, str]
     kept: Mapping[str, int] = field(default_factory=dict)

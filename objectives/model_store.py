@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from objectives._cache import cache_dir
+from objectives._cache import cache_dir, windows_dir
 from objectives._store import content_key, lock_of, make_in_place, writing
 from objectives.errors import AssetError
 
@@ -182,7 +182,8 @@ def _sidecar(key: str) -> Path:
 
 def _derived(key: str) -> list[Path]:
     suffixes = (*SUFFIXES, ".json")
-    return [path for path in sorted(models_dir().glob(f"{key}.*")) if path.suffix not in suffixes]
+    files = [path for path in sorted(models_dir().glob(f"{key}.*")) if path.suffix not in suffixes]
+    return files + sorted(windows_dir(key).glob("*.npz"))
 
 
 def _opened(path: Path, key: str) -> StoredModel | None:

@@ -1,7 +1,7 @@
 """Run a finished segmentation model: ONNX Runtime on a CPU, torch on CUDA. Says whether a precision is native there."""
 
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import numpy as np
 import onnxruntime
@@ -13,31 +13,41 @@ from objectives.backend import PyanNet
 from objectives.compression import FinishedModel, load_network
 from objectives.low_bit import LowBitModel, load, run_low_bit
 from objectives.low_bit_onnx import export_low_bit, signed_products_are_exact
+from objectives.machine import Device, name_of
+from objectives.operating_point import Precision
 from objectives.segmentation import Contract, contract_of
 from objectives.tail import features_of
 
-Execution = Literal["native", "emulated"]
 BATCH = 32  # windows at once on the accuracy plane: the fastest on two cores
+CUDA_BATCH = 128
+
+Execution = Literal["native", "emulated"]
 
 
 class Runtime(Protocol):
     """A segmentation model that runs. kernel: what computes it; another one may decide a tie between classes
-    otherwise."""
+    otherwise. batch: windows to give it at once, where there are so many."""
 
     contract: Contract
     execution: Execution
     kernel: str
+    batch: int
 
     def scores(self, windows: np.ndarray) -> np.ndarray:
         """(windows, samples) float32 → (windows, frames, classes) float32 powerset log-probabilities."""
         ...
 
 
-def open_runtime(model: FinishedModel, threads: int, device: Literal["cpu", "cuda"] = "cpu") -> Runtime:
+def open_runtime(model: FinishedModel, threads: int, device: Device = "cpu") -> Runtime:
     """Load a finished model on a device, on so many threads."""
     if device == "cuda":
-        return TorchRuntime(model, torch.device("cuda"))
+        return TorchRuntime(model, torch.device("cuda"), CUDA_BATCH)
     return OnnxRuntime(model, threads)
+
+
+def execution_on_cpu(precision: Precision) -> Execution:
+    """Whether a CPU has a kernel for a precision: ONNX Runtime's compute in 32 bits and in 8, none of them in 16."""
+    return "emulated" if precision == "fp16" else "native"
 
 
 def local_activity(runtime: Runtime, windows: np.ndarray) -> np.ndarray:
@@ -53,7 +63,8 @@ class OnnxRuntime:
     """
 
     def __init__(self, model: FinishedModel, threads: int):
-        self.execution: Execution = "emulated" if model.precision == "fp16" else "native"
+        self.execution: Execution = execution_on_cpu(model.precision)
+        self.batch = BATCH
         if model.bits is None:
             kind = "float"
             network = load_network(model)
@@ -76,13 +87,19 @@ class OnnxRuntime:
 
 class TorchRuntime:
     """torch, with autocast for fp16 on CUDA (the paper's FP16, Sec. 4.4); weights are widened elsewhere, and the
-    low-bit modes are emulated: the values of integer kernels, computed in 32 bits."""
+    low-bit modes are emulated: the values of integer kernels, computed in 32 bits.
 
-    def __init__(self, model: FinishedModel, device: torch.device):
+    fixed_batch: however many windows it is given, it runs so many at once, the last ones beside silence. Kernels are
+    chosen by shape on CUDA, and a window's answer must not depend on how many came with it.
+    """
+
+    def __init__(self, model: FinishedModel, device: torch.device, fixed_batch: int | None = None):
         self._device = device
+        self._fixed_batch = fixed_batch
+        self.batch = fixed_batch or BATCH
         self._half = model.precision == "fp16" and device.type == "cuda"
         self.execution: Execution = "native" if model.precision == "fp32" or self._half else "emulated"
-        self.kernel = f"torch {torch.__version__} {device.type} {self.execution}"
+        self.kernel = f"torch {torch.__version__} {name_of(cast('Device', device.type))} {self.execution}"
         low_bit = load(model.checkpoint) if model.bits is not None else None
         self._network = (load_network(model) if low_bit is None else low_bit.network).to(device)
         self._tail = None if low_bit is None else _Emulated(low_bit, device)
@@ -91,11 +108,19 @@ class TorchRuntime:
     @torch.inference_mode()
     def scores(self, windows: np.ndarray) -> np.ndarray:
         """See Runtime.scores."""
-        batch = torch.tensor(windows, device=self._device)[:, None, :]
+        size = self._fixed_batch or len(windows)
+        # CUDA may round what a convolution or an LSTM multiplies to 10 bits of mantissa unless told not to
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            batches = [self._scores(windows[first : first + size], size) for first in range(0, len(windows), size)]
+        return np.concatenate(batches)
+
+    def _scores(self, windows: np.ndarray, size: int) -> np.ndarray:
+        batch = torch.zeros(size, 1, windows.shape[1], device=self._device)
+        batch[: len(windows), 0] = torch.tensor(windows)
         if self._tail is not None:
-            return self._tail(features_of(self._network, batch)).cpu().numpy()
+            return self._tail(features_of(self._network, batch))[: len(windows)].cpu().numpy()
         with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._half):
-            return self._network(batch).float().cpu().numpy()
+            return self._network(batch)[: len(windows)].float().cpu().numpy()
 
 
 class _Emulated:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from objectives._store import lock_of, make_in_place, reading_arrays, writing
-from objectives.runtime import BATCH, Runtime
+from objectives.runtime import Runtime
 from objectives.segmentation import SAMPLE_RATE, Contract
 from objectives.windows import window_at
 
@@ -50,7 +50,7 @@ class WindowClasses:
         recording."""
         wanted = list(ends)
         missing = [end for end in dict.fromkeys(wanted) if end not in self._rows]
-        for batch in _batches(missing):
+        for batch in _batches(missing, self._runtime.batch):
             self._rows.update(zip(batch, self._run(batch), strict=True))
         return np.array([self._rows[end] for end in wanted], np.uint8).reshape(-1, self.contract.frames)
 
@@ -97,6 +97,6 @@ def _read(path: Path, frames: int) -> dict[int, np.ndarray]:
         return {}
 
 
-def _batches(ends: list[int]) -> Iterator[list[int]]:
-    for first in range(0, len(ends), BATCH):
-        yield ends[first : first + BATCH]
+def _batches(ends: list[int], size: int) -> Iterator[list[int]]:
+    for first in range(0, len(ends), size):
+        yield ends[first : first + size]

@@ -93,6 +93,8 @@ def _csv_cell(cell: object) -> object:
 def print_tables(rows: Sequence[FrontRow], console: Console) -> None:
     """The front, and the paper's tables that the study has, ours beside theirs."""
     print_table(rows, console)
+    if by := sorted({row.kernel for row in rows if row.kernel is not None and row.kernel.startswith("torch ")}):
+        console.print(f"DER: windows run by {', '.join(by)}; RTF is the CPU's.", markup=False, highlight=False)
     shown = [(table, found) for table in get_args(PaperTable) if (found := table_rows(rows, table))]
     for table, found in shown:
         console.print()

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from explorer.commands.options import DEVICE_HELP, DeviceOption
 from objectives.operating_point import (
     BASELINE,
     PRECISIONS,
@@ -87,6 +88,7 @@ def measure(
         str | None, typer.Option(help="`campplus` (default), or a WeSpeaker ResNet34 checkpoint or Hub name.")
     ] = None,
     repeats: Annotated[int, typer.Option(help="Repeats of the timing.", min=1)] = 3,
+    device: Annotated[DeviceOption, typer.Option(help=DEVICE_HELP)] = DeviceOption.cpu,
     format: Annotated[MeasureFormat, typer.Option(help="`table` for people, `json` for programs.")] = (
         MeasureFormat.table
     ),
@@ -126,6 +128,7 @@ def measure(
             embedding=embedding,
             clustering_threshold=clustering_threshold,
             repeats=repeats,
+            device=device.value,
             compression=CompressionSettings(
                 recovery=RecoverySettings(**given),
                 quantization=QuantizationOptions(group_size=group_size, sincnet=sincnet.value),
@@ -186,6 +189,7 @@ def _told(measurement: "Measurement") -> dict[str, Any]:
         "params": measurement.params,
         "size_mib": measurement.size_mib,
         "execution": measurement.execution,
+        "kernel": measurement.kernel,
         "rtf": {
             "median": timing.median,
             "repeats": timing.rtf,
@@ -212,6 +216,8 @@ def _print(measurement: "Measurement") -> None:
     console.print(table)
     console.print(_sentence(measurement), soft_wrap=True)
     console.print(_where_time_goes(measurement.timing), soft_wrap=True)
+    if measurement.kernel.startswith("torch "):
+        console.print(f"DER: windows run by {measurement.kernel}; RTF is the CPU's", soft_wrap=True)
 
 
 def _sentence(measurement: "Measurement") -> str:

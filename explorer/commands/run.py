@@ -12,6 +12,7 @@ from rich.console import Console
 
 from explorer import storage
 from explorer.commands.front import print_tables
+from explorer.commands.options import DEVICE_HELP, DeviceOption
 from explorer.driver import Outcome, run_study
 from explorer.front import front
 from explorer.progress import Display
@@ -68,6 +69,7 @@ def run(
         bool | None,
         typer.Option(help="Stop search trials that can no longer reach the front. Default: the study's, which is yes."),
     ] = None,
+    device: Annotated[DeviceOption, typer.Option(help=DEVICE_HELP)] = DeviceOption.cpu,
     name: Annotated[str | None, typer.Option(help="Name of the study in the storage. Default: that of STUDY.")] = None,
     format: Annotated[RunFormat, typer.Option(help="How the front is printed at the end.")] = RunFormat.table,
 ) -> None:
@@ -106,7 +108,7 @@ def run(
     )  # fmt: skip
     if jobs > 1 and scheduler is not None:
         raise StudyError(f"--jobs {jobs} and --scheduler {scheduler}: a cluster has its own workers, so give only one")
-    execute(name or found, definition, storage_url or storage.DEFAULT_URL, format, jobs, scheduler)
+    execute(name or found, definition, storage_url or storage.DEFAULT_URL, format, jobs, scheduler, device)
 
 
 def execute(
@@ -116,13 +118,14 @@ def execute(
     format: RunFormat,
     jobs: int = 1,
     scheduler: str | None = None,
+    device: DeviceOption = DeviceOption.cpu,
 ) -> None:
     """Get the workers ready, run the study, print. Exits with 130 when interrupted, 1 when every trial failed."""
     screen = Console(stderr=True)
     try:
         with (
             Display(screen, definition.timeout) as display,
-            _workers(definition, jobs, scheduler, display) as workers,
+            _workers(definition, jobs, scheduler, device, display) as workers,
         ):
             workers.prepare(display.prepared)
             outcome = run_study(name, definition, workers, storage_url, display)
@@ -139,7 +142,9 @@ def execute(
         raise typer.Exit(1)
 
 
-def _workers(definition: StudyDefinition, jobs: int, scheduler: str | None, display: Display) -> Workers:
+def _workers(
+    definition: StudyDefinition, jobs: int, scheduler: str | None, device: DeviceOption, display: Display
+) -> Workers:
     settings = EvaluatorSettings(
         corpus=definition.corpus,
         split=definition.split,
@@ -150,6 +155,7 @@ def _workers(definition: StudyDefinition, jobs: int, scheduler: str | None, disp
         threads=definition.cost.threads,
         seed=definition.seed,
         compression=definition.compression_settings(),
+        device=device.value,
     )
     if scheduler is None and jobs == 1:
         return InProcess(settings.build(), display.trial_progress)

@@ -1,10 +1,8 @@
 """What racing saves and what it loses, on recorded measurements: `python -m tests.benchmarks.racing TABLE.csv`.
 
-The table has one line for each operating point and recording: chunk_length, right_context, pruning, precision,
-size_mib, rtf, recording, duration, false_alarm, missed_detection, confusion, total (the last five in seconds). A study
-is played by drawing its points in random order, the baseline first, and racing each as the driver would: size and RTF
-known first, errors one recording at a time, the front kept by what was scored to its end. Nothing is computed again, so
-that hundreds of studies take minutes.
+The table is a recorded one (tests/benchmarks/recorded.py). A study is played by drawing its points in random order, the
+baseline first, and racing each as the driver would: size and RTF known first, errors one recording at a time, the front
+kept by what was scored to its end. Nothing is computed again, so that hundreds of studies take minutes.
 
 Methods: the certain bound in a shuffled order and with the recordings of most errors per second first, and betting with
 several alphas; the one that the product takes for so many recordings is marked. Printed, over the seeds:
@@ -16,7 +14,6 @@ several alphas; the one that the product takes for so many recordings is marked.
 """
 
 import argparse
-import csv
 import json
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
@@ -33,10 +30,10 @@ from rich.console import Console
 from rich.table import Table
 
 from explorer import racing
+from objectives.operating_point import BASELINE
+from tests.benchmarks.recorded import RecordedTable, read
 
 Entry = Callable[[racing.Rival, Mapping[str, float], int, int], racing.Race]  # durations, seed, number of the trial
-POINT = ("chunk_length", "right_context", "pruning", "precision")
-BASELINE = (1.0, 0.0, "none", "fp32")
 KINDS = ("false_alarm", "missed_detection", "confusion")
 
 
@@ -92,31 +89,16 @@ class Played:
     updates_in_full: float
 
 
-def read_table(path: Path) -> tuple[list[Recorded], dict[str, float]]:
-    """The points of a recorded table, and the duration of each recording. Raises ValueError where lines are missing."""
-    points: dict[tuple[float, float, str, str], list[dict[str, str]]] = {}
-    with path.open(newline="") as file:
-        for line in csv.DictReader(file):
-            key = (float(line["chunk_length"]), float(line["right_context"]), line["pruning"], line["precision"])
-            points.setdefault(key, []).append(line)
-    if BASELINE not in points:
-        raise ValueError(f"{path}: no line of the baseline (C = 1 s, R = 0, pruning none, precision fp32)")
-    durations = {line["recording"]: float(line["duration"]) for line in points[BASELINE]}
-    for key, lines in points.items():
-        if sorted(line["recording"] for line in lines) != sorted(durations):
-            raise ValueError(f"{path}: {key} has {len(lines)} lines, not one for each of {len(durations)} recordings")
-    return [_recorded(number, key, lines) for number, (key, lines) in enumerate(points.items())], durations
-
-
-def _recorded(number: int, key: tuple[float, float, str, str], lines: Sequence[Mapping[str, str]]) -> Recorded:
-    counts = {line["recording"]: {f"{kind}_seconds": float(line[kind]) for kind in KINDS} for line in lines}
-    errors = {uri: sum(kinds.values()) for uri, kinds in counts.items()}
-    der = 100.0 * sum(errors.values()) / sum(float(line["total"]) for line in lines)
-    trial = create_trial(
-        values=[der, float(lines[0]["size_mib"]), float(lines[0]["rtf"])], user_attrs={"recordings": counts}
-    )
-    trial.number = number
-    return Recorded(trial, errors, key[0], key == BASELINE)
+def entries(table: RecordedTable) -> list[Recorded]:
+    """The points of a recorded table as trials."""
+    told, objectives = [], table.objectives()
+    for number, (point, known) in enumerate(table.points.items()):
+        counts = {uri: {f"{kind}_seconds": getattr(one, kind) for kind in KINDS} for uri, one in known.counts.items()}
+        trial = create_trial(values=list(objectives[point]), user_attrs={"recordings": counts})
+        trial.number = number
+        errors = {uri: one.seconds for uri, one in known.counts.items()}
+        told.append(Recorded(trial, errors, point.chunk_length, point == BASELINE))
+    return told
 
 
 def front(trials: Sequence[FrozenTrial]) -> set[int]:
@@ -233,7 +215,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON to write")
     parser.add_argument("--seeds", type=int, default=200, help="studies to play for each alpha")
     arguments = parser.parse_args()
-    table, durations = read_table(arguments.table)
+    recorded = read(arguments.table)
+    table, durations = entries(recorded), recorded.durations
     summaries = [
         summary([play(table, durations, seed, enter) for seed in range(arguments.seeds)], method)
         for method, enter in METHODS.items()

@@ -63,6 +63,7 @@ class StandIn:
                 stages={"segmentation": 0.6, "embedding": 0.3, "clustering": 0.06, "other": 0.04},
                 peak_memory=400 * MIB,
             ),
+            kernel="a formula",
             execution="emulated" if point.precision == "fp16" else "native",
             model_key=hashlib.sha256(f"{pruning} {point.precision}".encode()).hexdigest()[:32],
             machine=MACHINE,

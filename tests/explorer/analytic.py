@@ -115,6 +115,7 @@ def measurement(point: OperatingPoint) -> Measurement:
             stages={"segmentation": 0.6, "embedding": 0.3, "clustering": 0.06, "other": 0.04},
             peak_memory=400 * MIB,
         ),
+        kernel="a formula",
         execution="native" if point.precision == "fp32" else "emulated",
         model_key=f"model-{point.precision}",
         machine={"cpu": "a formula", "threads": "1"},

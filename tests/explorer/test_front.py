@@ -211,6 +211,17 @@ def test_both_tables_of_the_paper_are_printed_beside_it() -> None:
     assert "SIMSAMU" in second
 
 
+def test_errors_that_a_gpu_found_are_told_apart_from_the_time_of_the_cpu(study: optuna.Study) -> None:
+    tell(study, (20.0, 4.0, 0.03), ORIGINS[0], BASELINE)
+    (row, *_) = front(study)
+    assert row.kernel == "a formula"
+    sheet = io.StringIO()
+    print_tables([row], Console(file=sheet, width=200))
+    assert "windows run by" not in sheet.getvalue()
+    print_tables([replace(row, kernel="torch 2.13.0 cuda GPU emulated")], Console(file=sheet, width=200))
+    assert "DER: windows run by torch 2.13.0 cuda GPU emulated; RTF is the CPU's." in sheet.getvalue()
+
+
 def test_csv_flattens_what_is_kept(study: optuna.Study) -> None:
     tell(study, (20.0, 4.0, 0.03), ORIGINS[0], BASELINE)
     line = next(csv.DictReader(io.StringIO(as_csv(front(study)))))

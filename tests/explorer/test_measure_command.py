@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from explorer.commands.calibrate import calibrate
 from explorer.commands.measure import Recovery, measure
+from explorer.commands.options import DeviceOption
 from objectives import machine
 from objectives.errors import CorpusError, LeakageError, ModelError, OperatingPointError
 from objectives.settings import METHODS, CompressionSettings, RecoverySettings
@@ -45,6 +46,7 @@ def test_json_is_clean_and_complete(corpus: str) -> None:
     )
     assert told["size_mib"] == pytest.approx(5.63, abs=0.01)
     assert told["execution"] == "native"
+    assert told["kernel"].startswith("onnxruntime ")
     rtf = told["rtf"]
     assert len(rtf["repeats"]) == len(rtf["baseline_repeats"]) == 2
     assert min(rtf["repeats"]) <= rtf["median"] <= max(rtf["repeats"])
@@ -85,6 +87,14 @@ def test_the_offline_mode_has_size_and_rtf_and_no_latency(corpus: str) -> None:
     assert where.startswith("compute: segmentation ")  # no updates
     assert told["update_latency"] is None
     assert cost.startswith(f"offline mode, fp32 (native): 1.47 M parameters, {told['size_mib']:.2f} MiB, RTF 0.")
+
+
+def test_a_gpu_that_is_not_there_is_refused(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    result = invoke("measure", "--corpus", corpus, "--device", "cuda")
+    assert isinstance(result.exception, ModelError)
+    assert "device 'cuda'" in str(result.exception)
+    assert tuple(DeviceOption) == machine.DEVICES
 
 
 def test_every_method_of_recovery_can_be_asked_for() -> None:

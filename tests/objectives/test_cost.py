@@ -113,6 +113,7 @@ class CountingRuntime:
     """Hears one local speaker all the time, and counts the windows it was given."""
 
     execution: Execution = "native"
+    batch: int = 32
 
     def __init__(self, contract: Contract):
         self.contract = contract
@@ -209,6 +210,7 @@ class SlowRuntime:
     inner: CountingRuntime
     take: Callable[[float], None]
     execution: Execution = "native"
+    batch: int = 32
 
     @property
     def contract(self) -> Contract:

@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 import soundfile
+import torch
 
 import objectives.evaluation
 from objectives import machine
 from objectives.calibration import threshold_sweep
+from objectives.compression import FinishedModel
 from objectives.corpus import Recording
 from objectives.errors import CorpusError, EvaluationError, LeakageError
 from objectives.evaluation import Evaluator, build_evaluator
 from objectives.measurement import Measurement, Stopped
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint, Pruning
+from objectives.runtime import Runtime, TorchRuntime
 from objectives.scoring import ErrorCounts, pool
 from objectives.settings import CompressionSettings
 from objectives.sources import load_corpus
@@ -69,6 +72,28 @@ def test_the_same_point_makes_the_same_errors_again(measurement: Measurement, ev
     assert accuracy == sorted(accuracy)
     assert accuracy[-1] == pytest.approx(1.0)
     assert stages[:2] == [("cost", 0.0), ("cost", 1.0)]
+
+
+def test_windows_of_another_device_change_who_is_named_and_not_what_is_timed(
+    measurement: Measurement, evaluator: Evaluator, excerpts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch on the CPU stands in for a GPU: the same code but for the device."""
+    opened: list[str] = []
+
+    def in_torch(model: FinishedModel, threads: int, device: str) -> Runtime:
+        opened.append(device)
+        return TorchRuntime(model, torch.device("cpu"), fixed_batch=8)
+
+    monkeypatch.setattr(machine, "name_of", lambda device: f"{device} GPU")
+    with build_evaluator(corpus=str(excerpts), repeats=2, device="cuda") as other:
+        assert set(other.identity.items()) ^ set(evaluator.identity.items()) == {("accuracy", "cuda GPU")}
+        monkeypatch.setattr(objectives.evaluation, "open_runtime", in_torch)
+        measured = other.measure(POINT)
+    assert opened == ["cuda"]
+    assert measurement.kernel.startswith("onnxruntime ")
+    assert measured.kernel == f"torch {torch.__version__} cpu native"
+    assert (measured.execution, measured.timing.threads) == ("native", 1)
+    assert measured.pooled.der == pytest.approx(measurement.pooled.der, abs=0.5)
 
 
 def test_fp16_is_half_the_size_and_emulated(measurement: Measurement, evaluator: Evaluator) -> None:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from objectives import model_store
-from objectives._cache import CACHE_VARIABLE
+from objectives._cache import CACHE_VARIABLE, windows_dir
 from objectives._store import content_key, kept_file
 from objectives.errors import AssetError
 from objectives.model_store import StoredModel, kept_model, prune, release, stored_models
@@ -289,6 +289,10 @@ def test_prune_takes_debris_and_what_is_chosen_with_all_that_was_derived(folder:
     embedding = folder / f"{'0' * 32}.onnx"  # a speaker embedding's: no model of the store
     embedding.write_bytes(b"graph")
     (folder / "notes.txt").write_text("the user's own")
+    gone, kept_windows = (windows_dir(key) / "recording.npz" for key in (chosen, stays))
+    for windows in (gone, kept_windows):
+        windows.parent.mkdir(parents=True)
+        windows.write_bytes(b"classes")
 
     entries = stored_models()
     assert {entry.key: entry.state for entry in entries} == {chosen: "whole", damaged: "damaged", stays: "whole"}
@@ -297,8 +301,9 @@ def test_prune_takes_debris_and_what_is_chosen_with_all_that_was_derived(folder:
     )
     pruned = prune(entries, {chosen})
     assert names(folder) == {f"{stays}.safetensors", f"{stays}.json", embedding.name, "notes.txt"}
-    assert pruned.freed == expected + len(b"half a graph")
-    assert len(pruned.deleted) == 6
+    assert pruned.freed == expected + len(b"half a graph") + len(b"classes")
+    assert len(pruned.deleted) == 7
+    assert (gone.exists(), kept_windows.exists()) == (False, True)
     assert pruned.spared == {}
     in_another_process(lambda: kept(never, seed=2))
 

@@ -5,6 +5,8 @@ import torch
 from objectives import runtime as runtimes
 from objectives.assets import fetch
 from objectives.compression import Compressor, FinishedModel, finish
+from objectives.errors import ModelError
+from objectives.evaluation import build_evaluator
 from objectives.operating_point import UNPRUNED
 from objectives.runtime import OnnxRuntime, TorchRuntime, local_activity, open_runtime
 from objectives.sources import load_corpus
@@ -114,3 +116,24 @@ def test_a_cache_that_moves_to_another_processor_gets_that_ones_kernels(
     other = OnnxRuntime(int8, 1)
     assert (int8.checkpoint.parent / f"{int8.key}.{'unsigned' if here else 'signed'}.onnx").exists()
     assert other.scores(windows[:1]).shape == (1, 589, 7)
+
+
+def test_torch_gives_a_window_the_same_scores_however_many_come_with_it(
+    runtime: OnnxRuntime, windows: np.ndarray
+) -> None:
+    model = finish(fetch("segmentation-3.0"), "fp32")
+    threes = TorchRuntime(model, CPU, fixed_batch=3)
+    assert (threes.batch, runtime.batch) == (3, 32)
+    together = threes.scores(windows)
+    assert together.shape == runtime.scores(windows).shape
+    for first, last in ((0, 1), (2, 4), (7, 8)):
+        np.testing.assert_allclose(threes.scores(windows[first:last]), together[first:last], atol=1e-6)
+    assert (together.argmax(-1) == runtime.scores(windows).argmax(-1)).mean() > 0.999
+
+
+def test_a_gpu_that_is_not_there_is_missed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError, match=r"'cuda'.*use cpu"):
+        build_evaluator(device="cuda")
+    with pytest.raises(ModelError, match=r"'cuda'.*use cpu"):
+        open_runtime(finish(fetch("segmentation-3.0"), "fp32"), threads=1, device="cuda")

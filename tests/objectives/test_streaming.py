@@ -108,6 +108,7 @@ class LoudnessRuntime:
 
     contract: object
     execution: str = "native"
+    batch: int = 32
 
     def scores(self, windows: np.ndarray) -> np.ndarray:
         centres = np.arange(self.contract.frames) * self.contract.step + self.contract.centre

@@ -25,6 +25,7 @@ class Counting:
 
     def __post_init__(self) -> None:
         self.contract, self.execution, self.kernel = self.runtime.contract, "native", "counted"
+        self.batch = self.runtime.batch
 
     def scores(self, windows: np.ndarray) -> np.ndarray:
         self.ran += len(windows)
