@@ -32,6 +32,12 @@ class RunFormat(StrEnum):
     json = "json"
 
 
+JOBS_HELP = (
+    "Trials at once, each in a process of its own on this machine. One already runs recordings on all cores: more pay "
+    "where cores outnumber recordings, or where models are made."
+)
+
+
 def run(
     study: Annotated[str, typer.Argument(help=f"One of {', '.join(packaged())}, or the path of a `.toml` file.")],
     trials: Annotated[
@@ -60,7 +66,7 @@ def run(
             "Trials over a budget are stopped and stay in the study, marked infeasible.",
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Trials at once, each in a process of its own on this machine.", min=1)] = 1,
+    jobs: Annotated[int, typer.Option(help=JOBS_HELP, min=1)] = 1,
     scheduler: Annotated[
         str | None,
         typer.Option(help="Evaluate on the workers of this Dask scheduler instead, such as `tcp://10.0.0.5:8786`."),
