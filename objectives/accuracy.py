@@ -125,13 +125,21 @@ class AccuracyPlane:
 
     def _counts(self, recording: Recording, point: OperatingPoint, windows: WindowClasses) -> ErrorCounts:
         with machine.working():
-            return score(recording.reference, self._labels(recording, point, windows), recording.annotated)
+            return score(recording.reference, self.labels(recording, point, windows), recording.annotated)
 
-    def _labels(self, recording: Recording, point: OperatingPoint, windows: WindowClasses) -> Annotation:
+    def labels(
+        self,
+        recording: Recording,
+        point: OperatingPoint,
+        windows: WindowClasses,
+        clustering: ClusteringSettings | None = None,
+    ) -> Annotation:
+        """Who speaks when, by an operating point. clustering: other settings than the plane's. Raises CorpusError."""
+        clustering = clustering or self.clustering
         if point.mode == "offline":
             features_of = self.features_of_windows(recording, windows.contract)
-            return diarize_offline(windows, features_of, self.embedding, self.clustering)
-        labels = stream_batched(windows, self.features(recording), point, self.embedding, self.clustering)
+            return diarize_offline(windows, features_of, self.embedding, clustering)
+        labels = stream_batched(windows, self.features(recording), point, self.embedding, clustering)
         return labels.annotation("recording")
 
     def _waveform(self, recording: Recording) -> tuple[np.ndarray, str]:

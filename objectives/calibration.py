@@ -6,26 +6,29 @@ from objectives import machine
 from objectives.clustering import ClusteringSettings
 from objectives.errors import EvaluationError
 from objectives.evaluation import Evaluator
-from objectives.offline import diarize_offline
-from objectives.operating_point import OFFLINE_BASELINE
+from objectives.operating_point import OperatingPoint
 from objectives.scoring import ErrorCounts, score
 
 
 def threshold_sweep(
-    evaluator: Evaluator, thresholds: Sequence[float], on_progress: Callable[[float], None] = lambda fraction: None
+    evaluator: Evaluator,
+    thresholds: Sequence[float],
+    point: OperatingPoint,
+    on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> tuple[list[tuple[float, float]], float]:
-    """Pooled DER (%) of the offline mode at each threshold, and the best one: the middle of the lowest plateau, since
-    its edges are chance. Raises CorpusError where a recording cannot be
-    read, EvaluationError where nothing can be scored."""
-    embedding = evaluator.accuracy.embedding
+    """Pooled DER (%) of an operating point at each threshold, and the best one: the middle of the lowest plateau, since
+    its edges are chance. Streaming and the offline mode hear other features, and may want other thresholds.
+
+    Raises CorpusError where a recording cannot be read, EvaluationError where nothing can be scored.
+    """
     counts = dict.fromkeys(thresholds, ErrorCounts())
     for done, recording in enumerate(evaluator.recordings, start=1):
         with machine.working():
-            windows = evaluator.windows(recording, OFFLINE_BASELINE)
-            features_of = evaluator.accuracy.features_of_windows(recording, windows.contract)
+            windows = evaluator.windows(recording, point)
             for threshold in thresholds:
-                labels = diarize_offline(windows, features_of, embedding, ClusteringSettings(threshold))
+                labels = evaluator.accuracy.labels(recording, point, windows, ClusteringSettings(threshold))
                 counts[threshold] += score(recording.reference, labels, recording.annotated)
+            windows.keep()
         on_progress(done / len(evaluator.recordings))
     if all(errors.total == 0 for errors in counts.values()):
         raise EvaluationError("no reference speech is left to score outside the collar: use longer recordings")

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from explorer.commands.measure import MeasureFormat, progress
+from objectives.operating_point import BASELINE, OFFLINE_BASELINE
 
 THRESHOLDS = tuple(round(0.3 + 0.05 * step, 2) for step in range(19))  # 0.30 … 1.20
 
@@ -20,26 +21,31 @@ def calibrate(
     embedding: Annotated[
         str | None, typer.Option(help="`campplus` (default), or a WeSpeaker ResNet34 checkpoint or Hub name.")
     ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Tune for the offline mode instead of streaming.")] = False,
     format: Annotated[MeasureFormat, typer.Option(help="`table` for people, `json` for programs.")] = (
         MeasureFormat.table
     ),
 ) -> None:
-    """Tune the clustering threshold on a split set aside for it, in the offline mode of the FP32 model.
+    """Tune the clustering threshold on a split set aside for it, with the FP32 model at C = 1 s and R = 0.
 
     A threshold belongs to an embedding and, to a lesser degree, to the kind of audio: tune it once on your corpus, and
     write it into your study's file as `clustering_threshold` under `[models]`. It then stays fixed for every trial.
 
         explorer calibrate --corpus ./recordings
+
+        explorer calibrate --corpus ./recordings --offline
     """
     # late, so that `explorer --help` does not wait for torch
     from objectives.calibration import threshold_sweep
     from objectives.evaluation import build_evaluator
 
     with progress() as show, build_evaluator(corpus=corpus, split=split, embedding=embedding) as evaluator:
-        points, best = threshold_sweep(evaluator, THRESHOLDS, lambda fraction: show("clustering", fraction))
+        point = OFFLINE_BASELINE if offline else BASELINE
+        points, best = threshold_sweep(evaluator, THRESHOLDS, point, lambda fraction: show("clustering", fraction))
     if format is MeasureFormat.json:
         sweep = [{"threshold": threshold, "der": der} for threshold, der in points]
-        typer.echo(json.dumps({"corpus": corpus, "split": split, "best": best, "sweep": sweep}, indent=2))
+        told = {"corpus": corpus, "split": split, "mode": point.mode, "best": best, "sweep": sweep}
+        typer.echo(json.dumps(told, indent=2))
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("threshold", justify="right")
@@ -49,6 +55,7 @@ def calibrate(
     console = Console(highlight=False)
     console.print(table)
     console.print(
-        f"Lowest DER on {corpus} {split} at clustering_threshold = {best:.2f} (the middle of its plateau)",
+        f"Lowest DER on {corpus} {split}, {point.mode}, at clustering_threshold = {best:.2f} "
+        "(the middle of its plateau)",
         soft_wrap=True,
     )

@@ -127,10 +127,12 @@ def test_calibrate_shows_the_sweep_and_the_threshold_to_write_down(
 ) -> None:
     monkeypatch.setattr("explorer.commands.calibrate.THRESHOLDS", (0.5, 0.8))
     told = json.loads(invoke("calibrate", "--corpus", corpus, "--format", "json").stdout)
-    assert (told["corpus"], told["split"]) == (corpus, "calib")
+    assert (told["corpus"], told["split"], told["mode"]) == (corpus, "calib", "chunk-wise")
     assert [point["threshold"] for point in told["sweep"]] == [0.5, 0.8]
     assert told["best"] in (0.5, 0.8)
     assert f"clustering_threshold = {told['best']:.2f}" in invoke("calibrate", "--corpus", corpus).stdout
+    offline = json.loads(invoke("calibrate", "--corpus", corpus, "--offline", "--format", "json").stdout)
+    assert offline["mode"] == "offline"
 
 
 @pytest.mark.parametrize(

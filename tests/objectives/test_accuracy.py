@@ -61,7 +61,7 @@ def test_labels_are_those_of_the_real_loop(
     counts = evaluator.errors(point)
     assert counts[recording.uri] == score(recording.reference, live.annotation("live"), recording.annotated)
     windows = evaluator.windows(recording, point)
-    assert plane._labels(recording, point, windows) == live.annotation("recording")
+    assert plane.labels(recording, point, windows) == live.annotation("recording")
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 5])
