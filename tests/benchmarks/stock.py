@@ -152,6 +152,7 @@ def _diarize(
         features_of = fresh_window_features(embedding, waveform, runtime.contract.window, STEP_SAMPLES)
     pipeline = _Swapped(swap, WindowClasses(waveform, runtime), embedding, clustering, stock)
     with warnings.catch_warnings():
+        # as in diarize_stock
         warnings.filterwarnings("ignore", "Mean of empty slice|invalid value", RuntimeWarning)
         return pipeline.apply(audio_of(waveform) | {"features": features_of})
 

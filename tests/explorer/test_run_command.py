@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +169,9 @@ def test_a_run_in_which_every_trial_failed_exits_with_1(
     def refuse(point: object) -> None:
         raise EvaluationError("the [model] is broken")
 
-    build: Callable[..., AnalyticEvaluator] = lambda **given: AnalyticEvaluator(before=refuse)  # noqa: E731
+    def build(**given: object) -> AnalyticEvaluator:
+        return AnalyticEvaluator(before=refuse)
+
     monkeypatch.setattr(objectives.evaluation, "build_evaluator", build)
     ran = typed("run", "study.toml")
     assert ran.exit_code == 1

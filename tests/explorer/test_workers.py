@@ -45,7 +45,7 @@ class Cluster:
         self.scheduler = self._start("dask_scheduler", "--port", "0", "--host", "127.0.0.1", **environment)
         try:
             wait_for(lambda: self._listening() is not None)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: no scheduler may outlive the tests; it goes on
             self.end()
             raise
         self.address = f"tcp://127.0.0.1:{self._listening()}"

@@ -145,7 +145,10 @@ def test_overlapped_speech_is_left_out_where_enough_remains(embedding: SpeakerEm
     until, (first, second, third) = embedding.features_of_speakers(contract, activity, window_start=0)
     assert until == 500  # 10 s of features, 20 ms apart
     centres = embedding.centres(0, until)
-    spoken = lambda frames: contract.frame_at(centres[frames])  # noqa: E731
+
+    def spoken(frames: np.ndarray) -> np.ndarray:
+        return contract.frame_at(centres[frames])
+
     assert {*spoken(first)} <= {*range(100, 200)}
     assert {*spoken(second)} <= {*range(200, 300)}
     assert len(third) == 0
