@@ -1,32 +1,56 @@
-"""The command line: `explorer`. Parsing and printing only."""
+"""The command line: `explorer`. Parsing and printing only.
+
+A command's module is imported when the command is asked for: `explorer diarize` waits neither for torch nor for Optuna.
+"""
 
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
-from explorer.commands import assets, models
-from explorer.commands.calibrate import calibrate
-from explorer.commands.corpus import corpus
-from explorer.commands.front import front
-from explorer.commands.measure import measure
-from explorer.commands.run import run
-from explorer.commands.status import status
 from objectives.errors import ExplorerError
+
+# In the order in which `--help` shows them. A module of explorer/commands each, with a function of that name, or with
+# `app` where it has commands of its own.
+COMMANDS = ("run", "front", "status", "measure", "calibrate", "corpus", "assets", "models")
+
+
+class _OnDemand(TyperGroup):
+    """Finds commands by name in explorer/commands."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"explorer.commands.{cmd_name}")
+        if hasattr(module, "app"):
+            group = typer.main.get_group(module.app)
+            group.name = cmd_name
+            return group
+        alone = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+        alone.command(cmd_name)(getattr(module, cmd_name))
+        return typer.main.get_command(alone)
+
 
 app = typer.Typer(
     name="explorer",
+    cls=_OnDemand,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Search the design space of streaming speaker diarization: chunk length C, right context R, pruning and "
-    "precision of the segmentation model.",
 )
-for command in (run, front, status, measure, calibrate, corpus):
-    app.command()(command)
-app.add_typer(assets.app, name="assets")
-app.add_typer(models.app, name="models")
+
+
+@app.callback()
+def explorer() -> None:
+    """Search the design space of streaming speaker diarization: chunk length C, right context R, pruning and precision
+    of the segmentation model."""
 
 
 def main() -> None:

@@ -14,9 +14,8 @@ import av
 import numpy as np
 import soundfile
 
+from objectives.contract import SAMPLE_RATE
 from objectives.errors import CorpusError
-
-SAMPLE_RATE = 16_000  # Hz, of every waveform in this project
 
 SOUNDFILE_SUFFIXES = frozenset({".wav", ".flac", ".aif", ".aiff"})
 AUDIO_SUFFIXES = SOUNDFILE_SUFFIXES | {

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.signal import butter, sosfilt
 
-from objectives._audio import SAMPLE_RATE
+from objectives.contract import SAMPLE_RATE
 
 GAIN = (-12.0, 6.0)  # dB
 NOISE = (10.0, 30.0)  # dB of signal over noise

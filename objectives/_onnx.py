@@ -1,21 +1,11 @@
-"""Networks as ONNX files, and sessions that run them on a CPU."""
+"""Networks as ONNX files."""
 
 import warnings
 from pathlib import Path
 
-import onnxruntime
 import torch
 
 OPSET = 17
-
-
-def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session on the CPU with so many threads."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def export_network(

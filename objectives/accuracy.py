@@ -20,14 +20,15 @@ from objectives import machine
 from objectives._cache import windows_dir
 from objectives._store import content_key
 from objectives.clustering import ClusteringSettings
+from objectives.contract import SAMPLE_RATE, Contract
 from objectives.corpus import Recording
-from objectives.embedding import SpeakerEmbedding, recording_features
+from objectives.deployed import Runtime
+from objectives.embedding import recording_features
 from objectives.errors import CorpusError, EvaluationError
 from objectives.offline import STEP_SAMPLES, diarize_offline, offline_ends
 from objectives.operating_point import OperatingPoint
-from objectives.runtime import Runtime
 from objectives.scoring import ErrorCounts, score
-from objectives.segmentation import SAMPLE_RATE, Contract
+from objectives.speaker_embedding import SpeakerEmbedding
 from objectives.streaming import Schedule, stream_batched
 from objectives.window_classes import WindowClasses
 from objectives.window_features import FeaturesOf, kept_window_features

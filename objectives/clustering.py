@@ -1,19 +1,19 @@
-"""Local speakers → speakers of the recording, by the released pipeline's clustering.
+"""Local speakers → speakers of the recording, by the released pipeline's clustering. Needs no torch.
 
-Anchors are clustered by pyannote.audio's own AgglomerativeClustering; every local speaker then goes to the nearest
-centroid, two local speakers of one window never to the same one.
+Anchors are clustered as pyannote.audio does it; every local speaker then goes to the nearest centroid, two local
+speakers of one window never to the same one.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from pyannote.core import SlidingWindow, SlidingWindowFeature
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from objectives.backend import AgglomerativeClustering
+from objectives.agglomeration import agglomerate
 from objectives.released import CLUSTERING_METHOD, MIN_CLUSTER_SIZE
 
+MIN_ACTIVE_RATIO = 0.2  # of a window, pyannote.audio's
 UNNAMED = -1  # of a local speaker that is not active
 
 
@@ -24,18 +24,9 @@ class ClusteringSettings:
     threshold: float
     method: str = CLUSTERING_METHOD
 
-    def build(self, anchor_seconds: float, constrained: bool) -> AgglomerativeClustering:
-        """pyannote.audio's clustering, its minimum cluster size of 12 windows a second
-        apart being 12 s of anchors that lie `anchor_seconds` apart."""
-        clustering = AgglomerativeClustering(metric="cosine", constrained_assignment=constrained)
-        clustering.instantiate(
-            {
-                "method": self.method,
-                "threshold": self.threshold,
-                "min_cluster_size": max(1, round(MIN_CLUSTER_SIZE / anchor_seconds)),
-            }
-        )
-        return clustering
+    def min_cluster_size(self, anchor_seconds: float) -> int:
+        """The released pipeline's 12 windows a second apart, as 12 s of anchors that lie `anchor_seconds` apart."""
+        return max(1, round(MIN_CLUSTER_SIZE / anchor_seconds))
 
 
 def speaker_centroids(
@@ -49,16 +40,22 @@ def speaker_centroids(
     """
     if len(embeddings) == 0:
         return np.zeros((0, embeddings.shape[-1]))
-    clustering = settings.build(anchor_seconds, constrained=True)
-    masks = SlidingWindowFeature(activity.astype(np.float32), SlidingWindow())
-    founders, *_ = clustering.filter_embeddings(embeddings, segmentations=masks)
+    founders = _founders(embeddings, activity, MIN_ACTIVE_RATIO)
     if len(founders) == 0:
-        founders, *_ = clustering.filter_embeddings(embeddings, segmentations=masks, min_active_ratio=0.0)
+        founders = _founders(embeddings, activity, 0.0)
     if len(founders) == 0:
         return np.zeros((0, embeddings.shape[-1]))
-    # `cluster` normalises what it is given in place: centroids are means of the embeddings as they were
-    clusters = clustering.cluster(founders.copy(), min_clusters=1, max_clusters=len(founders))
+    clusters = agglomerate(founders, settings.method, settings.threshold, settings.min_cluster_size(anchor_seconds))
+    # means of the embeddings as they are, though their directions are what was clustered
     return np.stack([founders[clusters == cluster].mean(axis=0) for cluster in range(clusters.max() + 1)])
+
+
+def _founders(embeddings: np.ndarray, activity: np.ndarray, least_active: float) -> np.ndarray:
+    """Embeddings that are known, of local speakers who speak alone for at least such a share of their window."""
+    alone = activity & (activity.sum(axis=2, keepdims=True) == 1)
+    enough = alone.sum(axis=1) >= least_active * activity.shape[1]
+    # (anchors, speakers)
+    return embeddings[enough & ~np.isnan(embeddings).any(axis=2)]
 
 
 def name_local_speakers(embeddings: np.ndarray, active: np.ndarray, centroids: np.ndarray) -> np.ndarray:

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from pyannote.core import Annotation, Timeline
 
-from objectives._audio import SAMPLE_RATE as SAMPLE_RATE
 from objectives._audio import read_audio
+from objectives.contract import SAMPLE_RATE as SAMPLE_RATE
 from objectives.errors import CorpusError
 
 # train recovers, calib calibrates and tunes, eval is what the search sees, test is touched once

@@ -17,11 +17,11 @@ from statistics import median
 import numpy as np
 
 from objectives.clustering import ClusteringSettings
-from objectives.embedding import SpeakerEmbedding
+from objectives.contract import SAMPLE_RATE
+from objectives.deployed import Runtime
 from objectives.offline import STEP_SAMPLES, diarize_offline
 from objectives.operating_point import OperatingPoint
-from objectives.runtime import Runtime
-from objectives.segmentation import SAMPLE_RATE
+from objectives.speaker_embedding import SpeakerEmbedding
 from objectives.stages import STAGES, Stage
 from objectives.streaming import LiveLoop, Schedule
 from objectives.window_classes import WindowClasses

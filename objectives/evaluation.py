@@ -12,12 +12,13 @@ from objectives.clustering import ClusteringSettings
 from objectives.compression import Compressor, FinishedModel
 from objectives.corpus import Recording
 from objectives.cost import Timing
+from objectives.deployed import Runtime
 from objectives.embedding import load_embedding
 from objectives.errors import EvaluationError
 from objectives.machine import Device
 from objectives.measurement import UNHURRIED, Judge, Measurement, Stopped
 from objectives.operating_point import BASELINE, UNPRUNED, OperatingPoint
-from objectives.runtime import Runtime, execution_on_cpu, open_runtime
+from objectives.runtime import execution_on_cpu, open_runtime
 from objectives.scoring import ErrorCounts, pool
 from objectives.segmentation import DEFAULT_SEGMENTATION, segmentation_checkpoint
 from objectives.settings import CompressionSettings

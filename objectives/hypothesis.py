@@ -3,11 +3,14 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pyannote.core import Annotation, Segment
 
-from objectives.segmentation import SAMPLE_RATE
+from objectives.contract import SAMPLE_RATE
+
+if TYPE_CHECKING:  # a deployed point does not wait for it
+    from pyannote.core import Annotation
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,10 @@ class Hypothesis:
         merged = sorted((start, end, speaker) for speaker, spans in turns.items() for start, end in spans)
         return cls(total, tuple(merged))
 
-    def annotation(self, uri: str) -> Annotation:
+    def annotation(self, uri: str) -> "Annotation":
         """As pyannote.core has it, seconds and names."""
+        from pyannote.core import Annotation, Segment
+
         annotation = Annotation(uri=uri)
         for start, end, speaker in self.turns:
             annotation[Segment(start / SAMPLE_RATE, end / SAMPLE_RATE), speaker] = f"speaker{speaker:02d}"

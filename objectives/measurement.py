@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from objectives.cost import Timing
+from objectives.deployed import Execution
 from objectives.operating_point import OperatingPoint
-from objectives.runtime import Execution
 from objectives.scoring import ErrorCounts, pool
 from objectives.stop import Stop
 

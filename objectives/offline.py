@@ -13,11 +13,11 @@ import numpy as np
 from pyannote.core import Annotation, SlidingWindow, SlidingWindowFeature
 from pyannote.pipeline import Pipeline
 
-from objectives.backend import SpeakerDiarization
+from objectives.backend import AgglomerativeClustering, SpeakerDiarization
 from objectives.clustering import ClusteringSettings
-from objectives.embedding import SpeakerEmbedding
+from objectives.contract import SAMPLE_RATE, Contract
 from objectives.released import MIN_DURATION_OFF
-from objectives.segmentation import SAMPLE_RATE, Contract
+from objectives.speaker_embedding import SpeakerEmbedding
 from objectives.stages import OnStage, Stage, unheeded
 from objectives.window_classes import WindowClasses
 from objectives.window_features import FeaturesOf
@@ -63,6 +63,19 @@ def offline_ends(total: int, contract: Contract) -> list[int]:
     return [start + contract.window for start in window_starts(total, contract.window, STEP_SAMPLES)]
 
 
+def released_clustering(settings: ClusteringSettings) -> AgglomerativeClustering:
+    """pyannote.audio's own, as the released pipeline has it."""
+    clustering = AgglomerativeClustering(metric="cosine")
+    clustering.instantiate(
+        {
+            "method": settings.method,
+            "threshold": settings.threshold,
+            "min_cluster_size": settings.min_cluster_size(STEP),
+        }
+    )
+    return clustering
+
+
 class _ReleasedPipeline(SpeakerDiarization):
     def __init__(
         self,
@@ -83,7 +96,7 @@ class _ReleasedPipeline(SpeakerDiarization):
         self.legacy = True
         self.embedding_exclude_overlap = True
         self.segmentation = SimpleNamespace(min_duration_off=min_duration_off)
-        self.clustering = clustering.build(anchor_seconds=STEP, constrained=False)
+        self.clustering = released_clustering(clustering)
         self._segmentation: Any = SimpleNamespace(model=model)
         self._embedding = embedding
         self._windows = windows

@@ -11,7 +11,7 @@ import torch
 
 from objectives import machine
 from objectives.backend import PyanNet
-from objectives.segmentation import Contract
+from objectives.contract import Contract
 from objectives.settings import Method
 from objectives.training_windows import TrainingWindows
 

@@ -1,41 +1,25 @@
 """Run a finished segmentation model: ONNX Runtime on a CPU, torch on CUDA. Says whether a precision is native there."""
 
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import cast
 
 import numpy as np
 import onnxruntime
 import torch
 
-from objectives._onnx import export_network, open_session
+from objectives._onnx import export_network
 from objectives._store import kept_file
 from objectives.backend import PyanNet
 from objectives.compression import FinishedModel, load_network
+from objectives.deployed import BATCH, DeployedModel, Execution, Runtime
 from objectives.low_bit import LowBitModel, load, run_low_bit
 from objectives.low_bit_onnx import export_low_bit, signed_products_are_exact
 from objectives.machine import Device, name_of
 from objectives.operating_point import Precision
-from objectives.segmentation import Contract, contract_of
+from objectives.segmentation import contract_of
 from objectives.tail import features_of
 
-BATCH = 32  # windows at once on the accuracy plane: the fastest on two cores
 CUDA_BATCH = 128
-
-Execution = Literal["native", "emulated"]
-
-
-class Runtime(Protocol):
-    """A segmentation model that runs. kernel: what computes it; another one may decide a tie between classes
-    otherwise. batch: windows to give it at once, where there are so many."""
-
-    contract: Contract
-    execution: Execution
-    kernel: str
-    batch: int
-
-    def scores(self, windows: np.ndarray) -> np.ndarray:
-        """(windows, samples) float32 → (windows, frames, classes) float32 powerset log-probabilities."""
-        ...
 
 
 def open_runtime(model: FinishedModel, threads: int, device: Device = "cpu") -> Runtime:
@@ -50,21 +34,14 @@ def execution_on_cpu(precision: Precision) -> Execution:
     return "emulated" if precision == "fp16" else "native"
 
 
-def local_activity(runtime: Runtime, windows: np.ndarray) -> np.ndarray:
-    """Local speakers of each window, by the powerset argmax: (windows, samples) → (windows, frames, speakers) bool."""
-    classes = runtime.scores(windows).argmax(axis=-1)
-    return runtime.contract.powerset[classes]
-
-
-class OnnxRuntime:
-    """ONNX Runtime on a CPU: fp32 and, with integer kernels, the low-bit modes, 4-bit codes widened to 8 bits.
+class OnnxRuntime(DeployedModel):
+    """A finished model in ONNX Runtime on a CPU: fp32 and, with integer kernels, the low-bit modes, 4-bit codes widened
+    to 8 bits.
 
     No kernel of it computes in 16 bits there: fp16 weights are widened and run in 32 bits, which is `emulated`.
     """
 
     def __init__(self, model: FinishedModel, threads: int):
-        self.execution: Execution = execution_on_cpu(model.precision)
-        self.batch = BATCH
         if model.bits is None:
             kind = "float"
             network = load_network(model)
@@ -75,14 +52,8 @@ class OnnxRuntime:
             # which kernels are exact is the processor's affair, and a cache may be carried to another one
             kind = "signed" if signed_products_are_exact() else "unsigned"
             path = kept_file("models", f"{model.key}.{kind}.onnx", lambda target: export_low_bit(low_bit, target))
-        self.kernel = f"onnxruntime {onnxruntime.__version__} {kind}"
-        self.contract = contract_of(network)
-        self._session = open_session(path, threads)
-
-    def scores(self, windows: np.ndarray) -> np.ndarray:
-        """See Runtime.scores."""
-        (scores,) = self._session.run(None, {"waveform": windows[:, None, :]})
-        return scores
+        kernel = f"onnxruntime {onnxruntime.__version__} {kind}"
+        super().__init__(path, contract_of(network), execution_on_cpu(model.precision), kernel, threads)
 
 
 class TorchRuntime:

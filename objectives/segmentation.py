@@ -1,55 +1,18 @@
-"""The segmentation model: any stock PyanNet with a powerset output, and its frame, window and powerset contract."""
+"""The segmentation model: any stock PyanNet with a powerset output."""
 
 import hashlib
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from objectives._audio import SAMPLE_RATE
 from objectives.assets import fetch
-from objectives.backend import Model, Powerset, PyanNet
+from objectives.backend import Model, PyanNet
+from objectives.contract import SAMPLE_RATE, Contract
 from objectives.errors import ModelError
 
 DEFAULT_SEGMENTATION = "pyannote/segmentation-3.0"
 SIMSAMU_SEGMENTATION = "medkit/simsamu-segmentation"
-
-
-@dataclass(frozen=True)
-class Contract:
-    """How the model's output frames lie in its input window. All lengths in samples at 16 kHz.
-
-    window: input length. frames: output frames a window.
-    field: length of a frame's receptive field. centre: where that of frame 0 is centred. step: distance of two
-    frames. speakers: local speakers a window. max_at_once: of them in one powerset class.
-    """
-
-    window: int
-    frames: int
-    field: int
-    centre: int
-    step: int
-    speakers: int
-    max_at_once: int
-
-    @cached_property
-    def powerset(self) -> np.ndarray:
-        """(classes, speakers) bool: which local speakers are active in each powerset class."""
-        mapping = Powerset(self.speakers, self.max_at_once).get_buffer("mapping")
-        return mapping.numpy().astype(bool)
-
-    def frame_at(self, offset: np.ndarray | int) -> np.ndarray:
-        """Index of the frame whose centre is nearest to a sample of the window. Beyond the outermost centres, the
-        outermost frames. (offsets,) → (offsets,) int."""
-        nearest = (np.asarray(offset) - (self.centre - self.step // 2)) // self.step
-        return np.clip(nearest, 0, self.frames - 1)
-
-    def frame_start(self, frame: np.ndarray | int) -> np.ndarray:
-        """First sample of the window for which `frame` is the nearest (frame 0 also covers what is before it)."""
-        return np.asarray(frame) * self.step + (self.centre - self.step // 2)
 
 
 def contract_of(model: PyanNet) -> Contract:

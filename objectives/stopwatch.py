@@ -24,11 +24,12 @@ from objectives.cost import (
     time_loop,
     time_offline,
 )
+from objectives.deployed import Runtime
 from objectives.embedding import load_embedding
 from objectives.errors import EvaluationError, ExplorerError
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint
 from objectives.peak_memory import with_peak_memory
-from objectives.runtime import Runtime, open_runtime
+from objectives.runtime import open_runtime
 
 
 @dataclass(frozen=True)

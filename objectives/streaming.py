@@ -5,23 +5,34 @@ the block emitted is [(k-1)C, kC). All positions are integer samples, so that bl
 """
 
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from objectives.clustering import ClusteringSettings, name_local_speakers, speaker_centroids
-from objectives.embedding import FeatureStream, SpeakerEmbedding
+from objectives.contract import SAMPLE_RATE, Contract
+from objectives.deployed import BATCH, Runtime, local_activity
 from objectives.hypothesis import Hypothesis
 from objectives.operating_point import OperatingPoint
+from objectives.recent import Recent
 from objectives.released import MIN_DURATION_OFF
-from objectives.runtime import BATCH, Runtime, local_activity
-from objectives.segmentation import SAMPLE_RATE, Contract
+from objectives.speaker_embedding import FeatureStream, SpeakerEmbedding
 from objectives.stages import OnStage, unheeded
-from objectives.window_classes import WindowClasses
 
+if TYPE_CHECKING:
+    from objectives.window_classes import WindowClasses
+
+# Of audio and features that the real loop keeps: a window and, besides, what it hears at once (C + R, 10 s at most) and
+# what waits for a block of features
+KEPT_SECONDS = 24.0
 ANCHOR_SECONDS = 1.0  # anchors are taken every max(C, 1 s)
+ENDLESS = sys.maxsize  # samples of a recording whose end is not known yet
+
+Features = np.ndarray | Recent  # (frames, channels)
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,17 @@ class _Update:
     anchor: np.ndarray | None  # (frames, speakers) bool of the window, where the update is an anchor
 
 
+@dataclass(frozen=True)
+class Emitted:
+    """A block as it was emitted, and whose speech it may be. starts: (cells,) first sample of each. frames: (cells,
+    speakers) bool. active: (speakers,) bool, in the window. embeddings: (speakers, dimension), NaN where not known."""
+
+    starts: np.ndarray
+    frames: np.ndarray
+    active: np.ndarray
+    embeddings: np.ndarray
+
+
 @dataclass
 class ChunkwiseSession:
     """Chunk-wise streaming of one recording: blocks as they come, names when all is heard (paper, Sec. 4.2, 6).
@@ -116,8 +138,9 @@ class ChunkwiseSession:
     clustering: ClusteringSettings
     _updates: list[_Update] = field(default_factory=list)
     _pending: deque[tuple[_Update, int, list[np.ndarray]]] = field(default_factory=deque)
+    _anchors: int = 0
 
-    def update(self, update: int, activity: np.ndarray, features: np.ndarray) -> np.ndarray:
+    def update(self, update: int, activity: np.ndarray, features: Features) -> np.ndarray:
         """Take in what the model said of an update's window, (frames, speakers) bool, and the features that are ready.
 
         Returns the emitted block's local speakers, (cells, speakers) bool: final but for the speakers' names.
@@ -145,43 +168,67 @@ class ChunkwiseSession:
             anchor=activity if anchor else None,
         )
         self._updates.append(state)
+        self._anchors += anchor
         if anchor or emitted.any():
             # a block without speech needs no names
             self._pending.append((state, *self.embedding.features_of_speakers(self.contract, activity, window_start)))
         return emitted
 
-    def pool(self, features: np.ndarray, last: bool = False) -> None:
+    def pool(self, features: Features, last: bool = False) -> None:
         """The second half of `update`: embeddings of the local speakers whose features are ready, (frames, channels).
 
         last: there will be no more features, so those that are there must do.
         """
         while self._pending and (last or self._pending[0][1] <= len(features)):
             update, _, chosen = self._pending.popleft()
-            for speaker, frames in enumerate(chosen):
-                if update.active[speaker]:
-                    update.embeddings[speaker] = self.embedding.pool(features[frames[frames < len(features)]])
+            update.embeddings = self._pooled(update, chosen, features)
 
     def finish(self, features: np.ndarray) -> Hypothesis:
         """Cluster, name and return what was emitted. `features` are all that the recording has."""
         self.pool(features, last=True)
-        return self.name()
+        return self.name(self.centroids())
 
-    def name(self) -> Hypothesis:
-        """The second half of `finish`, once everything is pooled."""
+    def centroids(self) -> np.ndarray:
+        """(clusters, dimension): speakers as far as anchors are pooled, by the clustering."""
+        anchors = [update for update in self._updates if update.anchor is not None]
+        embeddings = np.array([update.embeddings for update in anchors])
+        # (anchors, speakers, dimension)
+        activity = np.array([update.anchor for update in anchors])
+        # (anchors, frames, speakers)
+        return speaker_centroids(embeddings, activity, self.clustering, self.schedule.anchor_seconds)
+
+    def name(self, centroids: np.ndarray) -> Hypothesis:
+        """What was emitted, its local speakers named by the nearest centroids."""
         active = np.array([update.active for update in self._updates])
         # (updates, speakers)
         embeddings = np.array([update.embeddings for update in self._updates])
         # (updates, speakers, dimension)
-        anchors = np.array([update.anchor is not None for update in self._updates])
-        activity = np.array([update.anchor for update in self._updates if update.anchor is not None])
-        # (anchors, frames, speakers)
-        centroids = speaker_centroids(embeddings[anchors], activity, self.clustering, self.schedule.anchor_seconds)
         names = name_local_speakers(embeddings, active, centroids)
         cells = np.concatenate([update.starts for update in self._updates])
         speaking = [
             tuple(row[cell]) for update, row in zip(self._updates, names, strict=True) for cell in update.frames
         ]
         return Hypothesis.from_cells(cells, self.schedule.total, speaking)
+
+    @property
+    def anchors(self) -> int:
+        """Number of anchors so far."""
+        return self._anchors
+
+    def latest(self, features: Features) -> Emitted:
+        """The latest block, its local speakers' embeddings pooled from what is ready now."""
+        update = self._updates[-1]
+        embeddings = update.embeddings
+        if self._pending and self._pending[-1][0] is update:
+            embeddings = self._pooled(update, self._pending[-1][2], features)
+        return Emitted(update.starts, update.frames, update.active, embeddings)
+
+    def _pooled(self, update: _Update, chosen: list[np.ndarray], features: Features) -> np.ndarray:
+        pooled = update.embeddings.copy()
+        for speaker, frames in enumerate(chosen):
+            if update.active[speaker]:
+                pooled[speaker] = self.embedding.pool(features[frames[frames < len(features)]])
+        return pooled
 
 
 def stream_live(
@@ -204,7 +251,8 @@ def stream_live(
 
 
 class LiveLoop:
-    """The real loop: audio in, a block out, one update at a time. Nothing is made twice, and no window is copied.
+    """The real loop: audio in, a block out, one update at a time. Nothing is made twice, and no window is copied. Audio
+    and features are kept as far as it looks back.
 
     on_stage: told of each stage of an update when it has ended; one update ends with its embedding.
     """
@@ -217,53 +265,60 @@ class LiveLoop:
         clustering: ClusteringSettings,
         on_stage: OnStage = unheeded,
     ):
+        window = runtime.contract.window
         self._runtime = runtime
         self._session = ChunkwiseSession(schedule, runtime.contract, embedding, clustering)
-        self._stream = FeatureStream(embedding, schedule.total)
+        self._stream = FeatureStream(embedding, KEPT_SECONDS)
         self._on_stage = on_stage
-        self._silence = runtime.contract.window
-        # a window of silence, then what is heard: the window of any moment is a stretch of this
-        self._audio = np.zeros(self._silence + schedule.total, np.float32)
-        self._heard = 0
+        self._audio = Recent(round(KEPT_SECONDS * SAMPLE_RATE), first=-window)
+        self._audio.append(np.zeros(window, np.float32))  # before the recording
+
+    @property
+    def session(self) -> ChunkwiseSession:
+        """What was emitted so far."""
+        return self._session
+
+    @property
+    def features(self) -> Recent:
+        """(frames, channels): those that are ready."""
+        return self._stream.hear(self._audio)
 
     def hear(self, samples: np.ndarray) -> None:
         """Take in audio without an update: (samples,) float32, mono, 16 kHz."""
-        self._take_in(samples)
-        self._features()
+        for start in range(0, len(samples), SAMPLE_RATE):
+            self._audio.append(samples[start : start + SAMPLE_RATE])
+            self._stream.hear(self._audio)
 
     def update(self, update: int, samples: np.ndarray) -> np.ndarray:
         """One update, its news being (samples,) float32. Returns the emitted block, (cells, speakers) bool."""
-        self._take_in(samples)
-        window = self._audio[self._heard : self._heard + self._silence]
+        self._audio.append(samples)
+        heard = len(self._audio)
+        window = self._audio.between(heard - self._runtime.contract.window, heard)
         self._on_stage("other")
         activity = local_activity(self._runtime, window[None])[0]
         # (frames, speakers)
         self._on_stage("segmentation")
         emitted = self._session.emit(update, activity)
         self._on_stage("other")
-        self._session.pool(self._features())
+        self._session.pool(self._stream.hear(self._audio))
         self._on_stage("embedding")
         return emitted
 
+    def end(self) -> None:
+        """The recording ends with what was heard, which its schedule could not know."""
+        self._session.schedule = replace(self._session.schedule, total=len(self._audio))
+
     def finish(self, last: bool = True) -> Hypothesis:
         """Everybody's names in what was emitted. last: the recording ends here, and so does waiting for context."""
-        self._session.pool(self._features(last), last=True)
+        self._session.pool(self._stream.hear(self._audio, last), last=True)
         self._on_stage("embedding")
-        hypothesis = self._session.name()
+        hypothesis = self._session.name(self._session.centroids())
         self._on_stage("clustering")
         return hypothesis
 
-    def _take_in(self, samples: np.ndarray) -> None:
-        start = self._silence + self._heard
-        self._audio[start : start + len(samples)] = samples
-        self._heard += len(samples)
-
-    def _features(self, last: bool = False) -> np.ndarray:
-        return self._stream.hear(self._audio[self._silence : self._silence + self._heard], last)
-
 
 def stream_batched(
-    windows: WindowClasses,
+    windows: "WindowClasses",
     features: np.ndarray,
     point: OperatingPoint,
     embedding: SpeakerEmbedding,

@@ -18,8 +18,9 @@ from objectives import machine
 from objectives._augmentation import augmented
 from objectives._store import content_key, kept_file
 from objectives.backend import PyanNet
+from objectives.contract import Contract
 from objectives.corpus import SAMPLE_RATE, Recording
-from objectives.segmentation import Contract, contract_of
+from objectives.segmentation import contract_of
 from objectives.tail import features_of, forward_tail
 from objectives.training_data import CalibrationData, TrainingData
 from objectives.windows import sliding_windows, window_at

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from objectives._store import lock_of, make_in_place, reading_arrays, writing
-from objectives.runtime import Runtime
-from objectives.segmentation import SAMPLE_RATE, Contract
+from objectives.contract import SAMPLE_RATE, Contract
+from objectives.deployed import Runtime
 from objectives.windows import window_at
 
 # Windows that end on whole centiseconds are kept: all that fixed points and round values ask for. A C drawn from a

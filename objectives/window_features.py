@@ -1,8 +1,9 @@
 """Embedding features of whole windows: what the released pipeline pools, and so what the offline mode does.
 
 Each window of the offline mode is heard on its own, its mean subtracted, though windows overlap by nine tenths: five
-times the work of the blocks in objectives/embedding.py, and ten times the room (0.5 MB a second of audio). Blocks would
-come close, but where the clustering is on a knife edge close is not the same: on some calls DER moves by 30 points.
+times the work of the blocks in objectives/speaker_embedding.py, and ten times the room (0.5 MB a second of audio).
+Blocks would come close, but where the clustering is on a knife edge close is not the same: on some calls DER moves by
+30 points.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from objectives._store import content_key, kept_file, reading_arrays
-from objectives.embedding import FBANK_STEP, FBANK_WIDTH, KEPT_AS, SpeakerEmbedding
+from objectives.filterbank import FBANK_STEP, FBANK_WIDTH
+from objectives.speaker_embedding import KEPT_AS, SpeakerEmbedding
 from objectives.windows import sliding_windows, window_starts
 
 FeaturesOf = Callable[[int], np.ndarray]  # index of a window → its (frames, channels)

@@ -32,11 +32,11 @@ from rich.console import Console
 
 from explorer.commands.measure import progress
 from objectives import compression, evaluation, machine
+from objectives.contract import SAMPLE_RATE
 from objectives.cost import WARM_UP_UPDATES, time_loop
+from objectives.deployed import Runtime
 from objectives.evaluation import Evaluator, build_evaluator
 from objectives.operating_point import BASELINE, PRECISIONS, OperatingPoint
-from objectives.runtime import Runtime
-from objectives.segmentation import SAMPLE_RATE
 from objectives.settings import CompressionSettings, RecoverySettings
 from tests.benchmarks import recorded
 from tests.benchmarks.recorded import RecordedPoint, RecordedTable

@@ -19,13 +19,15 @@ from objectives.assets import fetch
 from objectives.backend import SpeakerDiarization
 from objectives.campplus import CAMPPlus
 from objectives.clustering import ClusteringSettings
+from objectives.contract import SAMPLE_RATE
 from objectives.corpus import Recording
-from objectives.embedding import FeatureStream, SpeakerEmbedding, load_campplus
+from objectives.deployed import Runtime
+from objectives.embedding import load_campplus
 from objectives.offline import STEP_SAMPLES, _ReleasedPipeline
 from objectives.released import CLUSTERING_METHOD, MIN_CLUSTER_SIZE, MIN_DURATION_OFF
-from objectives.runtime import Runtime
 from objectives.scoring import ErrorCounts, score
-from objectives.segmentation import SAMPLE_RATE, load_segmentation
+from objectives.segmentation import load_segmentation
+from objectives.speaker_embedding import SpeakerEmbedding, features_of
 from objectives.window_classes import WindowClasses
 from objectives.window_features import FeaturesOf, fresh_window_features
 
@@ -159,7 +161,7 @@ def _diarize(
 
 def _blocks_of_windows(embedding: SpeakerEmbedding, waveform: np.ndarray, length: int) -> FeaturesOf:
     """Windows cut out of the recording's features in blocks."""
-    features = FeatureStream(embedding).hear(waveform, last=True)  # (frames, channels)
+    features = features_of(embedding, waveform)  # (frames, channels)
     apart, frames = STEP_SAMPLES // embedding.step, length // embedding.step
     return lambda index: features[index * apart : index * apart + frames]
 

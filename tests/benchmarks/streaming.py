@@ -29,11 +29,12 @@ from objectives import machine
 from objectives.clustering import ClusteringSettings
 from objectives.compression import Compressor, FinishedModel
 from objectives.cost import WARM_UP_UPDATES, Run, Timing, time_loop
+from objectives.deployed import Runtime
 from objectives.embedding import load_embedding
 from objectives.evaluation import build_evaluator
 from objectives.operating_point import UNPRUNED, OperatingPoint, Precision
 from objectives.peak_memory import with_peak_memory
-from objectives.runtime import Runtime, TorchRuntime, open_runtime
+from objectives.runtime import TorchRuntime, open_runtime
 from objectives.settings import SincnetPrecision
 
 REFERENCE = "fp32"  # in ONNX Runtime: what ratios are to

@@ -9,7 +9,7 @@ import torch
 
 from objectives.assets import fetch
 from objectives.backend import WeSpeakerResNet34
-from objectives.segmentation import SAMPLE_RATE
+from objectives.contract import SAMPLE_RATE
 from objectives.windows import sliding_windows
 
 Change = Callable[[dict[str, Any]], None]

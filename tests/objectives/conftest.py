@@ -5,9 +5,10 @@ import pytest
 
 from objectives.assets import fetch
 from objectives.compression import finish
-from objectives.embedding import SpeakerEmbedding, load_embedding
+from objectives.embedding import load_embedding
 from objectives.runtime import OnnxRuntime
 from objectives.sources import load_corpus
+from objectives.speaker_embedding import SpeakerEmbedding
 
 THREADS = 2
 

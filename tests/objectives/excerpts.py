@@ -9,7 +9,7 @@ import pytest
 from pyannote.core import Segment
 
 import objectives.evaluation
-from objectives.segmentation import SAMPLE_RATE
+from objectives.contract import SAMPLE_RATE
 from objectives.sources import load_corpus
 from objectives.stopwatch import CostSettings, Stopwatch
 from tests.objectives.corpora import rttm, write_audio

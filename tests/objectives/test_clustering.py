@@ -32,7 +32,7 @@ def test_a_voice_of_less_than_the_minimum_cluster_size_is_nobody() -> None:
 
 def test_the_minimum_cluster_size_stays_twelve_seconds() -> None:
     for spacing, size in [(1.0, 12), (2.0, 6), (5.0, 2)]:
-        assert SETTINGS.build(spacing, constrained=True).min_cluster_size == size
+        assert SETTINGS.min_cluster_size(spacing) == size
 
 
 def test_those_who_hardly_speak_found_clusters_only_where_nobody_speaks_more() -> None:

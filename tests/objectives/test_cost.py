@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from objectives.backend import AgglomerativeClustering
 from objectives.clustering import ClusteringSettings
+from objectives.contract import SAMPLE_RATE, Contract
 from objectives.cost import (
     SECTION_BOUNDS,
     SECTION_UPDATES,
@@ -20,10 +21,10 @@ from objectives.cost import (
     time_loop,
     time_offline,
 )
-from objectives.embedding import SpeakerEmbedding
+from objectives.deployed import Execution
 from objectives.operating_point import OperatingPoint
-from objectives.runtime import Execution, OnnxRuntime
-from objectives.segmentation import SAMPLE_RATE, Contract
+from objectives.runtime import OnnxRuntime
+from objectives.speaker_embedding import SpeakerEmbedding
 from objectives.streaming import Schedule, window_ending_at
 
 CLUSTERING = ClusteringSettings(0.8)
@@ -200,9 +201,9 @@ class Moments:
 class SlowClustering(ClusteringSettings):
     take: Callable[[float], None] = field(kw_only=True)
 
-    def build(self, anchor_seconds: float, constrained: bool) -> AgglomerativeClustering:
+    def min_cluster_size(self, anchor_seconds: float) -> int:  # asked for once a clustering
         self.take(100.0)
-        return super().build(anchor_seconds, constrained)
+        return super().min_cluster_size(anchor_seconds)
 
 
 @dataclass

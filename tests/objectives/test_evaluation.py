@@ -16,11 +16,12 @@ from objectives import machine
 from objectives.calibration import threshold_sweep
 from objectives.compression import FinishedModel
 from objectives.corpus import Recording
+from objectives.deployed import Runtime
 from objectives.errors import CorpusError, EvaluationError, LeakageError
 from objectives.evaluation import Evaluator, build_evaluator
 from objectives.measurement import Measurement, Stopped
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint, Pruning
-from objectives.runtime import Runtime, TorchRuntime
+from objectives.runtime import TorchRuntime
 from objectives.scoring import ErrorCounts, pool
 from objectives.settings import CompressionSettings
 from objectives.sources import load_corpus

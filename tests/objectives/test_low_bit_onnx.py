@@ -12,14 +12,15 @@ import torch
 from onnx import helper
 
 import objectives.low_bit_onnx
-from objectives._onnx import open_session
+from objectives._session import open_session
 from objectives.assets import fetch
 from objectives.backend import PyanNet
+from objectives.contract import SAMPLE_RATE
 from objectives.low_bit import Bits, LowBitModel, observe_ranges, quantize
 from objectives.low_bit_onnx import export_low_bit, signed_products_are_exact
 from objectives.lstm import bidirectional_lstm
 from objectives.quantization import quantize_weight
-from objectives.segmentation import SAMPLE_RATE, load_segmentation
+from objectives.segmentation import load_segmentation
 from objectives.settings import QuantizationOptions
 from objectives.sources import load_corpus
 from objectives.tail import features_of, forward_tail, lstm_bias

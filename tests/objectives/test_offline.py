@@ -10,12 +10,13 @@ import torch
 from objectives.assets import fetch
 from objectives.backend import Inference
 from objectives.clustering import ClusteringSettings
-from objectives.embedding import SpeakerEmbedding
+from objectives.contract import SAMPLE_RATE
 from objectives.offline import STEP_SAMPLES, _ReleasedPipeline, diarize_offline
 from objectives.runtime import OnnxRuntime
 from objectives.scoring import score
-from objectives.segmentation import SAMPLE_RATE, load_segmentation
+from objectives.segmentation import load_segmentation
 from objectives.sources import load_corpus
+from objectives.speaker_embedding import SpeakerEmbedding
 from objectives.window_classes import WindowClasses
 from objectives.window_features import fresh_window_features, kept_window_features
 from objectives.windows import sliding_windows

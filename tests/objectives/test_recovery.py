@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from objectives import recovery
 from objectives.assets import fetch
 from objectives.backend import PyanNet
+from objectives.contract import Contract
 from objectives.pruning import prune_once
 from objectives.recovery import (
     PATIENCE,
@@ -23,7 +24,7 @@ from objectives.recovery import (
     train,
     trainable_copy,
 )
-from objectives.segmentation import Contract, contract_of, load_segmentation
+from objectives.segmentation import contract_of, load_segmentation
 from objectives.settings import METHODS, Method
 from objectives.tail import features_of, forward_tail
 from objectives.training_windows import TrainingWindows

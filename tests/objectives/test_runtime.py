@@ -5,10 +5,11 @@ import torch
 from objectives import runtime as runtimes
 from objectives.assets import fetch
 from objectives.compression import Compressor, FinishedModel, finish
+from objectives.deployed import local_activity
 from objectives.errors import ModelError
 from objectives.evaluation import build_evaluator
 from objectives.operating_point import UNPRUNED
-from objectives.runtime import OnnxRuntime, TorchRuntime, local_activity, open_runtime
+from objectives.runtime import OnnxRuntime, TorchRuntime, open_runtime
 from objectives.sources import load_corpus
 from objectives.training_data import calibration_data
 from tests.objectives.checkpoints import seconds_apart

@@ -17,11 +17,12 @@ import pytest
 from objectives.assets import fetch
 from objectives.clustering import ClusteringSettings
 from objectives.compression import FinishedModel, finish
+from objectives.contract import SAMPLE_RATE
 from objectives.cost import OFFLINE_SECONDS, OFFLINE_WARM_UP_SECONDS, Run
+from objectives.deployed import Runtime
 from objectives.errors import EvaluationError
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint
-from objectives.runtime import OnnxRuntime, Runtime
-from objectives.segmentation import SAMPLE_RATE
+from objectives.runtime import OnnxRuntime
 from objectives.stages import STAGES
 from objectives.stopwatch import CostSettings, Stopwatch, _Bench
 from tests.objectives.processes import busy_threads, is_alive, pids_of_spawned, thread_seconds, wait_until

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from objectives.clustering import ClusteringSettings
-from objectives.embedding import SpeakerEmbedding, recording_features
+from objectives.contract import SAMPLE_RATE
+from objectives.embedding import recording_features
 from objectives.operating_point import CHUNK_LENGTH_RANGE, RIGHT_CONTEXT_RANGE, OperatingPoint
 from objectives.runtime import OnnxRuntime
-from objectives.segmentation import SAMPLE_RATE
+from objectives.speaker_embedding import SpeakerEmbedding
 from objectives.streaming import (
     LiveLoop,
     Schedule,

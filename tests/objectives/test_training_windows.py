@@ -12,9 +12,10 @@ import objectives.training_windows
 from objectives._augmentation import GAIN, augmented
 from objectives._cache import CACHE_VARIABLE
 from objectives.backend import PyanNet
+from objectives.contract import Contract
 from objectives.corpus import SAMPLE_RATE, Corpus, Recording
 from objectives.low_bit import with_rounded_sincnet
-from objectives.segmentation import Contract, contract_of
+from objectives.segmentation import contract_of
 from objectives.settings import QuantizationOptions
 from objectives.sources import load_corpus
 from objectives.tail import features_of, forward_tail

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from objectives.runtime import OnnxRuntime, local_activity
-from objectives.segmentation import SAMPLE_RATE, Contract
+from objectives.contract import SAMPLE_RATE, Contract
+from objectives.deployed import local_activity
+from objectives.runtime import OnnxRuntime
 from objectives.window_classes import GRID, WindowClasses
 from objectives.windows import window_at
 
