@@ -6,6 +6,7 @@
     ├── LeakageError         recordings that are evaluated would have reached training or calibration
     ├── ModelError           a checkpoint is not a PyanNet, or not a known embedding
     ├── OperatingPointError  a value outside the design space
+    ├── BundleError          an exported operating point is damaged, or cannot be written as it should be
     ├── EvaluationError      one operating point could not be measured: its trial fails, the study goes on
     └── StudyError           a study definition, its storage or its resumption
 
@@ -36,6 +37,10 @@ class ModelError(ExplorerError):
 
 class OperatingPointError(ExplorerError, ValueError):
     """A value outside the design space."""
+
+
+class BundleError(ExplorerError):
+    """An exported operating point is damaged, or cannot be written as it should be."""
 
 
 class EvaluationError(ExplorerError):

@@ -1,7 +1,6 @@
 """Who spoke when, as a system says it."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,29 +11,42 @@ from objectives.contract import SAMPLE_RATE
 if TYPE_CHECKING:  # a deployed point does not wait for it
     from pyannote.core import Annotation
 
+Turn = tuple[int, int, int]  # first sample, last sample + 1, speaker
+
+
+class Turns:
+    """Turns out of cells, in the order of time: a turn is known when it has ended."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, int] = {}
+
+    def cell(self, start: int, speaking: Iterable[int]) -> list[Turn]:
+        """A cell begins at `start`, in which these speak: the turns that have ended there."""
+        now = [int(speaker) for speaker in speaking]
+        ended = [(self._open.pop(speaker), start, speaker) for speaker in [*self._open] if speaker not in now]
+        for speaker in now:
+            self._open.setdefault(speaker, start)
+        return ended
+
+    def end(self, total: int) -> list[Turn]:
+        """The recording ends: the turns that end with it."""
+        return self.cell(total, ())
+
 
 @dataclass(frozen=True)
 class Hypothesis:
     """Turns as (start, end, speaker), start and end in samples at 16 kHz, of a recording of `total` samples."""
 
     total: int
-    turns: tuple[tuple[int, int, int], ...]
+    turns: tuple[Turn, ...]
 
     @classmethod
     def from_cells(cls, starts: np.ndarray, total: int, speaking: Sequence[tuple[int, ...]]) -> "Hypothesis":
         """Merge consecutive cells. starts: (cells,) first sample of each, a cell lasting until the next begins.
         speaking: who speaks in each cell."""
-        open_turns: dict[int, int] = {}
-        turns: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        for start, now in zip(starts, speaking, strict=True):
-            for speaker in [speaker for speaker in open_turns if speaker not in now]:
-                turns[speaker].append((open_turns.pop(speaker), int(start)))
-            for speaker in now:
-                open_turns.setdefault(int(speaker), int(start))
-        for speaker, start in open_turns.items():
-            turns[speaker].append((start, total))
-        merged = sorted((start, end, speaker) for speaker, spans in turns.items() for start, end in spans)
-        return cls(total, tuple(merged))
+        turns = Turns()
+        ended = [turn for start, now in zip(starts, speaking, strict=True) for turn in turns.cell(int(start), now)]
+        return cls(total, tuple(sorted([*ended, *turns.end(total)])))
 
     def annotation(self, uri: str) -> "Annotation":
         """As pyannote.core has it, seconds and names."""

@@ -1,0 +1,195 @@
+"""`explorer diarize`: run an exported operating point on a recording, or on audio as it comes."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from explorer.bundle import Bundle, read_bundle
+from explorer.listening import Account, Listener, Spoken, as_spoken, rttm, speaker_name
+from objectives.contract import SAMPLE_RATE
+from objectives.errors import CorpusError
+
+STANDARD_INPUT = "-"
+READ_BYTES = 3200  # of standard input at once: 0.1 s at 16 kHz
+INTERRUPTED = 130  # what a shell reports of a program ended by Ctrl-C
+
+
+class DiarizeFormat(StrEnum):
+    """How turns are printed."""
+
+    table = "table"
+    json = "json"
+
+
+def diarize(
+    audio: Annotated[str, typer.Argument(help="An audio file, or `-` for standard input, with --pcm.")],
+    point: Annotated[Path, typer.Option("--point", help="The folder that `explorer export` wrote.")],
+    rttm_file: Annotated[Path | None, typer.Option("--rttm", help="Write the final turns there.")] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Hear the file at the speed of speech, as a microphone would.")
+    ] = False,
+    pcm: Annotated[
+        int | None,
+        typer.Option(help="Standard input is raw PCM at this rate in Hz: 16-bit little-endian, one channel.", min=4000),
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of the CPU.", min=1)] = 1,
+    format: Annotated[
+        DiarizeFormat, typer.Option(help="`table` for people; `json`: an object a line, the last one is the account.")
+    ] = DiarizeFormat.table,
+) -> None:
+    """Stream audio through an exported operating point, at its C and R, and print turns as they become known.
+
+    A turn is printed when it has ended, C + R after its last word at the latest. What was said when is final then; the
+    speaker's name is provisional until all is heard and clustered (the chunk-wise mode), and `unknown` where too little
+    of somebody's speech was heard. Final turns go to --rttm. RTF and latency are told at the end.
+
+    Needs ONNX Runtime, neither torch nor Optuna. Ctrl-C ends the audio there; what was heard is finished and written.
+
+        explorer diarize call.wav --point points/best --rttm call.rttm
+
+        explorer diarize call.wav --point points/best --live
+
+        arecord -q -f S16_LE -r 16000 -c 1 -t raw | explorer diarize - --point points/best --pcm 16000
+    """
+    if (audio == STANDARD_INPUT) != (pcm is not None):
+        raise CorpusError(
+            f"{audio!r}: raw PCM comes from standard input and nothing else does: give `-` with --pcm RATE"
+        )
+    if live and pcm is not None:
+        raise CorpusError("--live plays a file: standard input comes at its own speed, so leave --live out")
+    if rttm_file is not None and not rttm_file.absolute().parent.is_dir():
+        raise CorpusError(f"{rttm_file}: the folder does not exist: create it, or give another --rttm")
+    bundle = read_bundle(point)
+    heard = _pieces(sys.stdin.buffer, pcm) if pcm is not None else _file(Path(audio), live)
+    show = _as_json if format is DiarizeFormat.json else _as_line
+    listener = Listener(bundle, show, threads)
+    began = time.perf_counter() if live else None
+    interrupted = False
+    try:
+        for samples in heard:
+            listener.hear(samples, began)
+    except KeyboardInterrupt:
+        interrupted = True
+    account = listener.end()
+    if rttm_file is not None:
+        _write(rttm_file, rttm(account.turns, "recording" if pcm is not None else Path(audio).stem))
+    told = _told(bundle, account)
+    if format is DiarizeFormat.json:
+        typer.echo(json.dumps(told))
+    else:
+        _print(told, account, rttm_file)
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _file(path: Path, live: bool) -> Iterator[np.ndarray]:
+    # late, since PCM needs no decoder
+    from objectives._audio import probe_duration, read_audio
+
+    waveform = read_audio(path, probe_duration(path))
+    if live:
+        yield from as_spoken(waveform, time.perf_counter, time.sleep)
+        return
+    for start in range(0, len(waveform), SAMPLE_RATE):
+        yield waveform[start : start + SAMPLE_RATE]
+
+
+def _pieces(stream: Any, rate: int) -> Iterator[np.ndarray]:
+    """Raw PCM as (samples,) float32 at 16 kHz, as soon as it is there."""
+    resample = _resampler(rate)
+    odd = b""
+    while read := stream.read1(READ_BYTES):
+        whole = odd + read
+        odd = whole[len(whole) & ~1 :]
+        samples = np.frombuffer(whole[: len(whole) & ~1], "<i2")
+        if len(samples):
+            yield from resample(samples)
+    yield from resample(None)
+
+
+def _resampler(rate: int) -> Any:
+    """(samples,) int16 → pieces of (samples,) float32 at 16 kHz; None: what is left."""
+    if rate == SAMPLE_RATE:
+        return lambda samples: () if samples is None else (samples.astype(np.float32) / 2**15,)
+    import av  # FFmpeg resamples piece by piece, which SciPy does not
+
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+
+    def resample(samples: np.ndarray | None) -> Iterator[np.ndarray]:
+        frame = None
+        if samples is not None:
+            frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+            frame.sample_rate = rate
+        for made in resampler.resample(frame):
+            yield made.to_ndarray()[0]
+
+    return resample
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be written ({error.strerror}): give another --rttm") from error
+
+
+def _as_line(turn: Spoken) -> None:
+    print(f"{turn.start:9.2f} {turn.end:9.2f}  {speaker_name(turn)}", flush=True)
+
+
+def _as_json(turn: Spoken) -> None:
+    print(json.dumps({"turn": {**asdict(turn), "speaker": speaker_name(turn)}}), flush=True)
+
+
+def _told(bundle: Bundle, account: Account) -> dict[str, Any]:
+    point = bundle.point
+    return {
+        "turns": [{"start": turn.start, "end": turn.end, "speaker": speaker_name(turn)} for turn in account.turns],
+        "speakers": account.speakers,
+        "audio": account.audio,
+        "rtf": account.rtf,
+        "chunk_length": point.chunk_length,
+        "right_context": point.right_context,
+        "latency": point.latency,
+        "execution": bundle.told.segmentation.execution,
+        "update": _percentiles(account.updates),
+        "clustering": account.clustering,
+        "delay": _percentiles(account.delays),
+    }
+
+
+def _percentiles(seconds: tuple[float, ...]) -> dict[str, float] | None:
+    if not seconds:
+        return None
+    median, p95, p99, most = np.percentile(seconds, (50, 95, 99, 100)).tolist()
+    return {"median": median, "p95": p95, "p99": p99, "max": most}
+
+
+def _print(told: dict[str, Any], account: Account, rttm_file: Path | None) -> None:
+    """The account, on stderr: standard output holds turns and nothing else."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    update, delay = told["update"], told["delay"]
+    turns = "1 turn" if len(account.turns) == 1 else f"{len(account.turns)} turns"
+    console.print(
+        f"{account.audio:.1f} s, {turns} of {account.speakers} speakers; RTF {account.rtf:.3f}"
+        + (" (emulated precision)" if told["execution"] == "emulated" else "")
+        + f"; latency C + R = {told['latency']:g} s, and an update takes {1000 * update['median']:.0f} ms "
+        f"(p95 {1000 * update['p95']:.0f}, p99 {1000 * update['p99']:.0f}); the last clustering "
+        f"{1000 * account.clustering:.0f} ms"
+    )
+    if delay is not None:
+        console.print(
+            f"a block's first sample was spoken {delay['median']:.2f} s before its emission "
+            f"(p95 {delay['p95']:.2f}, p99 {delay['p99']:.2f}, most {delay['max']:.2f})"
+        )
+    if rttm_file is not None:
+        console.print(f"final turns in {rttm_file}; names printed before may differ from these")

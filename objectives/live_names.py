@@ -1,0 +1,57 @@
+"""Names for blocks while a recording is still being heard: provisional in the chunk-wise mode, where the clustering of
+the whole recording has the last word. Needs no torch."""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+from objectives.clustering import UNNAMED, name_local_speakers
+from objectives.streaming import ChunkwiseSession, Features
+
+GROWTH = (
+    1.2  # of the number of anchors, after which they are clustered again: all clusterings cost a few times the last
+)
+
+
+class LiveNames:
+    """Names of the local speakers of a session's latest block, from what was heard until then.
+
+    What was heard is clustered again as it grows. A cluster keeps the name of the earlier one that it is most alike, one
+    to one, so that somebody who has a name seldom changes it.
+    """
+
+    def __init__(self, session: ChunkwiseSession):
+        self._session = session
+        self._clustered = 0  # anchors
+        self._centroids = np.zeros((0, session.embedding.dimension))
+        self._names: list[int] = []  # of the centroids
+        self._given = 0
+
+    def latest(self, features: Features) -> tuple[np.ndarray, list[tuple[int, ...]]]:
+        """(cells,) first samples of the latest block's cells, and who speaks in each; UNNAMED where nobody knows yet."""
+        if self._session.anchors > self._clustered * GROWTH:
+            self._clustered = self._session.anchors
+            self._rename(self._session.centroids())
+        block = self._session.latest(features)
+        (found,) = name_local_speakers(block.embeddings[None], block.active[None], self._centroids)
+        found[np.isnan(block.embeddings).any(axis=1)] = UNNAMED  # too little of their speech has features yet
+        # beyond the centroids lie spare names, which stand for nobody
+        names = np.array([self._names[name] if 0 <= name < len(self._names) else UNNAMED for name in found])
+        return block.starts, [tuple(names[cell]) for cell in block.frames]
+
+    def rename(self, centroids: np.ndarray) -> list[int]:
+        """The names of these centroids, (clusters, dimension), the last that there will be."""
+        self._rename(centroids)
+        return self._names
+
+    def _rename(self, centroids: np.ndarray) -> None:
+        names = [UNNAMED] * len(centroids)
+        if len(centroids) and len(self._centroids):
+            ours, theirs = linear_sum_assignment(cdist(centroids, self._centroids, metric="cosine"))
+            for new, old in zip(ours, theirs, strict=True):
+                names[new] = self._names[old]
+        for new, name in enumerate(names):
+            if name == UNNAMED:
+                names[new] = self._given
+                self._given += 1
+        self._centroids, self._names = centroids, names
