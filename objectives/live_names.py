@@ -16,8 +16,8 @@ GROWTH = (
 class LiveNames:
     """Names of the local speakers of a session's latest block, from what was heard until then.
 
-    What was heard is clustered again as it grows. A cluster keeps the name of the earlier one that it is most alike, one
-    to one, so that somebody who has a name seldom changes it.
+    What was heard is clustered again as it grows. A cluster keeps the name of the earlier one that it is most alike,
+    one to one, so that somebody who has a name seldom changes it.
     """
 
     def __init__(self, session: ChunkwiseSession):
@@ -28,7 +28,7 @@ class LiveNames:
         self._given = 0
 
     def latest(self, features: Features) -> tuple[np.ndarray, list[tuple[int, ...]]]:
-        """(cells,) first samples of the latest block's cells, and who speaks in each; UNNAMED where nobody knows yet."""
+        """(cells,) first samples of the latest block's cells, and who speaks in each; UNNAMED where that is not known."""
         if self._session.anchors > self._clustered * GROWTH:
             self._clustered = self._session.anchors
             self._rename(self._session.centroids())
@@ -39,10 +39,12 @@ class LiveNames:
         names = np.array([self._names[name] if 0 <= name < len(self._names) else UNNAMED for name in found])
         return block.starts, [tuple(names[cell]) for cell in block.frames]
 
-    def rename(self, centroids: np.ndarray) -> list[int]:
-        """The names of these centroids, (clusters, dimension), the last that there will be."""
-        self._rename(centroids)
-        return self._names
+    def final(self, centroids: np.ndarray, speaker: int) -> int:
+        """The name of a speaker of the finished session, whose clusters have these centroids, (clusters, dimension)."""
+        if centroids is not self._centroids:
+            self._rename(centroids)
+        # beyond the clusters are those with too little speech to be told apart
+        return self._names[speaker] if speaker < len(self._names) else self._given + speaker - len(self._names)
 
     def _rename(self, centroids: np.ndarray) -> None:
         names = [UNNAMED] * len(centroids)

@@ -270,6 +270,7 @@ class LiveLoop:
         self._session = ChunkwiseSession(schedule, runtime.contract, embedding, clustering)
         self._stream = FeatureStream(embedding, KEPT_SECONDS)
         self._on_stage = on_stage
+        self.centroids = np.zeros((0, embedding.dimension), np.float32)  # of the speakers, once it is finished
         self._audio = Recent(round(KEPT_SECONDS * SAMPLE_RATE), first=-window)
         self._audio.append(np.zeros(window, np.float32))  # before the recording
 
@@ -304,15 +305,17 @@ class LiveLoop:
         self._on_stage("embedding")
         return emitted
 
-    def end(self) -> None:
-        """The recording ends with what was heard, which its schedule could not know."""
-        self._session.schedule = replace(self._session.schedule, total=len(self._audio))
+    def end(self, total: int) -> Schedule:
+        """The recording will have so many samples, which its schedule could not know. Returns the schedule."""
+        self._session.schedule = replace(self._session.schedule, total=total)
+        return self._session.schedule
 
     def finish(self, last: bool = True) -> Hypothesis:
         """Everybody's names in what was emitted. last: the recording ends here, and so does waiting for context."""
         self._session.pool(self._stream.hear(self._audio, last), last=True)
         self._on_stage("embedding")
-        hypothesis = self._session.name(self._session.centroids())
+        self.centroids = self._session.centroids()
+        hypothesis = self._session.name(self.centroids)
         self._on_stage("clustering")
         return hypothesis
 
