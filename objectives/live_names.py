@@ -8,9 +8,8 @@ from scipy.spatial.distance import cdist
 from objectives.clustering import UNNAMED, name_local_speakers
 from objectives.streaming import ChunkwiseSession, Features
 
-GROWTH = (
-    1.2  # of the number of anchors, after which they are clustered again: all clusterings cost a few times the last
-)
+# Of the number of anchors, after which they are clustered again: all clusterings together cost a few times the last
+GROWTH = 1.2
 
 
 class LiveNames:
@@ -28,7 +27,7 @@ class LiveNames:
         self._given = 0
 
     def latest(self, features: Features) -> tuple[np.ndarray, list[tuple[int, ...]]]:
-        """(cells,) first samples of the latest block's cells, and who speaks in each; UNNAMED where that is not known."""
+        """(cells,) first samples of the latest block's cells, and who speaks in each; UNNAMED where nobody knows."""
         if self._session.anchors > self._clustered * GROWTH:
             self._clustered = self._session.anchors
             self._rename(self._session.centroids())
