@@ -1,12 +1,15 @@
-"""Networks as ONNX files, and sessions that run them on a CPU."""
+"""ONNX Runtime sessions on a CPU, without torch."""
 
-import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnxruntime
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 OPSET = 17
+IR_VERSION = 8  # of that opset; newer ones shut out older runtimes
 
 
 def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -19,20 +22,10 @@ def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
 
 
 def export_network(
-    network: torch.nn.Module, example: torch.Tensor, path: Path, inputs: str, outputs: str, dynamic: dict[int, str]
+    network: "torch.nn.Module", example: "torch.Tensor", path: Path, inputs: str, outputs: str, dynamic: dict[int, str]
 ) -> None:
     """Write a network in evaluation mode as ONNX. `dynamic` names the free dimensions of the input; the first is also
     free in the output."""
-    with warnings.catch_warnings():
-        # the tracing exporter is deprecated, but the new one fails inside SincNet's filters (asteroid_filterbanks)
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network.eval(),
-            (example,),
-            str(path),
-            input_names=[inputs],
-            output_names=[outputs],
-            dynamic_axes={inputs: dynamic, outputs: {0: "batch"}},
-            opset_version=OPSET,
-            dynamo=False,
-        )
+    from objectives.onnx_trace import trace  # brings torch
+
+    trace(network, example, path, {inputs: dynamic}, {outputs: {0: "batch"}})
