@@ -41,7 +41,7 @@ def export_low_bit(model: LowBitModel, path: Path) -> None:
     example = torch.zeros(1, 1, contract_of(model.network).window)
     trace(front, example, path, {"x": {0: "N", 2: "T"}}, {"features": {0: "N", 1: "frames"}})
     written = onnx.load(path)
-    graph = Graph(written, "low_bit")
+    graph = Graph(written, "q")
     _store_sincnet(written, graph, model)
     frames_first = graph.add("Transpose", ["features"], perm=[1, 0, 2])
     scores = _tail(graph, model, frames_first)

@@ -18,7 +18,10 @@ NODE = 200  # bytes that a Cast and its names may take in a file
 
 
 class Graph:
-    """An ONNX model to which nodes are added at the end."""
+    """An ONNX model to which nodes are added at the end.
+
+    prefix: of the names of what is added, which no other name in the model starts with; names take room in the file.
+    """
 
     def __init__(self, model: onnx.ModelProto, prefix: str):
         self._model = model
@@ -30,7 +33,7 @@ class Graph:
         self, operator: str, inputs: Sequence[str], domain: str = "", output: str | None = None, **attributes: Any
     ) -> str:
         """Add a node with one output, and return the output's name."""
-        name = output or self._name(operator)
+        name = output or self._name()
         self._model.graph.node.append(helper.make_node(operator, inputs, [name], domain=domain, **attributes))
         return name
 
@@ -39,7 +42,7 @@ class Graph:
         value = np.asarray(value)
         known = (value.dtype.str, value.shape, value.tobytes())
         if known not in self._constants:
-            self._constants[known] = self._name("constant")
+            self._constants[known] = self._name()
             tensor = numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), self._constants[known])
             self._model.graph.initializer.append(tensor)
         return self._constants[known]
@@ -64,13 +67,12 @@ class Graph:
         """Values from 0 to 15, of any shape, stored two a byte, the first in the lower half; as int32."""
         flat = values.astype(np.uint8).ravel()
         even = np.pad(flat, (0, len(flat) % 2))
-        packed = self.add("Cast", [self.constant(even[0::2] | even[1::2] << 4)], to=TensorProto.INT32)
-        sixteen = self.constant(np.array(16, np.int32))
-        halves = [self.add(operator, [packed, sixteen]) for operator in ("Mod", "Div")]
-        columns = [self.add("Unsqueeze", [half, self.whole(1)]) for half in halves]
-        pairs = self.add("Reshape", [self.add("Concat", columns, axis=1), self.whole(-1)])
+        packed = self.constant((even[0::2] | even[1::2] << 4)[:, None])  # (bytes, 1)
+        packed = self.add("Cast", [packed], to=TensorProto.INT32)
+        shifted = self.add("Div", [packed, self.constant(np.array([1, 16], np.int32))])  # (bytes, 2)
+        pairs = self.add("Mod", [shifted, self.constant(np.array(16, np.int32))])
         if len(flat) % 2:
-            pairs = self.slice(pairs, 0, len(flat), 0)
+            pairs = self.slice(self.add("Reshape", [pairs, self.whole(-1)]), 0, len(flat), 0)
         return self.add("Reshape", [pairs, self.whole(*values.shape)])
 
     def as_model(self, output: onnx.ValueInfoProto) -> onnx.ModelProto:
@@ -81,9 +83,9 @@ class Graph:
         self._model.ir_version = IR_VERSION
         return self._model
 
-    def _name(self, of: str) -> str:
+    def _name(self) -> str:
         self._names += 1
-        return f"{self._prefix}/{of}_{self._names}"
+        return f"{self._prefix}{self._names}"
 
 
 def store_in_16_bits(model: onnx.ModelProto) -> None:
