@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from objectives._session import open_session
+from objectives._onnx import open_session
 from objectives.clustering import ClusteringSettings
 from objectives.contract import Contract
 from objectives.deployed import DeployedModel, Execution

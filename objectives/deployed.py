@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from objectives._session import open_session
+from objectives._onnx import open_session
 from objectives.contract import Contract
 
 BATCH = 32  # windows at once on the accuracy plane: the fastest on two cores

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from objectives._onnx import export_network
-from objectives._session import open_session
+from objectives._onnx import open_session
 from objectives._store import content_key, kept_file, reading_arrays
 from objectives.assets import fetch
 from objectives.backend import Model, WeSpeakerResNet34
 from objectives.campplus import CAMPPlus
+from objectives.embedding_onnx import CAMPPLUS_CARD, FORM, WESPEAKER_CARD, EmbeddingCard, write_embedding_onnx
 from objectives.errors import ModelError
-from objectives.filterbank import FBANK_BINS, FBANK_STEP, Filterbank
+from objectives.filterbank import FBANK_STEP, Filterbank
 from objectives.released import CLUSTERING_THRESHOLD
 from objectives.segmentation import file_sha256
 from objectives.speaker_embedding import Blocks, SpeakerEmbedding, features_by, features_of
@@ -59,6 +59,7 @@ def _load_campplus(threads: int) -> SpeakerEmbedding:
         digest=file_sha256(path),
         front=_FrontEnd(Filterbank("povey"), _CAMPPlusFrames(model), stride=2),
         affine=model.xvector.projection(),
+        card=CAMPPLUS_CARD,
         blocks=CAMPPLUS_BLOCKS,
         threshold=CAMPPLUS_THRESHOLD,
         threads=threads,
@@ -101,6 +102,7 @@ def wespeaker_embedding(model: WeSpeakerResNet34, name: str, threads: int) -> Sp
         digest=content_key(state={key: _digest(value.numpy()) for key, value in model.state_dict().items()}),
         front=_FrontEnd(Filterbank("hamming", scale=2.0**15), _WeSpeakerFrames(model), stride=8),
         affine=(affine.weight, affine.bias),
+        card=WESPEAKER_CARD,
         blocks=WESPEAKER_BLOCKS,
         threshold=CLUSTERING_THRESHOLD,
         threads=threads,
@@ -144,6 +146,7 @@ def _assemble(
     digest: str,
     front: _FrontEnd,
     affine: tuple[torch.Tensor, torch.Tensor],
+    card: EmbeddingCard,
     blocks: Blocks,
     threshold: float,
     threads: int,
@@ -154,16 +157,9 @@ def _assemble(
     key = content_key(weights=digest, blocks=[blocks.length, blocks.left, blocks.right], code=CODE_VERSION)
 
     def make(path: Path) -> None:
-        export_network(
-            front.network,
-            torch.zeros(1, 300, FBANK_BINS),
-            path,
-            inputs="fbank",
-            outputs="features",
-            dynamic={1: "time"},
-        )
+        write_embedding_onnx(path, front.network, affine, card)
 
-    network = kept_file("models", f"{key}.onnx", make)
+    network = kept_file("models", f"{key}.v{FORM}.onnx", make)
     features = features_by(front.filterbank, open_session(network, threads))
     weight, bias = (values.detach().numpy().copy() for values in affine)
     return SpeakerEmbedding(name, key, step, blocks, front.filterbank, network, threshold, features, weight, bias)

@@ -5,13 +5,13 @@ answer would depend on its neighbours in the batch. Here two columns with weight
 the ends of the static range, and two units to its state, always at -1 and 1. The ranges that it finds are then those
 that were calibrated, and the answer of a window is its own, whatever it is batched with.
 
-4-bit codes are widened to 8 bits: no CPU kernel multiplies them as they are.
+Weights are stored as in objectives/low_bit.py, 4-bit codes two a byte and scales in 16 bits. The graph widens them to
+what the kernels take, 8 bits and 32, once, when a session is opened (objectives/onnx_graph.py): no CPU kernel
+multiplies 4-bit codes as they are.
 """
 
 import functools
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -19,9 +19,11 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from objectives._onnx import OPSET, export_network
+from objectives._onnx import IR_VERSION, OPSET
 from objectives.backend import PyanNet
-from objectives.low_bit import LowBitModel
+from objectives.low_bit import SINCNET_WEIGHTS, LowBitModel
+from objectives.onnx_graph import Graph, put_first
+from objectives.onnx_trace import trace
 from objectives.quantization import QuantizedWeight
 from objectives.segmentation import contract_of
 from objectives.tail import features_of, linears, lstm_bias
@@ -34,14 +36,18 @@ SATURATING = 64  # codes up to here fit 16 bits in pairs, times 255, even where 
 
 
 def export_low_bit(model: LowBitModel, path: Path) -> None:
-    """Write (batch, 1, samples) → (batch, frames, classes) as ONNX, batch dynamic."""
+    """Write (N, 1, T) `x` → (N, frames, classes) `y` as ONNX, N and T free."""
+    front = _Front(model.network)
     example = torch.zeros(1, 1, contract_of(model.network).window)
-    export_network(_Front(model.network), example, path, inputs="waveform", outputs="features", dynamic={0: "batch"})
-    graph = _Graph(onnx.load(path))
+    trace(front, example, path, {"x": {0: "N", 2: "T"}}, {"features": {0: "N", 1: "frames"}})
+    written = onnx.load(path)
+    graph = Graph(written, "q")
+    _store_sincnet(written, graph, model)
     frames_first = graph.add("Transpose", ["features"], perm=[1, 0, 2])
     scores = _tail(graph, model, frames_first)
-    graph.add("Transpose", [scores], output="scores", perm=[1, 0, 2])
-    onnx.save(graph.finished("scores"), path)
+    graph.add("Transpose", [scores], output="y", perm=[1, 0, 2])
+    shape = ("N", "frames", int(model.network.classifier.out_features))
+    onnx.save(graph.as_model(helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)), path)
 
 
 @functools.cache
@@ -58,7 +64,7 @@ def signed_products_are_exact() -> bool:
         [helper.make_tensor_value_info("product", TensorProto.INT32, None)],
         [numpy_helper.from_array(right, "right")],
     )
-    probe = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    probe = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     session = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
     (product,) = session.run(None, {"left": left})
     return bool((product == 64 * 255 * 127).all())
@@ -75,41 +81,7 @@ class _Front(torch.nn.Module):
         return features_of(self._network, waveforms)
 
 
-class _Graph:
-    """An ONNX model to which nodes are added at the end."""
-
-    def __init__(self, model: onnx.ModelProto):
-        self._model = model
-        self._names = 0
-
-    def add(
-        self, operator: str, inputs: Sequence[str], domain: str = "", output: str | None = None, **attributes: Any
-    ) -> str:
-        """Add a node with one output, and return the output's name."""
-        name = output or self._name(operator)
-        self._model.graph.node.append(helper.make_node(operator, inputs, [name], domain=domain, **attributes))
-        return name
-
-    def constant(self, value: np.ndarray) -> str:
-        """Add an initializer, and return its name."""
-        name = self._name("constant")
-        self._model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def finished(self, output: str) -> onnx.ModelProto:
-        """The model with another output."""
-        del self._model.graph.output[:]
-        shape = ["batch", "frames", "classes"]
-        self._model.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, shape))
-        self._model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-        return self._model
-
-    def _name(self, of: str) -> str:
-        self._names += 1
-        return f"low_bit/{of}_{self._names}"
-
-
-def _tail(graph: _Graph, model: LowBitModel, features: str) -> str:
+def _tail(graph: Graph, model: LowBitModel, features: str) -> str:
     """(frames, batch, 60) → (frames, batch, classes)."""
     for layer in range(model.network.lstm.num_layers):
         features = _lstm(graph, model, layer, features)
@@ -121,76 +93,129 @@ def _tail(graph: _Graph, model: LowBitModel, features: str) -> str:
     return graph.add("LogSoftmax", [scores], axis=-1)
 
 
-def _lstm(graph: _Graph, model: LowBitModel, layer: int, features: str) -> str:
+def _lstm(graph: Graph, model: LowBitModel, layer: int, features: str) -> str:
     """(frames, batch, inputs) → (frames, batch, 2 · hidden)."""
     hidden = model.network.lstm.hidden_size
     inputs = _kernel_weight(graph, model.weights[f"lstm.{layer}.input"], hidden)
     states = _kernel_weight(graph, model.weights[f"lstm.{layer}.state"], hidden)
-    bias = lstm_bias(model.network, layer).detach().reshape(2, 4, hidden)[:, GATE_ORDER].numpy()
-    pegged = np.zeros((2, 8, hidden + PEGS), np.float32)
-    pegged[:, :4, :hidden] = bias
-    pegged[:, 0, hidden:], pegged[:, 1:3, hidden:] = -CERTAIN, CERTAIN  # nothing enters, everything stays and leaves
-
-    batch = graph.add("Slice", [graph.add("Shape", [features]), _whole(graph, 1), _whole(graph, 2)])
-    start = np.zeros((2, 2, 1, hidden + PEGS), np.float32)  # state, cell
-    start[0, ..., hidden:], start[1, ..., hidden:] = (-1.0, 1.0), (-OPEN_CELL, OPEN_CELL)
-    shape = graph.add("Concat", [_whole(graph, 2), batch, _whole(graph, hidden + PEGS)], axis=0)
-    state, cell = (graph.add("Expand", [graph.constant(value), shape]) for value in start)
+    batch = graph.slice(graph.add("Shape", [features]), 1, 2, 0)
+    shape = graph.add("Concat", [graph.whole(2), batch, graph.whole(hidden + PEGS)], axis=0)
+    state, cell = (graph.add("Expand", [_pegs(graph, end, hidden), shape]) for end in (1.0, OPEN_CELL))
 
     entering = _pegged_input(graph, model, f"lstm.{layer}", features)
     output = graph.add(
         "DynamicQuantizeLSTM",
-        [entering, inputs[0], states[0], graph.constant(pegged.reshape(2, -1)), "", state, cell, "", *inputs[1:],
-         *states[1:]],
+        [entering, inputs[0], states[0], _bias(graph, model, layer), "", state, cell, "", *inputs[1:], *states[1:]],
         domain="com.microsoft", direction="bidirectional", hidden_size=hidden + PEGS,
     )  # (frames, 2, batch, hidden + 2)  # fmt: skip
-    output = graph.add("Slice", [output, _whole(graph, 0), _whole(graph, hidden), _whole(graph, 3)])
+    output = graph.slice(output, 0, hidden, 3)
     output = graph.add("Transpose", [output], perm=[0, 2, 1, 3])
-    return graph.add("Reshape", [output, graph.constant(np.array([0, 0, 2 * hidden]))])
+    return graph.add("Reshape", [output, graph.whole(0, 0, 2 * hidden)])
 
 
-def _pegged_input(graph: _Graph, model: LowBitModel, layer: str, features: str) -> str:
+def _pegs(graph: Graph, end: float, hidden: int) -> str:
+    """(2, 1, hidden + 2): what the units that hold the range start with, after zeros for all others."""
+    ends = graph.constant(np.full((2, 1, PEGS), (-end, end), np.float32))
+    return graph.padded(ends, (0, 0, hidden), (0, 0, 0), 0.0, np.float32)
+
+
+def _bias(graph: Graph, model: LowBitModel, layer: int) -> str:
+    """(2, 8 · (hidden + 2)): the layer's, and of the kernel's second one, which is added to it, nothing."""
+    hidden = model.network.lstm.hidden_size
+    bias = lstm_bias(model.network, layer).detach().reshape(2, 4, hidden)[:, GATE_ORDER].numpy()
+    pegs = np.full((2, 4, PEGS), CERTAIN, np.float32)  # everything stays and leaves
+    pegs[:, 0], pegs[:, 3] = -CERTAIN, 0  # nothing enters
+    pegged = graph.add("Concat", [graph.constant(bias), graph.constant(pegs)], axis=2)
+    both = graph.padded(pegged, (0, 0, 0), (0, 4, 0), 0.0, np.float32)
+    return graph.add("Reshape", [both, graph.whole(2, -1)])
+
+
+def _pegged_input(graph: Graph, model: LowBitModel, layer: str, features: str) -> str:
     """(frames, batch, inputs) → (frames, batch, inputs + 2), within the layer's range and reaching both of its ends."""
     ends = np.array([model.ranges[layer].low, model.ranges[layer].high], np.float32)
     within = graph.add("Clip", [features, graph.constant(ends[0]), graph.constant(ends[1])])
-    leading = graph.add("Slice", [graph.add("Shape", [features]), _whole(graph, 0), _whole(graph, 2)])
-    shape = graph.add("Concat", [leading, _whole(graph, PEGS)], axis=0)
+    leading = graph.slice(graph.add("Shape", [features]), 0, 2, 0)
+    shape = graph.add("Concat", [leading, graph.whole(PEGS)], axis=0)
     return graph.add("Concat", [within, graph.add("Expand", [graph.constant(ends), shape])], axis=2)
 
 
-def _kernel_weight(graph: _Graph, weight: QuantizedWeight, hidden: int) -> tuple[str, str, str]:
+def _kernel_weight(graph: Graph, weight: QuantizedWeight, hidden: int) -> tuple[str, str, str]:
     """(2 · 4 · hidden, inputs) → (2, inputs + 2, 4 · (hidden + 2)) as the kernel takes it, its scales and zero points.
     What was added is zero."""
-    integers = weight.integers.reshape(2, 4, hidden, -1)[:, GATE_ORDER].numpy()
-    scale = weight.scale.float().reshape(2, 4, hidden)[:, GATE_ORDER].numpy()
-    integers = np.pad(integers, ((0, 0), (0, 0), (0, PEGS), (0, PEGS)))
-    scale = np.pad(scale, ((0, 0), (0, 0), (0, PEGS)), constant_values=1.0).reshape(2, -1)
-    codes, zero = _unsigned_where_needed(integers.reshape(2, 4 * (hidden + PEGS), -1).transpose(0, 2, 1))
-    zeros = np.full(scale.shape, zero, codes.dtype)
-    return graph.constant(codes), graph.constant(scale), graph.constant(zeros)
+
+    def by_gate(rows: torch.Tensor) -> np.ndarray:
+        """(2 · 4 · hidden, columns) → (2, columns, 4, hidden)."""
+        return rows.reshape(2, 4, hidden, -1)[:, GATE_ORDER].permute(0, 3, 1, 2).contiguous().numpy()
+
+    kind, zero = _kind_and_zero(weight)
+    multipliers = None if weight.multipliers is None else by_gate(weight.multipliers)
+    codes = _integers(graph, by_gate(weight.codes), multipliers, weight)  # (2, inputs, 4, hidden)
+    codes = graph.padded(codes, (0, 0, 0, 0), (0, PEGS, 0, PEGS), zero, kind)
+    codes = graph.add("Reshape", [codes, graph.whole(2, weight.codes.shape[1] + PEGS, -1)])
+    scale = graph.widened(by_gate(weight.scale)[:, 0])  # (2, 4, hidden)
+    scale = graph.padded(scale, (0, 0, 0), (0, 0, PEGS), 1.0, np.float32)
+    scale = graph.add("Reshape", [scale, graph.whole(2, -1)])
+    zeros = graph.add("Expand", [graph.constant(np.array(zero, kind)), graph.whole(2, 4 * (hidden + PEGS))])
+    return codes, scale, zeros
 
 
-def _linear(graph: _Graph, model: LowBitModel, layer: str, bias: torch.Tensor, features: str) -> str:
+def _linear(graph: Graph, model: LowBitModel, layer: str, bias: torch.Tensor, features: str) -> str:
     """(frames, batch, inputs) → (frames, batch, outputs)."""
     weight, entering = model.weights[f"{layer}.weight"], model.ranges[layer]
     step, zero = np.float32(entering.step), np.uint8(entering.zero_point)
-    codes, weight_zero = _unsigned_where_needed(weight.integers.numpy().T)
+    kind, weight_zero = _kind_and_zero(weight)
+    multipliers = None if weight.multipliers is None else weight.multipliers.numpy().T[None]
+    codes = _integers(graph, weight.codes.numpy().T[None], multipliers, weight)  # (1, inputs, outputs)
+    codes = graph.add("Reshape", [codes, graph.whole(*weight.codes.T.shape)])
     zero_name = graph.constant(np.array(zero))
     rounded = graph.add("QuantizeLinear", [features, graph.constant(np.array(step)), zero_name])
-    products = graph.add(
-        "MatMulInteger", [rounded, graph.constant(codes), zero_name, graph.constant(np.array(weight_zero, codes.dtype))]
-    )
+    products = graph.add("MatMulInteger", [rounded, codes, zero_name, graph.constant(np.array(weight_zero, kind))])
     scale = graph.constant(weight.scale.float().numpy() * step)
     scaled = graph.add("Mul", [graph.add("Cast", [products], to=TensorProto.FLOAT), scale])
     return graph.add("Add", [scaled, graph.constant(bias.detach().numpy())])
 
 
-def _unsigned_where_needed(integers: np.ndarray) -> tuple[np.ndarray, int]:
-    """Codes as this processor multiplies them exactly, and their zero point."""
-    if np.abs(integers).max() <= SATURATING or signed_products_are_exact():
-        return integers.astype(np.int8), 0
-    return (integers.astype(np.int16) + 128).astype(np.uint8), 128
+def _kind_and_zero(weight: QuantizedWeight) -> tuple[np.dtype, int]:
+    """Type and zero point of a weight's codes as this processor multiplies them exactly."""
+    if int(weight.integers.abs().max()) <= SATURATING or signed_products_are_exact():
+        return np.dtype(np.int8), 0
+    return np.dtype(np.uint8), 128
 
 
-def _whole(graph: _Graph, value: int) -> str:
-    return graph.constant(np.array([value]))
+def _integers(graph: Graph, codes: np.ndarray, multipliers: np.ndarray | None, weight: QuantizedWeight) -> str:
+    """What the kernel multiplies, in its type and with its zero point, of the shape of the codes: (n, columns, …).
+
+    multipliers: (n, groups, …), where columns have any.
+    """
+    kind, zero = _kind_and_zero(weight)
+    if weight.bits == 8:
+        return graph.constant((codes.astype(np.int16) + zero).astype(kind))
+    integers = graph.add("Sub", [graph.four_bits(codes + 8), graph.constant(np.array(8, np.int32))])
+    if multipliers is not None:
+        number, groups, *rest = multipliers.shape
+        less_one = graph.four_bits(multipliers[:, :, None] - 1)  # (n, groups, 1, …)
+        spread = graph.add("Expand", [less_one, graph.whole(number, groups, weight.group_size, *rest)])
+        spread = graph.add("Reshape", [spread, graph.whole(number, -1, *rest)])
+        spread = graph.slice(spread, 0, codes.shape[1], 1)
+        spread = graph.add("Add", [spread, graph.constant(np.array(1, np.int32))])
+        integers = graph.add("Mul", [integers, spread])
+    if zero:
+        integers = graph.add("Add", [integers, graph.constant(np.array(zero, np.int32))])
+    return graph.add("Cast", [integers], to=helper.np_dtype_to_tensor_dtype(kind))
+
+
+def _store_sincnet(written: onnx.ModelProto, graph: Graph, model: LowBitModel) -> None:
+    """Where SincNet's weights are 8-bit codes, store these instead of their values."""
+    stored = {tensor.name.removeprefix("_network."): tensor for tensor in written.graph.initializer}
+    before = len(written.graph.node)
+    for name in SINCNET_WEIGHTS:
+        if name not in model.weights:
+            continue
+        weight, tensor = model.weights[name], stored[name]
+        codes = graph.constant(weight.codes.numpy().reshape(tuple(tensor.dims)))
+        values = graph.add("Cast", [codes], to=TensorProto.FLOAT)
+        graph.add("Mul", [values, graph.widened(weight.scale.numpy()[:, None, None])], output=tensor.name)
+        written.graph.initializer.remove(tensor)
+    widening = list(written.graph.node)[before:]
+    del written.graph.node[before:]
+    put_first(written, widening)

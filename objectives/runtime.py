@@ -1,22 +1,18 @@
 """Run a finished segmentation model: ONNX Runtime on a CPU, torch on CUDA. Says whether a precision is native there."""
 
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 import onnxruntime
 import torch
 
-from objectives._onnx import export_network
-from objectives._store import kept_file
-from objectives.backend import PyanNet
 from objectives.compression import FinishedModel, load_network
 from objectives.deployed import BATCH, DeployedModel, Execution, Runtime
 from objectives.low_bit import LowBitModel, load, run_low_bit
-from objectives.low_bit_onnx import export_low_bit, signed_products_are_exact
 from objectives.machine import Device, name_of
 from objectives.operating_point import Precision
 from objectives.segmentation import contract_of
+from objectives.segmentation_onnx import kept_onnx, kind_of
 from objectives.tail import features_of
 
 CUDA_BATCH = 128
@@ -42,18 +38,9 @@ class OnnxRuntime(DeployedModel):
     """
 
     def __init__(self, model: FinishedModel, threads: int):
-        if model.bits is None:
-            kind = "float"
-            network = load_network(model)
-            path = kept_file("models", f"{model.key}.onnx", lambda target: _export(network, target))
-        else:
-            low_bit = load(model.checkpoint)
-            network = low_bit.network
-            # which kernels are exact is the processor's affair, and a cache may be carried to another one
-            kind = "signed" if signed_products_are_exact() else "unsigned"
-            path = kept_file("models", f"{model.key}.{kind}.onnx", lambda target: export_low_bit(low_bit, target))
-        kernel = f"onnxruntime {onnxruntime.__version__} {kind}"
-        super().__init__(path, contract_of(network), execution_on_cpu(model.precision), kernel, threads)
+        kernel = f"onnxruntime {onnxruntime.__version__} {kind_of(model)}"
+        contract = contract_of(load_network(model))
+        super().__init__(kept_onnx(model), contract, execution_on_cpu(model.precision), kernel, threads)
 
 
 class TorchRuntime:
@@ -103,9 +90,3 @@ class _Emulated:
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         return run_low_bit(self._network, features, self._values, self._ranges)
-
-
-def _export(network: PyanNet, path: Path) -> None:
-    """Write (batch, 1, samples) → (batch, frames, classes) as ONNX, batch dynamic."""
-    example = torch.zeros(1, 1, contract_of(network).window)
-    export_network(network, example, path, inputs="waveform", outputs="scores", dynamic={0: "batch"})

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from objectives import runtime as runtimes
+from objectives import low_bit_onnx, segmentation_onnx
 from objectives.assets import fetch
 from objectives.compression import Compressor, FinishedModel, finish
 from objectives.deployed import local_activity
@@ -10,6 +10,7 @@ from objectives.errors import ModelError
 from objectives.evaluation import build_evaluator
 from objectives.operating_point import UNPRUNED
 from objectives.runtime import OnnxRuntime, TorchRuntime, open_runtime
+from objectives.segmentation_onnx import FORM
 from objectives.sources import load_corpus
 from objectives.training_data import calibration_data
 from tests.objectives.checkpoints import seconds_apart
@@ -109,13 +110,14 @@ def test_integer_scores_are_the_same_bits_in_any_batch_and_on_any_threads(
 def test_a_cache_that_moves_to_another_processor_gets_that_ones_kernels(
     int8: FinishedModel, windows: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = runtimes.signed_products_are_exact()
+    here = low_bit_onnx.signed_products_are_exact()
     OnnxRuntime(int8, 1)
-    kept = {path.name for path in int8.checkpoint.parent.glob(f"{int8.key}.*.onnx")}
-    assert f"{int8.key}.{'signed' if here else 'unsigned'}.onnx" in kept
-    monkeypatch.setattr(runtimes, "signed_products_are_exact", lambda: not here)
+    folder = int8.checkpoint.parent
+    assert (folder / f"{int8.key}.{'signed' if here else 'unsigned'}.v{FORM}.onnx").exists()
+    for module in (low_bit_onnx, segmentation_onnx):
+        monkeypatch.setattr(module, "signed_products_are_exact", lambda: not here)
     other = OnnxRuntime(int8, 1)
-    assert (int8.checkpoint.parent / f"{int8.key}.{'unsigned' if here else 'signed'}.onnx").exists()
+    assert (folder / f"{int8.key}.{'unsigned' if here else 'signed'}.v{FORM}.onnx").exists()
     assert other.scores(windows[:1]).shape == (1, 589, 7)
 
 
