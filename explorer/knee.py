@@ -1,10 +1,10 @@
 """The knee of a front: the compromise that gives up little of every objective.
 
-Ours is the point nearest to the ideal one, which has the least of each objective that the front has: Euclidean distance,
-each objective scaled to its range on the front (compromise programming: Zeleny, in "Multiple Criteria Decision Making",
-1973; Marler and Arora, Structural and Multidisciplinary Optimization 26, 2004, Sec. 2). Logarithms are taken first: DER,
-size and RTF are ratios, and half as much is worth the same wherever one starts. Not the Manhattan distance, by which an
-end of the front that is best in two objectives and worst in the third would nearly always win.
+Ours is the point nearest to the ideal one, which has the least of each objective that the front has: by Euclidean
+distance, each objective scaled to its range on the front (compromise programming: Zeleny, in "Multiple Criteria
+Decision Making", 1973; Marler and Arora, Structural and Multidisciplinary Optimization 26, 2004). Logarithms are taken
+first: DER, size and RTF are ratios, and half as much is worth the same wherever one starts. Not the Manhattan distance,
+by which an end of the front that is best in two objectives and worst in the third would nearly always win.
 """
 
 import math
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 FEWEST = 3  # points that can have a bend between them
 DEFINITION = (
-    "nearest to the ideal point by Euclidean distance of log DER, log size and log RTF, each scaled to its range on the "
-    "front (compromise programming, Zeleny 1973)"
+    "nearest to the ideal point by Euclidean distance of log DER, log size and log RTF, each scaled to its range there "
+    "(compromise programming, Zeleny 1973)"
 )
 
 

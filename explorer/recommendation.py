@@ -113,9 +113,9 @@ def recommend(
         del references[PAPER_POINT]  # Table 2 is about another model here
     roles = {} if missed else roles_of([whole[number] for number in shown], top)
     wanted = [whole[number] for number in dict.fromkeys([*roles, *references.values()])] if roles else []
-    tested = (
-        held_out(study, definition, wanted, on_progress) if test and roles else HeldOut("not asked", "not asked for")
-    )
+    tested = HeldOut("not asked", "not asked for")
+    if test and wanted:
+        tested = held_out(study, definition, wanted, on_progress)
     sides = {
         number: Side(rows[number], scored(trial), tested.scores[number].scored if number in tested.scores else None)
         for number, trial in whole.items()

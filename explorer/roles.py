@@ -56,9 +56,11 @@ def _smallest_tied(front: Sequence[FrozenTrial]) -> tuple[int, Role] | None:
     name, best = "smallest tied with the best", front[0]
     if len(scored(best)) < bootstrap.FEWEST:
         return None
-    for trial in sorted(front, key=lambda trial: (trial.values[1], trial.values[0], trial.values[2])):
+    by_size = sorted(front, key=lambda trial: (trial.values[1], trial.values[0], trial.values[2]))
+    for smaller, trial in enumerate(by_size):
         if trial is best:
-            return trial.number, Role(name, f"{name}: every smaller point has a DER that can be told from it")
+            told = "every smaller point has a DER that can be told from it" if smaller else "it is the smallest as well"
+            return trial.number, Role(name, f"{name}: {told}")
         interval = bootstrap.difference(scored(trial), scored(best))
         if interval is not None and interval.contains_zero:
             reason = (

@@ -166,18 +166,14 @@ def shortfall_lines(advice: Advice) -> Iterator[str]:
     for miss in advice.shortfall.misses:
         limit = _quantity(miss.budget, miss.limit)
         if miss.reachable is None or miss.excess is None:
-            yield f"{NAMES[miss.budget]}: to give up this budget alone would not do, no point keeps all the others"
+            yield f"{NAMES[miss.budget]}: giving up this budget alone would not help, since no point keeps the others"
             continue
-        kept = ", the others kept" if several else ""
+        kept = "with the others kept, " if several else ""
         reached = f"{_quantity(miss.budget, miss.reachable)} (trial {miss.trial})"
-        yield f"{NAMES[miss.budget]} binds: the least there is{kept} is {reached}, {_over(miss.excess)} {limit}"
+        yield f"{NAMES[miss.budget]} binds: {kept}the least is {reached}, {100 * miss.excess:.3g} % over {limit}"
     assert advice.nearest is not None, "a shortfall has a nearest point"
     by = ", ".join(f"{NAMES[name]} by {100 * more:.3g} %" for name, more in advice.shortfall.excesses.items())
     yield f"Nearest is trial {advice.nearest.trial} ({setting(advice.nearest)}): over {by}"
-
-
-def _over(excess: float) -> str:
-    return f"{100 * excess:.3g} % over"
 
 
 def _quantity(name: str, value: float) -> str:
