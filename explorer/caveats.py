@@ -12,10 +12,11 @@ NEAR_REAL_TIME = 0.5  # RTF: a machine twice as busy does not keep up
 
 
 def caveats(
-    row: FrontRow, baseline: Distance | None, test: TestScore | None, split: str, moved: bool
+    row: FrontRow, baseline: Distance | None, test: TestScore | None, split: str, recordings: int, moved: bool
 ) -> tuple[str, ...]:
-    """Of one point. baseline: its distance to that. split: the study's. moved: its test DER is of another machine."""
-    said = [*_of_scoring(test, split), *_of_interval(baseline, split), *_of_time(row)]
+    """Of one point. baseline: its distance to that. split, recordings: what its DER is of in the study. moved: whether
+    its DER on `test` is of another machine."""
+    said = [*_of_scoring(test, split, recordings), *_of_interval(baseline, split), *_of_time(row)]
     if row.kernel is not None and row.kernel.startswith("torch "):
         said.append(f"its DER is of windows run by {row.kernel}, its RTF of ONNX Runtime on the CPU")
     if moved:
@@ -23,12 +24,12 @@ def caveats(
     return tuple(said)
 
 
-def _of_scoring(test: TestScore | None, split: str) -> list[str]:
-    if test is None:
-        return [f"chosen on the split that it is scored on, {split}, which flatters it"]
-    if (count := len(test.recordings)) < bootstrap.FEW:
-        return [f"few recordings in {TEST}: {_recordings(count)}"]
-    return []
+def _of_scoring(test: TestScore | None, split: str, recordings: int) -> list[str]:
+    said = [f"chosen on the split that it is scored on, {split}, which flatters it"] if test is None else []
+    where, count = (split, recordings) if test is None else (TEST, len(test.recordings))
+    if count < bootstrap.FEW:
+        said.append(f"few recordings in {where}: {count}")
+    return said
 
 
 def _of_interval(baseline: Distance | None, split: str) -> list[str]:
@@ -88,7 +89,3 @@ def method(recordings: int) -> str:
         f"paired bootstrap over {recordings} recordings: {bootstrap.RESAMPLES:,} resamples, seed {bootstrap.SEED}, "
         f"percentile interval of {100 * bootstrap.LEVEL:.0f} % of the difference of pooled DER"
     )
-
-
-def _recordings(count: int) -> str:
-    return "1 recording" if count == 1 else f"{count} recordings"

@@ -178,5 +178,5 @@ def _recommendation(
         paper_point=distances.get(PAPER_POINT),
         published=published_distance(),
         dominates=tuple(Dominated(other.number, other.origins) for other in beaten),
-        caveats=caveats.caveats(row, baseline, score, definition.split, moved),
+        caveats=caveats.caveats(row, baseline, score, definition.split, len(sides[number].scored), moved),
     )

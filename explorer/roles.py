@@ -27,11 +27,11 @@ def roles_of(front: Sequence[FrozenTrial], top: int) -> Mapping[int, tuple[Role,
     found: defaultdict[int, list[Role]] = defaultdict(list)
     for place, trial in enumerate(front[:top], start=1):
         name = "lowest DER" if place == 1 else f"{ordinal(place)} lowest DER"
-        reason = f"{name} within the budgets: {trial.values[0]:.2f} %, of {len(front)} points that none dominates"
+        reason = f"{name}: {trial.values[0]:.2f} %, {_points(len(front))}"
         found[trial.number].append(Role(name, reason))
     at = knee([trial.values for trial in front])
     if at is not None:
-        found[front[at].number].append(Role("knee", f"knee of {len(front)} points: {DEFINITION}"))
+        found[front[at].number].append(Role("knee", f"knee of {len(front)} points that none dominates: {DEFINITION}"))
     smallest = _smallest_tied(front)
     if smallest is not None:
         number, role = smallest
@@ -69,6 +69,10 @@ def _smallest_tied(front: Sequence[FrozenTrial]) -> tuple[int, Role] | None:
             )
             return trial.number, Role(name, reason)
     raise AssertionError("the best is one of them")
+
+
+def _points(count: int) -> str:
+    return "the only one that none dominates" if count == 1 else f"of {count} points that none dominates"
 
 
 def in_words(interval: bootstrap.Interval) -> str:

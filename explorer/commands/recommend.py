@@ -250,7 +250,7 @@ def _beside_paper(one: Recommendation, split: str) -> str:
     """The point measured here where there is one, and how far each is from its own baseline."""
     there, here = one.published, one.baseline
     published = f"{_smaller(there.times_smaller)} than its baseline at {_signed(there.relative, 1)} % DER as published"
-    if here is not None and (told := here.test or here.der).relative is not None:
+    if here is not None and here.trial != one.row.trial and (told := here.test or here.der).relative is not None:
         published += f", this point {_smaller(here.times_smaller)} at {_signed(told.relative, 1)} %"
     if one.paper_point is None:
         return f"not measured here; {published}"

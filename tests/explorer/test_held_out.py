@@ -80,7 +80,7 @@ def test_each_recommended_point_is_scored_on_test_once(
     assert one.baseline is not None
     assert one.baseline.test is not None
     assert one.baseline.test.points == 0.0
-    assert "few recordings in test: 2 recordings" in one.caveats
+    assert "few recordings in test: 2" in one.caveats
     assert not any("chosen on the split" in caveat for caveat in one.caveats)
 
     # the same again, from what the study keeps, in another process if need be: nothing is scored

@@ -182,6 +182,7 @@ def test_caveats(study: optuna.Study) -> None:
 def test_few_recordings_are_said_to_be_few(study: optuna.Study) -> None:
     add_baseline(study, [20.0] * 9)
     assert "9 recordings are few" in " ".join(advise(study).notes)
+    assert "few recordings in eval: 9" in advise(study).recommendations[0].caveats
 
 
 def test_no_point_inside_is_a_shortfall_with_the_nearest_point(study: optuna.Study) -> None:
