@@ -15,7 +15,19 @@ from objectives.errors import ExplorerError
 
 # In the order in which `--help` shows them. A module of explorer/commands each, with a function of that name, or with
 # `app` where it has commands of its own.
-COMMANDS = ("run", "front", "status", "diarize", "measure", "calibrate", "corpus", "assets", "models")
+COMMANDS = (
+    "run",
+    "front",
+    "status",
+    "recommend",
+    "export",
+    "diarize",
+    "measure",
+    "calibrate",
+    "corpus",
+    "assets",
+    "models",
+)
 
 
 class _OnDemand(TyperGroup):

@@ -24,6 +24,7 @@ ERROR = "error"
 SECONDS = "seconds"
 REUSED_FROM = "reused_from"
 
+RECORDINGS = "recordings"  # errors by recording
 STOP = "stop"  # of a trial that was not measured to the end: why, {"kind", "reason", ...}
 
 CONSTRAINTS = "constraints"  # the system attribute that optuna-dashboard reads
@@ -52,7 +53,7 @@ def latency_of(point: OperatingPoint) -> float | None:
 
 def attributes_of(measurement: "Measurement") -> dict[str, Any]:
     """What is kept of a measurement beside its three values, as JSON. Seconds, percent and bytes as the keys say."""
-    return {**_facts(measurement), **_timed(measurement.timing), "der": _errors(measurement.pooled)}
+    return {**_facts(measurement), **_timed(measurement.timing), "der": errors_of(measurement.pooled)}
 
 
 def attributes_of_stopped(stopped: "Stopped") -> dict[str, Any]:
@@ -88,8 +89,13 @@ def stop_kind(trial: FrozenTrial) -> str:
 
 def error_seconds(trial: FrozenTrial) -> dict[str, float]:
     """Seconds of error of a complete trial, by recording."""
+    return {uri: errors for uri, (errors, _) in scored_seconds(trial.user_attrs[RECORDINGS]).items()}
+
+
+def scored_seconds(told: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """(seconds of error, seconds of reference speech) by recording, of what `errors_of` wrote of each."""
     kinds = ("false_alarm_seconds", "missed_detection_seconds", "confusion_seconds")
-    return {uri: math.fsum(told[kind] for kind in kinds) for uri, told in trial.user_attrs["recordings"].items()}
+    return {uri: (math.fsum(one[kind] for kind in kinds), one["total_seconds"]) for uri, one in told.items()}
 
 
 def reference_seconds(trial: FrozenTrial) -> float:
@@ -103,7 +109,7 @@ def _facts(measurement: "Measurement | Stopped") -> dict[str, Any]:
         "latency": latency_of(point),
         "pruning": str(point.pruning),
         "kept_units": dict(measurement.kept),
-        "recordings": {uri: _errors(counts) for uri, counts in measurement.counts.items()},
+        RECORDINGS: {uri: errors_of(counts) for uri, counts in measurement.counts.items()},
         "execution": measurement.execution,
         "kernel": measurement.kernel,
         "model_key": measurement.model_key,
@@ -159,7 +165,7 @@ def is_measured(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.COMPLETE and REUSED_FROM not in trial.user_attrs
 
 
-def _errors(counts: "ErrorCounts") -> dict[str, float | None]:
+def errors_of(counts: "ErrorCounts") -> dict[str, float | None]:
     """Errors in seconds and in percent of scored speech; None percent where nothing was scored."""
     seconds = {
         "false_alarm": counts.false_alarm,

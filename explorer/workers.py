@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from objectives.operating_point import OperatingPoint
 from objectives.settings import CompressionSettings
+from studies.definition import StudyDefinition
 
 if TYPE_CHECKING:  # they bring torch, which neither the front nor the status of a study should wait for
     from objectives.machine import Device
@@ -38,6 +39,8 @@ class Evaluator(Protocol):
     def __call__(
         self, point: OperatingPoint, on_progress: OnStage, judge: "Judge" = ...
     ) -> "Measurement | Stopped": ...
+
+    def errors(self, point: OperatingPoint, on_progress: OnStage) -> "Mapping[str, ErrorCounts]": ...
 
     def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> "Mapping[str, ErrorCounts]": ...
 
@@ -72,6 +75,22 @@ class EvaluatorSettings:
     seed: int = 0
     compression: CompressionSettings | None = None
     device: "Device" = "cpu"
+
+    @classmethod
+    def of(cls, definition: StudyDefinition, device: "Device" = "cpu") -> "EvaluatorSettings":
+        """What the trials of a study are measured with."""
+        return cls(
+            corpus=definition.corpus,
+            split=definition.split,
+            segmentation=definition.models.segmentation,
+            embedding=definition.models.embedding,
+            clustering_threshold=definition.models.clustering_threshold,
+            repeats=definition.cost.repeats,
+            threads=definition.cost.threads,
+            seed=definition.seed,
+            compression=definition.compression_settings(),
+            device=device,
+        )
 
     def build(self, accuracy_threads: int | None = None) -> Evaluator:
         """Build it. Limits torch to so many threads in the whole process.

@@ -105,10 +105,11 @@ class Evaluator:
         return self._runtime(self.model(point))
 
     def errors(
-        self, point: OperatingPoint, on_progress: Callable[[float], None] = lambda fraction: None
+        self, point: OperatingPoint, on_progress: OnProgress = lambda stage, fraction: None
     ) -> Mapping[str, ErrorCounts]:
-        """Errors of each recording on the accuracy plane, in the mode of the operating point."""
-        return self._errors(self.model(point), point, self.recordings, on_progress)
+        """Errors of each recording on the accuracy plane, in the mode of the operating point. Raises as a call does."""
+        model = self.model(point, on_progress)
+        return self._errors(model, point, self.recordings, lambda done: on_progress("accuracy", done))
 
     def windows(self, recording: Recording, point: OperatingPoint) -> WindowClasses:
         """A recording's windows, as the model of an operating point hears them."""

@@ -82,7 +82,7 @@ def quantize(network: PyanNet, bits: Bits, options: QuantizationOptions, ranges:
     rest = {f"lstm.{layer}.bias": lstm_bias(network, layer) for layer in range(network.lstm.num_layers)}
     rest |= {name: value for name, value in network.named_parameters() if name.endswith(".bias") and "lstm" not in name}
     others = {name: value.detach() for name, value in (kept | rest).items() if name not in weights}
-    return LowBitModel(_network(_description(network), weights, others), weights, ranges, bits)
+    return LowBitModel(_network(describe_network(network), weights, others), weights, ranges, bits)
 
 
 @torch.no_grad()
@@ -131,7 +131,7 @@ def save(model: LowBitModel, path: Path) -> None:
     described = {
         "format": FORMAT,
         "bits": model.bits,
-        "network": _description(network),
+        "network": describe_network(network),
         "weights": layout,
         "ranges": {layer: [entering.low, entering.high] for layer, entering in model.ranges.items()},
     }
@@ -186,8 +186,8 @@ def _weight(name: str, layout: Mapping[str, Any], stored: Mapping[str, torch.Ten
     return QuantizedWeight(bits, codes, stored[f"{name}.scale"], multipliers, group_size)
 
 
-def _description(network: PyanNet) -> dict[str, Any]:
-    """What `_network` needs to build the same network, as JSON."""
+def describe_network(network: PyanNet) -> dict[str, Any]:
+    """What `network_like` needs to build the same network, as JSON."""
     specifications: Any = network.specifications
     told = asdict(specifications)
     told |= {"problem": specifications.problem.name, "resolution": specifications.resolution.name}
@@ -195,16 +195,22 @@ def _description(network: PyanNet) -> dict[str, Any]:
     return {"specifications": told, "hyper_parameters": hparams}
 
 
+def network_like(described: Mapping[str, Any]) -> PyanNet:
+    """A stock PyanNet as `describe_network` told it, its weights drawn at random: they are to be overwritten."""
+    told = dict(described["specifications"])
+    told |= {"problem": Problem[told["problem"]], "resolution": Resolution[told["resolution"]]}
+    with torch.random.fork_rng(devices=[]):  # nobody's seed should notice
+        network = PyanNet(**described["hyper_parameters"])
+        network.specifications = Specifications(**told)
+        network.build()
+    return network
+
+
 def _network(
     described: Mapping[str, Any], weights: Mapping[str, QuantizedWeight], others: Mapping[str, torch.Tensor]
 ) -> PyanNet:
     """A stock PyanNet with the values of the low-bit weights; an LSTM's bias is all in torch's first of two."""
-    told = dict(described["specifications"])
-    told |= {"problem": Problem[told["problem"]], "resolution": Resolution[told["resolution"]]}
-    with torch.random.fork_rng(devices=[]):  # weights are drawn, to be overwritten: nobody's seed should notice
-        network = PyanNet(**described["hyper_parameters"])
-        network.specifications = Specifications(**told)
-        network.build()
+    network = network_like(described)
     state = {name: value for name, value in others.items() if name in network.state_dict()}
     for name, weight in weights.items():
         values = weight.values

@@ -151,18 +151,7 @@ def execute(
 def _workers(
     definition: StudyDefinition, jobs: int, scheduler: str | None, device: DeviceOption, display: Display
 ) -> Workers:
-    settings = EvaluatorSettings(
-        corpus=definition.corpus,
-        split=definition.split,
-        segmentation=definition.models.segmentation,
-        embedding=definition.models.embedding,
-        clustering_threshold=definition.models.clustering_threshold,
-        repeats=definition.cost.repeats,
-        threads=definition.cost.threads,
-        seed=definition.seed,
-        compression=definition.compression_settings(),
-        device=device.value,
-    )
+    settings = EvaluatorSettings.of(definition, device.value)
     if scheduler is None and jobs == 1:
         return InProcess(settings.build(), display.trial_progress)
     # late, so that only those who use Dask wait for it

@@ -56,17 +56,6 @@ class Said(Observer):
         self._console.print(f"  {record.origin_of(trial)} {told}", highlight=False)
 
 
-def settings_of(definition: StudyDefinition) -> EvaluatorSettings:
-    """What measures a study's points."""
-    return EvaluatorSettings(
-        corpus=definition.corpus,
-        split=definition.split,
-        repeats=definition.cost.repeats,
-        seed=definition.seed,
-        compression=definition.compression_settings(),
-    )
-
-
 def make_models(evaluator: Evaluator, definition: StudyDefinition) -> int:
     """Make what the fixed points and the choice of Table 2 need; how many were not there."""
     before = {entry.key for entry in stored_models()}
@@ -81,7 +70,7 @@ def sweep(name: str, folder: Path, console: Console) -> Swept:
     """One study from its first trial to its last."""
     definition = read(packaged()[name]).vary("the benchmark", trials=0)
     console.print(name)
-    with InProcess(evaluator := settings_of(definition).build(), lambda *word: None) as workers:
+    with InProcess(evaluator := EvaluatorSettings.of(definition).build(), lambda *word: None) as workers:
         started = time.perf_counter()
         made = make_models(evaluator, definition)
         between = time.perf_counter()

@@ -48,6 +48,14 @@ class AnalyticEvaluator:
         self.calls.append(point)
         return judged(measurement(point), judge)
 
+    def errors(self, point: OperatingPoint, on_progress: Callable[[str, float], None]) -> Mapping[str, ErrorCounts]:
+        self.before(point)
+        on_progress("accuracy", 0.5)
+        if point in self.fails:
+            raise EvaluationError(f"no answer at C = {point.chunk_length:g} s: a fault made for a test")
+        self.calls.append(point)
+        return measurement(point).counts
+
     def calibration_errors(
         self, point: OperatingPoint, on_progress: Callable[[str, float], None]
     ) -> Mapping[str, ErrorCounts]:

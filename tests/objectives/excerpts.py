@@ -1,7 +1,7 @@
 """A corpus of short real recordings on disk, for tests that measure, and timing processes that last."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,16 +19,17 @@ EVAL = ("dev00", "tst00")
 CALIB = "trn05"
 
 
-def write_excerpts(folder: Path) -> Path:
-    """The first 12 s of AMI excerpts, audio + RTTM: two in split eval, one in calib."""
+def write_excerpts(folder: Path, test: Sequence[str] = ()) -> Path:
+    """The first 12 s of AMI excerpts, audio + RTTM: two in split eval, one in calib, and those named in test."""
     known = {recording.uri: recording for recording in load_corpus("ami-excerpts").split("all")}
-    for uri in (*EVAL, CALIB):
+    for uri in (*EVAL, CALIB, *test):
         recording = known[uri]
         heard = recording.reference.crop(Segment(0, SECONDS), mode="intersection")
         turns = [(turn.start, turn.duration, str(who)) for turn, _, who in heard.itertracks(yield_label=True)]
         write_audio(folder / f"{uri}.wav", recording.waveform()[: SECONDS * SAMPLE_RATE])
         (folder / f"{uri}.rttm").write_text(rttm(uri, turns))
-    (folder / "splits.json").write_text(json.dumps({"eval": EVAL, "calib": [CALIB]}))
+    splits = {"eval": EVAL, "calib": [CALIB]} | ({"test": test} if test else {})
+    (folder / "splits.json").write_text(json.dumps(splits))
     return folder
 
 

@@ -1,0 +1,104 @@
+"""What may be recommended: the operating points of a study, each once, and those of them that the budgets leave.
+
+Latency is no objective of the search, so what is not dominated is decided among the points inside the budgets: a point
+of the study's front may be beyond them, and one that it dominates may be the best inside.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from explorer import database
+from explorer import trial_record as record
+from explorer.budgets import Budgets, Shortfall, keeps, shortfall
+from explorer.distance import BASELINE
+from explorer.front import feasible_front
+from objectives.errors import StudyError
+from studies.definition import StudyDefinition
+
+ATTRIBUTES = (record.ORIGIN, record.REUSED_FROM, "latency")
+
+
+@dataclass(frozen=True)
+class Point:
+    """An operating point that was measured. trial: as skimmed. origins: its own, then those of trials that reuse it."""
+
+    trial: FrozenTrial
+    origins: tuple[str, ...]
+
+    @property
+    def number(self) -> int:
+        """Of the trial that measured it."""
+        return self.trial.number
+
+    @property
+    def values(self) -> dict[str, float]:
+        """What budgets look at; without latency in an offline study."""
+        der, size, rtf = self.trial.values
+        latency = self.trial.user_attrs["latency"]
+        return {"der": der, "size": size, "rtf": rtf} | ({} if latency is None else {"latency": latency})
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """limits: budgets by name, `der` in percent. points: all that keep the study's own limits. inside: of those, within
+    the budgets. front: of those, not dominated by another one inside; lowest DER first. best: the study's own front.
+    references: the point of each origin of a fixed point, whatever limits it passes.
+    """
+
+    limits: Mapping[str, float]
+    points: tuple[Point, ...]
+    inside: tuple[Point, ...]
+    front: tuple[Point, ...]
+    best: tuple[FrozenTrial, ...]
+    references: Mapping[str, Point]
+
+    @property
+    def missed(self) -> Shortfall | None:
+        """By how much the budgets are missed; None where a point keeps them."""
+        if self.inside:
+            return None
+        return shortfall(self.limits, {point.number: point.values for point in self.points})
+
+
+def candidates(study: optuna.Study, definition: StudyDefinition, budgets: Budgets) -> Candidates:
+    """Raises StudyError where the study has no complete trial within its own limits, or a budget means nothing in it:
+    latency offline, an increase over a baseline that is not measured."""
+    if definition.space.mode == "offline" and budgets.latency is not None:
+        raise StudyError(
+            f"--max-latency {budgets.latency:g}: the study {study.study_name!r} is of the offline mode, which hears "
+            "the whole recording first and has no latency: leave it out"
+        )
+    trials = database.skim(study, ATTRIBUTES)
+    complete = _points(trials)
+    points = tuple(point for point in complete if not record.exceeded(point.trial))
+    if not points:
+        raise StudyError(
+            f"the study {study.study_name!r} has no complete trial within its own limits yet: run it, and see "
+            f"`explorer status {study.study_name}`"
+        )
+    references = {origin: point for point in complete for origin in point.origins if origin != record.SEARCH}
+    baseline = references.get(BASELINE)
+    limits = budgets.limits(None if baseline is None else baseline.values["der"])
+    inside = tuple(point for point in points if keeps(limits, point.values))
+    not_dominated = {trial.number for trial in feasible_front(study, [point.trial for point in inside])}
+    return Candidates(
+        limits=limits,
+        points=points,
+        inside=inside,
+        front=tuple(sorted((p for p in inside if p.number in not_dominated), key=lambda p: (p.trial.values, p.number))),
+        best=tuple(feasible_front(study, trials)),
+        references=references,
+    )
+
+
+def _points(trials: Sequence[FrozenTrial]) -> list[Point]:
+    """Complete trials, those that reuse another's measurement with that one."""
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    origins = {trial.number: [record.origin_of(trial)] for trial in complete if record.is_measured(trial)}
+    for trial in complete:
+        if not record.is_measured(trial):
+            origins[trial.user_attrs[record.REUSED_FROM]].append(record.origin_of(trial))
+    return [Point(trial, tuple(dict.fromkeys(origins[trial.number]))) for trial in complete if trial.number in origins]

@@ -1,0 +1,315 @@
+"""`explorer recommend`: which operating points to take within budgets, on the screen, for a report or for a program."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import optuna
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from explorer import caveats, storage
+from explorer.bootstrap import Interval
+from explorer.budgets import NAMES, UNITS, Budgets, der_increase, within
+from explorer.commands.measure import progress
+from explorer.distance import DerDistance, Distance
+from explorer.front import FrontRow
+from explorer.held_out import TEST
+from explorer.recommendation import Advice, Dominated, Recommendation
+from explorer.recommendation import recommend as recommended_of
+from explorer.roles import in_words
+from studies.definition import name_of
+
+TABLE_WIDTH = 150  # columns that the table needs with ordinary values
+LEFT = ("origin", "pruning", "precision", "roles")
+
+
+class RecommendFormat(StrEnum):
+    """How recommendations are printed."""
+
+    table = "table"
+    json = "json"
+    markdown = "markdown"
+
+
+def recommend(
+    study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
+    max_latency: Annotated[float | None, typer.Option(help="Largest C + R in seconds.")] = None,
+    max_size: Annotated[float | None, typer.Option(help="Largest segmentation model in MiB.")] = None,
+    max_rtf: Annotated[float | None, typer.Option(help="Largest RTF (median).")] = None,
+    max_der_increase: Annotated[
+        str | None,
+        typer.Option(help="Most errors more than the baseline's: `5%`, or `0.05`. A bare number from 1 on is percent."),
+    ] = None,
+    top: Annotated[int, typer.Option(help="How many points of lowest DER.", min=1)] = 3,
+    test: Annotated[
+        bool, typer.Option("--test/--no-test", help="Score the points on the corpus' split *test*, each once.")
+    ] = True,
+    storage_url: Annotated[
+        str | None,
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+    ] = None,
+    format: Annotated[
+        RecommendFormat, typer.Option(help="`table` for people, `markdown` for a report, `json` for programs.")
+    ] = RecommendFormat.table,
+) -> None:
+    """Say which operating points of a study to take within budgets, why, and what to know before believing it.
+
+    Of the points within all budgets that none of them dominates (in DER, size and RTF): those of **lowest DER**, the
+    **knee** (nearest to the ideal point), and the **smallest** whose DER cannot be told from the lowest (paired
+    bootstrap over recordings). Each with its distance to the baseline and to the paper's Linear-40 + FP16, with what it
+    dominates, and with caveats.
+
+    The search chose on *eval*, and the lowest of many DERs is lucky as well. Where the corpus has a split *test*, each
+    recommended point is scored there once, with the baseline beside it; that DER is kept in the study and comes first.
+
+    Where no point is within the budgets, it says which budget binds and by how much, and exits with 1.
+
+        explorer recommend quickstart
+
+        explorer recommend joint --max-latency 1.0 --max-size 1.0 --max-rtf 0.5
+
+        explorer recommend joint --max-der-increase 5% --top 1 --format markdown >> report.md
+
+        explorer recommend my-study.toml --no-test --format json
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    increase = None if max_der_increase is None else der_increase(max_der_increase)
+    budgets = Budgets(max_latency, max_size, max_rtf, increase)
+    loaded = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
+    with progress() as show:
+        advice = recommended_of(loaded, budgets, top, test, show)
+    match format:
+        case RecommendFormat.json:
+            typer.echo(json.dumps(dataclasses.asdict(advice), indent=2))
+        case RecommendFormat.markdown:
+            typer.echo("\n".join(markdown(advice)))
+        case RecommendFormat.table:
+            print_advice(advice, Console(highlight=False))
+    if advice.shortfall is not None:
+        raise typer.Exit(1)
+
+
+def print_advice(advice: Advice, console: Console) -> None:
+    """A table, and a paragraph for each point. On a narrower screen lines wrap there, but no cell is ever cut."""
+    say = Console(file=console.file, width=max(console.width, TABLE_WIDTH), highlight=False, soft_wrap=True)
+    say.print(summary(advice), markup=False)
+    if advice.shortfall is not None:
+        for line in shortfall_lines(advice):
+            say.print(line, markup=False)
+        return
+    headers = columns(advice)
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
+    for header in headers:
+        table.add_column(header, justify="left" if header in LEFT else "right", no_wrap=True)
+    for one in advice.recommendations:
+        table.add_row(*map(Text, cells(one, advice)))
+    say.print()
+    Console(file=console.file, width=say.width, force_terminal=console.is_terminal, highlight=False).print(table)
+    for one in advice.recommendations:
+        say.print()
+        say.print(Text(title(one), style="bold"))
+        for label, text in paragraph(one, advice):
+            say.print(f"  {label}: {text}", markup=False)
+    say.print()
+    for line in closing(advice):
+        say.print(line, markup=False)
+
+
+def markdown(advice: Advice) -> Iterator[str]:
+    """The same, line by line, to be pasted into a report."""
+    yield f"## Recommended operating points of `{advice.study}`"
+    yield ""
+    yield summary(advice)
+    if advice.shortfall is not None:
+        yield ""
+        yield from (f"- {line}" for line in shortfall_lines(advice))
+        return
+    headers = columns(advice)
+    yield ""
+    yield _markdown_row(headers)
+    yield _markdown_row(["---" if header in LEFT else "---:" for header in headers])
+    for one in advice.recommendations:
+        yield _markdown_row(cells(one, advice))
+    for one in advice.recommendations:
+        yield ""
+        yield f"**{title(one)}**"
+        yield ""
+        yield from (f"- *{label}*: {text}" for label, text in paragraph(one, advice))
+    for line in closing(advice):
+        yield ""
+        yield line
+
+
+def _markdown_row(found: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in found) + " |"
+
+
+def summary(advice: Advice) -> str:
+    """`Within C + R ≤ 1 s: 8 of 17 points, 5 of them dominated by none of the others.`"""
+    budget = f"Within {within(advice.limits)}" if advice.limits else "Without budgets"
+    if "der" in advice.limits and advice.baseline_der:
+        budget += f" ({100 * (advice.limits['der'] / advice.baseline_der - 1):.3g} % over the baseline's)"
+    if advice.shortfall is not None:
+        return f"{budget}: none of {advice.points} points."
+    return f"{budget}: {advice.inside} of {advice.points} points, {advice.front} of them dominated by none of these."
+
+
+def shortfall_lines(advice: Advice) -> Iterator[str]:
+    """Which budget binds and by how much."""
+    assert advice.shortfall is not None, "asked for only where there is one"
+    several = len(advice.shortfall.misses) > 1
+    for miss in advice.shortfall.misses:
+        limit = _quantity(miss.budget, miss.limit)
+        if miss.reachable is None or miss.excess is None:
+            yield f"{NAMES[miss.budget]}: giving up this budget alone would not help, since no point keeps the others"
+            continue
+        kept = "with the others kept, " if several else ""
+        reached = f"{_quantity(miss.budget, miss.reachable)} (trial {miss.trial})"
+        yield f"{NAMES[miss.budget]} binds: {kept}the least is {reached}, {100 * miss.excess:.3g} % over {limit}"
+    assert advice.nearest is not None, "a shortfall has a nearest point"
+    by = ", ".join(f"{NAMES[name]} by {100 * more:.3g} %" for name, more in advice.shortfall.excesses.items())
+    yield f"Nearest is trial {advice.nearest.trial} ({setting(advice.nearest)}): over {by}"
+
+
+def _quantity(name: str, value: float) -> str:
+    return f"{value:.4g} {UNITS[name]}".rstrip()
+
+
+def columns(advice: Advice) -> list[str]:
+    """Headers of the table; the DER on test comes first where there is one."""
+    ders = [f"DER % {advice.split}"]
+    if any(one.test for one in advice.recommendations):
+        ders.insert(0, f"DER % {TEST}")
+    return ["trial", "origin", "C s", "R s", "C+R s", "pruning", "precision", *ders, "MiB", "RTF", "roles"]
+
+
+def cells(one: Recommendation, advice: Advice) -> list[str]:
+    """One row of the table."""
+    row = one.row
+    ders = [f"{row.der:.2f}"]
+    if any(other.test for other in advice.recommendations):
+        ders.insert(0, "–" if one.test is None else f"{one.test.der:.2f}")
+    return [
+        str(row.trial),
+        row.origin,
+        *("–" if value is None else f"{value:.3g}" for value in (row.chunk_length, row.right_context, row.latency)),
+        row.pruning,
+        row.precision,
+        *ders,
+        f"{row.size:.2f}",
+        f"{row.rtf:.4f}" + (" emulated" if row.execution == "emulated" else ""),
+        ", ".join(role.name for role in one.roles),
+    ]
+
+
+def title(one: Recommendation) -> str:
+    """`Trial 13 (search): C 2.51 s, R 0.168 s, Both-5, int4_ptq`."""
+    origins = ", ".join([one.row.origin, *one.also])
+    return f"Trial {one.row.trial} ({origins}): {setting(one.row)}"
+
+
+def setting(row: FrontRow) -> str:
+    """`C 1 s, R 0.5 s, Hidden-40, fp32`."""
+    streamed = [] if row.latency is None else [f"C {row.chunk_length:.3g} s", f"R {row.right_context:.3g} s"]
+    pruned = "unpruned" if row.pruning == "none" else row.pruning
+    return ", ".join([*streamed, pruned, row.precision])
+
+
+def paragraph(one: Recommendation, advice: Advice) -> Iterator[tuple[str, str]]:
+    """(label, text) of what there is to say of a point, without the caveats that all of them share."""
+    yield "why", "; ".join(role.reason for role in one.roles)
+    if one.baseline is None:
+        yield "beside the baseline", "which is not measured yet"
+    else:
+        yield "beside the baseline", _distance(one.baseline, one, advice.split)
+    yield f"beside the paper's {one.published.name}", _beside_paper(one, advice.split)
+    yield "dominates", _dominated(one.dominates)
+    shared = _shared(advice)
+    own = [caveat for caveat in one.caveats if caveat not in shared]
+    if own:
+        yield "caveats", "; ".join(own)
+
+
+def _distance(told: Distance, one: Recommendation, split: str) -> str:
+    if told.trial == one.row.trial:
+        return "it is that point"
+    parts = [f"DER on {split} {_der(told.der)}"]
+    if told.test is not None:
+        parts.insert(0, f"DER on {TEST} {_der(told.test)}")
+    parts.append(_smaller(told.times_smaller))
+    parts.append("RTF not comparable, emulated" if told.rtf_ratio is None else f"RTF × {told.rtf_ratio:.2f}")
+    return "; ".join(parts)
+
+
+def _beside_paper(one: Recommendation, split: str) -> str:
+    """The point measured here where there is one, and how far each is from its own baseline."""
+    there, here = one.published, one.baseline
+    published = f"{_smaller(there.times_smaller)} than its baseline at {_signed(there.relative, 1)} % DER as published"
+    if here is not None and here.trial != one.row.trial and (told := here.test or here.der).relative is not None:
+        published += f", this point {_smaller(here.times_smaller)} at {_signed(told.relative, 1)} %"
+    if one.paper_point is None:
+        return f"not measured here; {published}"
+    return f"as measured here (trial {one.paper_point.trial}) {_distance(one.paper_point, one, split)}; {published}"
+
+
+def _der(told: DerDistance) -> str:
+    relative = "" if told.relative is None else f" ({_signed(told.relative, 1)} %)"
+    return f"{_signed(told.points, 2)} points{relative}, {_interval(told.interval)}"
+
+
+def _interval(interval: Interval | None) -> str:
+    return "no interval, a single recording" if interval is None else in_words(interval)
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _smaller(times: float) -> str:
+    return f"{1 / times:.2f} × larger" if times < 1 else "as large" if times == 1 else f"{times:.2f} × smaller"
+
+
+def _dominated(dominated: Sequence[Dominated]) -> str:
+    """Fixed points by origin, search trials by number."""
+    fixed = [f"{', '.join(named)} ({one.trial})" for one in dominated if (named := _fixed(one))]
+    searched = [str(one.trial) for one in dominated if not _fixed(one)]
+    if searched:
+        fixed.append(f"search {'trial' if len(searched) == 1 else 'trials'} {', '.join(searched)}")
+    return "; ".join(fixed) or "nothing"
+
+
+def _fixed(one: Dominated) -> list[str]:
+    return [origin for origin in one.origins if origin != "search"]
+
+
+def _shared(advice: Advice) -> tuple[str, ...]:
+    """Caveats that all points have are said once, at the end."""
+    told = [one.caveats for one in advice.recommendations]
+    return caveats.common(told) if len(told) > 1 else ()
+
+
+def closing(advice: Advice) -> Iterator[str]:
+    """What holds for all points: the split they were chosen on, how intervals were made, what that is worth."""
+    scored = [one for one in advice.recommendations if one.test is not None]
+    if scored and scored[0].test is not None:
+        beside = "" if advice.baseline_test is None else f" (the baseline's there: {advice.baseline_test.der:.2f} %)"
+        yield (
+            f"DER on {TEST}: {len(scored[0].test.recordings)} recordings that took no part in the search{beside}, "
+            f"scored once and kept in the study. The points were chosen on {advice.split}, whose DER flatters them."
+        )
+    if advice.test.note:
+        yield f"No DER on {TEST}{' of every point' if scored else ''}: {advice.test.note}."
+    if shared := _shared(advice):
+        yield f"Caveats of all of them: {'; '.join(shared)}."
+    yield f"Intervals: {advice.method}. {' '.join(advice.notes)}".rstrip()
+    if advice.recommendations:
+        paper = advice.recommendations[0].published
+        yield (
+            f"The paper's {paper.name}: {paper.size:g} MiB and {paper.der:.2f} % DER, its baseline "
+            f"{paper.baseline_size:g} MiB and {paper.baseline_der:.2f} %. {paper.source}"
+        )

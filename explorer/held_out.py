@@ -1,0 +1,194 @@
+"""The DER of recommended points on the split `test`, which no search and no choice has seen: scored once and kept.
+
+Whoever picks the lowest of many DERs picks luck as well, so the DER that a choice was made by flatters what was chosen;
+that of recordings which took no part in the choice does not, as long as nobody goes on choosing by it. So a point's
+test DER is kept in the study, and a point is never scored there again.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
+from typing import Any, Literal
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from explorer import bootstrap
+from explorer import trial_record as record
+from explorer.stored import IDENTITY
+from explorer.workers import Evaluator, EvaluatorSettings
+from objectives.errors import AssetError, CorpusError, EvaluationError, LeakageError, ModelError, StudyError
+from studies.definition import StudyDefinition
+from studies.search_space import recall
+
+TEST = "test"
+SETTINGS = "test_split"  # study attribute: what points are scored with there, written before the first is
+SCORE = "test_split:{trial}"  # study attribute of each point that was scored there
+# Of what identifies an evaluator, what a study's split changes, and what decides no label or next to none
+OTHER_SPLIT = ("split", "cost")
+MACHINE = "machine"
+
+Status = Literal["scored", "absent", "searched", "unavailable", "not asked"]
+OnStage = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class TestScore:
+    """How one operating point did on `test`. der and its parts: percent, pooled. recordings: errors of each (URI).
+    machine: what it was scored on."""
+
+    __test__ = False  # for pytest: this is no test
+
+    der: float
+    false_alarm: float
+    missed_detection: float
+    confusion: float
+    recordings: Mapping[str, Mapping[str, Any]]
+    machine: Mapping[str, str]
+
+    @property
+    def scored(self) -> bootstrap.Scored:
+        """Seconds of error and of reference speech by recording."""
+        return record.scored_seconds(self.recordings)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What is known on `test`. scores: by number of the trial.
+
+    status: `scored`; `absent` where the corpus has no such split; `searched` where the search itself looked at it;
+    `unavailable` where it could not be scored (now, or for some of the points); `not asked`. note: that in words.
+    """
+
+    status: Status
+    note: str = ""
+    scores: Mapping[int, TestScore] = field(default_factory=dict)
+
+
+def held_out(
+    study: optuna.Study,
+    definition: StudyDefinition,
+    trials: Sequence[FrozenTrial],
+    on_progress: OnStage = lambda stage, fraction: None,
+) -> HeldOut:
+    """The scores of these trials, whole ones, on `test`: those that the study has, and the others made now and kept.
+
+    Where they cannot be had (the corpus moved, the weights are others now, no GPU, ...) the note says why, and nothing
+    is raised. Raises StudyError where the study cannot be written: then nothing was scored.
+    """
+    if definition.split in (TEST, "all"):
+        return HeldOut("searched", f"the search itself looked at {definition.split!r}: no recording is left for a test")
+    known = {trial.number: score for trial in trials if (score := _stored(study, trial.number)) is not None}
+    missing = [trial for trial in trials if trial.number not in known]
+    if not missing:
+        return HeldOut("scored", scores=known)
+    try:
+        # late, since these bring pyannote and torch
+        from objectives.sources import load_corpus
+
+        on_progress("reading the corpus", 0.0)
+        corpus = load_corpus(definition.corpus, definition.seed)
+        if not corpus.splits.get(TEST):
+            return HeldOut("absent", f"the corpus {definition.corpus!r} has no split {TEST!r}", known)
+        settings = replace(EvaluatorSettings.of(definition, "cuda" if _on_gpu(study) else "cpu"), split=TEST)
+        with settings.build() as evaluator:
+            if why := _differs(study, evaluator.identity):
+                return HeldOut("unavailable", why, known)
+            return _score(study, definition, missing, evaluator, known, on_progress)
+    except (CorpusError, AssetError, ModelError, LeakageError) as error:
+        why = f"split {TEST!r} cannot be scored ({type(error).__name__}: {error})"
+        return HeldOut("unavailable", why, known)
+
+
+def _score(
+    study: optuna.Study,
+    definition: StudyDefinition,
+    missing: Sequence[FrozenTrial],
+    evaluator: Evaluator,
+    known: Mapping[int, TestScore],
+    on_progress: OnStage,
+) -> HeldOut:
+    if SETTINGS not in study.user_attrs:
+        _keep(study, SETTINGS, dict(evaluator.identity))
+    machine = {key: value for key, value in evaluator.identity.items() if key.startswith(MACHINE)}
+    scores, failures = dict(known), []
+    for place, trial in enumerate(missing, start=1):
+        point = recall(trial, definition.space)
+        assert point is not None, "it is complete"
+        step = f"trial {trial.number} on {TEST}, {place} of {len(missing)}"
+        try:
+            counts = evaluator.errors(point, _prefixed(on_progress, step))
+        except EvaluationError as error:
+            failures.append(f"trial {trial.number} could not be scored on {TEST} ({error})")
+            continue
+        told = {
+            "der": record.errors_of(reduce(add, counts.values())),
+            record.RECORDINGS: {uri: record.errors_of(one) for uri, one in counts.items()},
+            "machine": machine,
+        }
+        _keep(study, SCORE.format(trial=trial.number), told)  # at once: what was looked at is never scored again
+        scores[trial.number] = _score_of(told)
+    return HeldOut("unavailable" if failures else "scored", "; ".join(failures), scores)
+
+
+def _prefixed(on_progress: OnStage, step: str) -> OnStage:
+    return lambda stage, fraction: on_progress(f"{step}: {stage}", fraction)
+
+
+def other_machine(study: optuna.Study, score: TestScore) -> bool:
+    """Whether a point was scored on another machine than the study's, whose kernels may decide a tie otherwise."""
+    told = json.loads(study.user_attrs.get(IDENTITY, "{}"))
+    return any(told.get(f"evaluator.{key}") != value for key, value in score.machine.items())
+
+
+def _stored(study: optuna.Study, trial: int) -> TestScore | None:
+    told = study.user_attrs.get(SCORE.format(trial=trial))
+    return None if told is None else _score_of(json.loads(told))
+
+
+def _score_of(told: Mapping[str, Any]) -> TestScore:
+    pooled = told["der"]
+    return TestScore(
+        der=pooled["der"],
+        false_alarm=pooled["false_alarm"],
+        missed_detection=pooled["missed_detection"],
+        confusion=pooled["confusion"],
+        recordings=told[record.RECORDINGS],
+        machine=told["machine"],
+    )
+
+
+def _on_gpu(study: optuna.Study) -> bool:
+    """Whether the study's windows were run on a GPU: identities name it only then."""
+    return "evaluator.accuracy" in json.loads(study.user_attrs.get(IDENTITY, "{}"))
+
+
+def _differs(study: optuna.Study, identity: Mapping[str, str]) -> str | None:
+    """Why scores made by this evaluator would not be of the study's points, or not beside those that it has."""
+    known = json.loads(study.user_attrs.get(IDENTITY, "{}"))
+    before = {key.removeprefix("evaluator."): value for key, value in known.items() if key.startswith("evaluator.")}
+    earlier = json.loads(study.user_attrs.get(SETTINGS, "null"))
+    for told, what in ((before, "the study was run"), (earlier, f"{TEST} was first scored")):
+        if told is None:
+            continue
+        keys = [
+            key
+            for key in {**told, **identity}
+            if key not in OTHER_SPLIT and not key.startswith(MACHINE) and told.get(key) != identity.get(key)
+        ]
+        if keys:
+            changes = "; ".join(f"{key}: {told.get(key, '(absent)')} → {identity.get(key, '(absent)')}" for key in keys)
+            return f"split {TEST!r} is not scored, for something has changed since {what}: {changes}"
+    return None
+
+
+def _keep(study: optuna.Study, key: str, told: object) -> None:
+    try:
+        study.set_user_attr(key, json.dumps(told))
+    except optuna.exceptions.StorageInternalError as error:
+        raise StudyError(
+            f"the DER on {TEST} cannot be kept in the study ({error.__cause__ or error}), and is to be scored only "
+            "once: mend the storage, or give --no-test"
+        ) from error

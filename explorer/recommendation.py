@@ -1,0 +1,182 @@
+"""Budgets → operating points with reasons, as data. Nothing here prints."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from explorer import caveats, database
+from explorer import trial_record as record
+from explorer.budgets import Budgets, Shortfall
+from explorer.candidates import Candidates, candidates
+from explorer.distance import (
+    BASELINE,
+    PAPER_POINT,
+    Distance,
+    PublishedDistance,
+    Side,
+    distance,
+    published_distance,
+)
+from explorer.front import FrontRow, dominates, row_of
+from explorer.held_out import HeldOut, TestScore, held_out, other_machine
+from explorer.roles import Role, roles_of, scored
+from explorer.stored import stored_definition
+from studies.definition import StudyDefinition
+from studies.published import TABLE2_VARIANT
+
+OnStage = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Dominated:
+    """A point that is nowhere better in DER, size and RTF, and worse in one. origins: `search`, or of fixed points."""
+
+    trial: int
+    origins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One operating point, and what there is to say for and against it.
+
+    row: its figures, on the study's split. also: the other origins of the same operating point. roles: why it is here.
+    test: on the split `test`, None where there is no figure. baseline, paper_point: how far it is from the study's own;
+    None where these are not measured, the paper's Linear-40 + FP16 also where Table 2 is about another model here.
+    published: how far the paper's own is from its baseline. dominates: of all points that keep the study's limits.
+    caveats: in words.
+    """
+
+    row: FrontRow
+    also: tuple[str, ...]
+    roles: tuple[Role, ...]
+    test: TestScore | None
+    baseline: Distance | None
+    paper_point: Distance | None
+    published: PublishedDistance
+    dominates: tuple[Dominated, ...]
+    caveats: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What `explorer recommend` answers.
+
+    limits: budgets by name, `der` in percent. baseline_der: percent, None where it is not measured. points: operating
+    points of the study, complete and within its own limits. inside: of those, within the budgets too. front: of those,
+    not dominated by another one. split, recordings: what their DER is of. method: of every interval. notes: what to
+    know of these intervals. test: how the split `test` fared, and scores there by trial; baseline_test: the baseline's.
+    recommendations: lowest DER first; none where there is a `shortfall`, and then `nearest` is the row of that.
+    """
+
+    study: str
+    limits: Mapping[str, float]
+    baseline_der: float | None
+    points: int
+    inside: int
+    front: int
+    split: str
+    recordings: int
+    method: str
+    notes: tuple[str, ...]
+    test: HeldOut
+    baseline_test: TestScore | None = None
+    recommendations: tuple[Recommendation, ...] = ()
+    shortfall: Shortfall | None = None
+    nearest: FrontRow | None = None
+
+
+def recommend(
+    study: optuna.Study,
+    budgets: Budgets,
+    top: int = 3,
+    test: bool = True,
+    on_progress: OnStage = lambda stage, fraction: None,
+) -> Advice:
+    """The operating points of a study to take: within budgets the `top` of lowest DER, the knee, and the smallest one
+    that cannot be told from the best.
+
+    test: score them on the corpus' split `test`, each once, beside the baseline and the paper's point.
+    Raises StudyError where the study is not explorer's, has no complete trial within its own limits, or has no use for
+    a budget (see `candidates`), and where what is scored on `test` cannot be kept.
+    """
+    definition = stored_definition(study)
+    found = candidates(study, definition, budgets)
+    missed = found.missed
+    shown = [missed.nearest] if missed else [point.number for point in found.front]
+    references = _references(found)
+    whole = database.read(study, {*shown, *references.values()})
+    recordings = len(whole[shown[0]].user_attrs[record.RECORDINGS])
+    rows = {number: _row(study, definition, trial, found) for number, trial in whole.items()}
+    if PAPER_POINT in references and rows[references[PAPER_POINT]].pruning != TABLE2_VARIANT:
+        del references[PAPER_POINT]  # Table 2 is about another model here
+    roles = {} if missed else roles_of([whole[number] for number in shown], top)
+    wanted = [whole[number] for number in dict.fromkeys([*roles, *references.values()])] if roles else []
+    tested = HeldOut("not asked", "not asked for")
+    if test and wanted:
+        tested = held_out(study, definition, wanted, on_progress)
+    sides = {
+        number: Side(rows[number], scored(trial), tested.scores[number].scored if number in tested.scores else None)
+        for number, trial in whole.items()
+    }
+    return Advice(
+        study=study.study_name,
+        limits=found.limits,
+        baseline_der=rows[references[BASELINE]].der if BASELINE in references else None,
+        points=len(found.points),
+        inside=len(found.inside),
+        front=len(found.front),
+        split=definition.split,
+        recordings=recordings,
+        method=caveats.method(recordings),
+        notes=caveats.notes(recordings, definition.split),
+        test=tested,
+        baseline_test=tested.scores.get(references[BASELINE]) if BASELINE in references else None,
+        recommendations=tuple(
+            _recommendation(study, definition, found, number, roles[number], sides, references, tested)
+            for number in roles
+        ),
+        shortfall=missed,
+        nearest=rows[missed.nearest] if missed else None,
+    )
+
+
+def _references(found: Candidates) -> dict[str, int]:
+    """What points are compared with, by origin: trials that measured them."""
+    return {origin: found.references[origin].number for origin in (BASELINE, PAPER_POINT) if origin in found.references}
+
+
+def _row(study: optuna.Study, definition: StudyDefinition, trial: FrozenTrial, found: Candidates) -> FrontRow:
+    row = row_of(study, definition, trial, found.best)
+    assert row is not None, "it is complete"
+    return row
+
+
+def _recommendation(
+    study: optuna.Study,
+    definition: StudyDefinition,
+    found: Candidates,
+    number: int,
+    roles: tuple[Role, ...],
+    sides: Mapping[int, Side],
+    references: Mapping[str, int],
+    tested: HeldOut,
+) -> Recommendation:
+    point = next(point for point in found.front if point.number == number)
+    beaten = [other for other in found.points if dominates(study, point.trial, other.trial)]
+    distances = {origin: distance(sides[number], sides[other], origin) for origin, other in references.items()}
+    row, score = sides[number].row, tested.scores.get(number)
+    baseline = distances.get(BASELINE)
+    moved = score is not None and other_machine(study, score)
+    return Recommendation(
+        row=row,
+        also=tuple(origin for origin in point.origins if origin != row.origin),
+        roles=roles,
+        test=score,
+        baseline=baseline,
+        paper_point=distances.get(PAPER_POINT),
+        published=published_distance(),
+        dominates=tuple(Dominated(other.number, other.origins) for other in beaten),
+        caveats=caveats.caveats(row, baseline, score, definition.split, len(sides[number].scored), moved),
+    )
