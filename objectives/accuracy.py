@@ -25,7 +25,7 @@ from objectives.corpus import Recording
 from objectives.deployed import Runtime
 from objectives.embedding import recording_features
 from objectives.errors import CorpusError, EvaluationError
-from objectives.offline import STEP_SAMPLES, diarize_offline, offline_ends
+from objectives.offline import STEP_SAMPLES, diarize_offline
 from objectives.operating_point import OperatingPoint
 from objectives.scoring import ErrorCounts, score
 from objectives.speaker_embedding import SpeakerEmbedding
@@ -65,7 +65,7 @@ class AccuracyPlane:
 
         Raises EvaluationError naming the recording that cannot be read.
         """
-        ends = {recording.uri: _ends(point, recording, runtime.contract) for recording in recordings}
+        ends = {recording.uri: ends_of(point, recording, runtime.contract) for recording in recordings}
         tally = _Tally(sum(map(len, ends.values())), on_progress)
 
         def hear(recording: Recording) -> WindowClasses:
@@ -183,7 +183,7 @@ class _Tally:
                 self._on_progress(self._done / self._total)
 
 
-def _ends(point: OperatingPoint, recording: Recording, contract: Contract) -> list[int]:
+def ends_of(point: OperatingPoint, recording: Recording, contract: Contract) -> list[int]:
     """Where the windows end that an operating point asks for, each once."""
     total = round(recording.duration * SAMPLE_RATE)
     if point.mode == "offline":

@@ -1,0 +1,277 @@
+"""A trial as a bundle: files that run elsewhere, measured again before they are handed out."""
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import optuna
+import torch
+from optuna.trial import FrozenTrial, TrialState
+from safetensors.numpy import save_file
+
+from explorer import database
+from explorer import trial_record as record
+from explorer.bundle import (
+    CARD,
+    CHECKPOINT,
+    EMBEDDING,
+    MODEL,
+    POINT,
+    PROJECTION,
+    WEIGHTS,
+    Bundle,
+    ClusteringPart,
+    EmbeddingPart,
+    PointFile,
+    PointPart,
+    PruningPart,
+    SegmentationPart,
+    describe_file,
+    read_bundle,
+)
+from explorer.card import card
+from explorer.parity import OnProgress, Parity, measure_parity
+from explorer.stored import stored_definition
+from explorer.workers import EvaluatorSettings
+from objectives.assets import ASSETS
+from objectives.compression import FinishedModel, load_network
+from objectives.errors import BundleError, StudyError
+from objectives.evaluation import Evaluator, build_evaluator
+from objectives.onnx_metadata import check_metadata
+from objectives.operating_point import OperatingPoint
+from objectives.plain_weights import save_plain
+from objectives.runtime import execution_on_cpu
+from objectives.segmentation import DEFAULT_SEGMENTATION, contract_of
+from objectives.segmentation_onnx import kept_onnx
+from objectives.speaker_embedding import SpeakerEmbedding
+from studies.definition import StudyDefinition
+from studies.search_space import recall
+
+PACKAGES = ("explorer", "torch", "torchao", "pyannote.audio", "onnxruntime", "onnx", "optuna", "numpy", "scipy")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle as it was written, and how it compares with its trial."""
+
+    bundle: Bundle
+    parity: Parity
+
+
+def export_trial(
+    study: optuna.Study,
+    number: int,
+    folder: Path,
+    force: bool = False,
+    on_progress: OnProgress = lambda stage, fraction: None,
+) -> Exported:
+    """Write the operating point of a complete trial into `folder`, which appears when it is whole and was measured.
+
+    force: replace a bundle that is there; nothing else is ever replaced. Raises StudyError where there is no such
+    complete trial or its model can no longer be had, BundleError where the folder is taken or the bundle does not do
+    what the trial did, and what the corpus and models raise.
+    """
+    _refuse_taken(folder, force)
+    definition = stored_definition(study)
+    trial = _complete(study, number)
+    point = recall(trial, definition.space)
+    assert point is not None, "it is complete"
+    settings = EvaluatorSettings.of(definition)
+    with (
+        build_evaluator(**asdict(settings) | {"compression": settings.compression}) as evaluator,
+        _appearing(folder) as staged,
+    ):
+        model = _model_of(evaluator, point, trial, on_progress)
+        on_progress("writing", 0.0)
+        _write_models(staged, model, evaluator.accuracy.embedding)
+        told = _told(study, definition, trial, point, model, evaluator, staged)
+        _write_point(staged, told)
+        der, size, rtf = trial.values
+        _check_size(staged, size)
+        parity = measure_parity(read_bundle(staged), evaluator, model, der, rtf, on_progress)
+        whole = told.model_copy(update={"parity": asdict(parity)})
+        (staged / CARD).write_text(card(whole, folder.name), encoding="utf-8")
+        _write_point(staged, whole.model_copy(update={"files": whole.files | {CARD: describe_file(staged / CARD)}}))
+    return Exported(read_bundle(folder), parity)
+
+
+def _complete(study: optuna.Study, number: int) -> FrozenTrial:
+    found = database.read(study, [number])
+    if number not in found:
+        raise StudyError(f"the study {study.study_name!r} has no trial {number}: `explorer front` names them")
+    trial = found[number]
+    if trial.state is not TrialState.COMPLETE:
+        raise StudyError(
+            f"trial {number} of {study.study_name!r} is {trial.state.name.lower()}, so nothing was measured that an "
+            "export could be compared with: choose a complete one"
+        )
+    return trial
+
+
+def _model_of(
+    evaluator: Evaluator, point: OperatingPoint, trial: FrozenTrial, on_progress: OnProgress
+) -> FinishedModel:
+    """The trial's model: from the store, or made again. Raises StudyError where it comes out as another one."""
+    model = evaluator.model(point, on_progress)
+    if model.key != trial.user_attrs["model_key"]:
+        raise StudyError(
+            f"trial {trial.number} ran the model {trial.user_attrs['model_key'][:12]}, and what is made of the same "
+            f"settings now is {model.key[:12]}: the corpus, the weights or the version of explorer or torchao has "
+            "changed since. Run the study again under another --name, and export from that"
+        )
+    return model
+
+
+def _write_models(folder: Path, model: FinishedModel, embedding: SpeakerEmbedding) -> None:
+    shutil.copyfile(kept_onnx(model), folder / MODEL)
+    check_metadata(folder / MODEL)
+    if model.bits is None:
+        shutil.copyfile(model.checkpoint, folder / CHECKPOINT)
+        state = torch.load(model.checkpoint, map_location="cpu", weights_only=False)["state_dict"]
+        save_plain(load_network(model), state, folder / WEIGHTS)
+    else:
+        shutil.copyfile(model.checkpoint, folder / WEIGHTS)
+    shutil.copyfile(embedding.network, folder / EMBEDDING)
+    check_metadata(folder / EMBEDDING, "embedding")
+    affine = {"weight": np.ascontiguousarray(embedding.weight), "bias": np.ascontiguousarray(embedding.bias)}
+    save_file(affine, folder / PROJECTION)
+
+
+def _check_size(folder: Path, size: float) -> None:
+    """The size objective is that of the checkpoint where there is one, else of the low-bit file."""
+    path = folder / CHECKPOINT if (folder / CHECKPOINT).exists() else folder / WEIGHTS
+    if path.stat().st_size != round(size * 2**20):
+        raise BundleError(
+            f"{path.name} has {path.stat().st_size} bytes, and the trial's size was {size:.6f} MiB: it is not the "
+            "model that was measured; run the study again with this version"
+        )
+
+
+def _told(
+    study: optuna.Study,
+    definition: StudyDefinition,
+    trial: FrozenTrial,
+    point: OperatingPoint,
+    model: FinishedModel,
+    evaluator: Evaluator,
+    folder: Path,
+) -> PointFile:
+    streamed = point.mode == "chunk-wise"
+    embedding, clustering = evaluator.accuracy.embedding, evaluator.accuracy.clustering
+    attributes = record.measured_attributes(trial)
+    der, size, rtf = trial.values
+    contract = asdict(contract_of(load_network(model)))
+    return PointFile(
+        operating_point=PointPart(
+            mode=point.mode,
+            chunk_length=point.chunk_length if streamed else None,
+            right_context=point.right_context if streamed else None,
+            latency=record.latency_of(point),
+            pruning=PruningPart(structure=point.pruning.structure, ratio=point.pruning.ratio),
+            precision=point.precision,
+        ),
+        segmentation=SegmentationPart(**contract, execution=execution_on_cpu(model.precision)),
+        embedding=EmbeddingPart(
+            name=Path(embedding.name).name,  # a path is nobody's business
+            key=embedding.key,
+            step=embedding.step,
+            block_length=embedding.blocks.length,
+            block_left=embedding.blocks.left,
+            block_right=embedding.blocks.right,
+            window=embedding.filterbank.window,
+            scale=embedding.filterbank.scale,
+        ),
+        clustering=ClusteringPart(method=clustering.method, threshold=clustering.threshold),
+        measured={
+            "der": der,
+            "size_mib": size,
+            "rtf": rtf,
+            "errors": attributes["der"],
+            **{name: attributes[name] for name in ("rtf_spread", "rtf_ratio", "threads", "params", "kept_units")},
+            "update_latency": attributes.get("update_latency"),
+            "recordings": len(attributes["recordings"]),
+            "corpus": Path(definition.corpus).name,
+            "split": definition.split,
+            "machine": attributes["machine"],
+            "execution": attributes["execution"],
+        },
+        parity={},
+        provenance={
+            "study": study.study_name,
+            "trial": trial.number,
+            "origin": record.origin_of(trial),
+            "model_key": model.key,
+            "data": evaluator.identity["corpus"],
+            "compression": asdict(evaluator.compressor.settings),
+            "story": attributes["story"],
+            "exported": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        licences=_licences(definition),
+        files={path.name: describe_file(path) for path in sorted(folder.iterdir())},
+    )
+
+
+def _licences(definition: StudyDefinition) -> dict[str, str]:
+    """Of the files: that of what each was made from."""
+    own = "that of the checkpoint it was made from, which explorer does not know"
+    base = definition.models.segmentation or DEFAULT_SEGMENTATION
+    pinned, voices = ASSETS["segmentation-3.0"], ASSETS["campplus"]
+    segmentation = f"{pinned.licence}, {pinned.holder}" if base == DEFAULT_SEGMENTATION else own
+    embedding = f"{voices.licence}, {voices.holder}" if definition.models.embedding in (None, voices.name) else own
+    return {**dict.fromkeys((MODEL, WEIGHTS, CHECKPOINT), segmentation), EMBEDDING: embedding, PROJECTION: embedding}
+
+
+def _write_point(folder: Path, told: PointFile) -> None:
+    (folder / POINT).write_text(told.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _refuse_taken(folder: Path, force: bool) -> None:
+    if not folder.exists():
+        if not folder.absolute().parent.is_dir():
+            raise BundleError(f"{folder}: the folder above it does not exist: create it, or give another DIR")
+        return
+    if not force:
+        raise BundleError(f"{folder} exists: give another DIR, or --force to replace a bundle")
+    if not (folder / POINT).is_file() or any(path.is_dir() for path in folder.iterdir()):
+        raise BundleError(f"{folder} is no bundle, and --force replaces nothing else: give another DIR")
+
+
+@contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to write into, which takes its place when everything went well."""
+    parent, name = folder.absolute().parent, folder.absolute().name
+    try:
+        staged = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.", suffix=".part"))
+    except OSError as error:
+        raise BundleError(f"{parent}: cannot be written ({error.strerror}): give another DIR") from error
+    try:
+        yield staged
+        for path in staged.iterdir():
+            _flush(path)
+        staged.chmod(0o755)  # mkdtemp's is for its owner alone
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.", suffix=".old"))
+            os.replace(folder, old)
+            os.replace(staged, folder)
+            shutil.rmtree(old)
+        else:
+            os.replace(staged, folder)
+    except OSError as error:
+        raise BundleError(f"{folder}: cannot be written ({error.strerror or error}): make room there") from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    """Make sure that a file is on the disk before its folder gets its name."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
