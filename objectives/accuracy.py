@@ -25,7 +25,7 @@ from objectives.corpus import Recording
 from objectives.deployed import Runtime
 from objectives.embedding import recording_features
 from objectives.errors import CorpusError, EvaluationError
-from objectives.offline import STEP_SAMPLES, diarize_offline
+from objectives.offline import STEP_SAMPLES, diarize_offline, offline_ends
 from objectives.operating_point import OperatingPoint
 from objectives.scoring import ErrorCounts, score
 from objectives.speaker_embedding import SpeakerEmbedding
