@@ -2,8 +2,8 @@
 
 Input `x` (N, T, 80) float32, the log-mel filterbank less its mean over T. Outputs, N and T free: `embedding`
 (N, dimension), of all that is heard, which is what sherpa-onnx takes, since it comes first; and `features`
-(N, channels, frames), which this project pools by each speaker's activity itself. Asked for features alone, ONNX Runtime
-pools too, which is less than a thousandth of the work.
+(N, channels, frames), which this project pools by each speaker's activity itself. Asked for features alone, ONNX
+Runtime pools too, which is less than a thousandth of the work.
 """
 
 from dataclasses import dataclass
