@@ -6,7 +6,7 @@ The cache's folder `models/` holds of each model
     <key>.json                     its sidecar: what it was made from, how, when, and the file's bytes and SHA-256.
                                    Written after the file, so that half a model never passes for whole; its time of
                                    modification is when the model was last used
-    <key>.onnx                     derived from the model, and made again where it is missing
+    <key>.<kind>.<form>.onnx       the same to run and to deploy (segmentation_onnx.py), made again where it is missing
     .<name>.<random>.<suffix>      what is being written, or was left by a kill; .<name>.lock beside
 
 Other files there (the ONNX graphs of speaker embeddings) are none of the store's.
