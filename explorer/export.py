@@ -50,7 +50,7 @@ from objectives.operating_point import OperatingPoint
 from objectives.plain_weights import save_plain
 from objectives.runtime import execution_on_cpu
 from objectives.segmentation import DEFAULT_SEGMENTATION, contract_of
-from objectives.segmentation_onnx import kept_onnx
+from objectives.segmentation_onnx import portable_onnx
 from objectives.speaker_embedding import SpeakerEmbedding
 from studies.definition import StudyDefinition
 from studies.search_space import recall
@@ -131,7 +131,7 @@ def _model_of(
 
 
 def _write_models(folder: Path, model: FinishedModel, embedding: SpeakerEmbedding) -> None:
-    shutil.copyfile(kept_onnx(model), folder / MODEL)
+    portable_onnx(model, folder / MODEL)
     check_metadata(folder / MODEL)
     if model.bits is None:
         shutil.copyfile(model.checkpoint, folder / CHECKPOINT)

@@ -35,13 +35,16 @@ GATE_ORDER = [0, 3, 1, 2]  # torch's input, forget, cell, output as ONNX has the
 SATURATING = 64  # codes up to here fit 16 bits in pairs, times 255, even where a processor adds them up there
 
 
-def export_low_bit(model: LowBitModel, path: Path) -> None:
-    """Write (N, 1, T) `x` → (N, frames, classes) `y` as ONNX, N and T free."""
+def export_low_bit(model: LowBitModel, path: Path, signed: bool) -> None:
+    """Write (N, 1, T) `x` → (N, frames, classes) `y` as ONNX, N and T free.
+
+    signed: multiply 8-bit codes as signed ones, which not every processor does exactly (signed_products_are_exact).
+    """
     front = _Front(model.network)
     example = torch.zeros(1, 1, contract_of(model.network).window)
     trace(front, example, path, {"x": {0: "N", 2: "T"}}, {"features": {0: "N", 1: "frames"}})
     written = onnx.load(path)
-    graph = Graph(written, "q")
+    graph = Graph(written, "q", signed)
     _store_sincnet(written, graph, model)
     frames_first = graph.add("Transpose", ["features"], perm=[1, 0, 2])
     scores = _tail(graph, model, frames_first)
@@ -147,7 +150,7 @@ def _kernel_weight(graph: Graph, weight: QuantizedWeight, hidden: int) -> tuple[
         """(2 · 4 · hidden, columns) → (2, columns, 4, hidden)."""
         return rows.reshape(2, 4, hidden, -1)[:, GATE_ORDER].permute(0, 3, 1, 2).contiguous().numpy()
 
-    kind, zero = _kind_and_zero(weight)
+    kind, zero = _kind_and_zero(graph, weight)
     multipliers = None if weight.multipliers is None else by_gate(weight.multipliers)
     codes = _integers(graph, by_gate(weight.codes), multipliers, weight)  # (2, inputs, 4, hidden)
     codes = graph.padded(codes, (0, 0, 0, 0), (0, PEGS, 0, PEGS), zero, kind)
@@ -163,7 +166,7 @@ def _linear(graph: Graph, model: LowBitModel, layer: str, bias: torch.Tensor, fe
     """(frames, batch, inputs) → (frames, batch, outputs)."""
     weight, entering = model.weights[f"{layer}.weight"], model.ranges[layer]
     step, zero = np.float32(entering.step), np.uint8(entering.zero_point)
-    kind, weight_zero = _kind_and_zero(weight)
+    kind, weight_zero = _kind_and_zero(graph, weight)
     multipliers = None if weight.multipliers is None else weight.multipliers.numpy().T[None]
     codes = _integers(graph, weight.codes.numpy().T[None], multipliers, weight)  # (1, inputs, outputs)
     codes = graph.add("Reshape", [codes, graph.whole(*weight.codes.T.shape)])
@@ -175,9 +178,9 @@ def _linear(graph: Graph, model: LowBitModel, layer: str, bias: torch.Tensor, fe
     return graph.add("Add", [scaled, graph.constant(bias.detach().numpy())])
 
 
-def _kind_and_zero(weight: QuantizedWeight) -> tuple[np.dtype, int]:
-    """Type and zero point of a weight's codes as this processor multiplies them exactly."""
-    if int(weight.integers.abs().max()) <= SATURATING or signed_products_are_exact():
+def _kind_and_zero(graph: Graph, weight: QuantizedWeight) -> tuple[np.dtype, int]:
+    """Type and zero point of a weight's codes."""
+    if int(weight.integers.abs().max()) <= SATURATING or graph.signed:
         return np.dtype(np.int8), 0
     return np.dtype(np.uint8), 128
 
@@ -187,7 +190,7 @@ def _integers(graph: Graph, codes: np.ndarray, multipliers: np.ndarray | None, w
 
     multipliers: (n, groups, …), where columns have any.
     """
-    kind, zero = _kind_and_zero(weight)
+    kind, zero = _kind_and_zero(graph, weight)
     if weight.bits == 8:
         return graph.constant((codes.astype(np.int16) + zero).astype(kind))
     integers = graph.add("Sub", [graph.four_bits(codes + 8), graph.constant(np.array(8, np.int32))])

@@ -21,9 +21,11 @@ class Graph:
     """An ONNX model to which nodes are added at the end.
 
     prefix: of the names of what is added, which no other name in the model starts with; names take room in the file.
+    signed: whether wide 8-bit codes are to be multiplied as signed ones.
     """
 
-    def __init__(self, model: onnx.ModelProto, prefix: str):
+    def __init__(self, model: onnx.ModelProto, prefix: str, signed: bool = False):
+        self.signed = signed
         self._model = model
         self._prefix = prefix
         self._names = 0

@@ -4,6 +4,7 @@ Input `x` (N, 1, T) float32, output `y` (N, frames, classes) float32 log-probabi
 as many bytes as in the finished model's own file; the metadata are what sherpa-onnx wants.
 """
 
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -43,12 +44,22 @@ def kept_onnx(model: FinishedModel) -> Path:
     return kept_file("models", name, lambda path: write_onnx(model, path))
 
 
-def write_onnx(model: FinishedModel, path: Path) -> None:
-    """Write a finished model as ONNX; the same model gives the same bytes on machines of one kind (`kind_of`).
+def portable_onnx(model: FinishedModel, path: Path) -> None:
+    """Write the ONNX file that is exact on every processor: the one that this machine runs, or where it runs signed
+    codes, one with unsigned ones and the same answers."""
+    if kind_of(model) == "signed":
+        write_onnx(model, path, "unsigned")
+    else:
+        shutil.copyfile(kept_onnx(model), path)
+
+
+def write_onnx(model: FinishedModel, path: Path, kind: Kind | None = None) -> None:
+    """Write a finished model as ONNX; the same model and kind give the same bytes. kind: this machine's by default.
 
     fp16: what the checkpoint has in 16 bits is stored so and widened by the graph. Low-bit modes: see
     objectives/low_bit_onnx.py. Raises ModelError where the model cannot be read.
     """
+    kind = kind or kind_of(model)
     network: PyanNet
     if model.bits is None:
         network = load_network(model)
@@ -57,10 +68,10 @@ def write_onnx(model: FinishedModel, path: Path) -> None:
     else:
         low_bit = load(model.checkpoint)
         network = low_bit.network
-        export_low_bit(low_bit, path)
+        export_low_bit(low_bit, path, signed=kind == "signed")
     written = onnx.load(path)
     if model.precision == "fp16":
         store_in_16_bits(written)
-    told = {"precision": model.precision, "arithmetic": kind_of(model), "model_key": model.key}
+    told = {"precision": model.precision, "arithmetic": kind, "model_key": model.key}
     set_metadata(written, {**segmentation_metadata(contract_of(network), SAMPLE_RATE), **told})
     onnx.save(written, path)

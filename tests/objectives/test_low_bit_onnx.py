@@ -80,7 +80,7 @@ class Native:
 
 
 def native(model: LowBitModel, folder: Path) -> Native:
-    export_low_bit(model, folder / "model.onnx")
+    export_low_bit(model, folder / "model.onnx", signed_products_are_exact())
     return Native(folder / "model.onnx")
 
 
@@ -186,9 +186,8 @@ def test_signed_and_unsigned_kernels_say_the_same_where_both_are_exact(
     model, answers = small_model(8, largest), {}
     monkeypatch.setattr(objectives.low_bit_onnx, "SATURATING", 0)
     for signed in (True, False):
-        monkeypatch.setattr(objectives.low_bit_onnx, "signed_products_are_exact", lambda signed=signed: signed)
         path = tmp_path / f"{signed}.onnx"
-        export_low_bit(model, path)
+        export_low_bit(model, path, signed)
         codes = {one.data_type for one in onnx.load(path).graph.initializer if one.dims and one.dims[-1] > 6}
         assert codes & {onnx.TensorProto.INT8, onnx.TensorProto.UINT8} == {
             onnx.TensorProto.INT8 if signed else onnx.TensorProto.UINT8
@@ -201,10 +200,9 @@ def test_signed_and_unsigned_kernels_say_the_same_where_both_are_exact(
         assert np.array_equal(answers[True].scores, answers[False].scores)
 
 
-def test_4_bit_codes_stay_signed_whatever_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objectives.low_bit_onnx, "signed_products_are_exact", lambda: False)
+def test_4_bit_codes_stay_signed_whatever_the_processor(tmp_path: Path) -> None:
     model = small_model(4)
-    export_low_bit(model, tmp_path / "model.onnx")
+    export_low_bit(model, tmp_path / "model.onnx", signed=False)
     large = [one for one in as_run(tmp_path / "model.onnx").graph.initializer if len(one.dims) >= 2]
     kinds = [one.data_type for one in large if one.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)]
     assert kinds.count(onnx.TensorProto.INT8) >= 6  # of two LSTM layers and two linear ones

@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, numpy_helper
 
-from objectives import low_bit_onnx
+from objectives import low_bit_onnx, segmentation_onnx
 from objectives._onnx import open_session
 from objectives.assets import fetch
 from objectives.backend import PyanNet
@@ -22,7 +22,7 @@ from objectives.onnx_trace import trace
 from objectives.operating_point import UNPRUNED, Precision
 from objectives.quantization import QuantizedWeight
 from objectives.runtime import OnnxRuntime
-from objectives.segmentation_onnx import kept_onnx, kind_of, write_onnx
+from objectives.segmentation_onnx import Kind, kept_onnx, kind_of, portable_onnx, write_onnx
 from objectives.settings import CompressionSettings, QuantizationOptions
 from objectives.sources import load_corpus
 from objectives.training_data import calibration_data
@@ -81,7 +81,7 @@ def test_floating_point_says_what_32_bits_say(
 
 def wide_integers(graph: Graph, codes: np.ndarray, multipliers: np.ndarray | None, weight: QuantizedWeight) -> str:
     """What the kernel multiplies, made here and stored as it is."""
-    kind, zero = low_bit_onnx._kind_and_zero(weight)
+    kind, zero = low_bit_onnx._kind_and_zero(graph, weight)
     integers = codes.astype(int)
     if multipliers is not None:
         integers = integers * multipliers.repeat(weight.group_size, axis=1)[:, : codes.shape[1]]
@@ -103,13 +103,13 @@ def test_packed_weights_say_what_wide_ones_say(
     options: QuantizationOptions,
     signed: bool,
 ) -> None:
-    monkeypatch.setattr(low_bit_onnx, "signed_products_are_exact", lambda: signed)
+    kind: Kind = "signed" if signed else "unsigned"
     model = replace(compressor, settings=CompressionSettings(quantization=options)).finish(UNPRUNED, precision)
-    write_onnx(model, tmp_path / "model.onnx")
+    write_onnx(model, tmp_path / "model.onnx", kind)
     monkeypatch.setattr(low_bit_onnx, "_integers", wide_integers)
     monkeypatch.setattr(Graph, "widened", lambda graph, value: graph.constant(value.astype(np.float32)))
     monkeypatch.setattr(low_bit_onnx, "_store_sincnet", lambda *_: None)
-    write_onnx(model, tmp_path / "wide.onnx")
+    write_onnx(model, tmp_path / "wide.onnx", kind)
     assert_same(tmp_path / "model.onnx", tmp_path / "wide.onnx", windows[::4])
 
 
@@ -182,3 +182,18 @@ def test_windows_of_any_length(models: Mapping[Precision, FinishedModel], excerp
     assert found.shape == expected.shape == (1, (samples - 721) // 270, 7)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
     assert scores(kept_onnx(models["int8_ptq"]), waveform).shape == found.shape
+
+
+def test_what_is_handed_out_is_exact_on_every_processor(
+    models: Mapping[Precision, FinishedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine whose kernels multiply signed codes exactly runs those, and hands out unsigned ones."""
+    model = models["int8_ptq"]
+    monkeypatch.setattr(segmentation_onnx, "signed_products_are_exact", lambda: True)
+    assert kind_of(model) == "signed"
+    portable_onnx(model, tmp_path / "portable.onnx")
+    write_onnx(model, tmp_path / "unsigned.onnx", "unsigned")
+    assert (tmp_path / "portable.onnx").read_bytes() == (tmp_path / "unsigned.onnx").read_bytes()
+    monkeypatch.setattr(segmentation_onnx, "signed_products_are_exact", lambda: False)
+    portable_onnx(model, tmp_path / "same.onnx")
+    assert (tmp_path / "same.onnx").read_bytes() == kept_onnx(model).read_bytes()
