@@ -10,6 +10,7 @@ from explorer.commands.calibrate import calibrate
 from explorer.commands.corpus import corpus
 from explorer.commands.front import front
 from explorer.commands.measure import measure
+from explorer.commands.report import report
 from explorer.commands.run import run
 from explorer.commands.status import status
 from objectives.errors import ExplorerError
@@ -23,7 +24,7 @@ app = typer.Typer(
     help="Search the design space of streaming speaker diarization: chunk length C, right context R, pruning and "
     "precision of the segmentation model.",
 )
-for command in (run, front, status, measure, calibrate, corpus):
+for command in (run, front, status, report, measure, calibrate, corpus):
     app.command()(command)
 app.add_typer(assets.app, name="assets")
 app.add_typer(models.app, name="models")

@@ -1,10 +1,8 @@
 """`explorer front`: the Pareto front and every fixed point, on the screen or for a program."""
 
-import csv
 import dataclasses
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, get_args
 
@@ -14,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from explorer import storage
+from explorer import sheets, storage
 from explorer.front import FrontRow, table_rows
 from explorer.front import front as front_of
 from studies.definition import name_of
@@ -74,20 +72,8 @@ def front(
 
 
 def as_csv(rows: Sequence[FrontRow]) -> str:
-    """One line a row under a header of FrontRow's fields; lists are joined by spaces, a mapping's items as `key=value`,
-    what is not known is empty."""
-    sheet = io.StringIO()
-    writer = csv.writer(sheet, lineterminator="\n")
-    writer.writerow([field.name for field in dataclasses.fields(FrontRow)])
-    for row in rows:
-        writer.writerow([_csv_cell(cell) for cell in dataclasses.astuple(row)])
-    return sheet.getvalue()
-
-
-def _csv_cell(cell: object) -> object:
-    if isinstance(cell, Mapping):
-        return " ".join(f"{key}={value}" for key, value in cell.items())
-    return " ".join(map(str, cell)) if isinstance(cell, tuple) else cell
+    """One line a row under a header of FrontRow's fields."""
+    return sheets.as_csv(FrontRow, rows)
 
 
 def print_tables(rows: Sequence[FrontRow], console: Console) -> None:
