@@ -6,10 +6,10 @@ Figures are made without pyplot, so that nothing is global and no screen is aske
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
-from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -17,9 +17,8 @@ from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
 WIDTH = 9.0  # inches, of every figure: on a page of A4 its text of 9 points becomes one of 7
-SUFFIXES = ("png", "svg", "pdf")
 DOTS = 150  # an inch, of a PNG
-STYLE = {
+STYLE: Mapping[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
     "axes.titleweight": "bold",
@@ -57,7 +56,7 @@ def new_figure(height: float) -> Figure:
 
 
 def as_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure as a file of a `kind` of SUFFIXES; the same figure gives the same bytes, but for a PDF's date."""
+    """The figure as a file. kind: `png`, `svg` or `pdf`. The same figure gives the same bytes, but for a PDF's date."""
     sheet = io.BytesIO()
     with styled():
         figure.savefig(sheet, format=kind, dpi=DOTS, metadata=NO_METADATA.get(kind))
@@ -95,13 +94,3 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     positions = np.empty(len(order))
     positions[order] = np.clip(free, low, high - steps[-1]) + steps
     return [float(position) for position in positions]
-
-
-def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as its suffix says; half a file is never seen. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        temporary.write_bytes(as_bytes(figure, path.suffix.lower().removeprefix(".")))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -11,10 +11,12 @@ from explorer.drawing import WIDTH, new_figure, spread, styled
 from explorer.drawing_front import GREY, plain_log
 from explorer.figures import StageShares, SweepCurve, SweepPoint
 from explorer.per_recording import OverlapFigure, PrecisionDeltas
+from objectives.operating_point import CHUNK_LENGTH_RANGE, RIGHT_CONTEXT_RANGE
 from studies.published import REMARKS
 
 BAR = 0.24  # inches
 MOST_NAMES = 16  # recordings; more names than these cannot be read above a figure
+PUBLISHED_GROUND, PUBLISHED_LINES = "#FCF1EA", "#EDBFA0"  # palette.PUBLISHED, paler
 STAGE_LOOKS = {  # told apart by their hatches in grey print
     "segmentation": (palette.BLUE, ""),
     "embedding": (palette.ORANGE, "////"),
@@ -22,7 +24,10 @@ STAGE_LOOKS = {  # told apart by their hatches in grey print
     "other": ("#CCCCCC", "xxxx"),
 }
 SERIES_LOOKS = ((palette.BLACK, "o"), (palette.VERMILION, "D"))
-X_LABELS = {"figure1": "right context R, s (log)", "figure2": "chunk length C, s (log)"}
+SWEPT = {  # name, and the range of the paper's sweep
+    "figure1": ("right context R, s (log)", RIGHT_CONTEXT_RANGE),
+    "figure2": ("chunk length C, s (log)", CHUNK_LENGTH_RANGE),
+}
 
 
 def draw_sweep(curve: SweepCurve) -> Figure:
@@ -38,8 +43,9 @@ def draw_sweep(curve: SweepCurve) -> Figure:
             above, below = axes = list(figure.subplots(2, 1, sharex=True, height_ratios=[1.3, 1]))
             _draw_rtf(below, curve)
         _draw_der(above, curve)
-        axes[-1].set_xlabel(X_LABELS[curve.figure])
-        above.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.2)
+        label, (low, high) = SWEPT[curve.figure]
+        axes[-1].set(xlabel=label, xlim=(low / 1.15, high * 1.15))
+        above.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.2)
         return figure
 
 
@@ -59,7 +65,7 @@ def draw_deltas(found: PrecisionDeltas) -> Figure:
             box.set(facecolor=palette.PRECISION_COLOURS[name], alpha=0.35, edgecolor="black")
         for line in drawn["medians"]:
             line.set(color="black", linewidth=2.0)
-        places = {name: place for place, name in enumerate(names, start=1)}
+        places: dict[str, int] = {name: place for place, name in enumerate(names, start=1)}
         axes.scatter(
             [delta.delta for delta in found.deltas],
             [places[delta.precision] - 0.36 for delta in found.deltas],
@@ -136,8 +142,8 @@ def draw_overlap(found: OverlapFigure) -> Figure:
         for (colour, marker), name in zip(SERIES_LOOKS, series, strict=False):
             own = [point for point in found.points if point.series == name]
             axes.scatter(
-                [100.0 * point.overlap_share for point in own], [point.der for point in own], s=38, c=colour, marker=marker,
-                edgecolors="white", linewidths=0.6, label=name, zorder=3,
+                [100.0 * point.overlap_share for point in own], [point.der for point in own], s=38, c=colour,
+                marker=marker, edgecolors="white", linewidths=0.6, label=name, zorder=3,
             )  # fmt: skip
         axes.set(xlabel="overlapped speech, % of the recording's speech", ylabel="DER of the recording, %")
         axes.set_ylim(bottom=0.0)
@@ -149,15 +155,16 @@ def draw_overlap(found: OverlapFigure) -> Figure:
 
 def _draw_der(axes: Axes, curve: SweepCurve) -> None:
     remark = REMARKS[curve.figure]
-    axes.axvspan(
-        remark.low, remark.high, facecolor=palette.PUBLISHED, alpha=0.10, hatch="//", edgecolor=palette.PUBLISHED,
-        linewidth=0.0, label="published (SIMSAMU, NVIDIA L40S), in words: see below", zorder=0,
+    axes.axvspan(  # no transparency: SVG has none in a hatch
+        remark.low, remark.high, facecolor=PUBLISHED_GROUND, hatch="//", edgecolor=PUBLISHED_LINES,
+        linewidth=0.0, label="published (SIMSAMU, NVIDIA L40S), in words: see the caption", zorder=0,
     )  # fmt: skip
     _line(axes, curve.points, [point.der for point in curve.points], "measured here")
     for point in curve.points:
         axes.annotate(
-            f"{point.der:.1f}", (point.value, point.der), (0, 7), textcoords="offset points", ha="center", fontsize=7.5
-        )
+            f"{point.der:.1f}", (point.value, point.der), (0, 8), textcoords="offset points", ha="center", fontsize=7.5,
+            bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
+        )  # fmt: skip
     if curve.zero is not None:
         axes.axhline(curve.zero.der, color=GREY, linestyle=":", linewidth=1.2, label=f"R = 0: {curve.zero.der:.1f} %")
     axes.set(xscale="log", ylabel="DER, %")
@@ -199,5 +206,6 @@ def _name_recordings(axes: Axes, tops: dict[str, tuple[float, float]]) -> None:
     for name, place in zip(names, places, strict=True):
         axes.annotate(
             name, tops[name], (place, 1.03), textcoords="axes fraction", ha="center", va="bottom", fontsize=7.5,
-            arrowprops={"arrowstyle": "-", "color": "#BBBBBB", "linewidth": 0.5}, annotation_clip=False, parse_math=False,
+            arrowprops={"arrowstyle": "-", "color": "#BBBBBB", "linewidth": 0.5},
+            annotation_clip=False, parse_math=False,
         )  # fmt: skip

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from explorer import palette
 from explorer.drawing import new_figure, spread, styled
@@ -19,37 +21,42 @@ MARKERS = {
     "diamond": "D",
     "cross": "P",
 }  # of explorer/palette.py, in matplotlib's letters
-SMALLEST, LARGEST = 22.0, 170.0  # areas of markers, square points
+SMALLEST, LARGEST = 40.0, 190.0  # areas of markers, square points
 LINE = 0.145  # inches that a label needs
 LEAST_PANEL = 3.4  # inches
 MOST_LABELS = 60  # more would not fit a page; fixed points come first
+MARGIN = 1.035  # of the scale of DER, below and above
+LEGEND = 1.0  # inches
 GREY = "#666666"
+
+Axis = Literal["size", "latency", "rtf"]  # what DER is drawn against
+X_LABELS: dict[Axis, str] = {"size": "size, MiB (log)", "latency": "latency C + R, s (log)", "rtf": "RTF (log)"}
 
 
 def draw_front(front: JointFront) -> Figure:
     """Both panels, one above the other: what `explorer front --plot` writes."""
     with styled():
         height = _height(front)
-        figure = new_figure(2 * height + 1.1)
-        (upper, middle, lower) = figure.subfigures(3, 1, height_ratios=[height, height, 1.1])
+        figure = new_figure(2 * height + LEGEND)
+        upper, middle, lower = figure.subfigures(3, 1, height_ratios=[height, height, LEGEND], squeeze=False)[:, 0]
         _panel(upper, front, "size")
         _panel(middle, front, second_axis(front))
         _legend(lower, front)
         return figure
 
 
-def draw_panel(front: JointFront, axis: str) -> Figure:
-    """One panel. axis: what DER is drawn against: `size`, `latency` or, for an offline study, `rtf`."""
+def draw_panel(front: JointFront, axis: Axis) -> Figure:
+    """One panel, as the report has them."""
     with styled():
         height = _height(front)
-        figure = new_figure(height + 1.1)
-        upper, lower = figure.subfigures(2, 1, height_ratios=[height, 1.1])
+        figure = new_figure(height + LEGEND)
+        upper, lower = figure.subfigures(2, 1, height_ratios=[height, LEGEND], squeeze=False)[:, 0]
         _panel(upper, front, axis)
         _legend(lower, front)
         return figure
 
 
-def second_axis(front: JointFront) -> str:
+def second_axis(front: JointFront) -> Axis:
     """`latency`, or `rtf` for an offline study, which has no latency."""
     return "latency" if any(point.latency is not None for point in front.points) else "rtf"
 
@@ -68,16 +75,11 @@ def _height(front: JointFront) -> float:
     return max(LEAST_PANEL, LINE * len(labelled(front.points)) + 0.7)
 
 
-def _panel(part: Figure, front: JointFront, axis: str) -> None:
+def _panel(part: SubFigure, front: JointFront, axis: Axis) -> None:
     axes, names = part.subplots(1, 2, width_ratios=[1.35, 1], gridspec_kw={"wspace": 0.0})
     names.axis("off")
     names.set(xlim=(0, 1), ylim=(0, 1))
-    title, label = {
-        "size": ("DER against the size of the segmentation model", "size, MiB (log)"),
-        "latency": ("DER against algorithmic latency", "latency C + R, s (log)"),
-        "rtf": ("DER against real-time factor", "RTF (log)"),
-    }[axis]
-    axes.set(xscale="log", xlabel=label, ylabel="DER, %", title=title)
+    axes.set(xscale="log", xlabel=X_LABELS[axis], ylabel="DER, % (log)")
     plain_log(axes)
     top = front.ceiling or math.inf
     others = [other for other in front.others if other.der <= top and getattr(other, axis) is not None]
@@ -91,8 +93,13 @@ def _panel(part: Figure, front: JointFront, axis: str) -> None:
     )
     for point in front.points:
         _mark(axes, front, point, getattr(point, axis), min(point.der, top))
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high if front.ceiling is None else front.ceiling * 1.04)
+    drawn = [min(point.der, top) for point in front.points] + [other.der for other in others]
+    low, high = min(drawn) / MARGIN, max(drawn) * MARGIN
+    axes.set(yscale="log", ylim=(low, high))
+    ticks = [tick for tick in MaxNLocator(9, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high) if low <= tick <= high]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if front.ceiling is not None:
         axes.axhline(front.ceiling, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)))
     _name(axes, names, front, axis, _height(front))
@@ -116,7 +123,7 @@ def _mark(axes: Axes, front: JointFront, point: FrontPoint, x: float, y: float) 
         marker=MARKERS[palette.STRUCTURE_MARKERS[point.structure]],
         facecolors=colour if on_front else "white",
         edgecolors="black" if on_front else colour,
-        linewidths=1.3 if on_front else 1.0,
+        linewidths=1.1 if on_front else 1.0,
         linestyles=":" if point.standing == "infeasible" else "-",
         alpha=1.0 if on_front else 0.9,
         zorder=4 if on_front else 3,
@@ -125,7 +132,14 @@ def _mark(axes: Axes, front: JointFront, point: FrontPoint, x: float, y: float) 
         dot = "white" if on_front else colour
         axes.scatter([x], [y], s=7, c=dot, linewidths=0, zorder=5)
     if y < point.der:
-        axes.annotate("", (x, y * 1.035), (x, y), arrowprops={"arrowstyle": "-|>", "color": "black"}, zorder=6)
+        axes.annotate(
+            "",
+            (x, y),
+            (0, 16),
+            textcoords="offset points",
+            arrowprops={"arrowstyle": "<|-", "color": "black"},
+            zorder=6,
+        )
 
 
 def _area(front: JointFront, rtf: float) -> float:
@@ -136,12 +150,12 @@ def _area(front: JointFront, rtf: float) -> float:
     return SMALLEST + share * (LARGEST - SMALLEST)
 
 
-def _name(axes: Axes, names: Axes, front: JointFront, axis: str, height: float) -> None:
+def _name(axes: Axes, names: Axes, front: JointFront, axis: Axis, height: float) -> None:
     """Names beside the axes, each at the height of its point as far as there is room, with a line between them."""
     points = labelled(front.points)
-    low, high = axes.get_ylim()
+    low, high = map(math.log, axes.get_ylim())
     line = 1.0 / (height - 0.7) * LINE
-    wanted = [(min(point.der, front.ceiling or math.inf) - low) / (high - low) for point in points]
+    wanted = [(math.log(min(point.der, front.ceiling or math.inf)) - low) / (high - low) for point in points]
     places = spread(wanted, line, 0.0, 1.0)
     for point, y in zip(points, places, strict=True):
         on_front = point.standing == "front"
@@ -164,7 +178,7 @@ def _label(point: FrontPoint) -> str:
     return f"{trials}  {point.label} · {point.der:.1f} % · {rtf}"
 
 
-def _legend(part: Figure, front: JointFront) -> None:
+def _legend(part: SubFigure, front: JointFront) -> None:
     axes = part.subplots()
     axes.axis("off")
     precisions = [name for name in palette.PRECISION_COLOURS if any(point.precision == name for point in front.points)]
@@ -181,8 +195,10 @@ def _legend(part: Figure, front: JointFront) -> None:
         ("RTF", _sizes(front)),
     ]
     for place, (title, keys) in zip((0.0, 0.34, 0.56, 0.84), columns, strict=True):
-        legend = axes.legend(
-            handles=keys,
+        legend = Legend(
+            axes,
+            keys,
+            [str(key.get_label()) for key in keys],
             title=title,
             loc="upper left",
             bbox_to_anchor=(place, 1.0),

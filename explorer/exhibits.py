@@ -23,6 +23,7 @@ from explorer.sheets import as_csv
 from studies.published import CAPTION, REMARKS, TABLE2_VARIANT, PaperTable
 
 UNKNOWN = "–"
+MOST_NAMED = 4  # of those that dominate a row; the sheet has all
 
 
 @dataclass(frozen=True)
@@ -77,17 +78,15 @@ def front_exhibits(front: JointFront) -> tuple[Exhibit, ...]:
     for axis in ("size", second):
         grey = [other for other in front.others if getattr(other, axis) is not None]
         said = [
-            "Filled markers with a black edge are on the front of DER, size and RTF; hollow ones are dominated, those with "
-            "a dotted edge infeasible. A dot in the middle is a fixed point. A marker grows with the RTF. Names begin with "
-            "the number of the trial.",
+            "Filled markers with a black edge are on the front of DER, size and RTF; hollow ones are dominated, those "
+            "with a dotted edge infeasible. A dot in the middle is a fixed point. A marker grows with the RTF. Names "
+            "begin with the number of the trial.",
             f"Drawn: {traced}.",
         ]
         if grey:
             said.append(f"Small grey dots are the rest of the search: {trials_in_words(o.trial for o in grey)}.")
         if front.ceiling is not None:
-            said.append(
-                f"The scale ends at {front.ceiling:.0f} %: points with an arrow lie above it, with their DER beside."
-            )
+            said.append(f"Points with an arrow lie above the scale, with their DER beside.")
         if any(point.emulated for point in front.points):
             said.append("Where the RTF is emulated it says nothing of a gain.")
         unnamed = len(front.points) - len(drawing_front.labelled(front.points))
@@ -100,8 +99,8 @@ def front_exhibits(front: JointFront) -> tuple[Exhibit, ...]:
                 caption=" ".join(said),
                 figure=drawing_front.draw_panel(front, axis),
                 alternative=(
-                    f"DER against {words[axis]} for {len(front.points)} operating points, {len(on_front)} of them on the "
-                    f"front. Lowest DER: {best.der:.1f} % ({best.label})."
+                    f"DER against {words[axis]} for {len(front.points)} operating points, {len(on_front)} of them on "
+                    f"the front. Lowest DER: {best.der:.1f} % ({best.label})."
                 ),
                 sheets={f"front-{axis}": as_csv(FrontPoint, front.points), "search": as_csv(OtherTrial, front.others)},
             )
@@ -119,16 +118,16 @@ def sweep_exhibit(curve: SweepCurve) -> Exhibit:
         name=curve.figure,
         title=f"Figure {number}: DER over {swept} at {fixed}",
         caption=(
-            f"Measured here, unpruned in FP32: {trials_in_words(point.trial for point in shown)}. Published (SIMSAMU, NVIDIA "
-            f"L40S; the text prints no value of this curve): {REMARKS[curve.figure].text}; that part is hatched."
+            f"Measured here, unpruned in FP32: {trials_in_words(point.trial for point in shown)}. Published (SIMSAMU, "
+            f"NVIDIA L40S; the text prints no value of this curve): {REMARKS[curve.figure].text}; that part is hatched."
         ),
         figure=drawing_curves.draw_sweep(curve),
         alternative=(
-            f"DER over {swept}: {ends[0].der:.1f} % at {ends[0].value:g} s, {ends[1].der:.1f} % at {ends[1].value:g} s, "
-            f"{len(curve.points)} points."
+            f"DER over {swept}, {len(curve.points)} points: {ends[0].der:.1f} % at {ends[0].value:g} s, "
+            f"{ends[1].der:.1f} % at {ends[1].value:g} s."
         ),
         grid=Grid(
-            ("s", "trial", "DER %", "FA / miss / conf %", "RTF"),
+            (f"{swept[-1]} s", "trial", "DER %", "FA / miss / conf %", "RTF"),
             tuple(
                 (f"{p.value:g}", str(p.trial), f"{p.der:.2f}", _parts(p), _spread(p.rtf, p.rtf_low, p.rtf_high))
                 for p in sorted(shown, key=lambda point: point.value)
@@ -154,8 +153,8 @@ def table_exhibit(rows: Sequence[FrontRow], table: PaperTable) -> Exhibit | None
         name=table,
         title=title,
         caption=(
-            f"Ours ({mode}): {trials_in_words(row.trial for row in measured if row.trial is not None)}. {CAPTION} Other data "
-            "and another machine: compare within a column, not across; parameters and sizes should agree."
+            f"Ours ({mode}): {trials_in_words(row.trial for row in measured if row.trial is not None)}. {CAPTION} "
+            "Other data and another machine: compare within a column, not across; parameters and sizes should agree."
         ),
         grid=Grid(
             (
@@ -183,8 +182,8 @@ def delta_exhibit(found: PrecisionDeltas) -> Exhibit:
     """Figure 3 with its numbers."""
     said = [
         f"Difference of a recording's DER to FP32 of the same model (trial {found.reference}); "
-        f"{trials_in_words(summary.trial for summary in found.summaries)}. Boxes go from quartile to quartile with the median, "
-        "whiskers from the smallest to the largest; quantiles are interpolated linearly.",
+        f"{trials_in_words(summary.trial for summary in found.summaries)}. Boxes go from quartile to quartile with the "
+        "median, whiskers from the smallest to the largest; quantiles are interpolated linearly.",
         "Pooled is the difference of the DERs over all recordings; published is that difference in the paper's Table 2 "
         f"({TABLE2_VARIANT}, SIMSAMU). The paper's text prints no value of its Figure 3.",
     ]
@@ -197,15 +196,16 @@ def delta_exhibit(found: PrecisionDeltas) -> Exhibit:
         caption=" ".join(said),
         figure=drawing_curves.draw_deltas(found),
         alternative=f"ΔDER over {number} recordings, median: "
-        + "; ".join(f"{summary.precision} {summary.median:+.1f}" for summary in found.summaries)
+        + "; ".join(f"{summary.precision} {_signed(summary.median, 1)}" for summary in found.summaries)
         + " percentage points.",
         grid=Grid(
             ("precision", "trial", "recordings", "median", "IQR", "P90", "maximum", "pooled", "published, pooled"),
             tuple(
                 (
-                    s.precision + (" (emulated)" if s.emulated else ""), str(s.trial), str(s.number), f"{s.median:+.2f}",
-                    f"{s.upper_quartile - s.lower_quartile:.2f} [{s.lower_quartile:+.2f}, {s.upper_quartile:+.2f}]",
-                    f"{s.p90:+.2f}", f"{s.largest:+.2f}", f"{s.pooled:+.2f}", f"{s.published:+.2f}",
+                    s.precision + (" (emulated)" if s.emulated else ""), str(s.trial), str(s.number),
+                    _signed(s.median),
+                    f"{s.upper_quartile - s.lower_quartile:.2f} [{_signed(s.lower_quartile)}, {_signed(s.upper_quartile)}]",
+                    _signed(s.p90), _signed(s.largest), _signed(s.pooled), _signed(s.published),
                 )
                 for s in found.summaries
             ),
@@ -231,8 +231,8 @@ def stage_exhibit(found: StageShares) -> Exhibit:
         caption=said,
         figure=drawing_curves.draw_stages(found),
         alternative=(
-            f"Shares of segmentation, embedding, clustering and the rest for {len(found.bars)} operating points; {first.label}: "
-            f"{100 * first.segmentation:.0f}, {100 * first.embedding:.0f}, {100 * first.clustering:.1f} and "
+            f"Shares of segmentation, embedding, clustering and the rest for {len(found.bars)} operating points; "
+            f"{first.label}: {100 * first.segmentation:.0f}, {100 * first.embedding:.0f}, {100 * first.clustering:.1f} and "
             f"{100 * first.other:.1f} %."
         ),
         sheets={"stages": as_csv(StageBar, found.bars)},
@@ -242,12 +242,12 @@ def stage_exhibit(found: StageShares) -> Exhibit:
 def overlap_exhibit(found: OverlapFigure, same: bool) -> Exhibit:
     """DER against overlap. same: the baseline itself has the lowest DER of the front."""
     said = [
-        "Overlapped speech: share of a recording's annotated speech in which at least two speak, from the reference inside "
-        f"the UEM. {trials_in_words(point.trial for point in found.points).capitalize()}."
+        "Overlapped speech: share of a recording's annotated speech in which at least two speak, from the reference "
+        f"inside the UEM. {trials_in_words(point.trial for point in found.points).capitalize()}."
     ]
     if same:
         said.append("The baseline itself has the lowest DER of the front; beside it stands the next of the front.")
-    told = [f"{rank:+.2f} ({name})" for name, rank in found.rank_correlation.items()]
+    told = [f"{_signed(rank)} ({name})" for name, rank in found.rank_correlation.items()]
     number = len({point.uri for point in found.points})
     if told:
         said.append(f"Rank correlation (Spearman) over {number} recordings: {', '.join(told)}.")
@@ -268,12 +268,12 @@ def whole_front(rows: Sequence[FrontRow]) -> Exhibit:
     return Exhibit(
         name="front",
         title="The front and every fixed point",
-        caption="Rows in bold are on the front of DER, size and RTF. RTF: median [smallest–largest]; × base: over the FP32 "
-        "baseline timed in the same breath.",
+        caption="Rows in bold are on the front of DER, size and RTF. RTF: median [smallest–largest]; × base: over the "
+        "FP32 baseline timed in the same breath.",
         grid=Grid(
             (
-                "trial", "origin", "C s", "R s", "C + R s", "pruning", "precision", "params M", "DER %", "FA / miss / conf %",
-                "MiB", "RTF", "× base", "standing",
+                "trial", "origin", "C s", "R s", "C + R s", "pruning", "precision", "params M", "DER %",
+                "FA / miss / conf %", "MiB", "RTF", "× base", "standing",
             ),
             tuple(_front_row(row) for row in rows),
             strong=frozenset(place for place, row in enumerate(rows) if row.standing == "front"),
@@ -301,6 +301,10 @@ def overlap_series(rows: Sequence[FrontRow], trials: Mapping[int, FrozenTrial]) 
 def number(value: float | None, digits: int) -> str:
     """So many digits after the point; a dash for what is not known."""
     return UNKNOWN if value is None else f"{value:.{digits}f}"
+
+
+def _signed(value: float, digits: int = 2) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _axis(value: float | None) -> str:
@@ -336,8 +340,9 @@ def _table_row(row: FrontRow) -> tuple[str, ...]:
 
 
 def _front_row(row: FrontRow) -> tuple[str, ...]:
+    by = ", ".join(map(str, row.dominated_by[:MOST_NAMED])) + (", …" if len(row.dominated_by) > MOST_NAMED else "")
     standing = {
-        "dominated": f"dominated by {', '.join(map(str, row.dominated_by))}",
+        "dominated": f"dominated by {by}",
         "infeasible": f"infeasible: over {', '.join(row.exceeded)}",
     }.get(row.standing, row.standing)
     return (

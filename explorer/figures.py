@@ -1,6 +1,5 @@
 """The figures of a study as data: drawn by explorer/drawing*.py, kept beside them as CSV by explorer/report.py."""
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -16,6 +15,7 @@ from studies.paper import FIGURE1_CHUNK_LENGTH, FIGURE2_RIGHT_CONTEXT, Sweep
 from studies.published import BASELINE_VARIANT
 
 NOTHING_RIGHT = 100.0  # percent: the DER of a system that says nothing; above it a scale may end
+CLEARANCE = 1.1  # of that end above the highest DER that is drawn where it is
 MOST_BARS = 30  # a figure of more would not fit a page
 Key = tuple[float | None, float | None, str, str]
 
@@ -58,7 +58,8 @@ class OtherTrial:
 class JointFront:
     """points: the front and every fixed point that was measured, best DER first. others: the rest of the search.
 
-    ceiling: percent; where the scale of DER ends, since what lies above would flatten the rest; None for no need.
+    ceiling: percent; where the scale of DER ends, since something lies above NOTHING_RIGHT and would flatten the rest;
+    None for no need.
     """
 
     points: tuple[FrontPoint, ...]
@@ -122,18 +123,19 @@ def joint_front(rows: Sequence[FrontRow], others: Sequence[OtherTrial] = ()) -> 
             groups.setdefault(_key(row), []).append(row)
     points = sorted((_front_point(members) for members in groups.values()), key=lambda point: point.der)
     ders = [point.der for point in points]
-    ceiling = max(NOTHING_RIGHT, 2 * statistics.median(ders)) if ders else 0.0
-    above = any(der > ceiling for der in [*ders, *(other.der for other in others)])
-    return JointFront(tuple(points), tuple(others), ceiling if above else None)
+    sensible = [der for der in ders if der <= NOTHING_RIGHT]
+    ceiling = CLEARANCE * max(sensible) if sensible and max(ders) > NOTHING_RIGHT else None
+    return JointFront(tuple(points), tuple(others), ceiling)
 
 
 def other_trials(study: optuna.Study, shown: Sequence[FrontRow]) -> tuple[OtherTrial, ...]:
     """Complete trials of the search that are not among `shown`."""
     known = {row.trial for row in shown}
     return tuple(
-        OtherTrial(trial.number, *trial.values, trial.user_attrs.get("latency"))
+        OtherTrial(trial.number, der, size, rtf, trial.user_attrs.get("latency"))
         for trial in database.skim(study, (record.ORIGIN, "latency"))
         if trial.state is TrialState.COMPLETE and trial.number not in known
+        for der, size, rtf in (trial.values,)
     )
 
 
@@ -155,7 +157,7 @@ def sweep_curve(rows: Sequence[FrontRow], figure: Sweep) -> SweepCurve | None:
 
 
 def stage_shares(points: Sequence[FrontPoint]) -> StageShares | None:
-    """Stages of the operating points that know them; None where none does. The front comes first where a page is full."""
+    """Stages of the operating points that know them, the front first where a page is full; None where none does."""
     timed = [point for point in points if point.stage_shares]
     kept = sorted(timed, key=lambda point: (point.standing != "front", not point.fixed, point.der))[:MOST_BARS]
     bars = [
@@ -185,7 +187,7 @@ def short_name(row: FrontRow) -> str:
 def _axes(row: FrontRow) -> str:
     told = []
     if row.chunk_length is not None and row.right_context is not None:
-        told = [f"C={row.chunk_length:.3g}", f"R={row.right_context:.2g}"]
+        told = [f"C={row.chunk_length:.2g}", f"R={row.right_context:.2g}"]
     if row.pruning != "none":
         told.append(row.pruning)
     return " ".join([*told, row.precision])

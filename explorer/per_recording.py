@@ -1,14 +1,15 @@
-"""DER recording by recording: what a precision mode changes (the paper's Figure 3), and what overlapped speech costs."""
+"""DER by recording: what a precision mode changes (the paper's Figure 3), and what overlapped speech costs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from optuna.trial import FrozenTrial
 from scipy.stats import spearmanr
 
 from explorer.front import FrontRow
+from objectives.operating_point import Precision
 from studies.published import TABLE2
 
 if TYPE_CHECKING:  # it brings pyannote
@@ -38,7 +39,7 @@ class DeltaSummary:
     the DERs over all recordings. published: the same difference in the paper's Table 2.
     """
 
-    precision: str
+    precision: Precision
     trial: int
     number: int
     smallest: float
@@ -54,8 +55,10 @@ class DeltaSummary:
 
 @dataclass(frozen=True)
 class PrecisionDeltas:
-    """Figure 3. pruning: of the model, `Linear-40`; reference: the trial of the same model in FP32. unscored: recordings
-    without scored speech, which have no DER and are left out."""
+    """Figure 3. pruning: of the model, `Linear-40`; reference: the trial of the same model in FP32.
+
+    unscored: recordings without scored speech, which have no DER and are left out.
+    """
 
     pruning: str
     reference: int
@@ -145,7 +148,7 @@ def _summary(row: FrontRow, reference: FrontRow, deltas: Sequence[RecordingDelta
     values = np.array([delta.delta for delta in deltas])
     smallest, lower, median, upper, p90, largest = np.percentile(values, (0, 25, 50, 75, 90, 100)).tolist()
     return DeltaSummary(
-        precision=row.precision,
+        precision=cast("Precision", row.precision),
         trial=row.trial,
         number=len(values),
         smallest=smallest,

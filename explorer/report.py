@@ -1,4 +1,4 @@
-"""`explorer report`: one self-contained page of a study, its figures as PNG and its data as CSV, whole or not at all."""
+"""`explorer report`: one self-contained page of a study, its figures as PNG and its data as CSV."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import jinja2
 import markupsafe
@@ -22,12 +22,22 @@ from explorer.status import status
 from explorer.stored import stored_definition
 from objectives.errors import AssetError, CorpusError, StudyError
 from studies.definition import StudyDefinition
+from studies.paper import SWEEPS
+from studies.published import PaperTable
 
 if TYPE_CHECKING:  # it brings pyannote
     from objectives.corpus_summary import SpeechSummary
 
 MARKER = "report.json"  # says that a folder is a report, and so may be replaced by a newer one
 PAGE = "index.html"
+MEASURED_BY = {  # the packaged study that has a figure or table of the paper
+    "figure1": "right_context",
+    "figure2": "chunk_length",
+    "figure3": "quantization",
+    "table1": "pruning",
+    "table2": "quantization",
+}
+PAPER_TABLES: tuple[PaperTable, ...] = get_args(PaperTable)
 OnStep = Callable[[str], None]
 
 
@@ -170,24 +180,21 @@ def _paper(
     rows: Sequence[figures.FrontRow], trials: Mapping[int, optuna.trial.FrozenTrial]
 ) -> tuple[Exhibit | Absent, ...]:
     shown: list[Exhibit | Absent] = []
-    for figure, number, study in (("figure1", 1, "right_context"), ("figure2", 2, "chunk_length")):
+    for figure in SWEEPS:
         curve = figures.sweep_curve(rows, figure)
-        shown.append(
-            exhibits.sweep_exhibit(curve)
-            if curve
-            else _absent(figure, f"Figure {number}", "two points of this curve", study)
-        )
-    for table, number, study in (("table1", 1, "pruning"), ("table2", 2, "quantization")):
+        shown.append(exhibits.sweep_exhibit(curve) if curve else _absent(figure, "two points of this curve"))
+    for table in PAPER_TABLES:
         found = exhibits.table_exhibit(rows, table)
-        shown.append(found or _absent(table, f"Table {number}", "row of this table that was measured", study))
+        shown.append(found or _absent(table, "row of this table that was measured"))
     deltas = per_recording.precision_deltas(rows, trials)
     lack = "low-bit row of Table 2 beside FP32 of the same model"
-    shown.append(exhibits.delta_exhibit(deltas) if deltas else _absent("figure3", "Figure 3", lack, "quantization"))
+    shown.append(exhibits.delta_exhibit(deltas) if deltas else _absent("figure3", lack))
     return tuple(shown)
 
 
-def _absent(name: str, title: str, lack: str, study: str) -> Absent:
-    return Absent(name, title, f"this study has no {lack}. `explorer run {study}` measures it.")
+def _absent(name: str, lack: str) -> Absent:
+    title = f"{name[:-1].capitalize()} {name[-1]}"
+    return Absent(name, title, f"this study has no {lack}. `explorer run {MEASURED_BY[name]}` measures it.")
 
 
 def _stages(joint: figures.JointFront, definition: StudyDefinition) -> Exhibit | Absent:
@@ -224,10 +231,10 @@ def _speech(
         changed = corpus.fingerprint != report_facts.identified_corpus(study)[1]
     except (CorpusError, AssetError) as error:
         return f"the corpus cannot be read any more ({error})."
-    found = {summary.uri: summary for summary in summarize_recordings(corpus) if summary.uri in recordings}
+    found = {str(summary.uri): summary for summary in summarize_recordings(corpus) if summary.uri in recordings}
     if changed or set(found) != set(recordings):
-        return "the corpus is not the one that the study was measured on: its recordings, references or splits have changed."
-    return found  # type: ignore[return-value]
+        return "the corpus is not the one that was measured: its recordings, references or splits have changed."
+    return found
 
 
 def _overlap_share(speech: "Mapping[str, SpeechSummary] | str") -> float | None:

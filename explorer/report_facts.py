@@ -24,6 +24,8 @@ from studies.definition import StudyDefinition
 # an absolute path in a message: slashes that begin a word
 _PATH = re.compile(r"(?<![\w.~])(?:[A-Za-z]:|~)?(?:[\\/]+[^\s\\/:'\"`,;()\[\]]+)+[\\/]?")
 
+STATES = {"pruned": "stopped early", "fail": "failed"}  # of Optuna, in words that say nothing of pruned models
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -60,12 +62,7 @@ def headlines(rows: Sequence[FrontRow], told: StudyStatus) -> tuple[Headline, ..
     by_number = {row.trial: row for row in rows}
     for best in told.best:
         row = by_number.get(best.trial)
-        what = (
-            ""
-            if row is None
-            else f"{row.pruning}, {row.precision}, "
-            + ("offline; " if row.latency is None else f"C = {row.chunk_length:.3g} s, R = {row.right_context:.3g} s; ")
-        )
+        what = "" if row is None else f"{_in_words(row)}; "
         found.append(Headline(f"best {best.metric}", f"{best.value:.3g}", f"{what}trial {best.trial}"))
     return tuple(found)
 
@@ -88,12 +85,12 @@ def facts(
         "study": study.study_name,
         "space": _space(definition),
         "sampler": f"{definition.sampler}, seed {definition.seed}",
-        "trials": ", ".join(f"{number} {state}" for state, number in told.states.items())
+        "trials": ", ".join(f"{number} {STATES.get(state, state)}" for state, number in told.states.items())
         + (f"; {told.remaining} still to run" if told.remaining else "")
         + (f"; {told.reused} repeat a measured point" if told.reused else ""),
         "budgets": ", ".join(f"{name} ≤ {limit:g}" for name, limit in definition.limits.given().items()) or "none",
-        "data": f"corpus {corpus_name(told.definition, study)}, split {definition.split}: {len(recordings)} recordings, "
-        f"{seconds:.1f} s of scored speech{shared}",
+        "data": f"corpus {corpus_name(told.definition, study)}, split {definition.split}: "
+        f"{len(recordings)} recordings, {seconds:.1f} s of scored speech{shared}",
         "models": f"segmentation {name_of_model(definition.models.segmentation)}, "
         f"embedding {name_of_model(definition.models.embedding)}",
         "machine": ", ".join(
@@ -120,7 +117,7 @@ def unfinished(study: optuna.Study, told: StudyStatus) -> tuple[str, ...]:
     lines = [f"{len(told.failures)} trials failed" + ("." if not told.failures else ":")]
     lines += [f"trial {one.trial} ({one.origin}): {one.error}" for one in told.failures]
     stopped = {"limit": "over a budget", "raced": "could no longer reach the front"}
-    by_kind = ", ".join(f"{number} {stopped.get(kind, kind)}" for kind, number in told.stopped.items())
+    by_kind = "; ".join(f"{number} {stopped.get(kind, kind)}" for kind, number in told.stopped.items())
     lines.append(
         f"{sum(told.stopped.values())} trials were stopped before their end" + (f": {by_kind}." if by_kind else ".")
     )
@@ -139,20 +136,20 @@ def notes(definition: StudyDefinition, rows: Sequence[FrontRow]) -> tuple[str, .
     )
     threads = definition.cost.threads
     told = [
-        "DER: false alarm, missed detection and confusion as a share of the scored reference speech, pooled over recordings, "
-        "with a collar of 0.5 s (± 0.25 s around each boundary), overlapped speech scored, inside the UEM.",
+        "DER: false alarm, missed detection and confusion as a share of the scored reference speech, pooled over "
+        "recordings, with a collar of 0.5 s (± 0.25 s around each boundary), overlapped speech scored, inside the UEM.",
         f"The split {definition.split} is what the search saw: the best of many points is flattered by it.",
         "Size: the segmentation model on disk, in MiB (bytes / 2**20), the paper's MB.",
         f"RTF: seconds of compute per second of audio {loop}, after a warm-up, on {threads} "
         f"thread{'s' if threads > 1 else ''}, nothing else of the explorer running on the machine: median of "
-        f"{definition.cost.repeats} repeats with the smallest and the largest. × base is the ratio to the FP32 baseline timed "
-        "in the same breath, so that a drifting machine cancels out.",
+        f"{definition.cost.repeats} repeats with the smallest and the largest. × base is the ratio to the FP32 baseline "
+        "timed in the same breath, so that a drifting machine cancels out.",
         "Emulated: this machine has no kernel for the precision. The DER is that of the rounded model; the RTF is the "
         "emulation's, says nothing of a gain, and has no ratio.",
-        "Front: feasible operating points to which no other feasible one is at least as good in DER, size and RTF and better "
-        "in one. An emulated mode stands there with the RTF that was measured.",
-        "Fixed points are measured whatever the search proposes: the baseline, points of the paper, and points that the "
-        "study names.",
+        "Front: feasible operating points to which no other feasible one is at least as good in DER, size and RTF and "
+        "better in one. An emulated mode stands there with the RTF that was measured.",
+        "Fixed points are measured whatever the search proposes: the baseline, points of the paper, and points that "
+        "the study names.",
         "Published: printed in the paper (SIMSAMU, offline, NVIDIA L40S). Everything else was measured in this study.",
     ]
     if not offline:
@@ -180,6 +177,12 @@ def identified_corpus(study: optuna.Study) -> tuple[str, str]:
     told = json.loads(study.user_attrs.get(IDENTITY, "{}")).get("evaluator.corpus", "")
     name, _, fingerprint = told.rpartition(" ")
     return name, fingerprint
+
+
+def _in_words(row: FrontRow) -> str:
+    pruning = "unpruned" if row.pruning == "none" else row.pruning
+    at = "offline" if row.latency is None else f"C = {row.chunk_length:.3g} s, R = {row.right_context:.3g} s"
+    return f"{pruning}, {row.precision}, {at}"
 
 
 def _space(definition: StudyDefinition) -> str:

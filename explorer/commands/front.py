@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, get_args
 
 import optuna
@@ -15,6 +16,7 @@ from rich.text import Text
 from explorer import sheets, storage
 from explorer.front import FrontRow, table_rows
 from explorer.front import front as front_of
+from explorer.front_plot import KNOWN, check_suffix, write_plot
 from studies.definition import name_of
 from studies.published import CAPTION, TABLE2_VARIANT, PaperTable
 
@@ -43,6 +45,10 @@ def front(
         str | None,
         typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=f"Also draw it into FILE, by its suffix: {', '.join(KNOWN)}."),
+    ] = None,
 ) -> None:
     """Print the Pareto front of a study, with every fixed point of the paper beside it.
 
@@ -59,9 +65,19 @@ def front(
         explorer front quickstart
 
         explorer front joint --format csv > front.csv
+
+        explorer front joint --plot front.png
+
+        explorer front joint --plot front.html
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    rows = front_of(storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL))
+    if plot is not None:
+        check_suffix(plot)
+    found = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
+    rows = front_of(found)
+    if plot is not None:
+        write_plot(found, rows, plot)
+        Console(stderr=True, soft_wrap=True).print(f"drawn into {plot}", style="dim", markup=False, highlight=False)
     match format:
         case FrontFormat.table:
             print_tables(rows, Console())
