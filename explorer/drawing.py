@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from scipy.optimize import isotonic_regression
 
 WIDTH = 9.0  # inches, of every figure: on a page of A4 its text of 9 points becomes one of 7
@@ -59,6 +60,9 @@ def as_bytes(figure: Figure, kind: str) -> bytes:
     """The figure as a file. kind: `png`, `svg` or `pdf`. The same figure gives the same bytes, but for a PDF's date."""
     sheet = io.BytesIO()
     with styled():
+        if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+            figure.draw_without_rendering()  # lays it out, once for all of its files
+            figure.set_layout_engine("none")
         figure.savefig(sheet, format=kind, dpi=DOTS, metadata=NO_METADATA.get(kind))
     return sheet.getvalue()
 

@@ -22,6 +22,7 @@ MARKERS = {
     "cross": "P",
 }  # of explorer/palette.py, in matplotlib's letters
 SMALLEST, LARGEST = 40.0, 190.0  # areas of markers, square points
+RTFS = 0.01, 1.0  # of the smallest marker and of the largest
 LINE = 0.145  # inches that a label needs
 LEAST_PANEL = 3.4  # inches
 MOST_LABELS = 60  # more would not fit a page; fixed points come first
@@ -92,7 +93,7 @@ def _panel(part: SubFigure, front: JointFront, axis: Axis) -> None:
         zorder=1,
     )
     for point in front.points:
-        _mark(axes, front, point, getattr(point, axis), min(point.der, top))
+        _mark(axes, point, getattr(point, axis), min(point.der, top))
     drawn = [min(point.der, top) for point in front.points] + [other.der for other in others]
     low, high = min(drawn) / MARGIN, max(drawn) * MARGIN
     axes.set(yscale="log", ylim=(low, high))
@@ -113,13 +114,13 @@ def plain_log(axes: Axes, which: str = "x") -> None:
     scale.set_minor_formatter(NullFormatter())
 
 
-def _mark(axes: Axes, front: JointFront, point: FrontPoint, x: float, y: float) -> None:
+def _mark(axes: Axes, point: FrontPoint, x: float, y: float) -> None:
     colour = palette.PRECISION_COLOURS[point.precision]
     on_front = point.standing == "front"
     axes.scatter(
         [x],
         [y],
-        s=_area(front, point.rtf),
+        s=_area(point.rtf),
         marker=MARKERS[palette.STRUCTURE_MARKERS[point.structure]],
         facecolors=colour if on_front else "white",
         edgecolors="black" if on_front else colour,
@@ -142,11 +143,10 @@ def _mark(axes: Axes, front: JointFront, point: FrontPoint, x: float, y: float) 
         )
 
 
-def _area(front: JointFront, rtf: float) -> float:
-    """Of a marker, in square points: it grows with the logarithm of the RTF."""
-    logs = [math.log(point.rtf) for point in front.points]
-    low, high = min(logs), max(logs)
-    share = 0.4 if high - low < 1e-9 else (math.log(rtf) - low) / (high - low)
+def _area(rtf: float) -> float:
+    """Of a marker, in square points: it grows with the logarithm of the RTF, as far as markers do."""
+    low, high = map(math.log, RTFS)
+    share = (min(max(math.log(rtf), low), high) - low) / (high - low)
     return SMALLEST + share * (LARGEST - SMALLEST)
 
 
@@ -192,7 +192,7 @@ def _legend(part: SubFigure, front: JointFront) -> None:
         ("precision", [_key(name, face=palette.PRECISION_COLOURS[name]) for name in precisions]),
         ("pruning", [_key(name, marker=MARKERS[palette.STRUCTURE_MARKERS[name]]) for name in structures]),
         ("standing", standing),
-        ("RTF", _sizes(front)),
+        ("RTF", [_sized(rtf) for rtf in (RTFS[0], 0.1, RTFS[1])]),
     ]
     for place, (title, keys) in zip((0.0, 0.34, 0.56, 0.84), columns, strict=True):
         legend = Legend(
@@ -228,11 +228,7 @@ def _key(
     )
 
 
-def _sizes(front: JointFront) -> list[Line2D]:
-    rtfs = sorted(point.rtf for point in front.points)
-    keys = []
-    for rtf in dict.fromkeys((rtfs[0], rtfs[len(rtfs) // 2], rtfs[-1])):
-        key = _key(f"{rtf:.3f}")
-        key.set_markersize(math.sqrt(_area(front, rtf)))
-        keys.append(key)
-    return keys
+def _sized(rtf: float) -> Line2D:
+    key = _key(f"{rtf:g}")
+    key.set_markersize(math.sqrt(_area(rtf)))
+    return key

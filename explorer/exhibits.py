@@ -52,11 +52,12 @@ class Exhibit:
 
 @dataclass(frozen=True)
 class Absent:
-    """What the study has no data for, and how to get some."""
+    """What the study has no data for. command: what would give some; None where nothing of the explorer does."""
 
     name: str
     title: str
     why: str
+    command: str | None = None
 
 
 def trials_in_words(numbers: Iterable[int]) -> str:
@@ -86,7 +87,7 @@ def front_exhibits(front: JointFront) -> tuple[Exhibit, ...]:
         if grey:
             said.append(f"Small grey dots are the rest of the search: {trials_in_words(o.trial for o in grey)}.")
         if front.ceiling is not None:
-            said.append(f"Points with an arrow lie above the scale, with their DER beside.")
+            said.append("Points with an arrow lie above the scale, with their DER beside.")
         if any(point.emulated for point in front.points):
             said.append("Where the RTF is emulated it says nothing of a gain.")
         unnamed = len(front.points) - len(drawing_front.labelled(front.points))
@@ -204,7 +205,8 @@ def delta_exhibit(found: PrecisionDeltas) -> Exhibit:
                 (
                     s.precision + (" (emulated)" if s.emulated else ""), str(s.trial), str(s.number),
                     _signed(s.median),
-                    f"{s.upper_quartile - s.lower_quartile:.2f} [{_signed(s.lower_quartile)}, {_signed(s.upper_quartile)}]",
+                    f"{s.upper_quartile - s.lower_quartile:.2f} "
+                    f"[{_signed(s.lower_quartile)}, {_signed(s.upper_quartile)}]",
                     _signed(s.p90), _signed(s.largest), _signed(s.pooled), _signed(s.published),
                 )
                 for s in found.summaries
@@ -232,8 +234,8 @@ def stage_exhibit(found: StageShares) -> Exhibit:
         figure=drawing_curves.draw_stages(found),
         alternative=(
             f"Shares of segmentation, embedding, clustering and the rest for {len(found.bars)} operating points; "
-            f"{first.label}: {100 * first.segmentation:.0f}, {100 * first.embedding:.0f}, {100 * first.clustering:.1f} and "
-            f"{100 * first.other:.1f} %."
+            f"{first.label}: {100 * first.segmentation:.0f}, {100 * first.embedding:.0f}, {100 * first.clustering:.1f} "
+            f"and {100 * first.other:.1f} %."
         ),
         sheets={"stages": as_csv(StageBar, found.bars)},
     )

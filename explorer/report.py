@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -66,7 +66,7 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
     Raises StudyError where the study was not made by `explorer run`, or has nothing measured yet.
     """
     definition = stored_definition(study)
-    rows = front(study)
+    rows = [replace(row, error=row.error and report_facts.without_paths(row.error)) for row in front(study)]
     measured = [row for row in rows if row.der is not None]
     if not measured:
         raise StudyError(
@@ -139,7 +139,7 @@ def render(report: Report) -> str:
 
 
 def _refuse_existing(folder: Path, force: bool) -> None:
-    if not (folder.exists() or folder.is_symlink()):
+    if not folder.exists():
         return
     if not force:
         raise StudyError(f"{folder} is there already: give another DIR, or --force to replace an earlier report")
@@ -182,19 +182,19 @@ def _paper(
     shown: list[Exhibit | Absent] = []
     for figure in SWEEPS:
         curve = figures.sweep_curve(rows, figure)
-        shown.append(exhibits.sweep_exhibit(curve) if curve else _absent(figure, "two points of this curve"))
+        shown.append(exhibits.sweep_exhibit(curve) if curve else _absent(figure, "fewer than two points of this curve"))
     for table in PAPER_TABLES:
         found = exhibits.table_exhibit(rows, table)
-        shown.append(found or _absent(table, "row of this table that was measured"))
+        shown.append(found or _absent(table, "no measured row of this table"))
     deltas = per_recording.precision_deltas(rows, trials)
-    lack = "low-bit row of Table 2 beside FP32 of the same model"
+    lack = "no low-bit row of Table 2 beside FP32 of the same model"
     shown.append(exhibits.delta_exhibit(deltas) if deltas else _absent("figure3", lack))
     return tuple(shown)
 
 
 def _absent(name: str, lack: str) -> Absent:
     title = f"{name[:-1].capitalize()} {name[-1]}"
-    return Absent(name, title, f"this study has no {lack}. `explorer run {MEASURED_BY[name]}` measures it.")
+    return Absent(name, title, f"this study has {lack}.", f"explorer run {MEASURED_BY[name]}")
 
 
 def _stages(joint: figures.JointFront, definition: StudyDefinition) -> Exhibit | Absent:
@@ -204,7 +204,7 @@ def _stages(joint: figures.JointFront, definition: StudyDefinition) -> Exhibit |
     why = "no trial of this study tells its stages, as those measured by an earlier version do not"
     if definition.space.mode == "offline":
         why = "the offline mode does not tell its stages apart"
-    return Absent("stages", "Where the compute goes", f"{why}. `explorer run joint` measures them.")
+    return Absent("stages", "Where the compute goes", f"{why}.", "explorer run joint")
 
 
 def _overlap(

@@ -142,8 +142,8 @@ def notes(definition: StudyDefinition, rows: Sequence[FrontRow]) -> tuple[str, .
         "Size: the segmentation model on disk, in MiB (bytes / 2**20), the paper's MB.",
         f"RTF: seconds of compute per second of audio {loop}, after a warm-up, on {threads} "
         f"thread{'s' if threads > 1 else ''}, nothing else of the explorer running on the machine: median of "
-        f"{definition.cost.repeats} repeats with the smallest and the largest. × base is the ratio to the FP32 baseline "
-        "timed in the same breath, so that a drifting machine cancels out.",
+        f"{definition.cost.repeats} repeats with the smallest and the largest. × base is the ratio to the FP32 "
+        "baseline timed in the same breath, so that a drifting machine cancels out.",
         "Emulated: this machine has no kernel for the precision. The DER is that of the rounded model; the RTF is the "
         "emulation's, says nothing of a gain, and has no ratio.",
         "Front: feasible operating points to which no other feasible one is at least as good in DER, size and RTF and "
