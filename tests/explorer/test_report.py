@@ -1,4 +1,4 @@
-"""`explorer report` and `explorer front --plot`: whole, self-contained, traceable, or refused."""
+"""`explorer report`: whole, self-contained, traceable, or refused."""
 
 import csv
 import html
@@ -376,31 +376,3 @@ def test_the_command_says_where_it_lies(bare: str, tmp_path: Path) -> None:
     again = command(*arguments)
     assert isinstance(again.exception, StudyError)
     assert command(*arguments, "--force").exit_code == 0
-
-
-@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".html", ".PNG"])
-def test_the_front_is_plotted_as_its_suffix_says(whole: str, tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"front{suffix}"
-    path.write_text("an earlier one")
-    done = command("front", "all", "--storage", whole, "--plot", str(path))
-    assert done.exit_code == 0, done.output
-    assert "baseline" in done.stdout
-    made = path.read_bytes()
-    starts = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF", ".html": b"<!doctype html>"}
-    assert made.startswith(starts[suffix.lower()])
-    if suffix == ".html":  # works offline: plotly is inside
-        assert len(made) > 1_000_000
-        assert not re.search(rb"<script[^>]*\ssrc=", made)
-    assert [found.name for found in tmp_path.iterdir()] == [path.name]
-
-
-def test_a_suffix_that_nobody_draws_is_refused_at_once(whole: str, tmp_path: Path) -> None:
-    done = command("front", "no-such-study", "--storage", whole, "--plot", str(tmp_path / "front.jpeg"))
-    assert isinstance(done.exception, StudyError)
-    assert "use one of .png, .svg, .pdf, .html" in str(done.exception)
-
-
-def test_a_plot_that_cannot_be_written_is_one_error(whole: str, tmp_path: Path) -> None:
-    done = command("front", "all", "--storage", whole, "--plot", str(tmp_path / "no" / "front.png"))
-    assert isinstance(done.exception, StudyError)
-    assert "cannot be written (No such file or directory)" in str(done.exception)
