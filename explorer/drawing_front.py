@@ -27,6 +27,7 @@ LINE = 0.145  # inches that a label needs
 LEAST_PANEL = 3.4  # inches
 MOST_LABELS = 60  # more would not fit a page; fixed points come first
 MARGIN = 1.035  # of the scale of DER, below and above
+ROOM_FOR_ARROW = 1.1  # instead, above the end of the scale
 LEGEND = 1.0  # inches
 GREY = "#666666"
 
@@ -95,7 +96,7 @@ def _panel(part: SubFigure, front: JointFront, axis: Axis) -> None:
     for point in front.points:
         _mark(axes, point, getattr(point, axis), min(point.der, top))
     drawn = [min(point.der, top) for point in front.points] + [other.der for other in others]
-    low, high = min(drawn) / MARGIN, max(drawn) * MARGIN
+    low, high = min(drawn) / MARGIN, max(drawn) * (MARGIN if front.ceiling is None else ROOM_FOR_ARROW)
     axes.set(yscale="log", ylim=(low, high))
     ticks = [tick for tick in MaxNLocator(9, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high) if low <= tick <= high]
     axes.yaxis.set_major_locator(FixedLocator(ticks))

@@ -14,7 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from optuna.trial import FrozenTrial, TrialState
 from pyannote.core import Annotation, Segment, Timeline
 
-from explorer.drawing import spread, styled
+from explorer.drawing import as_bytes, spread, styled
+from explorer.drawing_curves import draw_stages
 from explorer.drawing_front import draw_front, draw_panel, labelled
 from explorer.exhibits import overlap_series, trials_in_words
 from explorer.figures import FrontPoint, OtherTrial, joint_front, short_name, stage_shares, sweep_curve
@@ -125,9 +126,8 @@ def test_no_two_names_of_a_crowded_front_overlap() -> None:
     front = joint_front([*crowd, row(99, der=250.0, chunk_length=99.0)])
     figure = draw_front(front)
     with styled():
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        renderer = canvas.get_renderer()
+        as_bytes(figure, "png")
+        renderer = FigureCanvasAgg(figure).get_renderer()
         panels = [axes for axes in figure.axes if len(axes.texts) > len(front.points)]
         assert len(panels) == 2
         for panel in panels:
@@ -250,6 +250,22 @@ def test_a_page_of_stages_takes_the_front_first() -> None:
     assert (len(found.bars), found.left_out, found.bars[-1].trial) == (30, 6, 50)
     assert (found.bars[0].segmentation, found.bars[0].other) == (0.5, 0.05)
     assert stage_shares(joint_front(rows[-1:]).points) is None
+
+
+def test_names_of_bars_fit_into_the_figure() -> None:
+    point = joint_front(
+        [row(0, chunk_length=0.0123, right_context=0.012, pruning="Hidden-95", precision="int8_ptq")]
+    ).points
+    bars = stage_shares(point)
+    assert bars is not None
+    figure = draw_stages(bars)
+    as_bytes(figure, "png")
+    (axes,) = figure.axes
+    for dots in (72, 150):  # an SVG's, and a PNG's
+        figure.set_dpi(dots)
+        with styled():
+            renderer = FigureCanvasAgg(figure).get_renderer()
+            assert all(label.get_window_extent(renderer).x0 >= 0 for label in axes.get_yticklabels())
 
 
 def speech_of(uri: str, turns: list[tuple[float, float, str]]) -> SpeechSummary:
