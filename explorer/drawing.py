@@ -34,7 +34,6 @@ STYLE: Mapping[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 8.0,
     "text.hinting": "no_hinting",  # else letters are wider at one resolution than at another
-    "text.hinting_factor": 1,
     "svg.fonttype": "path",  # letters as shapes: what was laid out without overlap stays so, whatever fonts are there
     "svg.hashsalt": "explorer",  # the same figure is the same file
     "font.family": ["DejaVu Sans"],  # comes with matplotlib

@@ -98,7 +98,11 @@ def _panel(part: SubFigure, front: JointFront, axis: Axis) -> None:
     drawn = [min(point.der, top) for point in front.points] + [other.der for other in others]
     low, high = min(drawn) / MARGIN, max(drawn) * (MARGIN if front.ceiling is None else ROOM_FOR_ARROW)
     axes.set(yscale="log", ylim=(low, high))
-    ticks = [tick for tick in MaxNLocator(9, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high) if low <= tick <= high]
+    ticks = [
+        tick
+        for tick in MaxNLocator(9, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        if low <= tick <= min(high, top)
+    ]
     axes.yaxis.set_major_locator(FixedLocator(ticks))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
