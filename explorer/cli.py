@@ -20,6 +20,7 @@ COMMANDS = (
     "front",
     "status",
     "recommend",
+    "report",
     "export",
     "diarize",
     "measure",

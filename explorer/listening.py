@@ -26,6 +26,11 @@ class Spoken:
     speaker: int | None
     known_at: float
 
+    @property
+    def name(self) -> str:
+        """`speaker00`; `unknown` where nobody knows yet."""
+        return "unknown" if self.speaker is None else f"speaker{self.speaker:02d}"
+
 
 @dataclass(frozen=True)
 class Account:
@@ -156,13 +161,8 @@ def as_spoken(waveform: np.ndarray, clock: Callable[[], float], sleep: Callable[
 
 def rttm(turns: Iterable[Spoken], uri: str) -> str:
     """Turns as RTTM. Its fields are separated by spaces, so those of `uri` become underscores."""
-    name = "_".join(uri.split()) or "recording"
+    named = "_".join(uri.split()) or "recording"
     return "".join(
-        f"SPEAKER {name} 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> <NA> {speaker_name(turn)} <NA> <NA>\n"
+        f"SPEAKER {named} 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> <NA> {turn.name} <NA> <NA>\n"
         for turn in turns
     )
-
-
-def speaker_name(turn: Spoken) -> str:
-    """`speaker00`; `unknown` where nobody knows yet."""
-    return "unknown" if turn.speaker is None else f"speaker{turn.speaker:02d}"

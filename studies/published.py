@@ -53,6 +53,22 @@ TABLE2: Mapping[str, Published] = {
 }
 
 
+@dataclass(frozen=True)
+class Remark:
+    """What the text says about a part of a curve. low, high: that part, in seconds of what the figure sweeps."""
+
+    low: float
+    high: float
+    text: str
+
+
+# The text prints no value of the curves of Figures 1 and 2 (Sec. 5.1): only this may be shown of them
+REMARKS: Mapping[str, Remark] = {
+    "figure1": Remark(1.0, 5.0, "DER changes sharply around R ≈ 1 s and is higher beyond; stable for smaller R"),
+    "figure2": Remark(0.02, 0.1, "DER changes substantially for C of 0.02 to 0.10 s; a stable plateau for larger C"),
+}
+
+
 def place(origin: str) -> tuple[PaperTable, str] | None:
     """(table, row) of `paper:table1:Linear-40`; None for an origin that is in neither table."""
     source, _, rest = origin.partition(":")

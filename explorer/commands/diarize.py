@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Console
 
-from explorer.bundle import Bundle, read_bundle
-from explorer.listening import Account, Listener, Spoken, as_spoken, rttm, speaker_name
 from objectives.contract import SAMPLE_RATE
 from objectives.errors import CorpusError
+
+if TYPE_CHECKING:  # they bring ONNX Runtime, for which `explorer --help` would wait too
+    from explorer.bundle import Bundle
+    from explorer.listening import Account, Spoken
 
 STANDARD_INPUT = "-"
 READ_BYTES = 3200  # of standard input at once: 0.1 s at 16 kHz
@@ -68,6 +70,9 @@ def diarize(
         raise CorpusError("--live plays a file: standard input comes at its own speed, so leave --live out")
     if rttm_file is not None and not rttm_file.absolute().parent.is_dir():
         raise CorpusError(f"{rttm_file}: the folder does not exist: create it, or give another --rttm")
+    from explorer.bundle import read_bundle
+    from explorer.listening import Listener, rttm
+
     bundle = read_bundle(point)
     heard = _pieces(sys.stdin.buffer, pcm) if pcm is not None else _file(Path(audio), live)
     show = _as_json if format is DiarizeFormat.json else _as_line
@@ -93,6 +98,7 @@ def diarize(
 
 def _file(path: Path, live: bool) -> Iterator[np.ndarray]:
     # late, since PCM needs no decoder
+    from explorer.listening import as_spoken
     from objectives._audio import probe_duration, read_audio
 
     waveform = read_audio(path, probe_duration(path))
@@ -142,18 +148,18 @@ def _write(path: Path, text: str) -> None:
         raise CorpusError(f"{path}: cannot be written ({error.strerror}): give another --rttm") from error
 
 
-def _as_line(turn: Spoken) -> None:
-    print(f"{turn.start:9.2f} {turn.end:9.2f}  {speaker_name(turn)}", flush=True)
+def _as_line(turn: "Spoken") -> None:
+    print(f"{turn.start:9.2f} {turn.end:9.2f}  {turn.name}", flush=True)
 
 
-def _as_json(turn: Spoken) -> None:
-    print(json.dumps({"turn": {**asdict(turn), "speaker": speaker_name(turn)}}), flush=True)
+def _as_json(turn: "Spoken") -> None:
+    print(json.dumps({"turn": {**asdict(turn), "speaker": turn.name}}), flush=True)
 
 
-def _told(bundle: Bundle, account: Account) -> dict[str, Any]:
+def _told(bundle: "Bundle", account: "Account") -> dict[str, Any]:
     point = bundle.point
     return {
-        "turns": [{"start": turn.start, "end": turn.end, "speaker": speaker_name(turn)} for turn in account.turns],
+        "turns": [{"start": turn.start, "end": turn.end, "speaker": turn.name} for turn in account.turns],
         "speakers": account.speakers,
         "audio": account.audio,
         "rtf": account.rtf,
@@ -174,7 +180,7 @@ def _percentiles(seconds: tuple[float, ...]) -> dict[str, float] | None:
     return {"median": median, "p95": p95, "p99": p99, "max": most}
 
 
-def _print(told: dict[str, Any], account: Account, rttm_file: Path | None) -> None:
+def _print(told: dict[str, Any], account: "Account", rttm_file: Path | None) -> None:
     """The account, on stderr: standard output holds turns and nothing else."""
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     update, delay = told["update"], told["delay"]

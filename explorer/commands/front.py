@@ -1,11 +1,10 @@
 """`explorer front`: the Pareto front and every fixed point, on the screen or for a program."""
 
-import csv
 import dataclasses
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, get_args
 
 import optuna
@@ -14,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from explorer import storage
+from explorer import sheets, storage
 from explorer.front import FrontRow, table_rows
 from explorer.front import front as front_of
+from explorer.front_plot import KNOWN, check_suffix, write_plot
 from studies.definition import name_of
 from studies.published import CAPTION, TABLE2_VARIANT, PaperTable
 
@@ -45,6 +45,10 @@ def front(
         str | None,
         typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=f"Also draw it into FILE, by its suffix: {', '.join(KNOWN)}."),
+    ] = None,
 ) -> None:
     """Print the Pareto front of a study, with every fixed point of the paper beside it.
 
@@ -61,9 +65,19 @@ def front(
         explorer front quickstart
 
         explorer front joint --format csv > front.csv
+
+        explorer front joint --plot front.png
+
+        explorer front joint --plot front.html
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    rows = front_of(storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL))
+    if plot is not None:
+        check_suffix(plot)
+    found = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
+    rows = front_of(found)
+    if plot is not None:
+        write_plot(found, rows, plot)
+        Console(stderr=True, soft_wrap=True).print(f"drawn into {plot}", style="dim", markup=False, highlight=False)
     match format:
         case FrontFormat.table:
             print_tables(rows, Console())
@@ -74,20 +88,8 @@ def front(
 
 
 def as_csv(rows: Sequence[FrontRow]) -> str:
-    """One line a row under a header of FrontRow's fields; lists are joined by spaces, a mapping's items as `key=value`,
-    what is not known is empty."""
-    sheet = io.StringIO()
-    writer = csv.writer(sheet, lineterminator="\n")
-    writer.writerow([field.name for field in dataclasses.fields(FrontRow)])
-    for row in rows:
-        writer.writerow([_csv_cell(cell) for cell in dataclasses.astuple(row)])
-    return sheet.getvalue()
-
-
-def _csv_cell(cell: object) -> object:
-    if isinstance(cell, Mapping):
-        return " ".join(f"{key}={value}" for key, value in cell.items())
-    return " ".join(map(str, cell)) if isinstance(cell, tuple) else cell
+    """One line a row under a header of FrontRow's fields."""
+    return sheets.as_csv(FrontRow, rows)
 
 
 def print_tables(rows: Sequence[FrontRow], console: Console) -> None:

@@ -1,0 +1,59 @@
+"""`explorer report`: a study as one page to keep, to print and to hand on."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import optuna
+import typer
+from rich.console import Console
+
+from explorer import storage
+from studies.definition import name_of
+
+
+class ReportFormat(StrEnum):
+    """How the command says where the report lies."""
+
+    text = "text"
+    json = "json"
+
+
+def report(
+    study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make: the page, `figures/` and `data/`.")],
+    storage_url: Annotated[
+        str | None,
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace DIR where it is an earlier report.")] = False,
+    format: Annotated[ReportFormat, typer.Option(help="`json` lists every file, for programs.")] = ReportFormat.text,
+) -> None:
+    """Write a report of a study: one self-contained HTML page, its figures as PNG and its data as CSV.
+
+    It holds the joint front; the paper's Figures 1, 2, 3 and Tables 1, 2 from this study's measurements, with what the
+    paper published beside them; the stages of the compute; and DER against the overlapped speech of the recordings,
+    for which the corpus is read once more. What the study has no data for is left out, and the page says which
+    study would have it. Every figure names the trials that it is made of.
+
+    The page works offline, has no scripts and prints well. It holds names of recordings, and neither audio nor paths.
+
+        explorer report quickstart ./quickstart-report
+
+        explorer report joint ./joint-report --force
+
+        explorer report joint ./joint-report --format json
+    """
+    # late, so that only this command waits for matplotlib and pyannote
+    from explorer.report import write_report
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    screen = Console(stderr=True)
+    found = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
+    page = write_report(found, folder, force, lambda step: screen.print(step, style="dim", markup=False))
+    files = sorted(path.relative_to(page.parent).as_posix() for path in page.parent.rglob("*") if path.is_file())
+    if format is ReportFormat.json:
+        typer.echo(json.dumps({"study": found.study_name, "page": str(page), "files": files}, indent=2))
+    else:
+        typer.echo(f"{page}, with {len(files) - 1} more files beside it")

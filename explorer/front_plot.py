@@ -1,0 +1,55 @@
+"""The front as a file of its own: what `explorer front --plot` writes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+
+from explorer.front import FrontRow
+from objectives.errors import StudyError
+
+DRAWN = (".png", ".svg", ".pdf")  # by matplotlib
+INTERACTIVE = ".html"  # by plotly: to turn and to hover over, offline as well
+KNOWN = (*DRAWN, INTERACTIVE)
+
+
+def check_suffix(path: Path) -> None:
+    """Raises StudyError where the suffix of a plot is none that can be written."""
+    if path.suffix.lower() not in KNOWN:
+        raise StudyError(f"--plot {path}: its suffix says how to draw: use one of {', '.join(KNOWN)}")
+
+
+def write_plot(study: optuna.Study, rows: Sequence[FrontRow], path: Path) -> None:
+    """Draw the front of a study into a file, of the kind that its suffix names; half a file is never seen.
+
+    rows: as explorer.front.front gives them. Raises StudyError where the suffix is unknown, where nothing of the study
+    was measured yet, and where the file cannot be written.
+    """
+    check_suffix(path)
+    if all(row.der is None for row in rows):
+        raise StudyError(f"the study {study.study_name!r} has nothing to plot yet: no operating point was measured")
+    made = _page(rows) if path.suffix.lower() == INTERACTIVE else _picture(study, rows, path.suffix.lower())
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        fresh.write_bytes(made)
+        fresh.replace(path)
+    except OSError as error:
+        raise StudyError(f"{path}: the plot cannot be written ({error.strerror}): give another FILE") from error
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _picture(study: optuna.Study, rows: Sequence[FrontRow], suffix: str) -> bytes:
+    # late, here and below, so that who plots with the one does not wait for the other
+    from explorer.drawing import as_bytes
+    from explorer.drawing_front import draw_front
+    from explorer.figures import joint_front, other_trials
+
+    return as_bytes(draw_front(joint_front(rows, other_trials(study, rows))), suffix.removeprefix("."))
+
+
+def _page(rows: Sequence[FrontRow]) -> bytes:
+    from explorer.interactive import front_figure
+
+    page: str = front_figure(rows).to_html(include_plotlyjs=True)
+    return page.encode()

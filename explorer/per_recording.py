@@ -1,0 +1,163 @@
+"""DER by recording: what a precision mode changes (the paper's Figure 3), and what overlapped speech costs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from optuna.trial import FrozenTrial
+from scipy.stats import spearmanr
+
+from explorer.front import FrontRow
+from objectives.operating_point import Precision
+from studies.published import TABLE2
+
+if TYPE_CHECKING:  # it brings pyannote
+    from objectives.corpus_summary import SpeechSummary
+
+FEWEST_FOR_RANKS = 4  # recordings, below which a rank correlation says nothing
+
+
+@dataclass(frozen=True)
+class RecordingDelta:
+    """What a precision mode changes in one recording. der, reference_der: percent. delta: their difference, in
+    percentage points."""
+
+    precision: str
+    trial: int
+    uri: str
+    der: float
+    reference_der: float
+    delta: float
+
+
+@dataclass(frozen=True)
+class DeltaSummary:
+    """ΔDER of one precision mode over so many recordings (`number`), in percentage points.
+
+    smallest … largest: over recordings, quantiles interpolated linearly; p90: 90th percentile. pooled: difference of
+    the DERs over all recordings. published: the same difference in the paper's Table 2.
+    """
+
+    precision: Precision
+    trial: int
+    number: int
+    smallest: float
+    lower_quartile: float
+    median: float
+    upper_quartile: float
+    p90: float
+    largest: float
+    pooled: float
+    published: float
+    emulated: bool
+
+
+@dataclass(frozen=True)
+class PrecisionDeltas:
+    """Figure 3. pruning: of the model, `Linear-40`; reference: the trial of the same model in FP32.
+
+    unscored: recordings without scored speech, which have no DER and are left out.
+    """
+
+    pruning: str
+    reference: int
+    deltas: tuple[RecordingDelta, ...]
+    summaries: tuple[DeltaSummary, ...]
+    unscored: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OverlapPoint:
+    """One recording at one operating point. overlap_share: of its annotated speech, 0 … 1. der: percent."""
+
+    series: str
+    trial: int
+    uri: str
+    overlap_share: float
+    der: float
+
+
+@dataclass(frozen=True)
+class OverlapFigure:
+    """rank_correlation: Spearman's, of overlap share and DER, by series; left out where it says nothing. unscored: as
+    in PrecisionDeltas."""
+
+    points: tuple[OverlapPoint, ...]
+    rank_correlation: Mapping[str, float]
+    unscored: tuple[str, ...]
+
+
+def precision_deltas(rows: Sequence[FrontRow], trials: Mapping[int, FrozenTrial]) -> PrecisionDeltas | None:
+    """Figure 3 from the rows of Table 2 that were measured, each beside FP32 of the same model, C and R.
+
+    trials: of the rows, whole, by number. None where the study lacks the rows, or their FP32.
+    """
+    measured = [row for row in rows if row.der is not None]
+    modes = {row.precision: row for row in measured if row.origin.startswith("paper:table2:")}
+    quantized = [modes[mode.lower()] for mode in TABLE2 if mode != "FP32" and mode.lower() in modes]
+    reference = next((row for row in measured if quantized and _is_reference(row, quantized[0])), None)
+    if reference is None or reference.trial is None:
+        return None
+    base, unscored = _ders(trials[reference.trial])
+    deltas: list[RecordingDelta] = []
+    summaries: list[DeltaSummary] = []
+    for row in quantized:
+        assert row.trial is not None
+        ders, _ = _ders(trials[row.trial])
+        own = [
+            RecordingDelta(row.precision, row.trial, uri, ders[uri], base[uri], ders[uri] - base[uri]) for uri in base
+        ]
+        deltas += own
+        summaries.append(_summary(row, reference, own))
+    return PrecisionDeltas(quantized[0].pruning, reference.trial, tuple(deltas), tuple(summaries), unscored)
+
+
+def overlap_figure(series: Mapping[str, FrozenTrial], speech: Mapping[str, "SpeechSummary"]) -> OverlapFigure:
+    """DER against overlap share of the recordings of some trials, named by series. speech: of the corpus, by URI."""
+    points: list[OverlapPoint] = []
+    ranks: dict[str, float] = {}
+    unscored: dict[str, None] = {}
+    for name, trial in series.items():
+        ders, without = _ders(trial)
+        unscored |= dict.fromkeys(without)
+        own = [OverlapPoint(name, trial.number, uri, speech[uri].overlap_share, der) for uri, der in ders.items()]
+        points += own
+        shares, errors = [point.overlap_share for point in own], [point.der for point in own]
+        if len(own) >= FEWEST_FOR_RANKS and len(set(shares)) > 1 and len(set(errors)) > 1:
+            ranks[name] = float(spearmanr(shares, errors).statistic)
+    return OverlapFigure(tuple(points), ranks, tuple(unscored))
+
+
+def _is_reference(row: FrontRow, quantized: FrontRow) -> bool:
+    same = (row.chunk_length, row.right_context, row.pruning)
+    return row.precision == "fp32" and same == (quantized.chunk_length, quantized.right_context, quantized.pruning)
+
+
+def _ders(trial: FrozenTrial) -> tuple[dict[str, float], tuple[str, ...]]:
+    """DER in percent by recording, and the recordings that have none."""
+    told = trial.user_attrs["recordings"]
+    ders = {uri: float(errors["der"]) for uri, errors in told.items() if errors["der"] is not None}
+    return ders, tuple(uri for uri in told if uri not in ders)
+
+
+def _summary(row: FrontRow, reference: FrontRow, deltas: Sequence[RecordingDelta]) -> DeltaSummary:
+    assert row.trial is not None
+    assert row.der is not None
+    assert reference.der is not None
+    values = np.array([delta.delta for delta in deltas])
+    smallest, lower, median, upper, p90, largest = np.percentile(values, (0, 25, 50, 75, 90, 100)).tolist()
+    return DeltaSummary(
+        precision=cast("Precision", row.precision),
+        trial=row.trial,
+        number=len(values),
+        smallest=smallest,
+        lower_quartile=lower,
+        median=median,
+        upper_quartile=upper,
+        p90=p90,
+        largest=largest,
+        pooled=row.der - reference.der,
+        published=TABLE2[row.precision.upper()].der - TABLE2["FP32"].der,
+        emulated=row.execution == "emulated",
+    )

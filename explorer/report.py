@@ -1,0 +1,244 @@
+"""`explorer report`: one self-contained page of a study, its figures as PNG and its data as CSV."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import jinja2
+import markupsafe
+import optuna
+
+from explorer import database, exhibits, figures, per_recording, report_facts
+from explorer.drawing import as_bytes, as_inline_svg
+from explorer.exhibits import Absent, Exhibit
+from explorer.front import front
+from explorer.report_facts import Headline
+from explorer.status import status
+from explorer.stored import stored_definition
+from objectives.errors import AssetError, CorpusError, StudyError
+from studies.definition import StudyDefinition
+from studies.paper import SWEEPS
+from studies.published import PaperTable
+
+if TYPE_CHECKING:  # it brings pyannote
+    from objectives.corpus_summary import SpeechSummary
+
+MARKER = "report.json"  # says that a folder is a report, and so may be replaced by a newer one
+PAGE = "index.html"
+MEASURED_BY = {  # the packaged study that has a figure or table of the paper
+    "figure1": "right_context",
+    "figure2": "chunk_length",
+    "figure3": "quantization",
+    "table1": "pruning",
+    "table2": "quantization",
+}
+PAPER_TABLES: tuple[PaperTable, ...] = get_args(PaperTable)
+OnStep = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report says. sections: heading → figures, tables and what is left out."""
+
+    title: str
+    description: str
+    headline: tuple[Headline, ...]
+    facts: tuple[tuple[str, str], ...]
+    sections: tuple[tuple[str, tuple[Exhibit | Absent, ...]], ...]
+    unfinished: tuple[str, ...]
+    notes: tuple[str, ...]
+    made: str
+
+    @property
+    def exhibits(self) -> tuple[Exhibit, ...]:
+        """What is shown, in order."""
+        return tuple(item for _, items in self.sections for item in items if isinstance(item, Exhibit))
+
+
+def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
+    """Everything of the report of a study, figures drawn. on_step: told what is being done.
+
+    Raises StudyError where the study was not made by `explorer run`, or has nothing measured yet.
+    """
+    definition = stored_definition(study)
+    rows = [replace(row, error=row.error and report_facts.without_paths(row.error)) for row in front(study)]
+    measured = [row for row in rows if row.der is not None]
+    if not measured:
+        raise StudyError(
+            f"the study {study.study_name!r} has nothing to report yet: no operating point of it was measured; "
+            f"`explorer run {study.study_name}` goes on"
+        )
+    told = status(study)
+    trials = database.read(study, [row.trial for row in measured if row.trial is not None])
+    on_step(f"reading the references of {report_facts.corpus_name(told.definition, study)}")
+    speech = _speech(study, definition, trials[next(iter(trials))].user_attrs["recordings"])
+    on_step("drawing")
+    joint = figures.joint_front(rows, figures.other_trials(study, rows))
+    return Report(
+        title=f"Streaming speaker diarization: the study {study.study_name}",
+        description=report_facts.without_paths(definition.description),
+        headline=report_facts.headlines(rows, told),
+        facts=report_facts.facts(study, definition, told, rows, trials, _overlap_share(speech)),
+        sections=(
+            ("The joint front", exhibits.front_exhibits(joint)),
+            ("The paper's figures and tables, measured here", _paper(rows, trials)),
+            (
+                "Where the compute goes, and where the errors are",
+                (_stages(joint, definition), _overlap(rows, trials, speech)),
+            ),
+            ("The front as a table", (exhibits.whole_front(rows),)),
+        ),
+        unfinished=report_facts.unfinished(study, told),
+        notes=report_facts.notes(definition, rows),
+        made=report_facts.made_by(),
+    )
+
+
+def write_report(study: optuna.Study, folder: Path, force: bool = False, on_step: OnStep = lambda step: None) -> Path:
+    """Compose the report of a study and put it into `folder`, which appears whole or not at all. Returns the page.
+
+    force: replace a folder that is itself a report; nothing else is ever replaced.
+    Raises StudyError as `compose` does, where the folder is there already, and where it cannot be written.
+    """
+    folder = folder.resolve()
+    _refuse_existing(folder, force)
+    report = compose(study, on_step)
+    on_step("writing")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # beside its place, so that a rename puts it there; hidden, and a kill leaves nothing but it
+        fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.new-"))
+        try:
+            _fill(fresh, report, study.study_name)
+            fresh.chmod(0o755)  # mkdtemp lets nobody else read
+            _put(fresh, folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    except OSError as error:
+        raise StudyError(f"{folder}: the report cannot be written ({error.strerror}): give another DIR") from error
+    return folder / PAGE
+
+
+def render(report: Report) -> str:
+    """The page: HTML that needs nothing beside it, neither files nor a network nor scripts."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("explorer"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    drawn = {
+        item.name: markupsafe.Markup(as_inline_svg(item.figure, item.name, item.alternative))
+        for item in report.exhibits
+        if item.figure is not None
+    }
+    told = {field: getattr(report, field) for field in report.__dataclass_fields__}
+    return environment.get_template("report.html").render(**told, drawn=drawn)
+
+
+def _refuse_existing(folder: Path, force: bool) -> None:
+    if not folder.exists():
+        return
+    if not force:
+        raise StudyError(f"{folder} is there already: give another DIR, or --force to replace an earlier report")
+    if not (folder / MARKER).is_file():
+        raise StudyError(
+            f"{folder} is no report of `explorer report`, so --force does not replace it: give another DIR"
+        )
+
+
+def _fill(folder: Path, report: Report, study: str) -> None:
+    (folder / PAGE).write_text(render(report), encoding="utf-8")
+    for name in ("figures", "data"):
+        (folder / name).mkdir()
+    for item in report.exhibits:
+        if item.figure is not None:
+            (folder / "figures" / f"{item.name}.png").write_bytes(as_bytes(item.figure, "png"))
+        for name, sheet in (item.sheets or {}).items():
+            (folder / "data" / f"{name}.csv").write_text(sheet, encoding="utf-8")
+    (folder / MARKER).write_text(json.dumps({"study": study, "made": report.made}, indent=2) + "\n", encoding="utf-8")
+
+
+def _put(fresh: Path, folder: Path) -> None:
+    """Rename into place; an earlier report is moved aside first and removed last."""
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old-"))
+    os.replace(folder, aside)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        os.replace(aside, folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _paper(
+    rows: Sequence[figures.FrontRow], trials: Mapping[int, optuna.trial.FrozenTrial]
+) -> tuple[Exhibit | Absent, ...]:
+    shown: list[Exhibit | Absent] = []
+    for figure in SWEEPS:
+        curve = figures.sweep_curve(rows, figure)
+        shown.append(exhibits.sweep_exhibit(curve) if curve else _absent(figure, "fewer than two points of this curve"))
+    for table in PAPER_TABLES:
+        found = exhibits.table_exhibit(rows, table)
+        shown.append(found or _absent(table, "no measured row of this table"))
+    deltas = per_recording.precision_deltas(rows, trials)
+    lack = "no low-bit row of Table 2 beside FP32 of the same model"
+    shown.append(exhibits.delta_exhibit(deltas) if deltas else _absent("figure3", lack))
+    return tuple(shown)
+
+
+def _absent(name: str, lack: str) -> Absent:
+    title = f"{name[:-1].capitalize()} {name[-1]}"
+    return Absent(name, title, f"this study has {lack}.", f"explorer run {MEASURED_BY[name]}")
+
+
+def _stages(joint: figures.JointFront, definition: StudyDefinition) -> Exhibit | Absent:
+    found = figures.stage_shares(joint.points)
+    if found:
+        return exhibits.stage_exhibit(found)
+    why = "no trial of this study tells its stages, as those measured by an earlier version do not"
+    if definition.space.mode == "offline":
+        why = "the offline mode does not tell its stages apart"
+    return Absent("stages", "Where the compute goes", f"{why}.", "explorer run joint")
+
+
+def _overlap(
+    rows: Sequence[figures.FrontRow],
+    trials: Mapping[int, optuna.trial.FrozenTrial],
+    speech: "Mapping[str, SpeechSummary] | str",
+) -> Exhibit | Absent:
+    title = "DER against overlapped speech"
+    series, same = exhibits.overlap_series(rows, trials)
+    if isinstance(speech, str):
+        return Absent("overlap", title, report_facts.without_paths(speech))
+    return exhibits.overlap_exhibit(per_recording.overlap_figure(series, speech), same)
+
+
+def _speech(
+    study: optuna.Study, definition: StudyDefinition, recordings: Mapping[str, object]
+) -> "Mapping[str, SpeechSummary] | str":
+    """What the references say of each recording that was scored, or why nobody knows any more."""
+    from objectives.corpus_summary import summarize_recordings
+    from objectives.sources import load_corpus
+
+    try:
+        corpus = load_corpus(definition.corpus, seed=definition.seed)
+        changed = corpus.fingerprint != report_facts.identified_corpus(study)[1]
+    except (CorpusError, AssetError) as error:
+        return f"the corpus cannot be read any more ({error})."
+    found = {str(summary.uri): summary for summary in summarize_recordings(corpus) if summary.uri in recordings}
+    if changed or set(found) != set(recordings):
+        return "the corpus is not the one that was measured: its recordings, references or splits have changed."
+    return found
+
+
+def _overlap_share(speech: "Mapping[str, SpeechSummary] | str") -> float | None:
+    if isinstance(speech, str):
+        return None
+    spoken = sum(summary.speech for summary in speech.values())
+    return sum(summary.overlap for summary in speech.values()) / spoken if spoken else None

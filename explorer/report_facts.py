@@ -1,0 +1,208 @@
+"""What a report says in words: what was searched and on what, the headline, what did not finish, how to read it."""
+
+import json
+import platform
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from explorer import database
+from explorer import trial_record as record
+from explorer.front import FrontRow
+from explorer.status import StudyStatus
+from explorer.stored import IDENTITY
+from studies.definition import StudyDefinition
+
+# an absolute path in a message: slashes that begin a word
+_PATH = re.compile(r"(?<![\w.~])(?:[A-Za-z]:|~)?(?:[\\/]+[^\s\\/:'\"`,;()\[\]]+)+[\\/]?")
+
+STATES = {"pruned": "stopped early", "fail": "failed"}  # of Optuna, in words that say nothing of pruned models
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One figure that a reader should see first."""
+
+    what: str
+    value: str
+    of: str
+
+
+def without_paths(text: str) -> str:
+    """A message with every absolute path cut down to its last name: where files lie is nobody else's business."""
+    return _PATH.sub(lambda found: re.split(r"[\\/]+", found.group().rstrip("\\/"))[-1], text)
+
+
+def name_of_model(told: str) -> str:
+    """A model as the definition names it; of a path only the file's name."""
+    return Path(told).name if told.startswith((".", "~")) or Path(told).is_absolute() else told
+
+
+def headlines(rows: Sequence[FrontRow], told: StudyStatus) -> tuple[Headline, ...]:
+    """The baseline, the front, and the best of each objective."""
+    found = []
+    baseline = next((row for row in rows if row.origin == "baseline" and row.der is not None), None)
+    if baseline is not None:
+        value = f"{baseline.der:.1f} % · {baseline.size:.2f} MiB · RTF {baseline.rtf:.3f}"
+        found.append(Headline("baseline", value, f"unpruned, FP32; trial {baseline.trial}"))
+    on_front = [row for row in rows if row.standing == "front"]
+    points = len({(row.chunk_length, row.right_context, row.pruning, row.precision) for row in on_front})
+    fixed = sum(row.origin != record.SEARCH for row in on_front)
+    found.append(
+        Headline("on the front", f"{points} operating points", f"{fixed} of {len(on_front)} trials are fixed points")
+    )
+    by_number = {row.trial: row for row in rows}
+    for best in told.best:
+        row = by_number.get(best.trial)
+        what = "" if row is None else f"{_in_words(row)}; "
+        found.append(Headline(f"best {best.metric}", f"{best.value:.3g}", f"{what}trial {best.trial}"))
+    return tuple(found)
+
+
+def facts(
+    study: optuna.Study,
+    definition: StudyDefinition,
+    told: StudyStatus,
+    rows: Sequence[FrontRow],
+    trials: Mapping[int, FrozenTrial],
+    overlap: float | None,
+) -> tuple[tuple[str, str], ...]:
+    """What was searched, the data, the machine, the versions, and when. overlap: share of the split's speech."""
+    complete = [trial for trial in trials.values() if trial.state is TrialState.COMPLETE]
+    recordings = complete[0].user_attrs["recordings"]
+    seconds = record.reference_seconds(complete[0])
+    shared = "" if overlap is None else f"; {100 * overlap:.1f} % of the annotated speech is overlapped"
+    kernels = sorted({row.kernel for row in rows if row.kernel is not None})
+    found = {
+        "study": study.study_name,
+        "space": _space(definition),
+        "sampler": f"{definition.sampler}, seed {definition.seed}",
+        "trials": ", ".join(f"{number} {STATES.get(state, state)}" for state, number in told.states.items())
+        + (f"; {told.remaining} still to run" if told.remaining else "")
+        + (f"; {told.reused} repeat a measured point" if told.reused else ""),
+        "budgets": ", ".join(f"{name} ≤ {limit:g}" for name, limit in definition.limits.given().items()) or "none",
+        "data": f"corpus {corpus_name(told.definition, study)}, split {definition.split}: "
+        f"{len(recordings)} recordings, {seconds:.1f} s of scored speech{shared}",
+        "models": f"segmentation {name_of_model(definition.models.segmentation)}, "
+        f"embedding {name_of_model(definition.models.embedding)}",
+        "machine": ", ".join(
+            f"{key} {value}" for key, value in told.machine.items() if key not in ("torch", "onnxruntime")
+        ),
+        "versions": ", ".join(
+            f"{key} {value}" for key, value in told.machine.items() if key in ("torch", "onnxruntime")
+        )
+        or "not recorded",
+        "DER computed by": ", ".join(kernels) or "not recorded",
+        "when": _when(study),
+    }
+    if told.table2_variant is not None:
+        found["Table 2's model"] = str(told.table2_variant)
+    return tuple((key, without_paths(value)) for key, value in found.items())
+
+
+def unfinished(study: optuna.Study, told: StudyStatus) -> tuple[str, ...]:
+    """Failures with their errors, stopped trials by why, infeasible ones by limit."""
+    trials = database.skim(study, (record.ORIGIN, record.STOP))
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    over = Counter(name for trial in complete for name in record.exceeded(trial))
+    infeasible = [trial.number for trial in complete if record.exceeded(trial)]
+    lines = [f"{len(told.failures)} trials failed" + ("." if not told.failures else ":")]
+    lines += [f"trial {one.trial} ({one.origin}): {one.error}" for one in told.failures]
+    stopped = {"limit": "over a budget", "raced": "could no longer reach the front"}
+    by_kind = "; ".join(f"{number} {stopped.get(kind, kind)}" for kind, number in told.stopped.items())
+    lines.append(
+        f"{sum(told.stopped.values())} trials were stopped before their end" + (f": {by_kind}." if by_kind else ".")
+    )
+    limits = ", ".join(f"{name} {number}" for name, number in over.items())
+    lines.append(f"{len(infeasible)} measured trials are infeasible" + (f": over {limits}." if limits else "."))
+    return tuple(without_paths(line) for line in lines)
+
+
+def notes(definition: StudyDefinition, rows: Sequence[FrontRow]) -> tuple[str, ...]:
+    """How the figures were made."""
+    offline = definition.space.mode == "offline"
+    loop = (
+        "of the released pipeline, on one whole recording"
+        if offline
+        else "of the real loop, one update at a time, batch 1, nothing cached"
+    )
+    threads = definition.cost.threads
+    told = [
+        "DER: false alarm, missed detection and confusion as a share of the scored reference speech, pooled over "
+        "recordings, with a collar of 0.5 s (± 0.25 s around each boundary), overlapped speech scored, inside the UEM.",
+        f"The split {definition.split} is what the search saw: the best of many points is flattered by it.",
+        "Size: the segmentation model on disk, in MiB (bytes / 2**20), the paper's MB.",
+        f"RTF: seconds of compute per second of audio {loop}, after a warm-up, on {threads} "
+        f"thread{'s' if threads > 1 else ''}, nothing else of the explorer running on the machine: median of "
+        f"{definition.cost.repeats} repeats with the smallest and the largest. × base is the ratio to the FP32 "
+        "baseline timed in the same breath, so that a drifting machine cancels out.",
+        "Emulated: this machine has no kernel for the precision. The DER is that of the rounded model; the RTF is the "
+        "emulation's, says nothing of a gain, and has no ratio.",
+        "Front: feasible operating points to which no other feasible one is at least as good in DER, size and RTF and "
+        "better in one. An emulated mode stands there with the RTF that was measured.",
+        "Fixed points are measured whatever the search proposes: the baseline, points of the paper, and points that "
+        "the study names.",
+        "Published: printed in the paper (SIMSAMU, offline, NVIDIA L40S). Everything else was measured in this study.",
+    ]
+    if not offline:
+        told.insert(4, "Latency: C + R, which the algorithm waits; the time to compute comes on top.")
+    if any(row.kernel is not None and row.kernel.startswith("torch ") for row in rows):
+        told.append("Windows for the DER were run by torch; the RTF is the CPU's.")
+    return tuple(told)
+
+
+def made_by() -> str:
+    """Who made the report, and when."""
+    now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    versions = ", ".join(f"{name} {version(name)}" for name in ("explorer", "optuna", "matplotlib"))
+    return f"Made on {now} by {versions}, Python {platform.python_version()}"
+
+
+def corpus_name(definition: Mapping[str, Any], study: optuna.Study) -> str:
+    """As its source names it, without the path it may have been given by."""
+    name, _ = identified_corpus(study)
+    return name or Path(str(definition["corpus"])).name
+
+
+def identified_corpus(study: optuna.Study) -> tuple[str, str]:
+    """(name, fingerprint) of the corpus that the trials were measured on; empty where the study does not say."""
+    told = json.loads(study.user_attrs.get(IDENTITY, "{}")).get("evaluator.corpus", "")
+    name, _, fingerprint = told.rpartition(" ")
+    return name, fingerprint
+
+
+def _in_words(row: FrontRow) -> str:
+    pruning = "unpruned" if row.pruning == "none" else row.pruning
+    at = "offline" if row.latency is None else f"C = {row.chunk_length:.3g} s, R = {row.right_context:.3g} s"
+    return f"{pruning}, {row.precision}, {at}"
+
+
+def _space(definition: StudyDefinition) -> str:
+    space = definition.space
+    told = ["offline"]
+    if space.mode == "chunk-wise":
+        (low, high), context = space.chunk_length, space.right_context
+        told = [f"C {low:g} to {high:g} s" if low < high else f"C {low:g} s"]
+        sought = [] if "none" not in space.look_ahead else ["0"]
+        sought += [f"{context[0]:g} to {context[1]:g} s"] if "some" in space.look_ahead else []
+        told.append(f"R {' or '.join(sought)}")
+    structures = ", ".join(space.pruning_structure)
+    ratio = space.pruning_ratio
+    told.append(f"pruning {structures}" + (f" with ratio {ratio[0]:g} to {ratio[1]:g}" if structures != "none" else ""))
+    told.append(f"precision {', '.join(space.precision)}")
+    return "; ".join(told)
+
+
+def _when(study: optuna.Study) -> str:
+    finished = [trial.number for trial in database.skim(study, ()) if trial.state is TrialState.COMPLETE]
+    ends = database.read(study, {finished[0], finished[-1]})
+    start, end = ends[finished[0]].datetime_start, ends[finished[-1]].datetime_complete
+    return " to ".join(moment.strftime("%Y-%m-%d %H:%M") for moment in (start, end) if moment is not None)
