@@ -159,6 +159,11 @@ def summary(advice: Advice) -> str:
     return f"{budget}: {advice.inside} of {advice.points} points, {advice.front} of them dominated by none of these."
 
 
+def _percent(excess: float) -> str:
+    """A share of a budget: `54.3 %`, `1,030 %`."""
+    return f"{100 * excess:.3g} %" if excess < 10 else f"{100 * excess:,.0f} %"
+
+
 def shortfall_lines(advice: Advice) -> Iterator[str]:
     """Which budget binds and by how much."""
     assert advice.shortfall is not None, "asked for only where there is one"
@@ -170,9 +175,9 @@ def shortfall_lines(advice: Advice) -> Iterator[str]:
             continue
         kept = "with the others kept, " if several else ""
         reached = f"{_quantity(miss.budget, miss.reachable)} (trial {miss.trial})"
-        yield f"{NAMES[miss.budget]} binds: {kept}the least is {reached}, {100 * miss.excess:.3g} % over {limit}"
+        yield f"{NAMES[miss.budget]} binds: {kept}the least is {reached}, {_percent(miss.excess)} over {limit}"
     assert advice.nearest is not None, "a shortfall has a nearest point"
-    by = ", ".join(f"{NAMES[name]} by {100 * more:.3g} %" for name, more in advice.shortfall.excesses.items())
+    by = ", ".join(f"{NAMES[name]} by {_percent(more)}" for name, more in advice.shortfall.excesses.items())
     yield f"Nearest is trial {advice.nearest.trial} ({setting(advice.nearest)}): over {by}"
 
 

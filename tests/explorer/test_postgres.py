@@ -40,6 +40,7 @@ def server() -> Iterator[Path]:
     """Folder of the socket of a server that only this test knows."""
     binaries = _binaries()
     if binaries is None:
+        assert "EXPLORER_REQUIRE_POSTGRES" not in os.environ, "no PostgreSQL server is installed"
         pytest.skip("no PostgreSQL server is installed: apt-get install postgresql")
     user = NOBODY if os.getuid() == 0 else None
     # a socket's path may have 107 characters, which pytest's folders use up
