@@ -241,7 +241,7 @@ def complete(
 ) -> FrozenTrial:
     """A complete trial that made a tenth of its DER, in seconds, of each kind of error on each recording."""
     kinds = ("false_alarm_seconds", "missed_detection_seconds", "confusion_seconds")
-    errors = dict.fromkeys(kinds, values[0] / 10)
+    errors = {**dict.fromkeys(kinds, values[0] / 10), "total_seconds": 100.0}
     attributes = {"constraints:latency": excess} if excess is not None else {}
     trial = create_trial(
         values=list(values), user_attrs={"recordings": dict.fromkeys(uris, errors)}, system_attrs=attributes
