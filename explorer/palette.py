@@ -18,5 +18,10 @@ PRECISION_COLOURS: Mapping[Precision, str] = {
     "int4_ptq": BLUE,
     "int4_qat": GREEN,
 }
-STRUCTURE_MARKERS: Mapping[Structure, str] = {"none": "circle", "hidden": "square", "linear": "diamond", "both": "cross"}
+STRUCTURE_MARKERS: Mapping[Structure, str] = {
+    "none": "circle",
+    "hidden": "square",
+    "linear": "diamond",
+    "both": "cross",
+}
 OURS, PUBLISHED = BLUE, VERMILION  # of curves and bars: measured here, and reported by the paper
