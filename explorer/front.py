@@ -1,6 +1,6 @@
 """The Pareto front as data: what is on it, and every fixed point beside it. Tables and files are made from this."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -88,7 +88,23 @@ def front(study: optuna.Study) -> tuple[FrontRow, ...]:
     known = [_row(study, definition, trial, best) for trial in shown.values()]
     rows = [row for row in known if row is not None]
     rows += _not_queued(study, definition, {row.origin for row in rows})
+    return in_order(rows)
+
+
+def in_order(rows: Iterable[FrontRow]) -> tuple[FrontRow, ...]:
+    """Best DER first, unmeasured last, by latency."""
     return tuple(sorted(rows, key=_order))
+
+
+def every_row(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[FrontRow, ...]:
+    """A row for each of a study's trials that has an operating point. trials: all of them, read whole.
+
+    Raises StudyError where the study was not made by `explorer run`.
+    """
+    definition = stored_definition(study)
+    best = _get_pareto_front_trials_by_trials(trials, study.directions, consider_constraint=True)
+    rows = [_row(study, definition, trial, best) for trial in trials]
+    return tuple(row for row in rows if row is not None)
 
 
 def _order(row: FrontRow) -> tuple[bool, float, float]:

@@ -15,6 +15,7 @@ from plotly.subplots import make_subplots
 from explorer import trial_record as record
 from explorer.front import FrontRow
 from explorer.palette import BLACK, PRECISION_COLOURS, STRUCTURE_MARKERS
+from objectives.errors import StudyError
 from objectives.operating_point import PRECISIONS, STRUCTURES, Precision, Structure
 
 DER, SIZE, RTF = "der", "size", "rtf"
@@ -83,9 +84,11 @@ class Box:
 def front_figure(rows: Sequence[FrontRow], title: str = "The front of DER, size and RTF") -> go.Figure:
     """All three objectives, DER beside size and DER beside RTF: a point has one height in both.
 
-    Rows that are not measured are left out, and counted below the figure.
+    Rows that are not measured are left out, and counted in the title. Raises StudyError where none is measured.
     """
     shown = _measured(rows)
+    if not shown:
+        raise StudyError("no trial is complete yet, so there is no front to draw")
     heights = _axis(DER, shown)
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.03)
     for column, name in enumerate((SIZE, RTF), start=1):
@@ -101,12 +104,14 @@ def front_figure(rows: Sequence[FrontRow], title: str = "The front of DER, size 
     return _finished(figure, f"{title}<br><sub>{_caption(rows)}</sub>")
 
 
-def der_against_latency(rows: Sequence[FrontRow], title: str = "DER against latency") -> go.Figure | None:
-    """DER over C + R, with the curves of the paper's Figures 1 and 2 where the study has them; None without latencies
-    (an offline study)."""
+def der_against_latency(rows: Sequence[FrontRow], title: str = "DER against latency") -> go.Figure:
+    """DER over C + R, with the curves of the paper's Figures 1 and 2 where the study has them.
+
+    Raises StudyError where nothing measured has a latency, as in an offline study.
+    """
     shown = [row for row in _measured(rows) if row.latency is not None]
     if not shown:
-        return None
+        raise StudyError("nothing measured has a latency: an offline study has none, or no trial is complete yet")
     across, heights = _axis(LATENCY, shown), _axis(DER, shown)
     figure = go.Figure()
     for name, dash, varied in (("R at C = 1 s", "dot", "right_context"), ("C at R = 0", "dash", "chunk_length")):
@@ -185,7 +190,7 @@ def _caption(rows: Sequence[FrontRow]) -> str:
 def _axis(name: str, rows: Sequence[FrontRow]) -> Axis:
     """A range around all values; size and RTF are ratios by nature, DER where it spans much."""
     values = [cast("float", getattr(row, name)) for row in rows]
-    low, high = (min(values), max(values)) if values else (1.0, 2.0)
+    low, high = min(values), max(values)
     log = low > 0 and (name in (SIZE, LATENCY) or high > WIDE * low)
     if log:
         room = (high / low) ** 0.08 if high > low else 1.2
