@@ -144,6 +144,14 @@ class Artifacts:
         pooled = f"DER {der['der']:.2f} % in all" if der else f"stopped after {len(recordings)} recordings"
         return BytesIO(as_png(recordings, f"Trial {trial.number}, {record.origin_of(trial)}: {pooled}"))
 
+    def has(self, artifact_id: str) -> bool:
+        """Whether an id is one of ours; what another program uploaded is in a store of its own."""
+        try:
+            self._find(artifact_id)
+        except ArtifactNotFound:
+            return False
+        return True
+
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Refused: a snapshot takes nothing."""
         raise NotImplementedError("a snapshot takes no artifacts")

@@ -8,6 +8,7 @@ from rich.console import Console
 from explorer.commands import assets, models
 from explorer.commands.calibrate import calibrate
 from explorer.commands.corpus import corpus
+from explorer.commands.dashboard import dashboard
 from explorer.commands.front import front
 from explorer.commands.measure import measure
 from explorer.commands.run import run
@@ -23,7 +24,7 @@ app = typer.Typer(
     help="Search the design space of streaming speaker diarization: chunk length C, right context R, pruning and "
     "precision of the segmentation model.",
 )
-for command in (run, front, status, measure, calibrate, corpus):
+for command in (run, front, status, dashboard, measure, calibrate, corpus):
     app.command()(command)
 app.add_typer(assets.app, name="assets")
 app.add_typer(models.app, name="models")

@@ -14,8 +14,8 @@ from explorer.front import FrontRow
 from studies.definition import BUDGET, StudyDefinition
 
 EMULATED = (
-    "**Emulated**: the machine has no kernel for this precision. The DER is that of the low-bit weights, the size that of "
-    "the stored file, and the RTF that of a stand-in: never a gain."
+    "**Emulated**: the machine has no kernel for this precision. The DER is that of the low-bit weights, the size that "
+    "of the stored file, and the RTF that of a stand-in: never a gain."
 )
 NEAR_REAL_TIME = 0.8  # an RTF above this leaves little room for anything else on the machine
 FEW_SECONDS = 600.0  # of scored speech: below it, one recording can move the DER by percents
@@ -156,7 +156,7 @@ def _caveats(trial: FrozenTrial, row: FrontRow) -> list[str]:
     elif row.rtf is not None and row.rtf > NEAR_REAL_TIME:
         found.append("RTF near 1: little room is left for anything else on the machine.")
     if row.update_latency and row.chunk_length and row.update_latency["p99"] > row.chunk_length:
-        found.append("1 update of 100 takes longer than C: live output would stutter.")
+        found.append("At least 1 update in 100 takes longer than C: live output would stutter.")
     if record.reference_seconds(trial) < FEW_SECONDS:
         found.append(
             f"Only {record.reference_seconds(trial):.0f} s of scored speech in {len(trial.user_attrs['recordings'])} "
@@ -190,7 +190,7 @@ def _front_line(row: FrontRow) -> tuple[str, ...]:
 def _reading(look: Look) -> str:
     lines = [
         "**front**: DER over size, and beside it over RTF; a point has the same height in both. Down and to the left "
-        "is better. Colour is the precision, shape the pruning, a ring a fixed point of the paper; large is on the front, "
+        "is better. Colour is the precision, shape the pruning, a ring a fixed point; large is on the front, "
         "faint is dominated, x is over a budget, hollow is emulated. Hover for everything, click the legend to hide.",
         "**der-against-latency**: what hearing more, or waiting longer, buys. Lines: the paper's sweeps of C and R.",
         "**hypervolume**: how much the front has gained, trial by trial. Flat: the search finds nothing more.",

@@ -46,7 +46,7 @@ def as_csv(recordings: Sequence[RecordingErrors]) -> str:
 
 
 def as_png(recordings: Sequence[RecordingErrors], title: str) -> bytes:
-    """Bars of DER by recording, highest first, with missed speech, false alarm and confusion told apart; at most 200."""
+    """Bars of DER by recording, highest first, missed speech, false alarm and confusion apart; at most 200 bars."""
     from matplotlib.figure import Figure  # no pyplot: it would keep every figure
 
     scored = [one for one in recordings if one.der is not None]

@@ -36,29 +36,31 @@ class Source:
             self._engine = _engine(url, self._file)
         except (ArgumentError, ImportError) as error:
             raise StudyError(f"{self.name}: cannot be used as a study storage ({error})") from error
-        self._stamp: object = None
-        self._progress: Progress | None = None
+        self._copied: tuple[object, Progress] | None = None  # the file's stamp and the progress at the last copy
 
     def has_changed(self) -> bool:
-        """Whether a study or a trial came, went, began or ended since this was asked last; True the first time.
+        """Whether a study or a trial came, went, began or ended since the last copy. Raises StudyError.
 
         For an SQLite file that nobody wrote to, without opening it.
         """
-        stamp = self._stamp_of_file()
-        if stamp is not None and stamp == self._stamp:
-            return False
-        progress = self._read_progress()
-        changed = progress != self._progress
-        self._stamp, self._progress = stamp, progress
-        return changed
+        if self._copied is None:
+            return True
+        stamp, progress = self._copied
+        now = self._stamp()
+        return (now is None or now != stamp) and self._progress() != progress
 
     def copy_to(self, target: Path) -> None:
-        """Write all studies, as they are at one moment, into a new SQLite file."""
-        if self._file is not None:
+        """Write all studies, as they are at one moment, into a new SQLite file. Raises StudyError."""
+        found = self._stamp(), self._progress()  # first: what changes during the copy is seen next time
+        if self._file is None:
+            self._copy_rows(target)
+        else:
             # a log beside the original is written on meanwhile: SQLite's own backup reads both as of one moment
             with self._reading(), closing(_read_only(self._file)) as source, closing(sqlite3.connect(target)) as copy:
                 source.backup(copy)
-            return
+        self._copied = found
+
+    def _copy_rows(self, target: Path) -> None:
         RDBStorage(f"sqlite:///{target}").engine.dispose()
         engine = create_engine(f"sqlite:///{target}", poolclass=NullPool)
         with self._reading() as source, engine.begin() as copy:
@@ -69,13 +71,13 @@ class Source:
                 for rows in source.execute(select(table)).mappings().partitions(ROWS):
                     copy.execute(table.insert(), [dict(row) for row in rows])
 
-    def _stamp_of_file(self) -> object:
+    def _stamp(self) -> object:
         if self._file is None:
             return None
         files = (self._file, self._file.with_name(f"{self._file.name}-wal"))
         return [(at.st_mtime_ns, at.st_size) for at in (file.stat() for file in files if file.exists())]
 
-    def _read_progress(self) -> Progress:
+    def _progress(self) -> Progress:
         trials, studies = models.TrialModel, models.StudyModel
         counts = select(trials.study_id, trials.state, func.count()).group_by(trials.study_id, trials.state)
         with self._reading() as connection:
@@ -107,7 +109,7 @@ class SnapshotStorage(RDBStorage):
         except RuntimeError as error:
             raise StudyError(f"{source}: {_other_version(str(error).splitlines()[0])}") from error
         self._known: dict[int, list[FrozenTrial]] = {}
-        self._before = before._known if before else {}
+        self._before = dict(before._known) if before else {}
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -121,7 +123,7 @@ class SnapshotStorage(RDBStorage):
         if DEFINITION in self.get_study_user_attrs(study_id):
             # through the tables; what other programs made may have intermediate values, which that does not read
             study = optuna.Study(self.get_study_name_from_id(study_id), self)
-            return database.read_all(study, self._before.get(study_id, ()))
+            return database.read_all(study, self._before.pop(study_id, ()))
         trials: list[FrozenTrial] = super().get_all_trials(study_id, deepcopy=False)
         return trials
 
