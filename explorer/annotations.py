@@ -17,21 +17,24 @@ from optuna.artifacts import ArtifactMeta
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
-from sqlalchemy import insert, select
+from pydantic import ValidationError
+from sqlalchemy import delete, insert, select
 
 from explorer import trial_record as record
 from explorer.front import FrontRow, every_row, front
-from explorer.interactive import der_against_latency, front_figure
-from explorer.notes import Look, study_note, trial_note
+from explorer.interactive import CARD, der_against_latency, front_figure
+from explorer.notes import Look, study_note, trial_note, unread_note
 from explorer.recordings import as_csv, as_png, by_recording
 from explorer.search_figures import hypervolume_history, importance
 from explorer.snapshot import SnapshotStorage
 from explorer.stored import DEFINITION, stored_definition
 from objectives.errors import StudyError
+from studies.definition import StudyDefinition
 
 MOST_POINTS = 1000  # drawn in a figure: the front, fixed points, and the latest of the others
 NOTE_VERSION, NOTE = "dashboard:note_ver", "dashboard:note_str:0"
 FIGURE = "dashboard:plot_data:{}:0"
+FIGURES = ("front", "der-against-latency", "hypervolume", "importance")  # ids, in the order to show them
 ARTIFACT = "artifacts:{}"
 PNG, CSV = "0", "1"  # the kind of an artifact, at the end of its id
 RECORDINGS = "recordings"
@@ -51,36 +54,47 @@ def annotate(storage: SnapshotStorage, source: str, taken: datetime) -> dict[int
     _write_artifacts(storage)
     found = {}
     for summary in storage.get_all_studies():
-        ours = DEFINITION in summary.user_attrs
         study = optuna.Study(summary.study_name, storage)
-        found[study._study_id] = _annotate(study, storage, source, taken) if ours else Annotations({}, None)
+        found[study._study_id] = Annotations({}, None)
+        if DEFINITION in summary.user_attrs:
+            try:
+                found[study._study_id] = _annotate(study, stored_definition(study), storage, source, taken)
+            except ValidationError as error:
+                _write(study, storage, {NOTE_VERSION: 1, NOTE: unread_note(study.study_name, str(error))})
     return found
 
 
-def _annotate(study: optuna.Study, storage: SnapshotStorage, source: str, taken: datetime) -> Annotations:
+def _annotate(
+    study: optuna.Study, definition: StudyDefinition, storage: SnapshotStorage, source: str, taken: datetime
+) -> Annotations:
     trials = storage.get_all_trials(study._study_id, deepcopy=False)
     rows = {row.trial: row for row in every_row(study, trials)}
     figures, missing = _figures(trials, _drawn(list(rows.values())))
     look = Look(f"{taken:%Y-%m-%d %H:%M:%S}", source, missing)
-    note = study_note(study.study_name, stored_definition(study), trials, front(study), look)
-    told = {NOTE_VERSION: 1, NOTE: note, **{FIGURE.format(name): fig.to_json() for name, fig in figures.items()}}
-    attributes = [{"study_id": study._study_id, "key": key, "value_json": json.dumps(v)} for key, v in told.items()]
-    with storage.engine.begin() as connection:
-        # notes and figures that somebody saved with the dashboard itself are in the original still
-        table = models.StudySystemAttributeModel
-        connection.execute(table.__table__.delete().where(table.study_id == study._study_id, table.key.in_(told)))
-        connection.execute(insert(table), attributes)
+    note = study_note(study.study_name, definition, trials, front(study), look)
+    told = {FIGURE.format(name): figure.to_json() for name, figure in figures.items()}
+    _write(study, storage, {NOTE_VERSION: 1, NOTE: note, **told})
     return Annotations(
         notes={trial._trial_id: trial_note(trial, rows.get(trial.number)) for trial in trials},
         front=frozenset(number for number, row in rows.items() if number is not None and row.standing == "front"),
     )
 
 
+def _write(study: optuna.Study, storage: SnapshotStorage, attributes: Mapping[str, object]) -> None:
+    """Set system attributes of a study. Notes and figures that somebody made with the dashboard itself stay in the
+    original."""
+    study_id, table = study._study_id, models.StudySystemAttributeModel
+    rows = [{"study_id": study_id, "key": key, "value_json": json.dumps(told)} for key, told in attributes.items()]
+    with storage.engine.begin() as connection:
+        connection.execute(delete(table).where(table.study_id == study_id, table.key.in_(list(attributes))))
+        connection.execute(insert(table), rows)
+
+
 def _figures(trials: Sequence[FrozenTrial], rows: Sequence[FrontRow]) -> tuple[dict[str, go.Figure], dict[str, str]]:
-    """(figures by id, why others are missing). The dashboard shows an id as it is."""
+    """(figures by id, why others are missing)."""
     makers: dict[str, Callable[[], go.Figure]] = {
-        "front": lambda: front_figure(rows),
-        "der-against-latency": lambda: der_against_latency(rows),
+        "front": lambda: front_figure(rows, CARD),
+        "der-against-latency": lambda: der_against_latency(rows, CARD),
         "hypervolume": lambda: hypervolume_history(trials),
         "importance": lambda: importance(trials),
     }

@@ -6,7 +6,7 @@ room. Large is on the front, small and faint is dominated, an x is infeasible, h
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import plotly.graph_objects as go
@@ -22,14 +22,32 @@ DER, SIZE, RTF = "der", "size", "rtf"
 LATENCY = "latency"
 TITLES = {
     DER: "DER (%)",
-    SIZE: "size of the segmentation model (MiB)",
+    SIZE: "model size (MiB)",
     RTF: "real-time factor",
     LATENCY: "algorithmic latency C + R (s)",
 }
 GREY = "#7f7f7f"
-RING = {"symbol": "circle-open", "size": 19, "color": BLACK, "line": {"width": 1}}
+FAINT = 0.5
 WIDE = 3.0  # an axis whose largest value is this many times its smallest is drawn on a log scale
-LETTER, LINE, MARKER = 0.015, 0.04, 0.018  # shares of a panel: width of a letter, height of a line, half a marker
+
+
+@dataclass(frozen=True)
+class Format:
+    """How large a figure is drawn, in pixels. width, height: of each of two panels side by side, as it is expected.
+    below: whether the legend lies below, not beside. font: of labels. large, small, ring: markers."""
+
+    total: int
+    width: int
+    height: int
+    below: bool
+    font: int
+    large: int
+    small: int
+    ring: int
+
+
+PAGE = Format(total=560, width=480, height=420, below=False, font=11, large=13, small=8, ring=19)
+CARD = Format(total=450, width=300, height=255, below=True, font=10, large=11, small=7, ring=16)  # half a page wide
 
 
 @dataclass(frozen=True)
@@ -57,7 +75,7 @@ class Axis:
         if self.log:
             ticks = _ticks(self.low, self.high)
             told |= {
-                "title": {"text": f"{TITLES[self.name]}, log scale"},
+                "title": {"text": f"{TITLES[self.name]}, log"},
                 "type": "log",
                 "range": [math.log10(self.low), math.log10(self.high)],
                 "tickvals": ticks,
@@ -81,7 +99,7 @@ class Box:
         return across and self.bottom < other.top and other.bottom < self.top
 
 
-def front_figure(rows: Sequence[FrontRow], title: str = "The front of DER, size and RTF") -> go.Figure:
+def front_figure(rows: Sequence[FrontRow], form: Format = PAGE) -> go.Figure:
     """All three objectives, DER beside size and DER beside RTF: a point has one height in both.
 
     Rows that are not measured are left out, and counted in the title. Raises StudyError where none is measured.
@@ -93,18 +111,18 @@ def front_figure(rows: Sequence[FrontRow], title: str = "The front of DER, size 
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.03)
     for column, name in enumerate((SIZE, RTF), start=1):
         across = _axis(name, shown)
-        for trace in _traces(shown, name):
+        for trace in _traces(shown, name, form):
             figure.add_trace(trace, row=1, col=column)
-        for label in _labels(shown, across, heights):
+        for label in _labels(shown, across, heights, form):
             figure.add_annotation(label, row=1, col=column)
         figure.update_xaxes(across.layout(), row=1, col=column)
     figure.update_yaxes(heights.layout())
     figure.update_yaxes(title=None, row=1, col=2)
-    figure.add_traces(_legend(shown))
-    return _finished(figure, f"{title}<br><sub>{_caption(rows)}</sub>")
+    figure.add_traces(_legend(shown, form))
+    return _finished(figure, "The front of DER, size and RTF", _caption(rows), form)
 
 
-def der_against_latency(rows: Sequence[FrontRow], title: str = "DER against latency") -> go.Figure:
+def der_against_latency(rows: Sequence[FrontRow], form: Format = PAGE) -> go.Figure:
     """DER over C + R, with the curves of the paper's Figures 1 and 2 where the study has them.
 
     Raises StudyError where nothing measured has a latency, as in an offline study.
@@ -120,12 +138,12 @@ def der_against_latency(rows: Sequence[FrontRow], title: str = "DER against late
             line = {"color": GREY, "width": 1, "dash": dash}
             x, y = [row.latency for row in curve], [row.der for row in curve]
             figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, name=name, hoverinfo="skip"))
-    figure.add_traces([*_traces(shown, LATENCY), *_legend(shown)])
-    for label in _labels(shown, across, heights):
+    figure.add_traces([*_traces(shown, LATENCY, form), *_legend(shown, form)])
+    for label in _labels(shown, across, heights, replace(form, width=2 * form.width)):
         figure.add_annotation(label)
     figure.update_xaxes(across.layout())
     figure.update_yaxes(heights.layout())
-    return _finished(figure, f"{title}<br><sub>{_caption(rows)}</sub>")
+    return _finished(figure, "DER against latency", _caption(rows), form)
 
 
 def hover(row: FrontRow) -> str:
@@ -222,22 +240,26 @@ def _symbol(row: FrontRow) -> str:
     return STRUCTURE_MARKERS[structure] + ("-open" if row.execution == "emulated" else "")
 
 
-def _traces(rows: Sequence[FrontRow], across: str) -> list[go.Scatter]:
+def _traces(rows: Sequence[FrontRow], across: str, form: Format) -> list[go.Scatter]:
     """One trace a precision, which the legend hides; the front is drawn above the others, rings below all."""
     fixed = [row for row in rows if _is_fixed(row)]
-    traces = [_points(fixed, across, RING, legendgroup="fixed", hoverinfo="skip")]
+    traces = [_points(fixed, across, _ring(form), legendgroup="fixed", hoverinfo="skip")]
     for precision in PRECISIONS:
         these = sorted((row for row in rows if row.precision == precision), key=lambda row: row.standing == "front")
         if these:
             marker = {
                 "color": _colour(these[0]),
                 "symbol": [_symbol(row) for row in these],
-                "size": [13 if row.standing == "front" else 8 for row in these],
-                "opacity": [1.0 if row.standing == "front" else 0.45 for row in these],
+                "size": [form.large if row.standing == "front" else form.small for row in these],
+                "opacity": [1.0 if row.standing == "front" else FAINT for row in these],
             }
             texts = [hover(row) for row in these]
             traces.append(_points(these, across, marker, legendgroup=precision, hovertext=texts, hoverinfo="text"))
     return traces
+
+
+def _ring(form: Format) -> dict[str, object]:
+    return {"symbol": "circle-open", "size": form.ring, "color": BLACK, "line": {"width": 1}}
 
 
 def _points(rows: Sequence[FrontRow], across: str, marker: Mapping[str, object], **more: object) -> go.Scatter:
@@ -245,23 +267,23 @@ def _points(rows: Sequence[FrontRow], across: str, marker: Mapping[str, object],
     return go.Scatter(x=x, y=y, mode="markers", marker=marker, showlegend=False, **more)
 
 
-def _legend(rows: Sequence[FrontRow]) -> list[go.Scatter]:
+def _legend(rows: Sequence[FrontRow], form: Format) -> list[go.Scatter]:
     """What colours, shapes, sizes and rings say, as entries without points."""
     used = {row.pruning.partition("-")[0].lower() for row in rows}
     entries: list[tuple[str, str, dict[str, object]]] = [
-        (precision, precision, {"color": PRECISION_COLOURS[precision], "size": 10})
+        (precision, precision, {"color": PRECISION_COLOURS[precision], "size": form.small + 1})
         for precision in PRECISIONS
         if any(row.precision == precision for row in rows)
     ]
-    grey: dict[str, object] = {"color": GREY, "size": 9}
+    grey: dict[str, object] = {"color": GREY, "size": form.small + 1}
     for structure in STRUCTURES:
         if structure in used:
             entries.append((f"pruning: {structure}", "", grey | {"symbol": STRUCTURE_MARKERS[structure]}))
-    entries.append(("large: on the front", "", grey | {"size": 13}))
+    entries.append(("large: on the front", "", grey | {"size": form.large}))
     if any(_is_fixed(row) for row in rows):
-        entries.append(("ring: fixed point", "fixed", RING))
+        entries.append(("ring: fixed point", "fixed", _ring(form)))
     if any(row.standing == "dominated" for row in rows):
-        entries.append(("faint: dominated", "", grey | {"opacity": 0.45}))
+        entries.append(("faint: dominated", "", grey | {"opacity": FAINT}))
     if any(row.standing == "infeasible" for row in rows):
         entries.append(("x: over a budget", "", grey | {"symbol": "x"}))
     if any(row.execution == "emulated" for row in rows):
@@ -276,26 +298,29 @@ def _is_fixed(row: FrontRow) -> bool:
     return row.origin != record.SEARCH
 
 
-def _labels(rows: Sequence[FrontRow], across: Axis, heights: Axis) -> list[dict[str, object]]:
+def _labels(rows: Sequence[FrontRow], across: Axis, heights: Axis, form: Format) -> list[dict[str, object]]:
     """Names of fixed points, each where it covers nothing; one for which there is no room is left to the hover text.
 
     The baseline first, then the front, then the others.
     """
     at = [(across.place(getattr(row, across.name)), heights.place(cast("float", row.der))) for row in rows]
-    taken = [Box(x - MARKER, x + MARKER, y - MARKER, y + MARKER) for x, y in at]
+    # shares of the panel: half a marker, a letter, a line
+    wide, high = form.ring / 2 / form.width, form.ring / 2 / form.height
+    letter, line = 0.56 * form.font / form.width, 1.3 * form.font / form.height
+    taken = [Box(x - wide, x + wide, y - high, y + high) for x, y in at]
     fixed = [(row, *place) for row, place in zip(rows, at, strict=True) if _is_fixed(row)]
     fixed.sort(key=lambda one: (one[0].origin != "baseline", one[0].standing != "front"))
     labels: list[dict[str, object]] = []
     for row, x, y in fixed:
         text = label_of(row.origin)
-        half = LETTER * len(text) / 2
-        right, up = MARKER + 0.006 + half, MARKER + 0.006 + LINE / 2
+        half = letter * (len(text) + 1) / 2
+        right, up = wide + half, high + line / 2
         for dx, dy in ((right, 0.0), (-right, 0.0), (0.0, up), (0.0, -up)):
-            box = Box(x + dx - half, x + dx + half, y + dy - LINE / 2, y + dy + LINE / 2)
+            box = Box(x + dx - half, x + dx + half, y + dy - line / 2, y + dy + line / 2)
             if box.left >= 0 and box.right <= 1 and not any(box.covers(other) for other in taken):
                 taken.append(box)
                 where = {"x": across.coordinate(x + dx), "y": heights.coordinate(y + dy)}
-                labels.append({**where, "text": text, "showarrow": False, "font": {"size": 11}})
+                labels.append({**where, "text": text, "showarrow": False, "font": {"size": form.font}})
                 break
     return labels
 
@@ -308,13 +333,16 @@ def _curve(rows: Sequence[FrontRow], varied: str) -> list[FrontRow]:
     return [these[key] for key in sorted(these)]
 
 
-def _finished(figure: go.Figure, title: str) -> go.Figure:
+def _finished(figure: go.Figure, title: str, remark: str, form: Format) -> go.Figure:
+    legend: dict[str, object] = {"itemsizing": "trace", "tracegroupgap": 0}
+    if form.below:
+        legend |= {"orientation": "h", "yref": "container", "y": 0.01, "yanchor": "bottom", "font": {"size": form.font}}
     figure.update_layout(
-        title={"text": title, "x": 0.01, "xanchor": "left"},
+        title={"text": f"{title}<br><sub>{remark}</sub>", "x": 0.01, "xanchor": "left"},
         template="plotly_white",
-        height=560,
-        margin={"l": 70, "r": 20, "t": 80, "b": 60},
+        height=form.total,
+        margin={"l": 60, "r": 15, "t": 75, "b": form.total - form.height - 75},
         hoverlabel={"align": "left", "bgcolor": "white", "font": {"color": BLACK}},
-        legend={"itemsizing": "trace", "tracegroupgap": 0},
+        legend=legend,
     )
     return figure

@@ -17,6 +17,7 @@ EMULATED = (
     "**Emulated**: the machine has no kernel for this precision. The DER is that of the low-bit weights, the size that "
     "of the stored file, and the RTF that of a stand-in: never a gain."
 )
+GAP = "&emsp;"
 NEAR_REAL_TIME = 0.8  # an RTF above this leaves little room for anything else on the machine
 FEW_SECONDS = 600.0  # of scored speech: below it, one recording can move the DER by percents
 
@@ -70,6 +71,12 @@ def trial_note(trial: FrozenTrial, row: FrontRow | None) -> str:
         known = trial.user_attrs["recordings"]
         parts.append(f"{len(known)} recordings were scored before it was stopped; they are among the artifacts.")
     return "\n\n".join(part for part in parts if part)
+
+
+def unread_note(name: str, why: str) -> str:
+    """The note of a study that another version of the explorer made, with a definition that this one cannot read."""
+    lines = "\n".join(f"    {line}" for line in why.splitlines())
+    return f"# {cell(name)}\n\nMade by another version of the explorer, so that it is shown as it is:\n\n{lines}"
 
 
 def cell(text: object) -> str:
@@ -229,8 +236,9 @@ def _value(value: Any) -> str:
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[object]], safe: bool = False) -> str:
     """A table of GitHub's Markdown. safe: the cells are Markdown already."""
-    rows = [head, ["---"] * len(head), *([str(one) if safe else cell(one) for one in line] for line in lines)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows = [head, *([str(one) if safe else cell(one) for one in line] for line in lines)]
+    first, *rest = (f"| {f'{GAP} | '.join(row)} |" for row in rows)  # the dashboard sets cells close to each other
+    return "\n".join([first, f"|{' --- |' * len(head)}", *rest])
 
 
 def _list(lines: Sequence[str]) -> str:

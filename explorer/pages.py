@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from explorer.annotations import Annotations
+from explorer.annotations import FIGURES, Annotations
 
-TRIALS, BEST = "trials", "best_trials"
+TRIALS, BEST, FIGURE_LIST = "trials", "best_trials", "plotly_graph_objects"
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ def complete(answer: bytes, annotations: Annotations) -> Page:
         _add_note(trial, annotations.notes)
     if annotations.front is not None:
         best = [trial for trial in trials if trial["number"] in annotations.front]
+        # the dashboard takes them from a set
+        told[FIGURE_LIST].sort(key=lambda figure: (*FIGURES, figure["id"]).index(figure["id"]))
     head = json.dumps(told).removesuffix("}")
     return Page(head, tuple(map(json.dumps, trials)), tuple(map(json.dumps, best)))
 

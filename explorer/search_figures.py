@@ -43,7 +43,7 @@ def hypervolume_history(trials: Sequence[FrozenTrial]) -> go.Figure:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         figure = plot_hypervolume_history(_copy(trials), reference)
     der, size, rtf = reference
-    figure.update_traces(line={"color": BLUE}, marker={"size": 5})
+    figure.update_traces(line={"color": BLUE, "shape": "hv"}, marker={"size": 5})
     figure.update_layout(yaxis={"title": "hypervolume (% × MiB × RTF)"}, xaxis={"title": "trial"})
     return _titled(
         figure,
@@ -121,6 +121,6 @@ def _titled(figure: go.Figure, title: str, remark: str) -> go.Figure:
     return figure.update_layout(
         title={"text": f"{title}<br><sub>{remark}</sub>", "x": 0.01, "xanchor": "left"},
         template="plotly_white",
-        height=480,
+        height=450,
         margin={"l": 70, "r": 20, "t": 80, "b": 60},
     )

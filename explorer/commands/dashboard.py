@@ -47,8 +47,9 @@ def dashboard(
     one. Reload the page to see its notes and figures.
 
     Each study of the explorer has **figures** (the front with its fixed points, DER against latency, hypervolume,
-    importance; under *Analytics*), a **note** (the front as a table, how to read the figures, data, machine,
-    definition), and for each trial a note and **artifacts**: DER by recording, as a plot and as CSV.
+    importance: on its first page, below the dashboard's own), a **note** (the front as a table, how to read the
+    figures, data, machine, definition), and for each trial a note and **artifacts**: DER by recording, as a plot and as
+    CSV.
 
         explorer dashboard
 
