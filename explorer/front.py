@@ -1,6 +1,6 @@
 """The Pareto front as data: what is on it, and every fixed point beside it. Tables and files are made from this."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -83,17 +83,26 @@ def front(study: optuna.Study) -> tuple[FrontRow, ...]:
     definition = stored_definition(study)
     trials = database.skim(study, keys=(record.ORIGIN,))
     # study.best_trials copies every attribute of every trial first
-    best = _get_pareto_front_trials_by_trials(trials, study.directions, consider_constraint=True)
+    best = feasible_front(study, trials)
     shown = database.read(study, [trial.number for trial in [*best, *_fixed_trials(trials)]])
-    known = [_row(study, definition, trial, best) for trial in shown.values()]
+    known = [row_of(study, definition, trial, best) for trial in shown.values()]
     rows = [row for row in known if row is not None]
     rows += _not_queued(study, definition, {row.origin for row in rows})
-    return in_order(rows)
-
-
-def in_order(rows: Iterable[FrontRow]) -> tuple[FrontRow, ...]:
-    """Best DER first, unmeasured last, by latency."""
     return tuple(sorted(rows, key=_order))
+
+
+def feasible_front(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those of the trials that are complete, keep the study's limits and are not dominated by another such."""
+    return _get_pareto_front_trials_by_trials(trials, study.directions, consider_constraint=True)
+
+
+def dominates(study: optuna.Study, one: FrozenTrial, other: FrozenTrial) -> bool:
+    """Whether a complete trial is at least as good as another one in DER, size and RTF, and better in one of them."""
+    return bool(_dominates(one, other, study.directions))
+
+
+def _order(row: FrontRow) -> tuple[bool, float, float]:
+    return row.der is None, row.der or 0.0, row.latency or 0.0
 
 
 def every_row(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[FrontRow, ...]:
@@ -102,13 +111,9 @@ def every_row(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[Front
     Raises StudyError where the study was not made by `explorer run`.
     """
     definition = stored_definition(study)
-    best = _get_pareto_front_trials_by_trials(trials, study.directions, consider_constraint=True)
-    rows = [_row(study, definition, trial, best) for trial in trials]
+    best = feasible_front(study, trials)
+    rows = [row_of(study, definition, trial, best) for trial in trials]
     return tuple(row for row in rows if row is not None)
-
-
-def _order(row: FrontRow) -> tuple[bool, float, float]:
-    return row.der is None, row.der or 0.0, row.latency or 0.0
 
 
 def table_rows(rows: Sequence[FrontRow], table: PaperTable) -> tuple[FrontRow, ...]:
@@ -163,9 +168,10 @@ def _bare(trial: int | None, origin: str, standing: Standing, point: OperatingPo
     )
 
 
-def _row(
+def row_of(
     study: optuna.Study, definition: StudyDefinition, trial: FrozenTrial, best: Sequence[FrozenTrial]
 ) -> FrontRow | None:
+    """The row of a trial with all of its attributes; None where its point was never drawn. best: the front."""
     point = recall(trial, definition.space)
     if point is None:
         return None
@@ -211,4 +217,4 @@ def _stand(
         return "infeasible", (), exceeded
     if any(trial.number == other.number for other in best):
         return "front", (), ()
-    return "dominated", tuple(t.number for t in best if _dominates(t, trial, study.directions)), ()
+    return "dominated", tuple(t.number for t in best if dominates(study, t, trial)), ()
