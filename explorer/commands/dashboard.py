@@ -5,6 +5,7 @@ import signal
 import socketserver
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,7 @@ def dashboard(
     from explorer.snapshot import Source
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=UserWarning, module="optuna")  # of the dashboard's own importance plot
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     url = storage_url or storage.DEFAULT_URL
     source = Source(url)

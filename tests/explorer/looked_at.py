@@ -49,7 +49,12 @@ def kinds(trials: Iterable[optuna.trial.FrozenTrial]) -> dict[str, int]:
 
 
 def ask(
-    app: WSGIApplication, path: str, query: str = "", method: str = "GET", host: str = f"127.0.0.1:{PORT}", body: str = ""
+    app: WSGIApplication,
+    path: str,
+    query: str = "",
+    method: str = "GET",
+    host: str = f"127.0.0.1:{PORT}",
+    body: str = "",
 ) -> tuple[int, dict[str, str], bytes]:
     """(status, headers, body) of one request."""
     environ: dict[str, Any] = {

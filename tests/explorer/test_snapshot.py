@@ -115,7 +115,8 @@ def test_what_failed_to_be_copied_is_still_a_change(study: optuna.Study, url: st
 
 
 @pytest.mark.parametrize(
-    ("statement", "message"), [("CREATE TABLE songs (title)", "is no study storage"), (None, "there is no study storage")]
+    ("statement", "message"),
+    [("CREATE TABLE songs (title)", "is no study storage"), (None, "there is no study storage")],
 )
 def test_what_is_no_storage(tmp_path: Path, statement: str | None, message: str) -> None:
     if statement:
@@ -130,9 +131,13 @@ def test_what_is_no_storage(tmp_path: Path, statement: str | None, message: str)
 def test_another_version_of_optuna_is_named(study: optuna.Study, url: str, tmp_path: Path, named) -> None:
     with sqlite3.connect(file_of(url)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'v9.9.9'")
-    with pytest.raises(StudyError, match="another version of Optuna"):
+
+    def copy() -> None:
         Source(named(url)).copy_to(tmp_path / "copy.db")
         SnapshotStorage(tmp_path / "copy.db", url)
+
+    with pytest.raises(StudyError, match="another version of Optuna"):
+        copy()
 
 
 def test_a_password_is_never_shown() -> None:
