@@ -203,7 +203,7 @@ def _reading(look: Look) -> str:
         "**hypervolume**: how much the front has gained, trial by trial. Flat: the search finds nothing more.",
         "**importance**: which parameters decide whether a trial is among the best by one objective.",
         "A trial's own note and its artifacts (DER by recording, as a plot and as CSV) are on its page under "
-        "*Trial (List)*. The dashboard's own plots take an emulated RTF at its word; the figures above do not.",
+        "*Trial (List)*. The dashboard's own plots take an emulated RTF at its word; these mark it.",
     ]
     return _list([*lines, *(f"Not drawn: **{name}**: {cell(why)}." for name, why in look.missing.items())])
 
@@ -237,7 +237,8 @@ def _value(value: Any) -> str:
 def _table(head: Sequence[str], lines: Sequence[Sequence[object]], safe: bool = False) -> str:
     """A table of GitHub's Markdown. safe: the cells are Markdown already."""
     rows = [head, *([str(one) if safe else cell(one) for one in line] for line in lines)]
-    first, *rest = (f"| {f'{GAP} | '.join(row)} |" for row in rows)  # the dashboard sets cells close to each other
+    gap = f"{GAP} | "  # the dashboard sets cells close to each other
+    first, *rest = (f"| {(gap if any(row) else ' | ').join(row)} |" for row in rows)
     return "\n".join([first, f"|{' --- |' * len(head)}", *rest])
 
 

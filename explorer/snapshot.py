@@ -111,20 +111,29 @@ class SnapshotStorage(RDBStorage):
         self._known: dict[int, list[FrozenTrial]] = {}
         self._before = dict(before._known) if before else {}
 
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
-        """As Optuna's, whose trials are to be looked at only, whatever `deepcopy` says."""
+        """What Optuna reads all trials through, its cache included."""
         if study_id not in self._known:
             self._known[study_id] = self._read(study_id)
-        return [trial for trial in self._known[study_id] if states is None or trial.state in states]
+        return [
+            trial
+            for trial in self._known[study_id]
+            if (trial._trial_id > trial_id_greater_than or trial._trial_id in included_trial_ids)
+            and (states is None or trial.state in states)
+        ]
 
     def _read(self, study_id: int) -> list[FrozenTrial]:
         if DEFINITION in self.get_study_user_attrs(study_id):
             # through the tables; what other programs made may have intermediate values, which that does not read
             study = optuna.Study(self.get_study_name_from_id(study_id), self)
             return database.read_all(study, self._before.pop(study_id, ()))
-        trials: list[FrozenTrial] = super().get_all_trials(study_id, deepcopy=False)
+        trials: list[FrozenTrial] = super()._get_trials(study_id, None, set(), -1)
         return trials
 
 

@@ -173,12 +173,12 @@ def test_what_was_finished_in_the_copy_before_is_not_read_again(study: optuna.St
     running = study.ask()
     source.copy_to(tmp_path / "1.db")
     first = SnapshotStorage(tmp_path / "1.db", url)
-    before = first.get_all_trials(1)
+    before = first.get_all_trials(1, deepcopy=False)
     suggest(running, small_study().space)
     study.tell(running, (1.0, 2.0, 3.0))
     study.ask()
     source.copy_to(tmp_path / "2.db")
-    after = SnapshotStorage(tmp_path / "2.db", url, first).get_all_trials(1)
+    after = SnapshotStorage(tmp_path / "2.db", url, first).get_all_trials(1, deepcopy=False)
     assert [one is other for one, other in zip(before, after, strict=False)] == [True] * 5 + [False]
     assert after[5].values == [1.0, 2.0, 3.0]
     assert [trial.state.name for trial in after[6:]] == ["RUNNING"]
@@ -192,10 +192,10 @@ def test_a_study_that_was_made_again_is_read_again(url: str, tmp_path: Path) -> 
     source = Source(url)
     source.copy_to(tmp_path / "1.db")
     first = SnapshotStorage(tmp_path / "1.db", url)
-    before = first.get_all_trials(1)
+    before = first.get_all_trials(1, deepcopy=False)
     optuna.delete_study(study_name="study", storage=open_storage(url))
     make()
     source.copy_to(tmp_path / "2.db")
-    after = SnapshotStorage(tmp_path / "2.db", url, first).get_all_trials(1)
+    after = SnapshotStorage(tmp_path / "2.db", url, first).get_all_trials(1, deepcopy=False)
     assert [trial._trial_id for trial in after] == [trial._trial_id for trial in before]  # SQLite gives them again
     assert not any(one is other for one, other in zip(before, after, strict=True))
