@@ -69,8 +69,10 @@ def _annotate(
 ) -> Annotations:
     trials = storage.get_all_trials(study._study_id, deepcopy=False)
     rows = {row.trial: row for row in every_row(study, trials)}
-    figures, missing = _figures(trials, _drawn(list(rows.values())))
-    look = Look(f"{taken:%Y-%m-%d %H:%M:%S}", source, missing)
+    drawn = _drawn(list(rows.values()))
+    figures, missing = _figures(trials, drawn)
+    left_out = sum(row.der is not None for row in rows.values()) - len(drawn)
+    look = Look(f"{taken:%Y-%m-%d %H:%M:%S}", source, missing, left_out)
     note = study_note(study.study_name, definition, trials, front(study), look)
     told = {FIGURE.format(name): figure.to_json() for name, figure in figures.items()}
     _write(study, storage, {NOTE_VERSION: 1, NOTE: note, **told})

@@ -25,11 +25,12 @@ FEW_SECONDS = 600.0  # of scored speech: below it, one recording can move the DE
 @dataclass(frozen=True)
 class Look:
     """How a study was looked at. taken: a local time in words. source: the storage, without password. missing: why a
-    figure could not be drawn, by its name."""
+    figure could not be drawn, by its name. left_out: measured points that the figures leave out."""
 
     taken: str
     source: str
     missing: Mapping[str, str]
+    left_out: int = 0
 
 
 def study_note(
@@ -205,6 +206,10 @@ def _reading(look: Look) -> str:
         "A trial's own note and its artifacts (DER by recording, as a plot and as CSV) are on its page under "
         "*Trial (List)*. The dashboard's own plots take an emulated RTF at its word; these mark it.",
     ]
+    if look.left_out:
+        lines.append(
+            f"{look.left_out} of the earlier dominated or infeasible search trials are left out of the figures."
+        )
     return _list([*lines, *(f"Not drawn: **{name}**: {cell(why)}." for name, why in look.missing.items())])
 
 

@@ -83,7 +83,7 @@ def importance(trials: Sequence[FrozenTrial]) -> go.Figure:
     return _titled(
         figure,
         "Importance: what decides whether a trial is among the best",
-        f"PED-ANOVA on {len(measured)} complete trials ({len(native)} of them for RTF: no emulated precision): "
+        f"PED-ANOVA on {len(measured)} complete trials ({len(native)} of them for RTF: no emulated precision):<br>"
         f"the best {TOP_SHARE:.0%} of them, at least {TOP_TRIALS}, against all.",
     )
 

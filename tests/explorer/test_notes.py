@@ -130,8 +130,8 @@ def test_a_running_a_waiting_and_a_half_asked_trial(study: optuna.Study) -> None
     assert half == "## Trial 2: search\n\n**Failed**: nobody wrote down why"
 
 
-def told_of(study: optuna.Study, trials: list[FrozenTrial], rows: tuple[FrontRow, ...]) -> str:
-    look = Look("2026-01-02 03:04:05", "sqlite:///x.db", {"importance": "too few"})
+def told_of(study: optuna.Study, trials: list[FrozenTrial], rows: tuple[FrontRow, ...], left_out: int = 0) -> str:
+    look = Look("2026-01-02 03:04:05", "sqlite:///x.db", {"importance": "too few"}, left_out)
     return study_note(study.study_name, stored_definition(study), trials, rows, look)
 
 
@@ -154,6 +154,11 @@ def test_the_note_of_a_study(study: optuna.Study) -> None:
     assert "| `limits.rtf` | `0.05` |" in table
     assert "| `trials` | `1` |" in table
     assert "| cpu | a formula |" in table
+
+
+def test_points_that_the_figures_leave_out_are_counted(study: optuna.Study) -> None:
+    assert "left out" not in told_of(study, [], front(study))
+    assert "- 7 of the earlier dominated or infeasible" in told_of(study, [], front(study), left_out=7)
 
 
 def test_the_note_of_a_study_without_a_measurement(study: optuna.Study) -> None:
