@@ -21,6 +21,7 @@ COMMANDS = (
     "status",
     "recommend",
     "report",
+    "dashboard",
     "export",
     "diarize",
     "measure",

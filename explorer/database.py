@@ -9,7 +9,7 @@ memory, and are asked as anybody asks them.
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +26,7 @@ from explorer import trial_record as record
 
 TRIAL, VALUE, PARAM = models.TrialModel, models.TrialValueModel, models.TrialParamModel
 DATES = TRIAL.__table__.c  # as they are stored: in UTC
+MANY = 10_000  # trials to ask for by number: SQLite takes some thirty thousand values in one statement
 USER, SYSTEM = models.TrialUserAttributeModel, models.TrialSystemAttributeModel
 
 
@@ -51,6 +52,36 @@ def read(study: optuna.Study, numbers: Collection[int]) -> dict[int, FrozenTrial
         return {trial.number: trial for trial in study.get_trials(deepcopy=False) if trial.number in numbers}
     these = (TRIAL.study_id == study._study_id) & TRIAL.number.in_(numbers)
     return {trial.number: trial for trial in _read(database, these, None, whole=True)}
+
+
+def read_all(study: optuna.Study, known: Sequence[FrozenTrial] = ()) -> list[FrozenTrial]:
+    """Every trial in order, as `read` reads it. known: trials read before, of which the finished are not read again.
+
+    Raises StorageInternalError where the database cannot be read.
+    """
+    database = _database(study)
+    if database is None:
+        return study.get_trials(deepcopy=False)
+    of_study = TRIAL.study_id == study._study_id
+    finished = {trial._trial_id: trial for trial in known if trial.state.is_finished()}
+    try:
+        with database.engine.connect() as connection:
+            columns = (TRIAL.trial_id, TRIAL.number, TRIAL.state, DATES.datetime_complete)
+            present = connection.execute(select(*columns).where(of_study)).all()
+    except DBAPIError as error:
+        raise StorageInternalError("the trials of a study could not be read") from error
+    # the date too: where a study was deleted and made again, its trials have the old numbers
+    same = {
+        trial_id: finished[trial_id]
+        for trial_id, number, state, complete in present
+        if (trial := finished.get(trial_id)) is not None
+        and (trial.number, trial.state, trial.datetime_complete) == (number, state, _local(complete))
+    }
+    new = [number for trial_id, number, _, _ in present if trial_id not in same]
+    few = len(new) < MANY
+    read_now = _read(database, of_study & TRIAL.number.in_(new) if few else of_study, None, whole=True) if new else []
+    trials = {trial.number: trial for trial in [*same.values(), *read_now]}
+    return [trials[number] for number in sorted(trials)]
 
 
 def write_attributes(study: optuna.Study, trial_id: int, attributes: Mapping[str, Any]) -> None:

@@ -105,6 +105,17 @@ def _order(row: FrontRow) -> tuple[bool, float, float]:
     return row.der is None, row.der or 0.0, row.latency or 0.0
 
 
+def every_row(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[FrontRow, ...]:
+    """A row for each of a study's trials that has an operating point. trials: all of them, read whole.
+
+    Raises StudyError where the study was not made by `explorer run`.
+    """
+    definition = stored_definition(study)
+    best = feasible_front(study, trials)
+    rows = [row_of(study, definition, trial, best) for trial in trials]
+    return tuple(row for row in rows if row is not None)
+
+
 def table_rows(rows: Sequence[FrontRow], table: PaperTable) -> tuple[FrontRow, ...]:
     """The rows of one of the paper's tables, in its order; none where the study does not have it."""
     order = list(TABLE1 if table == "table1" else TABLE2)

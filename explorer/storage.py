@@ -28,8 +28,8 @@ def open_storage(url: str, must_exist: bool = False) -> RDBStorage:
     """
     parsed = _parse(url)
     file = _sqlite_file(parsed)
-    if file is not None and must_exist and _is_missing(file):
-        raise StudyError(f"there is no study storage at {file}: run `explorer run STUDY` first, or give --storage")
+    if must_exist:
+        existing_file(url)
     if file is not None and not file.parent.is_dir():
         raise StudyError(f"{url}: the folder {file.parent} does not exist: create it, or give another --storage")
     try:
@@ -40,6 +40,14 @@ def open_storage(url: str, must_exist: bool = False) -> RDBStorage:
         if isinstance(error, ImportError) and parsed.get_backend_name() == "postgresql":
             remedy = 'install its driver with `pip install "explorer[postgres]"`'
         raise StudyError(f"{shown(url)}: cannot be used as a study storage ({reason}): {remedy}") from error
+
+
+def existing_file(url: str) -> Path | None:
+    """The SQLite file of a URL; None for another kind of database. Raises StudyError where the file is not there."""
+    file = _sqlite_file(_parse(url))
+    if file is not None and _is_missing(file):
+        raise StudyError(f"there is no study storage at {file}: run `explorer run STUDY` first, or give --storage")
+    return file
 
 
 def shown(url: str) -> str:

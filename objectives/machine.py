@@ -11,9 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
-import onnxruntime
-import torch
-
 from objectives.errors import ModelError
 
 LOCK_VARIABLE = "EXPLORER_LOCKS"
@@ -30,6 +27,9 @@ def cores() -> int:
 
 def describe() -> Mapping[str, str]:
     """What decides how fast this machine runs a model. Timings from two different descriptions are never mixed."""
+    import onnxruntime  # here and below: the locks are for programs too that run no model
+    import torch
+
     return {
         "processor": processor(),
         "cores": str(cores()),
@@ -52,6 +52,8 @@ def processor() -> str:
 
 def name_of(device: Device) -> str:
     """`cpu`, or the name of the GPU. Raises ModelError where torch finds none."""
+    import torch
+
     if device == "cpu":
         return device
     if not torch.cuda.is_available():

@@ -19,6 +19,7 @@ from explorer import database
 from explorer import trial_record as record
 from explorer.cli import app
 from explorer.front import front
+from explorer.snapshot import SnapshotStorage, Source
 from explorer.status import status
 from explorer.storage import load_study, open_storage, sole_driver
 from objectives.errors import StudyError
@@ -107,6 +108,21 @@ def test_the_commands_read_it(url: str) -> None:
     assert len(shown.stdout.splitlines()) >= 1 + len(ORIGINS)
     shown = CliRunner().invoke(app, ["status", "study", "--storage", url])
     assert "3 complete" in shown.stdout or "4 complete" in shown.stdout
+
+
+def test_it_is_copied_to_be_looked_at(url: str, tmp_path: Path) -> None:
+    run_study("study", small_study(trials=2), AnalyticEvaluator(), url)
+    source = Source(url)
+    assert source.has_changed()
+    source.copy_to(tmp_path / "copy.db")
+    assert not source.has_changed()
+    study = load_study("study", url)
+    copy = optuna.load_study(study_name="study", storage=SnapshotStorage(tmp_path / "copy.db", url))
+    assert copy.trials == study.trials
+    assert copy.user_attrs == study.user_attrs
+    assert copy.directions == study.directions
+    study.ask()
+    assert source.has_changed()
 
 
 def test_a_second_driver_on_this_machine_is_refused(url: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import soundfile
+from scipy.io import wavfile
 
 RATE = 16_000
 
@@ -21,7 +22,12 @@ def tone(seconds: float, rate: int = RATE, frequency: float = 440.0) -> np.ndarr
 def write_audio(path: Path, samples: np.ndarray, rate: int = RATE) -> Path:
     """Write (samples,) or (samples, channels) as 32-bit float WAV, or as FLAC."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, rate, subtype="FLOAT" if path.suffix == ".wav" else None)
+    if path.suffix == ".wav":
+        wavfile.write(
+            path, rate, samples
+        )  # libsndfile's holds the time of writing, so a second later it is another file
+    else:
+        soundfile.write(path, samples, rate)
     return path
 
 

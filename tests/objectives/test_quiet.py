@@ -60,7 +60,11 @@ def somebody_works() -> bool:
 def test_a_trial_waits_while_another_process_takes_time(evaluator: Evaluator, hold: Holders) -> None:
     evaluator.runtime(BASELINE)
     heard: list[float] = []
-    trial = threading.Thread(target=evaluator.errors, args=(BASELINE, heard.append), daemon=True)
+
+    def told(stage: str, fraction: float) -> None:
+        heard.append(fraction)
+
+    trial = threading.Thread(target=evaluator.errors, args=(BASELINE, told), daemon=True)
     other = hold("quiet")
     assert other.is_in()
     trial.start()

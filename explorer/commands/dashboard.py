@@ -1,0 +1,151 @@
+"""`explorer dashboard`: optuna-dashboard, ready to look at."""
+
+import errno
+import signal
+import socketserver
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import optuna
+import typer
+from rich.console import Console
+
+from explorer import storage
+from objectives.errors import ExplorerError, StudyError
+
+if TYPE_CHECKING:  # it brings plotly, which `explorer --help` should not wait for
+    from explorer.dashboard import Dashboard
+
+HOST = "127.0.0.1"
+DEFAULT_PORT = 8080
+GRACE = 5.0  # seconds that the end waits for a copy that is being made
+
+
+def dashboard(
+    storage_url: Annotated[
+        str | None,
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any that is free.")
+    ] = DEFAULT_PORT,
+    refresh: Annotated[
+        float, typer.Option(min=0, help="Seconds between looks at the storage; 0 to keep the first copy.")
+    ] = 30.0,
+) -> None:
+    """Look at all studies of a storage in the browser, while they run or afterwards.
+
+    Serves optuna-dashboard on 127.0.0.1 only, on a **copy** of the storage: the original is read and nothing else, a
+    running study is neither locked nor slowed while it takes time, and nothing that is clicked can change or delete it.
+    Every *refresh* seconds the storage is looked at; when a trial began or ended, a new copy takes the place of the old
+    one. Reload the page to see its notes and figures.
+
+    Each study of the explorer has **figures** (the front with its fixed points, DER against latency, hypervolume,
+    importance: on its first page, below the dashboard's own), a **note** (the front as a table, how to read the
+    figures, data, machine, definition), and for each trial a note and **artifacts**: DER by recording, as a plot and as
+    CSV.
+
+        explorer dashboard
+
+        explorer dashboard --storage sqlite:///studies.db --port 8081
+
+        explorer dashboard --refresh 0
+
+    On a remote machine, forward the port: `ssh -L 8080:127.0.0.1:8080 MACHINE`.
+    """
+    from explorer.dashboard import Dashboard
+    from explorer.snapshot import Source
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=UserWarning, module="optuna")  # of the dashboard's own importance plot
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    url = storage_url or storage.DEFAULT_URL
+    source = Source(url)
+    signal.signal(signal.SIGTERM, _interrupt)
+    temporary = tempfile.TemporaryDirectory(prefix="explorer-dashboard-", ignore_cleanup_errors=True)
+    # the port first: there is no use in a copy that cannot be shown
+    with _listen(port) as server, temporary as folder, _until_interrupted(console):
+        console.print(f"Copying {source.name} …", markup=False)
+        shown = Dashboard(source, Path(folder), server.server_port)
+        server.set_app(shown)
+        with _kept_up(shown, refresh, console):
+            typer.echo(f"{shown.studies} studies: http://{HOST}:{server.server_port}/dashboard (Ctrl-C ends it)")
+            server.serve_forever()
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    """A thread for each request: a browser asks for several things at once, and an answer may take its time."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def server_bind(self) -> None:
+        """As its parents', who ask a name server for the name of this machine first."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = HOST, self.server_address[1]
+        self.setup_environ()
+
+
+class _Handler(WSGIRequestHandler):
+    """Without a line for each request."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        return
+
+
+def _listen(port: int) -> _Server:
+    try:
+        return _Server((HOST, port), _Handler)
+    except OSError as error:
+        what = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be opened ({error.strerror})"
+        raise ExplorerError(
+            f"port {port} of {HOST} {what}: give another one with --port, or 0 for any free one"
+        ) from error
+
+
+@contextmanager
+def _until_interrupted(console: Console) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("Ended. The studies are as they were.")
+
+
+@contextmanager
+def _kept_up(shown: "Dashboard", seconds: float, console: Console) -> Iterator[None]:
+    """Refresh every so many seconds inside the block; never with 0."""
+    stop = threading.Event()
+    keeper = threading.Thread(target=_keep_up, args=(shown, seconds, stop, console), daemon=True)
+    if seconds:
+        keeper.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        if keeper.is_alive():
+            keeper.join(GRACE)  # a copy that is half made would be written into a folder that goes
+
+
+def _keep_up(shown: "Dashboard", seconds: float, stop: threading.Event, console: Console) -> None:
+    """Refresh until told to stop; what cannot be read now may be read later, and the last copy is shown meanwhile."""
+    complaint = ""
+    while not stop.wait(seconds):
+        try:
+            if shown.refresh():
+                console.print("A new copy is shown.")
+            complaint = ""
+        except StudyError as error:
+            if str(error) != complaint:
+                console.print(f"The last copy stays: {error}", markup=False)
+            complaint = str(error)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
