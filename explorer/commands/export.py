@@ -60,6 +60,6 @@ def export(
         typer.echo(json.dumps({"folder": str(folder), **told.model_dump()}, indent=2))
         return
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    for name, part in told.files.items():
-        console.print(f"{part.bytes / 2**20:8.3f} MiB  {folder / name}")
+    for path in sorted(folder.iterdir()):
+        console.print(f"{path.stat().st_size / 2**20:8.3f} MiB  {path}")
     console.print(parity_in_words(told.parity))
