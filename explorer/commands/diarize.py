@@ -72,6 +72,8 @@ def diarize(
         raise CorpusError("--live plays a file: standard input comes at its own speed, so leave --live out")
     if rttm_file is not None and not rttm_file.absolute().parent.is_dir():
         raise CorpusError(f"{rttm_file}: the folder does not exist: create it, or give another --rttm")
+    if rttm_file is not None and rttm_file.is_dir():
+        raise CorpusError(f"{rttm_file} is a folder: give the name of a file as --rttm")
     from explorer.bundle import read_bundle
     from explorer.hearing import UntilInterrupted, pcm_pieces, played
     from explorer.listening import Listener, rttm

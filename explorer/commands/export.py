@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from explorer import storage
-from explorer.card import parity_in_words
 from explorer.commands.measure import progress
 from studies.definition import name_of
 
@@ -50,7 +49,8 @@ def export(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     loaded = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
-    # late, so that a wrong name does not wait for torch
+    # late, so that neither `--help` nor a wrong name waits for torch
+    from explorer.card import parity_in_words
     from explorer.export import export_trial
 
     with progress() as show:

@@ -13,19 +13,15 @@ import onnxruntime
 import optuna
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner
 
 import explorer.export
 import explorer.parity
 from explorer.bundle import CARD, CHECKPOINT, EMBEDDING, FILES, MODEL, POINT, PROJECTION, WEIGHTS, read_bundle
-from explorer.commands.export import export
 from explorer.export import export_trial
 from explorer.listening import Listener
 from explorer.stored import IDENTITY, stored_definition
 from objectives.backend import Model
 from objectives.compression import FinishedModel, load_network
-from objectives.contract import SAMPLE_RATE
 from objectives.errors import BundleError, StudyError
 from objectives.low_bit import load
 from objectives.measurement import Measurement
@@ -377,29 +373,3 @@ def test_an_offline_point_is_exported_and_not_streamed(offline: Path) -> None:
     assert "An offline point has no C and R" in (offline / CARD).read_text()
     with pytest.raises(BundleError, match="offline"):
         Listener(bundle, lambda turn: None)
-
-
-# --- the command
-
-
-app = typer.Typer()
-app.command()(export)
-
-
-def test_the_command_says_what_it_wrote(quick: Exports, tmp_path: Path) -> None:
-    words = ["study", str(quick.trials[LOW_BIT]), str(tmp_path / "point"), "--storage", quick.url]
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0, done.output
-    assert all(str(tmp_path / "point" / name) in done.stdout for name in FILES - {CHECKPOINT})
-    assert "model.onnx gives 100.00 % of the frames of 12 windows" in done.stdout
-
-    told = CliRunner().invoke(app, [*words, "--force", "--format", "json"])
-    assert told.exit_code == 0, told.output
-    said = json.loads(told.stdout)
-    assert said.pop("folder") == str(tmp_path / "point")
-    assert said == json.loads((tmp_path / "point" / POINT).read_text())
-    assert said["segmentation"]["window"] == 10 * SAMPLE_RATE
-
-
-def test_help_teaches_with_an_example() -> None:
-    assert "explorer export quickstart 13 points/small" in CliRunner().invoke(app, ["--help"]).output
