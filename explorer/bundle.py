@@ -6,19 +6,20 @@ Reading one needs ONNX Runtime and neither torch nor Optuna, so that it can run 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from objectives._onnx import open_session
 from objectives.clustering import ClusteringSettings
-from objectives.contract import Contract
+from objectives.contract import SAMPLE_RATE, Contract
 from objectives.deployed import DeployedModel, Execution
 from objectives.errors import BundleError
-from objectives.filterbank import Filterbank, WindowName
+from objectives.filterbank import FBANK_STEP, FBANK_WIDTH, Filterbank, WindowName
+from objectives.onnx_metadata import segmentation_metadata
 from objectives.operating_point import Mode, OperatingPoint, Precision, Pruning, Structure
 from objectives.speaker_embedding import Blocks, SpeakerEmbedding, features_by
 
@@ -31,6 +32,17 @@ WEIGHTS = "model.safetensors"
 CHECKPOINT = "pytorch_model.bin"  # where stock pyannote.audio can load the mode
 EMBEDDING = "embedding.onnx"
 PROJECTION = "embedding.safetensors"
+FILES = frozenset({POINT, CARD, MODEL, WEIGHTS, CHECKPOINT, EMBEDDING, PROJECTION})
+
+# What the real loop keeps of audio and features (objectives/streaming.py) holds no larger ones
+LARGEST_WINDOW = 20 * SAMPLE_RATE
+LARGEST_BLOCK = 8 * SAMPLE_RATE
+MOST_SPEAKERS = 8  # local ones; the number of powerset classes grows with their power set
+
+TRIED = 64  # frames of the filterbank that an embedding is tried on when it is loaded
+
+LINKAGES = "^(average|centroid|complete|median|single|ward|weighted)$"  # that scipy knows
+Plain = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_][A-Za-z0-9._-]*$")]  # a file's name and no path
 
 
 class _Part(BaseModel):
@@ -54,6 +66,17 @@ class PointPart(_Part):
     pruning: PruningPart
     precision: Precision
 
+    @model_validator(mode="after")
+    def _makes_a_point(self) -> Self:
+        streamed = self.mode == "chunk-wise"
+        for name in ("chunk_length", "right_context", "latency"):
+            if (getattr(self, name) is None) == streamed:
+                raise ValueError(f"{name} = {getattr(self, name)} does not go with the mode {self.mode!r}")
+        latency = self.point().latency
+        if streamed and abs(latency - (self.latency or 0.0)) > 1 / SAMPLE_RATE:
+            raise ValueError(f"latency = {self.latency:g} s is not C + R = {latency:g} s")
+        return self
+
     def point(self) -> OperatingPoint:
         """Raises OperatingPointError where the values do not make one."""
         pruning = Pruning(self.pruning.structure, self.pruning.ratio)
@@ -65,14 +88,22 @@ class PointPart(_Part):
 class SegmentationPart(_Part):
     """The segmentation model. contract: see objectives.contract, in samples. execution: of `model.onnx` on a CPU."""
 
-    window: int = Field(gt=0)
-    frames: int = Field(gt=0)
-    field: int = Field(gt=0)
-    centre: int = Field(ge=0)
-    step: int = Field(gt=0)
-    speakers: int = Field(gt=0)
-    max_at_once: int = Field(gt=0)
+    window: int = Field(gt=0, le=LARGEST_WINDOW)
+    frames: int = Field(gt=0, le=LARGEST_WINDOW)
+    field: int = Field(gt=0, le=LARGEST_WINDOW)
+    centre: int = Field(ge=0, le=LARGEST_WINDOW)
+    step: int = Field(gt=0, le=LARGEST_WINDOW)
+    speakers: int = Field(gt=0, le=MOST_SPEAKERS)
+    max_at_once: int = Field(gt=0, le=MOST_SPEAKERS)
     execution: Execution
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.centre >= self.field:
+            raise ValueError(f"centre = {self.centre} lies outside of the field of {self.field} samples")
+        if self.max_at_once > self.speakers:
+            raise ValueError(f"max_at_once = {self.max_at_once} is more than the {self.speakers} speakers")
+        return self
 
     def contract(self) -> Contract:
         """How frames lie in a window."""
@@ -84,18 +115,27 @@ class EmbeddingPart(_Part):
 
     name: str
     key: str
-    step: int = Field(gt=0)
-    block_length: int = Field(gt=0)
-    block_left: int = Field(ge=0)
-    block_right: int = Field(ge=0)
+    step: int = Field(gt=0, le=LARGEST_BLOCK)
+    block_length: int = Field(gt=0, le=LARGEST_BLOCK)
+    block_left: int = Field(ge=0, le=LARGEST_BLOCK)
+    block_right: int = Field(ge=0, le=LARGEST_BLOCK)
     window: WindowName
     scale: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for name in ("block_length", "block_left"):
+            if getattr(self, name) % self.step:
+                raise ValueError(f"{name} = {getattr(self, name)} is no multiple of step = {self.step}")
+        if (block := self.block_length + self.block_left + self.block_right) > LARGEST_BLOCK:
+            raise ValueError(f"block_length, block_left and block_right are {block} samples, over {LARGEST_BLOCK}")
+        return self
 
 
 class ClusteringPart(_Part):
     """See objectives.clustering.ClusteringSettings."""
 
-    method: str
+    method: str = Field(pattern=LINKAGES)
     threshold: float = Field(ge=0)
 
 
@@ -110,7 +150,7 @@ class PointFile(_Part):
     """`operating_point.json`. measured, parity, provenance, versions: for people and for other programs; nothing that
     runs depends on them. licences: by file."""
 
-    format: Literal["explorer bundle 1"] = FORMAT
+    format: Literal["explorer bundle 1"]
     operating_point: PointPart
     segmentation: SegmentationPart
     embedding: EmbeddingPart
@@ -120,7 +160,7 @@ class PointFile(_Part):
     provenance: dict[str, Any]
     versions: dict[str, str]
     licences: dict[str, str]
-    files: dict[str, FilePart]
+    files: dict[Plain, FilePart]
 
 
 @dataclass(frozen=True)
@@ -141,21 +181,35 @@ class Bundle:
         return ClusteringSettings(self.told.clustering.threshold, self.told.clustering.method)
 
     def runtime(self, threads: int = 1) -> DeployedModel:
-        """The segmentation model, on so many threads of the CPU. Raises BundleError."""
-        part = self.told.segmentation
-        with _mending(self.folder / MODEL):
-            return DeployedModel(self.folder / MODEL, part.contract(), part.execution, "bundle", threads)
+        """The segmentation model, on so many threads of the CPU, run once. Raises BundleError."""
+        part, path = self.told.segmentation, self.folder / MODEL
+        contract = part.contract()
+        with _mending(path):
+            model = DeployedModel(path, contract, part.execution, "bundle", threads)
+            for name, value in segmentation_metadata(contract, SAMPLE_RATE).items():
+                if model.metadata.get(name) != value:
+                    raise ValueError(f"{name} is {model.metadata.get(name)}, and by {POINT} it is {value}")
+            made = model.scores(np.zeros((1, contract.window), np.float32)).shape
+            expected = (1, contract.frames, len(contract.powerset))
+            if made != expected:
+                raise ValueError(f"gives {made} for a window, and by {POINT} it is {expected}")
+        return model
 
     def embedding(self, threads: int = 1) -> SpeakerEmbedding:
-        """The speaker embedding, on so many threads of the CPU. Raises BundleError."""
+        """The speaker embedding, on so many threads of the CPU, tried on a little silence. Raises BundleError."""
         part = self.told.embedding
         filterbank = Filterbank(part.window, part.scale)
         network = self.folder / EMBEDDING
         with _mending(network):
             features = features_by(filterbank, open_session(network, threads))
+            made = features(np.zeros(FBANK_WIDTH + (TRIED - 1) * FBANK_STEP, np.float32))
+            if abs(len(made) - TRIED * FBANK_STEP / part.step) > 1:
+                raise ValueError(f"gives {len(made)} features for {TRIED} frames, and by {POINT} step = {part.step}")
         with _mending(self.folder / PROJECTION):
             affine = load_file(self.folder / PROJECTION)
-            weight, bias = affine["weight"], affine["bias"]
+            weight, bias = np.asarray(affine["weight"], np.float32), np.asarray(affine["bias"], np.float32)
+            if bias.ndim != 1 or weight.shape != (len(bias), 2 * made.shape[1]):
+                raise ValueError(f"weight {weight.shape}, bias {bias.shape}, {made.shape[1]} channels of {EMBEDDING}")
         return SpeakerEmbedding(
             name=part.name,
             key=part.key,
@@ -165,8 +219,8 @@ class Bundle:
             network=network,
             threshold=self.told.clustering.threshold,
             features=features,
-            weight=np.asarray(weight, np.float32),
-            bias=np.asarray(bias, np.float32),
+            weight=weight,
+            bias=bias,
         )
 
 
@@ -181,8 +235,7 @@ def read_bundle(folder: Path) -> Bundle:
         ) from error
     try:
         told = PointFile.model_validate_json(text)
-        told.operating_point.point()
-    except (ValidationError, ValueError) as error:
+    except ValidationError as error:
         raise BundleError(f"{path}: {_first(error)}: export the operating point again") from error
     missing = {MODEL, EMBEDDING, PROJECTION} - told.files.keys()
     if missing:
@@ -200,8 +253,8 @@ def describe_file(path: Path) -> FilePart:
 
 def _check(folder: Path, name: str, part: FilePart) -> None:
     path = folder / name
-    if Path(name).name != name:
-        raise BundleError(f"{folder / POINT}: names {name!r}, which is not in its folder: export it again")
+    if not path.is_file():
+        raise BundleError(f"{path}: there is no such file: copy the bundle again, or export the operating point again")
     try:
         found = describe_file(path)
     except OSError as error:
@@ -232,9 +285,7 @@ def _is_onnxruntimes(error: BaseException | None) -> bool:
     return isinstance(error, Exception) and type(error).__module__.startswith("onnxruntime")
 
 
-def _first(error: ValueError) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
+def _first(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "the file"
-    return f"{where}: {first['msg']}"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}"

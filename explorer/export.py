@@ -1,11 +1,8 @@
 """A trial as a bundle: files that run elsewhere, measured again before they are handed out."""
 
-import os
+import json
 import platform
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,10 +16,13 @@ from safetensors.numpy import save_file
 
 from explorer import database
 from explorer import trial_record as record
+from explorer.appearing import appearing, writing
 from explorer.bundle import (
     CARD,
     CHECKPOINT,
     EMBEDDING,
+    FILES,
+    FORMAT,
     MODEL,
     POINT,
     PROJECTION,
@@ -39,7 +39,7 @@ from explorer.bundle import (
 )
 from explorer.card import card
 from explorer.parity import OnProgress, Parity, measure_parity
-from explorer.stored import stored_definition
+from explorer.stored import IDENTITY, stored_definition
 from explorer.workers import EvaluatorSettings
 from objectives.assets import ASSETS
 from objectives.compression import FinishedModel, load_network
@@ -54,6 +54,9 @@ from objectives.segmentation_onnx import portable_onnx
 from objectives.speaker_embedding import SpeakerEmbedding
 from studies.definition import StudyDefinition
 from studies.search_space import recall
+
+# Of an evaluator's identity: what a trial must have in common with the evaluator that a bundle is compared on
+COMPARED = ("corpus", "split", "segmentation", "embedding", "clustering")
 
 PACKAGES = ("explorer", "torch", "torchao", "pyannote.audio", "onnxruntime", "onnx", "optuna", "numpy", "scipy")
 
@@ -79,6 +82,7 @@ def export_trial(
     complete trial or its model can no longer be had, BundleError where the folder is taken or the bundle does not do
     what the trial did, and what the corpus and models raise.
     """
+    folder = folder.resolve()  # a link to a bundle stays one
     _refuse_taken(folder, force)
     definition = stored_definition(study)
     trial = _complete(study, number)
@@ -87,19 +91,25 @@ def export_trial(
     settings = EvaluatorSettings.of(definition)
     with (
         build_evaluator(**asdict(settings) | {"compression": settings.compression}) as evaluator,
-        _appearing(folder) as staged,
+        appearing(folder, force) as staged,
     ):
+        _refuse_other_data(study, evaluator)
         model = _model_of(evaluator, point, trial, on_progress)
         on_progress("writing", 0.0)
-        _write_models(staged, model, evaluator.accuracy.embedding)
+        with writing(folder):
+            _write_models(staged, model, evaluator.accuracy.embedding)
         told = _told(study, definition, trial, point, model, evaluator, staged)
-        _write_point(staged, told)
+        with writing(folder):
+            _write_point(staged, told)
         der, size, rtf = trial.values
         _check_size(staged, size)
         parity = measure_parity(read_bundle(staged), evaluator, model, der, rtf, on_progress)
         whole = told.model_copy(update={"parity": asdict(parity)})
-        (staged / CARD).write_text(card(whole, folder.name), encoding="utf-8")
-        _write_point(staged, whole.model_copy(update={"files": whole.files | {CARD: describe_file(staged / CARD)}}))
+        with writing(folder):
+            (staged / CARD).write_text(card(whole, folder.name), encoding="utf-8")
+            _write_point(staged, whole.model_copy(update={"files": whole.files | {CARD: describe_file(staged / CARD)}}))
+        if force:
+            _refuse_taken(folder, force)  # minutes have passed
     return Exported(read_bundle(folder), parity)
 
 
@@ -116,16 +126,32 @@ def _complete(study: optuna.Study, number: int) -> FrozenTrial:
     return trial
 
 
+def _refuse_other_data(study: optuna.Study, evaluator: Evaluator) -> None:
+    """What a bundle does on other recordings, or names otherwise, cannot be compared with the trial."""
+    told = json.loads(study.user_attrs.get(IDENTITY, "{}"))
+    before = {key: told[f"evaluator.{key}"] for key in COMPARED if f"evaluator.{key}" in told}
+    changes = [
+        f"{key}: {was} → {evaluator.identity[key]}" for key, was in before.items() if was != evaluator.identity[key]
+    ]
+    if changes:
+        raise StudyError(
+            f"{study.study_name!r} cannot be exported from: something has changed since it was run "
+            f"({'; '.join(changes)}). Put that back, or run the study again under another --name"
+        )
+
+
 def _model_of(
     evaluator: Evaluator, point: OperatingPoint, trial: FrozenTrial, on_progress: OnProgress
 ) -> FinishedModel:
     """The trial's model: from the store, or made again. Raises StudyError where it comes out as another one."""
     model = evaluator.model(point, on_progress)
-    if model.key != trial.user_attrs["model_key"]:
+    known = str(trial.user_attrs.get("model_key"))
+    if model.key != known:
         raise StudyError(
-            f"trial {trial.number} ran the model {trial.user_attrs['model_key'][:12]}, and what is made of the same "
-            f"settings now is {model.key[:12]}: the corpus, the weights or the version of explorer or torchao has "
-            "changed since. Run the study again under another --name, and export from that"
+            f"trial {trial.number} ran the model {known[:12]}, and what is made of the same settings now is "
+            f"{model.key[:12]}: the recordings or weights that it is made from, the version of explorer or torchao, or "
+            "whether it is trained on a GPU has changed since. Run the study again under another --name, and export "
+            "from that"
         )
     return model
 
@@ -170,6 +196,7 @@ def _told(
     der, size, rtf = trial.values
     contract = asdict(contract_of(load_network(model)))
     return PointFile(
+        format=FORMAT,
         operating_point=PointPart(
             mode=point.mode,
             chunk_length=point.chunk_length if streamed else None,
@@ -236,42 +263,18 @@ def _write_point(folder: Path, told: PointFile) -> None:
 
 def _refuse_taken(folder: Path, force: bool) -> None:
     if not folder.exists():
-        if not folder.absolute().parent.is_dir():
+        if not folder.parent.is_dir():
             raise BundleError(f"{folder}: the folder above it does not exist: create it, or give another DIR")
+        return
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else None
+    if found == []:
         return
     if not force:
         raise BundleError(f"{folder} exists: give another DIR, or --force to replace a bundle")
-    if not (folder / POINT).is_file() or any(path.is_dir() for path in folder.iterdir()):
+    if found is None or POINT not in found:
         raise BundleError(f"{folder} is no bundle, and --force replaces nothing else: give another DIR")
-
-
-@contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to write into, which takes its place when everything went well."""
-    parent, name = folder.absolute().parent, folder.absolute().name
-    try:
-        staged = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.", suffix=".part"))
-    except OSError as error:
-        raise BundleError(f"{parent}: cannot be written ({error.strerror}): give another DIR") from error
-    try:
-        yield staged
-        for path in staged.iterdir():
-            _flush(path)
-        staged.chmod(0o755)  # mkdtemp's is for its owner alone
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.", suffix=".old"))
-            os.replace(folder, old)
-            os.replace(staged, folder)
-            shutil.rmtree(old)
-        else:
-            os.replace(staged, folder)
-    except OSError as error:
-        raise BundleError(f"{folder}: cannot be written ({error.strerror or error}): make room there") from error
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    """Make sure that a file is on the disk before its folder gets its name."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    if others := [name for name in found if name not in FILES]:
+        raise BundleError(
+            f"{folder} holds {', '.join(others)} beside a bundle, and --force replaces nothing else: move that away, "
+            "or give another DIR"
+        )

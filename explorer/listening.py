@@ -10,8 +10,8 @@ from explorer.bundle import Bundle
 from objectives.clustering import UNNAMED
 from objectives.contract import SAMPLE_RATE
 from objectives.errors import BundleError, CorpusError
-from objectives.hypothesis import Turn, Turns
-from objectives.live_names import LiveNames
+from objectives.hypothesis import Turn
+from objectives.live_names import LiveNames, LiveTurns
 from objectives.streaming import ENDLESS, LiveLoop, Schedule
 
 PIECE = SAMPLE_RATE // 10  # samples that a microphone hands over at once, for one that is played
@@ -38,7 +38,8 @@ class Account:
 
     audio: seconds. turns: final ones, in the order of time. speakers: number of them. compute: seconds for all of it,
     of which `clustering` at the end. updates: seconds of compute of each. delays: seconds from a block's first sample,
-    spoken, to its emission, one an update; none where audio did not come at the speed of speech.
+    spoken, to its emission, one for each update before the audio ended; none where it did not come at the speed of
+    speech.
     """
 
     audio: float
@@ -82,7 +83,7 @@ class Listener:
         self._schedule = Schedule(ENDLESS, point.chunk_length, point.right_context)
         self._loop = LiveLoop(self._schedule, bundle.runtime(threads), bundle.embedding(threads), bundle.clustering)
         self._names = LiveNames(self._loop.session)
-        self._turns = Turns()
+        self._turns = LiveTurns()
         self._on_turn = on_turn
         self._clock = clock
         self._waiting = np.zeros(0, np.float32)
@@ -132,10 +133,7 @@ class Listener:
         self._heard += len(samples)
         self._loop.update(self._next, samples)
         self._next += 1
-        starts, speaking = self._names.latest(self._loop.features)
-        ended = [
-            turn for start, now in zip(starts, speaking, strict=True) for turn in self._turns.cell(int(start), now)
-        ]
+        ended = self._turns.block(*self._names.latest(self._loop.features))
         self._updates.append(self._clock() - began)
         self._tell(ended)
 
@@ -150,9 +148,13 @@ def _spoken(turn: Turn, heard: int) -> Spoken:
     return Spoken(start / SAMPLE_RATE, end / SAMPLE_RATE, name, heard / SAMPLE_RATE)
 
 
-def as_spoken(waveform: np.ndarray, clock: Callable[[], float], sleep: Callable[[float], None]) -> Iterator[np.ndarray]:
-    """A recording at the speed of speech: pieces of 0.1 s, each when its last sample would have been spoken."""
-    began = clock()
+def as_spoken(
+    waveform: np.ndarray, began: float, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> Iterator[np.ndarray]:
+    """A recording at the speed of speech: pieces of 0.1 s, each when its last sample would have been spoken.
+
+    began: the clock when its first sample is.
+    """
     for start in range(0, len(waveform), PIECE):
         piece = waveform[start : start + PIECE]
         sleep(max(0.0, began + (start + len(piece)) / SAMPLE_RATE - clock()))
@@ -160,9 +162,13 @@ def as_spoken(waveform: np.ndarray, clock: Callable[[], float], sleep: Callable[
 
 
 def rttm(turns: Iterable[Spoken], uri: str) -> str:
-    """Turns as RTTM. Its fields are separated by spaces, so those of `uri` become underscores."""
+    """Turns as RTTM, in whole milliseconds; those that have none are left out, since RTTM knows no turn without length.
+    Its fields are separated by spaces, so those of `uri` become underscores."""
     named = "_".join(uri.split()) or "recording"
-    return "".join(
-        f"SPEAKER {named} 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> <NA> {turn.name} <NA> <NA>\n"
-        for turn in turns
-    )
+    lines = []
+    for turn in turns:
+        start, end = round(1000 * turn.start), round(1000 * turn.end)
+        if end > start:
+            told = f"{start / 1000:.3f} {(end - start) / 1000:.3f}"
+            lines.append(f"SPEAKER {named} 1 {told} <NA> <NA> {turn.name} <NA> <NA>\n")
+    return "".join(lines)

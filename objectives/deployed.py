@@ -1,5 +1,6 @@
 """What any segmentation model that runs offers, and one that ONNX Runtime runs from a file. Needs no torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -38,6 +39,12 @@ class DeployedModel:
         self.kernel = kernel
         self._session = open_session(path, threads)
         self._entering = self._session.get_inputs()[0].name
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the file says of itself (objectives/onnx_metadata.py)."""
+        said: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        return said
 
     def scores(self, windows: np.ndarray) -> np.ndarray:
         """See Runtime.scores."""

@@ -28,6 +28,17 @@ class Turns:
             self._open.setdefault(speaker, start)
         return ended
 
+    @property
+    def open(self) -> set[int]:
+        """Whose turns have not ended."""
+        return set(self._open)
+
+    def rename(self, speaker: int, other: int) -> None:
+        """Give a turn that has not ended, if there is one, to another speaker, who has none."""
+        if speaker in self._open:
+            assert other not in self._open, "one speaker has one turn at a time"
+            self._open[other] = self._open.pop(speaker)
+
     def end(self, total: int) -> list[Turn]:
         """The recording ends: the turns that end with it."""
         return self.cell(total, ())

@@ -1,11 +1,14 @@
 """Names for blocks while a recording is still being heard: provisional in the chunk-wise mode, where the clustering of
 the whole recording has the last word. Needs no torch."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from objectives.clustering import UNNAMED, name_local_speakers
+from objectives.hypothesis import Turn, Turns
 from objectives.streaming import ChunkwiseSession, Features
 
 # Of the number of anchors, after which they are clustered again: all clusterings together cost a few times the last
@@ -56,3 +59,29 @@ class LiveNames:
                 names[new] = self._given
                 self._given += 1
         self._centroids, self._names = centroids, names
+
+
+class LiveTurns:
+    """Turns out of blocks whose names are provisional, in the order of time; together they cover what was emitted.
+
+    Speech that nobody could name at the end of a block, and that goes on in the next one as that of one speaker who
+    begins there, was that speaker's.
+    """
+
+    def __init__(self) -> None:
+        self._turns = Turns()
+
+    def block(self, starts: np.ndarray, speaking: Sequence[tuple[int, ...]]) -> list[Turn]:
+        """A block as `LiveNames.latest` tells it: the turns that have ended in it."""
+        if len(starts):
+            self._name_unnamed(set(speaking[0]))
+        return [turn for start, now in zip(starts, speaking, strict=True) for turn in self._turns.cell(int(start), now)]
+
+    def end(self, total: int) -> list[Turn]:
+        """The recording ends: the turns that end with it."""
+        return self._turns.end(total)
+
+    def _name_unnamed(self, now: set[int]) -> None:
+        begins = now - self._turns.open - {UNNAMED}
+        if UNNAMED not in now and len(begins) == 1:
+            self._turns.rename(UNNAMED, begins.pop())

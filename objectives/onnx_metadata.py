@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import onnx
-from google.protobuf.message import DecodeError
-
+from objectives.contract import Contract
 from objectives.errors import ModelError
 
-if TYPE_CHECKING:
-    from objectives.contract import Contract
+if TYPE_CHECKING:  # a deployed point runs where onnx is not installed
+    import onnx
 
 Kind = Literal["segmentation", "embedding"]
 
@@ -33,7 +31,7 @@ FRAMEWORKS = ("wespeaker", "3d-speaker")  # whose models the extractor runs as t
 NORMALIZATION = "global-mean"  # of the features over what is heard; the only one that sherpa-onnx knows
 
 
-def segmentation_metadata(contract: "Contract", sample_rate: int) -> dict[str, str]:
+def segmentation_metadata(contract: Contract, sample_rate: int) -> dict[str, str]:
     """What sherpa-onnx must know of a segmentation model. Lengths in samples."""
     numbers = (
         sample_rate,
@@ -48,7 +46,7 @@ def segmentation_metadata(contract: "Contract", sample_rate: int) -> dict[str, s
     return {**told, "model_type": "pyannote-segmentation-3.0", "version": "1"}
 
 
-def set_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
+def set_metadata(model: "onnx.ModelProto", metadata: Mapping[str, str]) -> None:
     """Give a model these entries and no others."""
     del model.metadata_props[:]
     for key, value in metadata.items():
@@ -57,6 +55,9 @@ def set_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
 
 def metadata_in(path: Path) -> dict[str, str]:
     """The entries of an ONNX file. Raises ModelError where it is none."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
     try:
         model = onnx.load(path, load_external_data=False)
     except (OSError, DecodeError) as error:

@@ -29,11 +29,12 @@ def load_plain(path: Path) -> PyanNet:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — it is no mapping
     except (OSError, SafetensorError, ValueError) as error:
         raise ModelError(f"{path}: not readable as safetensors ({error}): export the operating point again") from error
-    if described.get("format") != FORMAT:
-        raise ModelError(f"{path}: its format is {described.get('format')!r}, not {FORMAT!r}: export it again")
+    found = described.get("format") if isinstance(described, dict) else described
+    if found != FORMAT:
+        raise ModelError(f"{path}: its format is {found!r}, not {FORMAT!r}: export the operating point again")
     try:
         network = network_like(described["network"])
         network.load_state_dict(state, strict=True)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ModelError(f"{path}: incomplete ({type(error).__name__}: {error}): export it again") from error
     return network.eval()

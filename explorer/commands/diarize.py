@@ -3,17 +3,16 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
+from io import BufferedIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 import typer
 from rich.console import Console
 
-from objectives.contract import SAMPLE_RATE
 from objectives.errors import CorpusError
 
 if TYPE_CHECKING:  # they bring ONNX Runtime, for which `explorer --help` would wait too
@@ -21,7 +20,6 @@ if TYPE_CHECKING:  # they bring ONNX Runtime, for which `explorer --help` would 
     from explorer.listening import Account, Spoken
 
 STANDARD_INPUT = "-"
-READ_BYTES = 3200  # of standard input at once: 0.1 s at 16 kHz
 INTERRUPTED = 130  # what a shell reports of a program ended by Ctrl-C
 
 
@@ -41,7 +39,11 @@ def diarize(
     ] = False,
     pcm: Annotated[
         int | None,
-        typer.Option(help="Standard input is raw PCM at this rate in Hz: 16-bit little-endian, one channel.", min=4000),
+        typer.Option(
+            help="Standard input is raw PCM at this rate in Hz: 16-bit little-endian, one channel.",
+            min=4000,
+            max=192_000,
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of the CPU.", min=1)] = 1,
     format: Annotated[
@@ -70,20 +72,21 @@ def diarize(
         raise CorpusError("--live plays a file: standard input comes at its own speed, so leave --live out")
     if rttm_file is not None and not rttm_file.absolute().parent.is_dir():
         raise CorpusError(f"{rttm_file}: the folder does not exist: create it, or give another --rttm")
+    if rttm_file is not None and rttm_file.is_dir():
+        raise CorpusError(f"{rttm_file} is a folder: give the name of a file as --rttm")
     from explorer.bundle import read_bundle
+    from explorer.hearing import UntilInterrupted, pcm_pieces, played
     from explorer.listening import Listener, rttm
 
+    waveform = _read(Path(audio)) if pcm is None else np.zeros(0, np.float32)
     bundle = read_bundle(point)
-    heard = _pieces(sys.stdin.buffer, pcm) if pcm is not None else _file(Path(audio), live)
     show = _as_json if format is DiarizeFormat.json else _as_line
     listener = Listener(bundle, show, threads)
     began = time.perf_counter() if live else None
-    interrupted = False
-    try:
-        for samples in heard:
+    heard = pcm_pieces(_standard_input(), pcm) if pcm is not None else played(waveform, began)
+    with UntilInterrupted(heard) as pieces:
+        for samples in pieces:
             listener.hear(samples, began)
-    except KeyboardInterrupt:
-        interrupted = True
     account = listener.end()
     if rttm_file is not None:
         _write(rttm_file, rttm(account.turns, "recording" if pcm is not None else Path(audio).stem))
@@ -92,53 +95,21 @@ def diarize(
         typer.echo(json.dumps(told))
     else:
         _print(told, account, rttm_file)
-    if interrupted:
+    if pieces.interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
-def _file(path: Path, live: bool) -> Iterator[np.ndarray]:
+def _read(path: Path) -> np.ndarray:
     # late, since PCM needs no decoder
-    from explorer.listening import as_spoken
     from objectives._audio import probe_duration, read_audio
 
-    waveform = read_audio(path, probe_duration(path))
-    if live:
-        yield from as_spoken(waveform, time.perf_counter, time.sleep)
-        return
-    for start in range(0, len(waveform), SAMPLE_RATE):
-        yield waveform[start : start + SAMPLE_RATE]
+    return read_audio(path, probe_duration(path))
 
 
-def _pieces(stream: Any, rate: int) -> Iterator[np.ndarray]:
-    """Raw PCM as (samples,) float32 at 16 kHz, as soon as it is there."""
-    resample = _resampler(rate)
-    odd = b""
-    while read := stream.read1(READ_BYTES):
-        whole = odd + read
-        odd = whole[len(whole) & ~1 :]
-        samples = np.frombuffer(whole[: len(whole) & ~1], "<i2")
-        if len(samples):
-            yield from resample(samples)
-    yield from resample(None)
-
-
-def _resampler(rate: int) -> Any:
-    """(samples,) int16 → pieces of (samples,) float32 at 16 kHz; None: what is left."""
-    if rate == SAMPLE_RATE:
-        return lambda samples: () if samples is None else (samples.astype(np.float32) / 2**15,)
-    import av  # FFmpeg resamples piece by piece, which SciPy does not
-
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-
-    def resample(samples: np.ndarray | None) -> Iterator[np.ndarray]:
-        frame = None
-        if samples is not None:
-            frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
-            frame.sample_rate = rate
-        for made in resampler.resample(frame):
-            yield made.to_ndarray()[0]
-
-    return resample
+def _standard_input() -> BufferedIOBase:
+    if sys.stdin is None:
+        raise CorpusError("standard input is closed: write raw PCM to it, or give a file")
+    return cast(BufferedIOBase, sys.stdin.buffer)  # a BinaryIO has no read1
 
 
 def _write(path: Path, text: str) -> None:

@@ -49,7 +49,7 @@ def export(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     loaded = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
-    # late, so that a wrong name does not wait for torch
+    # late, so that neither `--help` nor a wrong name waits for torch
     from explorer.card import parity_in_words
     from explorer.export import export_trial
 
@@ -60,6 +60,6 @@ def export(
         typer.echo(json.dumps({"folder": str(folder), **told.model_dump()}, indent=2))
         return
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    for name, part in told.files.items():
-        console.print(f"{part.bytes / 2**20:8.3f} MiB  {folder / name}")
+    for path in sorted(folder.iterdir()):
+        console.print(f"{path.stat().st_size / 2**20:8.3f} MiB  {path}")
     console.print(parity_in_words(told.parity))

@@ -3,12 +3,16 @@
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+
+if TYPE_CHECKING:  # tests without it do not wait for torch
+    from tests.explorer.exportable import Exports
 
 
 def _no_flush(connection: object, _: object) -> None:
@@ -44,3 +48,11 @@ def migrations_read_once() -> Iterator[None]:
 def url(tmp_path: Path) -> str:
     """A storage of one's own."""
     return f"sqlite:///{tmp_path}/studies.db"
+
+
+@pytest.fixture(scope="session")
+def exports(excerpts: Path, tmp_path_factory: pytest.TempPathFactory) -> "Exports":
+    """A real study and the bundles of its two points."""
+    from tests.explorer.exportable import make_exports
+
+    return make_exports(excerpts, tmp_path_factory.mktemp("exports"))

@@ -8,6 +8,7 @@ import optuna
 from explorer import trial_record as record
 from explorer.stored import DEFINITION, IDENTITY
 from objectives.cost import Timing
+from objectives.measurement import Measurement
 from objectives.operating_point import BASELINE, OperatingPoint, Pruning
 from objectives.scoring import ErrorCounts
 from studies.definition import StudyDefinition
@@ -55,17 +56,24 @@ def add(
         execution=execution,
         kernel=kernel,
     )
-    study.enqueue_trial(params_of(point), user_attrs={record.ORIGIN: origin})
-    trial = study.ask()
-    suggest(trial, SearchSpace(mode=point.mode))
-    for key, value in record.attributes_of(told).items():
-        trial.set_user_attr(key, value)
+    trial = measured(study, told, origin)
     if reuses is not None:
         trial.set_user_attr(record.REUSED_FROM, reuses)
     for name, excess in (excesses or {}).items():
         trial.set_constraint(name, excess)
     study.tell(trial, record.values_of(told))
     return number
+
+
+def measured(study: optuna.Study, told: Measurement, origin: str = "search") -> optuna.Trial:
+    """A trial that was measured, and is still to be told."""
+    point = told.operating_point
+    study.enqueue_trial(params_of(point), user_attrs={record.ORIGIN: origin})
+    trial = study.ask()
+    suggest(trial, SearchSpace(mode=point.mode))
+    for key, value in record.attributes_of(told).items():
+        trial.set_user_attr(key, value)
+    return trial
 
 
 def add_baseline(study: optuna.Study, errors: Sequence[float], size: float = 5.0, rtf: float = 0.1) -> int:

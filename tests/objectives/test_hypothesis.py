@@ -1,9 +1,15 @@
 """Cells → turns → pyannote.core."""
 
+from itertools import pairwise
+
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 from pyannote.core import Segment
 
-from objectives.hypothesis import Hypothesis
+from objectives.hypothesis import Hypothesis, Turns
+
+cells = st.lists(st.lists(st.integers(0, 3), max_size=3, unique=True).map(tuple), max_size=30)
 
 
 def test_neighbouring_cells_of_a_speaker_become_one_turn() -> None:
@@ -26,3 +32,36 @@ def test_an_annotation_is_in_seconds_and_keeps_simultaneous_turns() -> None:
         (Segment(0, 1), "speaker00"),
         (Segment(0, 1), "speaker01"),
     ]
+
+
+def test_a_turn_is_known_when_it_has_ended() -> None:
+    turns = Turns()
+    assert turns.cell(0, (0,)) == []
+    assert turns.cell(10, (0, 1)) == []
+    assert turns.cell(20, (1, 1)) == [(0, 20, 0)]  # whoever is named twice speaks once
+    assert turns.open == {1}
+    assert turns.end(25) == [(10, 25, 1)]
+    assert turns.end(25) == []
+
+
+def test_a_turn_that_has_not_ended_can_be_given_to_another() -> None:
+    turns = Turns()
+    turns.cell(0, (7,))
+    turns.rename(7, 3)
+    turns.rename(8, 4)  # who has none gives none
+    assert turns.cell(10, ()) == [(0, 10, 3)]
+
+
+@given(speaking=cells)
+def test_turns_are_the_cells_again(speaking: list[tuple[int, ...]]) -> None:
+    starts = 10 * np.arange(len(speaking))
+    hypothesis = Hypothesis.from_cells(starts, 10 * len(speaking), speaking)
+    again: list[set[int]] = [set() for _ in speaking]
+    for start, end, who in hypothesis.turns:
+        for cell in range(start // 10, end // 10):
+            again[cell].add(who)
+    assert again == [set(now) for now in speaking]
+    # turns of one speaker do not touch
+    for who in range(4):
+        mine = [turn for turn in hypothesis.turns if turn[2] == who]
+        assert all(before[1] < after[0] for before, after in pairwise(mine))

@@ -15,6 +15,8 @@ from objectives.operating_point import CHUNK_LENGTH_RANGE, RIGHT_CONTEXT_RANGE, 
 from objectives.runtime import OnnxRuntime
 from objectives.speaker_embedding import SpeakerEmbedding
 from objectives.streaming import (
+    ENDLESS,
+    ChunkwiseSession,
     LiveLoop,
     Schedule,
     fill_gaps,
@@ -23,6 +25,7 @@ from objectives.streaming import (
     window_ending_at,
 )
 from objectives.window_classes import WindowClasses
+from tests.objectives.signs import SignRuntime, sign_embedding, speech
 
 CLUSTERING = ClusteringSettings(threshold=0.8)
 WINDOW = 10 * SAMPLE_RATE
@@ -239,3 +242,61 @@ def test_activity_is_emitted_whatever_the_names_turn_out_to_be(
         return count
 
     np.testing.assert_array_equal(speakers_at_once(0.01), speakers_at_once(1.99))
+
+
+@settings(max_examples=20, deadline=None)
+@given(total=totals, chunk_length=st.floats(0.2, 5.0), right_context=right_contexts)
+def test_a_loop_that_does_not_know_the_end_says_the_same(total: int, chunk_length: float, right_context: float) -> None:
+    waveform = speech((1, 3.3), (0, 2.1), (-1, 4.0), (1, 2.7), (-1, 1.9), (0, 1.2), (1, 4.8))[:total]
+    endless = Schedule(ENDLESS, chunk_length, right_context)
+    loop = LiveLoop(endless, SignRuntime(), sign_embedding(), CLUSTERING)
+    update = 1
+    while endless.heard(update) <= len(waveform):
+        loop.update(update, waveform[slice(*endless.news(update))])
+        update += 1
+    known = loop.end(len(waveform))
+    assert known == Schedule(len(waveform), chunk_length, right_context)
+    for rest in range(update, len(known) + 1):
+        loop.update(rest, waveform[slice(*known.news(rest))])
+    point = OperatingPoint(chunk_length, right_context)
+    assert loop.finish() == stream_live(waveform, point, SignRuntime(), sign_embedding(), CLUSTERING)
+    assert len(loop.centroids) <= 2
+
+
+def test_the_latest_block_is_pooled_from_what_is_ready() -> None:
+    waveform = speech((0, 0.5), (1, 5.5))
+    schedule = Schedule(ENDLESS, 1.0, 0.0)
+    loop = LiveLoop(schedule, SignRuntime(), sign_embedding(), CLUSTERING)
+    for update in range(1, 7):
+        loop.update(update, waveform[slice(*schedule.news(update))])
+        session = loop.session
+        latest = session.latest(loop.features)
+        start, end = schedule.block(update)
+        assert latest.starts[0] == start
+        assert latest.starts[-1] < end
+        assert len(latest.starts) == len(latest.frames)
+        assert latest.active.tolist() == [True, False, False]
+        # features come in blocks of 2 s, 0.04 s after their end: none before the third update
+        assert np.isnan(latest.embeddings[0]).all() == (update < 3)
+        assert np.isnan(latest.embeddings[1:]).all()
+        if update >= 3:
+            np.testing.assert_allclose(latest.embeddings[0], [1.0, 0.0], atol=1e-6)
+        assert len(session.centroids()) == (update >= 3)
+    assert loop.session.anchors == 6
+
+
+def test_looking_at_the_latest_block_changes_nothing() -> None:
+    waveform = speech((1, 4.0), (0, 1.5), (-1, 5.0), (0, 2.0), (1, 4.0))
+    schedule = Schedule(len(waveform), 0.7, 0.3)
+
+    def heard(look: bool) -> object:
+        loop = LiveLoop(schedule, SignRuntime(), sign_embedding(), CLUSTERING)
+        for update in range(1, len(schedule) + 1):
+            loop.update(update, waveform[slice(*schedule.news(update))])
+            if look:
+                assert isinstance(loop.session, ChunkwiseSession)
+                loop.session.latest(loop.features)
+                loop.session.centroids()
+        return loop.finish()
+
+    assert heard(look=True) == heard(look=False)

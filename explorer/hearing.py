@@ -1,0 +1,101 @@
+"""Audio for a `Listener`, piece by piece: a file or raw PCM, until it ends or Ctrl-C ends it. Needs no torch."""
+
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from io import BufferedIOBase
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from explorer.listening import as_spoken
+from objectives.contract import SAMPLE_RATE
+
+READ_BYTES = 3200  # of PCM at once: 0.1 s at 16 kHz
+
+
+def played(waveform: np.ndarray, began: float | None) -> Iterator[np.ndarray]:
+    """A recording in pieces; at the speed of speech where it `began` at a time."""
+    if began is not None:
+        yield from as_spoken(waveform, began, time.perf_counter, time.sleep)
+        return
+    for start in range(0, len(waveform), SAMPLE_RATE):
+        yield waveform[start : start + SAMPLE_RATE]
+
+
+def pcm_pieces(stream: BufferedIOBase, rate: int) -> Iterator[np.ndarray]:
+    """Raw PCM, 16-bit little-endian at `rate` Hz, as (samples,) float32 at 16 kHz, as soon as it is there. Half a
+    sample at the end is none."""
+    resample = _resampler(rate)
+    odd = b""
+    while read := stream.read1(READ_BYTES):
+        whole = odd + read
+        odd = whole[len(whole) & ~1 :]
+        samples = np.frombuffer(whole[: len(whole) & ~1], "<i2")
+        if len(samples):
+            yield from resample(samples)
+    yield from resample(None)
+
+
+class UntilInterrupted:
+    """Pieces of audio until Ctrl-C, which ends them while one is waited for, and never in the middle of an update.
+
+    To be iterated inside its `with`; beyond that, Ctrl-C is what it was. interrupted: whether it came.
+    """
+
+    def __init__(self, pieces: Iterator[np.ndarray]):
+        self.interrupted = False
+        self._pieces = pieces
+        self._waiting = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.getsignal(signal.SIGINT)
+        if self._before is not signal.SIG_IGN:  # as of a job that a shell put into the background
+            signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        try:
+            while True:
+                self._waiting = True  # before it is asked, so that no Ctrl-C falls in between
+                if self.interrupted:
+                    return
+                piece = next(self._pieces, None)
+                self._waiting = False
+                if piece is None:
+                    return
+                yield piece
+        except KeyboardInterrupt:
+            return
+        finally:
+            self._waiting = False
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        self.interrupted = True
+        if self._waiting:
+            raise KeyboardInterrupt
+
+
+def _resampler(rate: int) -> Callable[[np.ndarray | None], Iterable[np.ndarray]]:
+    """(samples,) int16 → pieces of (samples,) float32 at 16 kHz; None: what is left."""
+    if rate == SAMPLE_RATE:
+        return lambda samples: () if samples is None else (samples.astype(np.float32) / 2**15,)
+    import av  # FFmpeg resamples piece by piece, which SciPy does not
+
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+
+    def resample(samples: np.ndarray | None) -> Iterator[np.ndarray]:
+        frame = None
+        if samples is not None:
+            frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+            frame.sample_rate = rate
+        for made in resampler.resample(frame):
+            yield made.to_ndarray()[0]
+
+    return resample

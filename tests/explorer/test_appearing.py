@@ -1,0 +1,141 @@
+"""A folder appears whole or not at all, whatever happens meanwhile."""
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from explorer import appearing as module
+from explorer.appearing import appearing
+from objectives.errors import BundleError
+from tests.explorer.processes import start
+from tests.objectives.processes import wait_until
+
+
+def write(folder: Path, text: str, replace: bool = False) -> None:
+    with appearing(folder, replace) as staged:
+        (staged / "file").write_text(text)
+        assert staged.parent == folder.parent
+
+
+@pytest.fixture(params=["in one step", "in two"])
+def steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that exchanges folders, and one that cannot."""
+    if request.param == "in two":
+        monkeypatch.setattr(module, "_exchanged", lambda one, other: False)
+
+
+@pytest.mark.usefixtures("steps")
+def test_it_appears_and_is_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "a [strange] name"
+    write(folder, "one")
+    assert (folder / "file").read_text() == "one"
+    write(folder, "two", replace=True)
+    assert (folder / "file").read_text() == "two"
+    assert [*tmp_path.iterdir()] == [folder]
+
+
+def test_it_is_not_there_before_it_is_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "point"
+    with appearing(folder, replace=False) as staged:
+        (staged / "file").write_text("half")
+        assert not folder.exists()
+    assert folder.exists()
+
+
+@pytest.mark.parametrize("error", [BundleError("no"), KeyboardInterrupt(), RuntimeError("a bug")])
+def test_a_failure_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    def fail() -> None:
+        with appearing(tmp_path / "point", replace=False) as staged:
+            (staged / "file").write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_what_appeared_meanwhile_stays_where_nothing_is_to_be_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "point"
+    with pytest.raises(BundleError, match="point: cannot be written"), appearing(folder, replace=False):
+        write(folder, "quicker")
+    assert (folder / "file").read_text() == "quicker"
+    assert [*tmp_path.iterdir()] == [folder]
+
+
+def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"/no/point: cannot be written .*give another DIR"):
+        write(tmp_path / "no" / "point", "one")
+
+
+def test_a_folder_that_cannot_be_moved_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, rename = tmp_path / "point", os.rename
+    write(folder, "one")
+
+    def refuse(source: Path, target: Path) -> None:
+        if source.suffix == ".part":
+            raise OSError(errno.EIO, "I/O error")
+        rename(source, target)
+
+    monkeypatch.setattr(module, "_exchanged", lambda one, other: False)
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(BundleError, match="I/O error"):
+        write(folder, "two", replace=True)
+    assert (folder / "file").read_text() == "one"
+    assert [*tmp_path.iterdir()] == [folder]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux exchanges folders in one step")
+def test_somebody_reads_one_or_the_other_while_they_are_exchanged(tmp_path: Path) -> None:
+    folder = tmp_path / "point"
+    write(folder, "one")
+    ended, missing = threading.Event(), []
+
+    def read() -> None:
+        while not ended.is_set():
+            if not folder.is_dir():
+                missing.append(folder)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for number in range(30):
+            write(folder, str(number), replace=True)
+    finally:
+        ended.set()
+        reader.join()
+    assert missing == []
+    assert (folder / "file").read_text() == "29"
+
+
+def hang(folder: Path, begun: Path) -> None:
+    with appearing(folder, replace=False) as staged:
+        (staged / "file").write_text("half")
+        begun.touch()
+        threading.Event().wait()
+
+
+def test_a_kill_leaves_nothing_under_the_name_and_the_next_one_tidies_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    above, begun = tmp_path / "above", tmp_path / "begun"
+    above.mkdir()
+    folder = above / "point"
+    process = start(hang, folder, begun)
+    wait_until(begun.exists)
+    (half,) = above.iterdir()
+
+    # who still writes is left alone, however long it takes
+    monkeypatch.setattr(module, "SETTLED", -1.0)
+    write(folder, "one")
+    assert sorted(above.iterdir()) == [half, folder]
+
+    process.kill()
+    process.join()
+    assert (folder / "file").read_text() == "one"
+    write(above / "another", "two")
+    assert half.exists(), "of another name"
+    write(folder, "three", replace=True)
+    assert sorted(above.iterdir()) == [above / "another", folder]

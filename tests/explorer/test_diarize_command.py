@@ -1,0 +1,230 @@
+"""`explorer diarize` as a user types it, on a real bundle and real audio."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from click.testing import Result
+from typer.testing import CliRunner
+
+from explorer.bundle import POINT
+from explorer.commands.diarize import diarize
+from explorer.listening import Listener
+from objectives._rttm import read_rttm
+from objectives.contract import SAMPLE_RATE
+from objectives.errors import BundleError, CorpusError, ExplorerError
+from objectives.operating_point import BASELINE
+from tests.explorer.exportable import LOW_BIT, Exports
+from tests.objectives.corpora import write_audio
+
+# what a deployed point runs without
+ABSENT = ("torch", "torchaudio", "torchao", "optuna", "pyannote", "onnx", "sqlalchemy", "pandas", "matplotlib", "dask")
+
+# runs the command line where those cannot be imported, with Ctrl-C as in a terminal, and tells what was loaded
+ALONE = f"""
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for name in {ABSENT}:
+    sys.modules[name] = None
+from explorer.cli import main
+try:
+    main()
+finally:
+    loaded = [name for name in {ABSENT} if sys.modules.get(name) is not None]
+    print("loaded:", *loaded, file=sys.stderr)
+"""
+
+app = typer.Typer()
+app.command()(diarize)
+
+
+def typed(*words: object, feed: bytes | None = None) -> Result:
+    return CliRunner().invoke(app, [*map(str, words)], input=feed, catch_exceptions=True)
+
+
+def refusal(*words: object, feed: bytes | None = None) -> ExplorerError:
+    error = typed(*words, feed=feed).exception
+    assert isinstance(error, ExplorerError)
+    return error
+
+
+def as_pcm(waveform: np.ndarray) -> bytes:
+    return (waveform.clip(-1, 1) * (2**15 - 1)).astype("<i2").tobytes()
+
+
+@pytest.fixture(scope="module")
+def waveform(exports: Exports) -> np.ndarray:
+    return exports.evaluator.recordings[0].waveform()
+
+
+@pytest.fixture(scope="module")
+def audio(waveform: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_audio(tmp_path_factory.mktemp("audio") / "a call.wav", waveform)
+
+
+@pytest.fixture(scope="module")
+def said(
+    exports: Exports, audio: Path, tmp_path_factory: pytest.TempPathFactory
+) -> "tuple[list[dict[str, Any]], Path]":
+    """A run in a process that has neither torch nor Optuna: the lines it printed, and its RTTM."""
+    rttm = tmp_path_factory.mktemp("said") / "call.rttm"
+    words = ["diarize", str(audio), "--point", str(exports.folders[LOW_BIT]), "--rttm", str(rttm), "--format", "json"]
+    done = subprocess.run([sys.executable, "-c", ALONE, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "loaded:"
+    return [json.loads(line) for line in done.stdout.splitlines()], rttm
+
+
+Said = tuple[list[dict[str, Any]], Path]
+
+
+def test_every_line_is_a_turn_and_the_last_one_the_account(said: Said, exports: Exports, waveform: np.ndarray) -> None:
+    lines, _ = said
+    *turns, account = lines
+    assert turns
+    for line in turns:
+        assert line.keys() == {"turn"}
+        assert line["turn"].keys() == {"start", "end", "speaker", "known_at"}
+        assert line["turn"]["known_at"] - line["turn"]["end"] <= LOW_BIT.latency + 1e-6
+    assert account["audio"] == 12.0
+    assert (account["chunk_length"], account["right_context"], account["latency"]) == (2.0, 0.5, 2.5)
+    assert account["execution"] == "native"
+    assert 0 < account["rtf"] < 10
+    assert account["delay"] is None
+    # the same as here, in a process with everything
+    listener = Listener(exports.bundle(LOW_BIT), lambda turn: None)
+    listener.hear(waveform)
+    here = [{"start": turn.start, "end": turn.end, "speaker": turn.name} for turn in listener.end().turns]
+    assert account["turns"] == here
+
+
+def test_the_rttm_holds_the_final_turns(said: Said) -> None:
+    lines, rttm = said
+    (reference,) = read_rttm(rttm).values()
+    assert reference.uri == "a_call"
+    found = [(turn.start, turn.end, who) for turn, _, who in reference.itertracks(yield_label=True)]
+    told = [(turn["start"], turn["end"], turn["speaker"]) for turn in lines[-1]["turns"]]
+    assert [who for *_, who in sorted(found)] == [who for *_, who in sorted(told)]
+    np.testing.assert_allclose([one[:2] for one in sorted(found)], [one[:2] for one in sorted(told)], atol=0.00051)
+
+
+def test_for_people_standard_output_holds_turns_alone(exports: Exports, waveform: np.ndarray) -> None:
+    done = typed("-", "--point", exports.folders[BASELINE], "--pcm", 16_000, feed=as_pcm(waveform))
+    assert done.exit_code == 0, done.output
+    for line in done.stdout.splitlines():
+        start, end, name = line.split()
+        assert float(start) < float(end)
+        assert name == "unknown" or name.startswith("speaker")
+    assert "12.0 s, " in done.stderr
+    assert "latency C + R = 1 s" in done.stderr
+
+
+def test_a_file_can_be_heard_at_the_speed_of_speech(exports: Exports, waveform: np.ndarray, tmp_path: Path) -> None:
+    short = write_audio(tmp_path / "short.wav", waveform[: SAMPLE_RATE * 3 // 2])
+    done = typed(short, "--point", exports.folders[BASELINE], "--live", "--format", "json")
+    assert done.exit_code == 0, done.output
+    account = json.loads(done.stdout.splitlines()[-1])
+    # its block's first sample was spoken at 0 s, and it could not be emitted before 1 s
+    assert account["delay"]["median"] >= 1.0
+
+
+def test_ctrl_c_finishes_what_was_heard(exports: Exports, waveform: np.ndarray, tmp_path: Path) -> None:
+    """A microphone that stays on, until somebody has had enough."""
+    rttm, point = tmp_path / "heard.rttm", exports.folders[BASELINE]
+    words = ["diarize", "-", "--pcm", "16000", "--point", str(point), "--rttm", str(rttm), "--format", "json"]
+    with subprocess.Popen(
+        [sys.executable, "-c", ALONE, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        watch = threading.Timer(120, process.kill)
+        watch.start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        # speech and then silence, so that a turn ends and is printed
+        process.stdin.write(as_pcm(np.concatenate([waveform, np.zeros(2 * SAMPLE_RATE, np.float32)])))
+        process.stdin.flush()
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+        assert process.stderr is not None
+        told = process.stderr.read().decode()
+        code = process.wait(60)
+        watch.cancel()
+    assert code == 130, told
+    assert "Traceback" not in told
+    assert "turn" in json.loads(first)
+    account = json.loads(rest.splitlines()[-1])
+    assert 0 < account["audio"] <= 14.0
+    (reference,) = read_rttm(rttm).values()
+    assert len(reference) == len(account["turns"])
+
+
+def test_whoever_stops_reading_ends_it_without_a_traceback(exports: Exports, audio: Path) -> None:
+    words = ["diarize", str(audio), "--point", str(exports.folders[BASELINE])]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", ALONE, *words], stdout=write, stderr=subprocess.PIPE, timeout=120)
+    os.close(write)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+
+
+# --- mistakes
+
+
+@pytest.fixture
+def point(exports: Exports) -> Path:
+    return exports.folders[BASELINE]
+
+
+def test_standard_input_is_raw_pcm_and_a_file_is_not(audio: Path, point: Path) -> None:
+    for words in (["-"], [audio, "--pcm", 16_000]):
+        assert "raw PCM comes from standard input and nothing else does" in str(refusal(*words, "--point", point))
+    said = refusal("-", "--pcm", 16_000, "--live", "--point", point)
+    assert "leave --live out" in str(said)
+    assert "4000" in typed("-", "--pcm", 0, "--point", point).output
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000])
+def test_no_audio_is_said(point: Path, tmp_path: Path, rate: int) -> None:
+    rttm = tmp_path / "x.rttm"
+    error = refusal("-", "--pcm", rate, "--point", point, "--rttm", rttm, feed=b"\x00")
+    assert isinstance(error, CorpusError)
+    assert "there is no audio" in str(error)
+    assert not rttm.exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"this is no audio"])
+def test_what_is_no_audio_is_said(point: Path, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "call.wav"
+    if content is not None:
+        path.write_bytes(content)
+    error = refusal(path, "--point", point)
+    assert isinstance(error, CorpusError)
+    assert str(path) in str(error)
+
+
+def test_an_rttm_that_cannot_be_written_is_said_before_anything_is_heard(
+    audio: Path, point: Path, tmp_path: Path
+) -> None:
+    error = refusal(audio, "--point", point, "--rttm", tmp_path / "no" / "x.rttm")
+    assert "the folder does not exist: create it" in str(error)
+    error = refusal(audio, "--point", point, "--rttm", tmp_path)
+    assert "is a folder" in str(error)
+
+
+def test_a_folder_that_is_no_bundle_is_said(audio: Path, tmp_path: Path) -> None:
+    error = refusal(audio, "--point", tmp_path)
+    assert isinstance(error, BundleError)
+    assert str(tmp_path / POINT) in str(error)
+
+
+def test_help_teaches_with_examples() -> None:
+    assert "arecord" in typed("--help").output
