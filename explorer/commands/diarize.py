@@ -156,8 +156,9 @@ def _print(told: dict[str, Any], account: "Account", rttm_file: Path | None) -> 
     """The account, on stderr: standard output holds turns and nothing else."""
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     update, delay = told["update"], told["delay"]
+    heard = f"{_some(len(account.turns), 'turn')} of {_some(account.speakers, 'speaker')}"
     console.print(
-        f"{account.audio:.1f} s, {_some(len(account.turns), 'turn')} of {_some(account.speakers, 'speaker')}; RTF {account.rtf:.3f}"
+        f"{account.audio:.1f} s, {heard}; RTF {account.rtf:.3f}"
         + (" (emulated precision)" if told["execution"] == "emulated" else "")
         + f"; latency C + R = {told['latency']:g} s, and an update takes {1000 * update['median']:.0f} ms "
         f"(p95 {1000 * update['p95']:.0f}, p99 {1000 * update['p99']:.0f}); the last clustering "
