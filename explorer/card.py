@@ -78,8 +78,9 @@ This is the only program here that keeps everything: C, R, the features in block
 def _others(told: PointFile) -> str:
     stock = (
         f"""```python
+from pathlib import Path
 from pyannote.audio import Model
-model = Model.from_pretrained(pathlib.Path("{CHECKPOINT}"))  # unpickles: check its SHA-256 first
+model = Model.from_pretrained(Path("{CHECKPOINT}"))  # unpickles: check its SHA-256 first
 ```
 
 It loads as any PyanNet, for `SpeakerDiarization(segmentation=model, ...)`. R, C and the clustering's settings are not

@@ -54,7 +54,8 @@ def diarize(
 
     A turn is printed when it has ended, C + R after its last word at the latest. What was said when is final then; the
     speaker's name is provisional until all is heard and clustered (the chunk-wise mode), and `unknown` where too little
-    of somebody's speech was heard. Final turns go to --rttm. RTF and latency are told at the end.
+    of somebody's speech was heard; where it goes on in the next block under a name, the whole turn bears it. Final
+    turns go to --rttm. RTF and latency are told at the end.
 
     Needs ONNX Runtime, neither torch nor Optuna. Ctrl-C ends the audio there; what was heard is finished and written.
 
@@ -155,9 +156,9 @@ def _print(told: dict[str, Any], account: "Account", rttm_file: Path | None) -> 
     """The account, on stderr: standard output holds turns and nothing else."""
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     update, delay = told["update"], told["delay"]
-    turns = "1 turn" if len(account.turns) == 1 else f"{len(account.turns)} turns"
+    heard = f"{_some(len(account.turns), 'turn')} of {_some(account.speakers, 'speaker')}"
     console.print(
-        f"{account.audio:.1f} s, {turns} of {account.speakers} speakers; RTF {account.rtf:.3f}"
+        f"{account.audio:.1f} s, {heard}; RTF {account.rtf:.3f}"
         + (" (emulated precision)" if told["execution"] == "emulated" else "")
         + f"; latency C + R = {told['latency']:g} s, and an update takes {1000 * update['median']:.0f} ms "
         f"(p95 {1000 * update['p95']:.0f}, p99 {1000 * update['p99']:.0f}); the last clustering "
@@ -170,3 +171,7 @@ def _print(told: dict[str, Any], account: "Account", rttm_file: Path | None) -> 
         )
     if rttm_file is not None:
         console.print(f"final turns in {rttm_file}; names printed before may differ from these")
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

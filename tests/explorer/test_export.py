@@ -2,7 +2,6 @@
 
 import errno
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import onnxruntime
 import optuna
 import pytest
 import torch
+from safetensors import SafetensorError
 
 import explorer.export
 import explorer.parity
@@ -263,17 +263,24 @@ def test_a_study_of_another_program(quick: Exports, tmp_path: Path) -> None:
     assert "'theirs' was not made by `explorer run`" in refused(study, 0, tmp_path / "point")
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EIO, "I/O error")])
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("explorer.export.portable_onnx", OSError(errno.ENOSPC, "No space left on device")),
+        ("shutil.copyfile", OSError(errno.EIO, "I/O error")),
+        ("explorer.export.save_file", SafetensorError("I/O error: No space left on device")),
+    ],
+)
 def test_a_disk_that_is_full_leaves_nothing(
-    quick: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+    quick: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
 ) -> None:
     def fail(*given: object) -> None:
         raise error
 
-    monkeypatch.setattr(shutil, "copyfile", fail)
+    monkeypatch.setattr(where, fail)
     said = refused(quick.study, quick.trials[BASELINE], tmp_path / "point")
-    assert str(tmp_path / "point") in said
-    assert str(error.strerror) in said
+    assert f"{tmp_path / 'point'}: cannot be written" in said
+    assert str(error) in said
 
 
 # --- what lies there already
