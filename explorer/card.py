@@ -71,7 +71,8 @@ def _run(told: PointFile, name: str) -> str:
     arecord -q -f S16_LE -r 16000 -c 1 -t raw | explorer diarize - --point {name} --pcm 16000
 
 This is the only program here that keeps everything: C, R, the features in blocks of 2 s, the clustering
-(`{told.clustering.method}`, threshold {told.clustering.threshold:.4g}) and the closing of pauses of up to {MIN_DURATION_OFF:.3g} s."""
+(`{told.clustering.method}`, threshold {told.clustering.threshold:.4g}) and the closing of pauses of up
+to {MIN_DURATION_OFF:.3g} s."""
 
 
 def _others(told: PointFile) -> str:
