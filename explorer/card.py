@@ -71,20 +71,20 @@ def _run(told: PointFile, name: str) -> str:
     arecord -q -f S16_LE -r 16000 -c 1 -t raw | explorer diarize - --point {name} --pcm 16000
 
 This is the only program here that keeps everything: C, R, the features in blocks of 2 s, the clustering
-(`{told.clustering.method}`, threshold {told.clustering.threshold:.4g}) and the closing of pauses of up to
-{MIN_DURATION_OFF:.3g} s."""
+(`{told.clustering.method}`, threshold {told.clustering.threshold:.4g}) and the closing of pauses of up
+to {MIN_DURATION_OFF:.3g} s."""
 
 
 def _others(told: PointFile) -> str:
     stock = (
-        f"""```python
+        f"""It loads the checkpoint as any PyanNet, for `SpeakerDiarization(segmentation=model, ...)`. R, C and
+the clustering's settings are not in it.
+
+```python
 from pathlib import Path
 from pyannote.audio import Model
 model = Model.from_pretrained(Path("{CHECKPOINT}"))  # unpickles: check its SHA-256 first
-```
-
-It loads as any PyanNet, for `SpeakerDiarization(segmentation=model, ...)`. R, C and the clustering's settings are not
-in it."""
+```"""
         if CHECKPOINT in told.files
         else f"It has no form for {told.operating_point.precision} weights, so there is no checkpoint."
     )
