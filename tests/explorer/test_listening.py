@@ -317,6 +317,15 @@ def test_without_ctrl_c_all_is_heard() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.fixture
+def in_foreground() -> Iterator[None]:
+    """A shell gives what it runs in the background SIGINT ignored, and so these tests where it runs them there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("in_foreground")
 def test_ctrl_c_in_an_update_lets_it_end() -> None:
     heard = []
     with UntilInterrupted(numbered()) as pieces:
@@ -328,6 +337,7 @@ def test_ctrl_c_in_an_update_lets_it_end() -> None:
     assert pieces.interrupted
 
 
+@pytest.mark.usefixtures("in_foreground")
 def test_ctrl_c_ends_the_wait_for_audio() -> None:
     def silent() -> Iterator[np.ndarray]:
         yield from numbered(1)
