@@ -50,7 +50,7 @@ def finished(precision: Precision) -> FinishedModel:
     return Compressor(fetch("segmentation-3.0"), calibration=calibration).finish(UNPRUNED, precision)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8_ptq", "int4_ptq"])
+@pytest.mark.parametrize("precision", ["fp32", "int4_ptq"])
 def test_it_hears_who_speaks_when_as_the_offline_mode_does(
     waveform: np.ndarray, embedding: SpeakerEmbedding, campplus: Path, tmp_path: Path, precision: Precision
 ) -> None:
