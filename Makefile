@@ -14,7 +14,7 @@ test: install-dev  ## lint, types, and every test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/explorer assets fetch
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 bench: install-dev  ## figures of speed; nothing else should run
 	$(BIN)/python -m tests.benchmarks.planes
