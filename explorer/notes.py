@@ -10,6 +10,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from explorer import trial_record as record
+from explorer.caveats import NEAR_REAL_TIME
 from explorer.front import FrontRow
 from studies.definition import BUDGET, StudyDefinition
 
@@ -18,7 +19,6 @@ EMULATED = (
     "of the stored file, and the RTF that of a stand-in: never a gain."
 )
 GAP = "&emsp;"
-NEAR_REAL_TIME = 0.8  # an RTF above this leaves little room for anything else on the machine
 FEW_SECONDS = 600.0  # of scored speech: below it, one recording can move the DER by percents
 
 
@@ -162,7 +162,7 @@ def _caveats(trial: FrozenTrial, row: FrontRow) -> list[str]:
     if row.rtf is not None and row.rtf >= 1.0:
         found.append("RTF of 1 or more: it cannot keep up with live audio on this machine.")
     elif row.rtf is not None and row.rtf > NEAR_REAL_TIME:
-        found.append("RTF near 1: little room is left for anything else on the machine.")
+        found.append(f"RTF near 1: a machine {1 / row.rtf:.1f} times as busy falls behind.")
     if row.update_latency and row.chunk_length and row.update_latency["p99"] > row.chunk_length:
         found.append("At least 1 update in 100 takes longer than C: live output would stutter.")
     if record.reference_seconds(trial) < FEW_SECONDS:
