@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from explorer import database, selection
@@ -298,13 +298,16 @@ class Loop:
 
     def _abandon(self, why: str) -> None:
         self.workers.cancel()
-        # where nobody else runs trials of this study, also the one, if any, that an interrupt found half asked
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if is_mine(self.held, trial):
-                fail(self.study, trial._trial_id, why)
-        if self.held.shared:
-            with suppress(StudyError), self.held.turn():  # a claim that was lost: the next run mends it
-                fail_abandoned(self.study, self.held)
+        with suppress(
+            StorageInternalError
+        ):  # often what ended the run, and then its error says more; the next run mends
+            # where nobody else runs trials of this study, also the one, if any, that an interrupt found half asked
+            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                if is_mine(self.held, trial):
+                    fail(self.study, trial._trial_id, why)
+            if self.held.shared:
+                with suppress(StudyError), self.held.turn():  # a claim that was lost: the next run mends this too
+                    fail_abandoned(self.study, self.held)
 
 
 def _told_by(
