@@ -19,7 +19,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import ColumnElement, Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from explorer import trial_record as record
@@ -84,28 +84,49 @@ def read_all(study: optuna.Study, known: Sequence[FrozenTrial] = ()) -> list[Fro
     return [trials[number] for number in sorted(trials)]
 
 
-def write_attributes(study: optuna.Study, trial_id: int, attributes: Mapping[str, Any]) -> None:
-    """Set user attributes of a running trial, all or none of them.
+def finish(
+    study: optuna.Study,
+    trial_id: int,
+    state: TrialState,
+    values: Sequence[float] | None = None,
+    user: Mapping[str, Any] | None = None,
+    system: Mapping[str, Any] | None = None,
+) -> FrozenTrial:
+    """End a running trial, with its values and the attributes of a user and of the system, all or nothing: whoever dies
+    when, a trial is running or whole. Returns it as the storage has it now.
 
     Raises optuna.exceptions.UpdateFinishedTrialError where it does not run any more, StorageInternalError where the
     database cannot be written.
     """
+    assert state.is_finished(), f"{state.name} ends no trial"
+    storage, user, system = study._storage, user or {}, system or {}
     database = _database(study)
     if database is None:
-        for key, value in attributes.items():
-            study._storage.set_trial_user_attr(trial_id, key, value)
-        return
-    rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
+        for key, value in user.items():
+            storage.set_trial_user_attr(trial_id, key, value)
+        for key, value in system.items():
+            storage.set_trial_system_attr(trial_id, key, value)
+        storage.set_trial_state_values(trial_id, state, values)
+        return storage.get_trial(trial_id)
+    ended = {DATES.state: state, DATES.datetime_complete: datetime.now(UTC).replace(tzinfo=None)}
+    running = (DATES.trial_id == trial_id) & (DATES.state == TrialState.RUNNING)
     try:
         with database.engine.begin() as connection:
-            # written first, so that SQLite takes its one writer's lock before anything is read
-            connection.execute(delete(USER).where(USER.trial_id == trial_id, USER.key.in_(list(attributes))))
-            state = connection.scalar(select(TRIAL.state).where(TRIAL.trial_id == trial_id))
-            if state is None or state.is_finished():
-                raise UpdateFinishedTrialError(f"trial {trial_id} is finished: its attributes cannot be changed")
-            connection.execute(insert(USER), rows)
+            # written first: so SQLite takes its one writer's lock, a server that of the trial, and both see it as it is
+            if connection.execute(update(TRIAL.__table__).where(running).values(ended)).rowcount != 1:
+                raise UpdateFinishedTrialError(f"trial {trial_id} does not run any more: it cannot be changed")
+            for table, told in ((USER, user), (SYSTEM, system)):
+                rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(one)} for key, one in told.items()]
+                connection.execute(delete(table).where(table.trial_id == trial_id, table.key.in_(list(told))))
+                if rows:
+                    connection.execute(insert(table), rows)
+            for objective, number in enumerate(values or ()):
+                value, kind = VALUE.value_to_stored_repr(number)
+                row = {"trial_id": trial_id, "objective": objective, "value": value, "value_type": kind}
+                connection.execute(insert(VALUE), row)
     except DBAPIError as error:
-        raise StorageInternalError("the attributes of a trial could not be written") from error
+        raise StorageInternalError("the end of a trial could not be written") from error
+    return storage.get_trial(trial_id)
 
 
 def _database(study: optuna.Study) -> RDBStorage | None:

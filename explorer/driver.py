@@ -12,15 +12,16 @@ from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
 
 from explorer import selection
 from explorer import trial_record as record
+from explorer.drivers import claim
 from explorer.ledger import Ledger
-from explorer.loop import Ending, Loop, fail
+from explorer.loop import Ending, Loop
 from explorer.observer import Observer
+from explorer.others import fail_abandoned
 from explorer.samplers import build_sampler
-from explorer.storage import open_storage, sole_driver
+from explorer.storage import open_storage
 from explorer.stored import DEFINITION, IDENTITY
 from explorer.workers import Workers
 from objectives.errors import StudyError
@@ -42,19 +43,27 @@ def run_study(
 ) -> Outcome:
     """Create the study or resume it, and run it until its fixed points and `definition.trials` search trials are done.
 
-    Failed search trials count towards the budget; a failed fixed point is queued again by the next run.
-    Raises StudyError where the storage cannot be used, another process drives the study, or it was made with another
-    definition. Any error of the evaluator but EvaluationError is a bug: its trial is failed and the error goes on.
+    Failed search trials count towards the budget; a failed fixed point is queued again by the next run. In PostgreSQL
+    several drivers, on one host or many, run the study together; each ends when nothing is left for it to ask.
+    Elsewhere the first one keeps the others out.
+
+    Raises StudyError where the storage cannot be used, another process drives the study and it cannot be shared, it was
+    made with another definition, or too many trials failed in a row. Any error of the evaluator but EvaluationError is
+    a bug: its trial is failed and the error goes on.
     """
     storage = open_storage(storage_url)
-    with sole_driver(name, storage_url):
-        study = _create_or_resume(name, definition, workers.identity, storage)
-        _fail_abandoned(study)
-        selection.enqueue_missing(study, definition)
-        trials = study.get_trials(deepcopy=False)
-        # another seed each time, or a resumed study would draw the numbers of its first run again
-        study.sampler = build_sampler(definition.sampler, definition.seed + len(trials))
-        loop = Loop(study, definition, workers, observer or Observer(), Ledger.of(definition.space, trials))
+    with claim(name, storage_url, storage) as held:
+        with held.turn():
+            study = _create_or_resume(name, definition, workers.identity, storage)
+            fail_abandoned(study, held)
+            selection.enqueue_missing(study, definition)
+            trials = study.get_trials(deepcopy=False)
+            alone = held.living() == {held.key}
+        # another seed each time, or a resumed study would draw the numbers of its first run again; and another than
+        # those of the drivers beside this one
+        seed = definition.seed + len(trials) + (0 if alone else held.key)
+        study.sampler = build_sampler(definition.sampler, seed % 2**32)
+        loop = Loop(study, definition, workers, observer or Observer(), Ledger.of(definition.space, trials), held)
         ending = loop.run()
         return Outcome(study, loop.trials, loop.failed, ending)
 
@@ -92,9 +101,3 @@ def _refuse_differences(name: str, old: Mapping[str, Any], new: Mapping[str, Any
             f"the study {name!r} was made with other settings, and trials of both cannot be compared:{lines}\n"
             f"Give --name for a new study, or go back to the old settings to resume this one."
         )
-
-
-def _fail_abandoned(study: optuna.Study) -> None:
-    """Fail what a dead driver left running: with the lock held, nobody else can be running it."""
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        fail(study, trial._trial_id, trial.number, "its driver ended before the trial did")

@@ -25,6 +25,7 @@ class Ledger:
     _complete: dict[OperatingPoint, FrozenTrial] = field(default_factory=dict)
     _stopped: dict[OperatingPoint, FrozenTrial] = field(default_factory=dict)
     _front: list[FrozenTrial] = field(default_factory=list)
+    _numbers: set[int] = field(default_factory=set)
     _members: dict[int, Member] = field(default_factory=dict)  # of the front, as far as anybody asked for them
 
     @classmethod
@@ -36,8 +37,15 @@ class Ledger:
                 ledger.add(trial)
         return ledger
 
-    def add(self, trial: FrozenTrial) -> None:
-        """Take in a trial that ended."""
+    def add(self, trial: FrozenTrial) -> bool:
+        """Take in a trial that ended. Returns whether it is news."""
+        if trial.number in self._numbers:
+            return False
+        self._numbers.add(trial.number)
+        self._count(trial)
+        return True
+
+    def _count(self, trial: FrozenTrial) -> None:
         self.searched += record.origin_of(trial) == record.SEARCH
         if trial.state not in KNOWN or record.REUSED_FROM in trial.user_attrs:
             return
@@ -67,6 +75,11 @@ class Ledger:
     def reference(self) -> float | None:
         """Seconds of scored speech of all recordings, the same for every trial; None before one is complete."""
         return record.reference_seconds(next(iter(self._complete.values()))) if self._complete else None
+
+    @property
+    def recordings(self) -> tuple[str, ...]:
+        """Recordings of the study by URI; none before a trial is complete."""
+        return tuple(next(iter(self._complete.values())).user_attrs[record.RECORDINGS]) if self._complete else ()
 
     def _join_front(self, trial: FrozenTrial) -> None:
         if any(_dominates(member, trial, DIRECTIONS) for member in self._front):

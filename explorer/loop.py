@@ -1,21 +1,26 @@
 """The loop of a run: ask, have it evaluated, tell. One process asks, tells and writes; workers evaluate."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from explorer import database, selection
 from explorer import trial_record as record
+from explorer.diagnosis import Failure, diagnosis
+from explorer.drivers import Claim, SoleClaim, is_mine, pause
 from explorer.judge import FrontJudge
 from explorer.ledger import Ledger
 from explorer.observer import Observer
+from explorer.others import Others, fail, fail_abandoned
 from explorer.stored import remaining
 from explorer.workers import Answer, Task, Workers
-from objectives.errors import EvaluationError
+from objectives.errors import EvaluationError, StudyError
 from objectives.operating_point import OperatingPoint
 from studies.definition import StudyDefinition
 from studies.search_space import FIXED_PARAMS, suggest
@@ -24,6 +29,9 @@ if TYPE_CHECKING:  # they bring torch, which neither the front nor the status of
     from objectives.measurement import Measurement, Stopped
 
 Ending = Literal["done", "timeout"]
+Values = tuple[float, float, float]
+
+TWINS_OF_OTHERS = 4  # trials that may wait for other drivers to measure their points, while ours are free
 
 
 @dataclass(frozen=True)
@@ -49,87 +57,160 @@ class Loop:
     workers: Workers
     observer: Observer
     ledger: Ledger
+    held: Claim = field(default_factory=SoleClaim)
     trials: int = 0
     failed: int = 0
     _running: dict[int, _Asked] = field(default_factory=dict)
     _twins: list[_Asked] = field(default_factory=list)  # each waits for one that is running at the same point
+    _waiting: int = 0
+    _to_choose: bool = False
+    _chosen_elsewhere: bool = False
+    _failures: list[Failure] = field(default_factory=list)  # in a row, the last of them the last trial told
+    _giving_up: bool = False
 
     def run(self) -> Ending:
         """Run to the end. Any error of an evaluation but EvaluationError is a bug: its trial is failed and the error
-        goes on, as an interrupt does; what was running is failed then."""
+        goes on, as an interrupt does; what was running is failed then.
+
+        Raises StudyError where too many trials failed in a row, or the claim on the study was lost.
+        """
         deadline = None if self.definition.timeout is None else time.monotonic() + self.definition.timeout
         trials = self.study.get_trials(deepcopy=False)
-        done = sum(trial.state.is_finished() for trial in trials)
+        # finished, or another driver's
+        done = sum(trial.state.is_finished() or self._is_their_fixed_point(trial) for trial in trials)
+        self._others = Others(self.study, self.held, self.definition.space)
         self._waiting = sum(trial.state is TrialState.WAITING for trial in trials)
-        to_choose = selection.is_pending(self.study, self.definition)
+        self._to_choose = selection.is_pending(self.study, self.definition)
         self.observer.begin(trials, total=done + remaining(self.study, self.definition, trials))
         try:
             while True:
                 late = deadline is not None and time.monotonic() >= deadline
-                if not late and self._has_room() and (self._waiting or (not to_choose and self._unsearched())):
-                    self._begin()
-                elif self._running:
+                if not late and not self._giving_up and self._has_room() and self._begin():
+                    continue
+                if self._running or (not late and self.workers.slots == 0 and self._is_left()):
                     self._settle(self.workers.wait())
+                elif self._giving_up:
+                    raise StudyError(diagnosis(self._failures, self.ledger.recordings))
+                elif self._twins:
+                    pause()  # for what they wait for another driver runs
+                    self._place_twins()
                 elif late:
                     return "timeout"
-                elif to_choose:
-                    to_choose = False
+                elif self._to_choose:
                     self._choose()
                 else:
                     return "done"
         except BaseException as error:  # Ctrl-C too: nothing may be left running; goes on below
-            self._abandon("interrupted" if isinstance(error, KeyboardInterrupt) else f"the run ended: {error!r}")
+            self._abandon(_why_ended(error, self._giving_up))
             raise
 
+    def _is_their_fixed_point(self, trial: FrozenTrial) -> bool:
+        return trial.state is TrialState.RUNNING and record.origin_of(trial) != record.SEARCH
+
     def _has_room(self) -> bool:
-        return max(len(self._running), len(self._twins)) < self.workers.slots
+        # while others measure what our twins wait for, our own workers need not idle
+        most_twins = self.workers.slots + (TWINS_OF_OTHERS if self.held.shared else 0)
+        return len(self._running) < self.workers.slots and len(self._twins) < most_twins
+
+    def _is_left(self) -> bool:
+        return self._waiting > 0 or (not self._to_choose and self._unsearched())
 
     def _unsearched(self) -> bool:
         asked = sum(asked.searched for asked in (*self._running.values(), *self._twins))
-        return self.ledger.searched + asked < self.definition.trials
+        return self.ledger.searched + asked + self._others.searching < self.definition.trials
+
+    def _look_around(self) -> None:
+        """See what other drivers did; to be called in a turn. Raises StudyError where the claim was lost."""
+        if not self.held.shared:
+            return
+        self.held.living()
+        for trial in self._others.look():
+            if self.ledger.add(trial):
+                self.observer.trial_finished_elsewhere(trial)
+        self._waiting = self._others.waiting
+        if self._to_choose and not selection.is_pending(self.study, self.definition):
+            self._to_choose = False
+            # whoever chose may have died before it queued them
+            self._waiting += selection.enqueue_missing(self.study, self.definition, failed_too=False)
 
     def _choose(self) -> None:
         """Choose Table 2's variant and queue its points; they stay out of this run where none can be chosen."""
-        self.observer.choice_started(self.definition.fixed.table2_variant)
-        choice = selection.choose(
-            self.study, self.definition, self.workers.calibration_errors, self.observer.choice_progress
-        )
-        self._waiting += selection.enqueue_missing(self.study, self.definition, failed_too=False)
-        self.observer.choice_finished(choice)
+        with self.held.choice() as ours:
+            if not ours:
+                self._chosen_elsewhere = True
+                pause()
+                return
+            with self.held.turn():
+                self._look_around()
+            if self._chosen_elsewhere and self._to_choose:  # another driver tried while this one waited
+                self._to_choose = not _error_of_choice(self.study, self.definition)
+            if not self._to_choose:
+                return
+            if self.definition.fixed.table2_variant == "eval" and self._others.fixed:
+                pause()
+                return
+            self.observer.choice_started(self.definition.fixed.table2_variant)
+            choice = selection.choose(
+                self.study, self.definition, self.workers.calibration_errors, self.observer.choice_progress
+            )
+            self._to_choose = False
+            with self.held.turn():
+                self._waiting += selection.enqueue_missing(self.study, self.definition, failed_too=False)
+            self.observer.choice_finished(choice)
 
-    def _begin(self) -> None:
-        """Ask a trial, and have it evaluated unless it is known or hopeless already."""
+    def _begin(self) -> bool:
+        """Ask a trial, and have it evaluated unless it is known or hopeless already. Returns False where none is left
+        to ask."""
+        with self.held.turn():
+            self._look_around()
+            if not self._is_left():
+                return False
+            self._ask()
+            return True
+
+    def _ask(self) -> None:
         trial = self.study.ask()
-        if self._waiting:
-            # Optuna hands out those that wait first: one that did not wait says that none is left
-            waited = FIXED_PARAMS in self.study._storage.get_trial(trial._trial_id).system_attrs
-            self._waiting = self._waiting - 1 if waited else 0
         asked: _Asked | None = None
         try:
+            self.held.sign(self.study, trial._trial_id)
+            if self._waiting:
+                # Optuna hands out those that wait first: one that did not wait says that none is left
+                waited = FIXED_PARAMS in self.study._storage.get_trial(trial._trial_id).system_attrs
+                self._waiting = self._waiting - 1 if waited else 0
             origin = trial.user_attrs.get(record.ORIGIN, record.SEARCH)
             asked = _Asked(trial, origin, suggest(trial, self.definition.space), time.monotonic())
+            self.observer.trial_started(trial.number, asked.origin, asked.point)
             self._place(asked)
         except BaseException as error:  # Ctrl-C too: what was asked is told failed, and it goes on
             if asked is None or trial.number not in self._running:
-                self._told(fail(self.study, trial._trial_id, trial.number, f"{type(error).__name__}: {error}"))
+                self._told(self._fail(trial, f"{type(error).__name__}: {error}"))
             raise
 
     def _place(self, asked: _Asked) -> None:
         """Answer a trial from what is known, have it wait for its twin, or have it evaluated."""
-        self.observer.trial_started(asked.trial.number, asked.origin, asked.point)
         limits = self.definition.limits.given()
         twin = self.ledger.known(asked.point, stopped_too=asked.searched)
         if twin is not None:
             self._reuse(asked, twin)
-        elif any(other.point == asked.point for other in self._running.values()):
+        elif asked.point in self._others.points or any(o.point == asked.point for o in self._running.values()):
             self._twins.append(asked)
         elif asked.searched and asked.point.latency > limits.get("latency", asked.point.latency):
             # known before anything is made or measured
-            self._keep(asked, {record.STOP: record.over_latency(asked.point.latency, limits["latency"])})
-            self._tell(asked, None, {"latency": asked.point.latency})
+            stop = {record.STOP: record.over_latency(asked.point.latency, limits["latency"])}
+            self._tell(asked, None, stop, {"latency": asked.point.latency})
         else:
+            self.held.evaluates(self.study, asked.trial._trial_id)
             self._running[asked.trial.number] = asked
             self.workers.submit(Task(asked.trial.number, asked.point, self._judge(asked)))
+
+    def _place_twins(self) -> None:
+        if not self._twins:
+            return
+        with self.held.turn():
+            self._look_around()
+            waiting, self._twins = self._twins, []
+            for twin in waiting:
+                self._place(twin)
 
     def _judge(self, asked: _Asked) -> FrontJudge | None:
         """Who may stop a trial; nobody where it is a fixed point."""
@@ -145,89 +226,116 @@ class Loop:
         try:
             self._tell_answer(asked, answer)
         except BaseException as error:  # Ctrl-C too: told failed, and it goes on
-            self._told(self._fail(asked, f"{type(error).__name__}: {error}"))
+            self._told(self._fail(asked.trial, f"{type(error).__name__}: {error}"))
             raise
-        waiting, self._twins = self._twins, []
-        for twin in waiting:
-            self._place(twin)
+        if not self._giving_up:
+            self._place_twins()
 
     def _tell_answer(self, asked: _Asked, answer: Answer) -> None:
         if isinstance(answer.error, EvaluationError):
-            self._told(self._fail(asked, str(answer.error)))
+            self._tell_failure(asked, answer, str(answer.error))
             return
         if answer.error is not None:
             raise answer.error
         assert answer.measurement is not None, "an answer without an error has a measurement"
         try:
-            values, reached = self._write(asked, answer.measurement)
+            told = _told_by(asked, answer.measurement)
         except EvaluationError as error:
-            self._told(self._fail(asked, str(error)))
+            self._tell_failure(asked, answer, str(error))
             return
-        self._tell(asked, values, reached)
+        self._tell(asked, *told)
 
-    def _write(
-        self, asked: _Asked, measurement: "Measurement | Stopped"
-    ) -> tuple[tuple[float, float, float] | None, dict[str, float]]:
-        """Keep what was measured with the trial. Returns its values, None where it was stopped, and what is known of
-        the quantities that have budgets."""
-        from objectives.measurement import Stopped
-
-        reached = {"latency": asked.point.latency}
-        if isinstance(measurement, Stopped):
-            values = None
-            attributes = record.attributes_of_stopped(measurement)
-            reached |= record.reached_by_stopped(measurement)
-        else:
-            values = record.values_of(measurement)
-            attributes = record.attributes_of(measurement)
-            reached |= dict(zip(("der", "size", "rtf"), values, strict=True))
-        self._keep(asked, attributes)
-        return values, reached
+    def _tell_failure(self, asked: _Asked, answer: Answer, why: str) -> None:
+        """Tell a trial failed; after too many in a row none is asked any more."""
+        self._told(self._fail(asked.trial, why))
+        worker = answer.worker if self.workers.slots > 1 else None
+        self._failures.append(Failure(asked.trial.number, asked.origin, asked.point, why, worker))
+        if len(self._failures) == self.definition.stop_after_failures:
+            self._giving_up = True
 
     def _reuse(self, asked: _Asked, twin: FrozenTrial) -> None:
-        self._keep(asked, {**record.measured_attributes(twin), record.REUSED_FROM: twin.number})
-        self._constrain(asked.trial, record.excesses_of(twin))
-        self._finish(asked, twin.values)
+        attributes = {**record.measured_attributes(twin), record.REUSED_FROM: twin.number}
+        self._end(asked, twin.values, attributes, record.excesses_of(twin))
 
-    def _tell(self, asked: _Asked, values: tuple[float, float, float] | None, reached: Mapping[str, float]) -> None:
-        self._constrain(asked.trial, record.excesses(self.definition.limits.given(), reached))
-        self._finish(asked, values)
+    def _tell(
+        self, asked: _Asked, values: Values | None, attributes: Mapping[str, Any], reached: Mapping[str, float]
+    ) -> None:
+        self._end(asked, values, attributes, record.excesses(self.definition.limits.given(), reached))
 
-    def _keep(self, asked: _Asked, attributes: Mapping[str, Any]) -> None:
-        """Write what a trial carries, all at once: each write is a transaction."""
-        told = {record.ORIGIN: asked.origin, **attributes, record.SECONDS: time.monotonic() - asked.since}
-        database.write_attributes(self.study, asked.trial._trial_id, told)
-
-    def _finish(self, asked: _Asked, values: "list[float] | tuple[float, ...] | None") -> None:
+    def _end(
+        self,
+        asked: _Asked,
+        values: Sequence[float] | None,
+        attributes: Mapping[str, Any],
+        excesses: Mapping[str, float],
+    ) -> None:
+        """End a trial with all that it carries at once, so that no death leaves it half told."""
         state = TrialState.PRUNED if values is None else TrialState.COMPLETE
-        self._told(self.study.tell(asked.trial, values, state))
+        seconds = time.monotonic() - asked.since
+        user = {record.ORIGIN: asked.origin, **attributes, record.SECONDS: seconds}
+        trial_id = asked.trial._trial_id
+        running = self.study._storage.get_trial(trial_id)
+        self.study.sampler.after_trial(self.study, running, state, None if values is None else list(values))
+        try:
+            ended = database.finish(self.study, trial_id, state, values, user, record.constraints(excesses))
+        except UpdateFinishedTrialError as error:
+            raise StudyError(
+                f"trial {asked.trial.number} was ended by another program while this one measured it: everything "
+                "finished is kept; see what else writes to the study, and run the same command again"
+            ) from error
+        self._told(ended)
 
-    def _constrain(self, trial: Trial, excesses: Mapping[str, float]) -> None:
-        """Write the budgets twice: Optuna reads one attribute a constraint, optuna-dashboard only the list of all."""
-        if not excesses:
-            return
-        for name, excess in excesses.items():
-            trial.set_constraint(name, excess)
-        self.study._storage.set_trial_system_attr(trial._trial_id, record.CONSTRAINTS, list(excesses.values()))
-
-    def _fail(self, asked: _Asked, why: str) -> FrozenTrial:
-        return fail(self.study, asked.trial._trial_id, asked.trial.number, why)
+    def _fail(self, trial: Trial, why: str) -> FrozenTrial:
+        return fail(self.study, trial._trial_id, why)
 
     def _told(self, trial: FrozenTrial) -> None:
         self.ledger.add(trial)
         self.trials += 1
         self.failed += trial.state is TrialState.FAIL
+        if trial.state is not TrialState.FAIL:
+            self._failures.clear()
         self.observer.trial_finished(trial)
 
     def _abandon(self, why: str) -> None:
         self.workers.cancel()
-        # with the one, if any, that an interrupt found half asked: nobody else runs trials of this study
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            fail(self.study, trial._trial_id, trial.number, why)
+        with suppress(
+            StorageInternalError
+        ):  # often what ended the run, and then its error says more; the next run mends
+            # where nobody else runs trials of this study, also the one, if any, that an interrupt found half asked
+            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                if is_mine(self.held, trial):
+                    fail(self.study, trial._trial_id, why)
+            if self.held.shared:
+                with suppress(StudyError), self.held.turn():  # a claim that was lost: the next run mends this too
+                    fail_abandoned(self.study, self.held)
 
 
-def fail(study: optuna.Study, trial_id: int, number: int, why: str) -> FrozenTrial:
-    """Tell a trial failed, unless it was told already: an interrupt may come just after its values went in."""
-    if not study._storage.get_trial(trial_id).state.is_finished():
-        study._storage.set_trial_user_attr(trial_id, record.ERROR, why)
-    return study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+def _told_by(
+    asked: _Asked, measurement: "Measurement | Stopped"
+) -> tuple[Values | None, dict[str, Any], dict[str, float]]:
+    """Values of a trial, None where it was stopped; its attributes; what is known of the quantities that have budgets.
+
+    Raises EvaluationError where a value is no finite number.
+    """
+    from objectives.measurement import Stopped
+
+    reached = {"latency": asked.point.latency}
+    if isinstance(measurement, Stopped):
+        return None, record.attributes_of_stopped(measurement), reached | record.reached_by_stopped(measurement)
+    values = record.values_of(measurement)
+    return (
+        values,
+        record.attributes_of(measurement),
+        reached | dict(zip(("der", "size", "rtf"), values, strict=True)),
+    )
+
+
+def _error_of_choice(study: optuna.Study, definition: StudyDefinition) -> str | None:
+    choice = selection.choice_of(study, definition)
+    return None if choice is None else choice.error
+
+
+def _why_ended(error: BaseException, giving_up: bool) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return "the run stopped: too many trials failed in a row" if giving_up else f"the run ended: {error!r}"

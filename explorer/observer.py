@@ -31,3 +31,6 @@ class Observer:
 
     def trial_finished(self, trial: FrozenTrial) -> None:
         """A trial was told: complete, stopped or failed."""
+
+    def trial_finished_elsewhere(self, trial: FrozenTrial) -> None:
+        """Another driver of the study told a trial, or died over it."""

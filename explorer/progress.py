@@ -112,6 +112,15 @@ class Display(Observer):
         line = f"[{len(self._trials)}/{self._total}] {self._sentence(trial, what)}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    def trial_finished_elsewhere(self, trial: FrozenTrial) -> None:
+        self._trials[trial.number] = trial
+        self._study_bar.update(self._study_task, completed=len(self._trials))
+        self._best_with([trial])
+        line = (
+            f"[{len(self._trials)}/{self._total}] trial {trial.number}: {trial.state.name.lower()}, by another driver"
+        )
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     @property
     def best(self) -> str:
         """The line that tells the best of each objective; empty before a trial has finished in this run."""

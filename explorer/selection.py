@@ -96,13 +96,13 @@ def choose(
 
 
 def enqueue_missing(study: optuna.Study, definition: StudyDefinition, failed_too: bool = True) -> int:
-    """Queue every known fixed point that is neither waiting nor complete, in order: the baseline is trial 0. Returns
-    how many.
+    """Queue every known fixed point that is neither waiting, running nor complete, in order: the baseline is trial 0.
+    Returns how many.
 
     failed_too: also what failed, as each run does once, when it starts.
     One transaction a point and always in this order, so a driver killed between two loses none and doubles none.
     """
-    alive = (TrialState.WAITING, TrialState.COMPLETE) if failed_too else None
+    alive = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE) if failed_too else None
     present = {record.origin_of(trial) for trial in study.get_trials(deepcopy=False, states=alive)}
     missing = [fixed for fixed in fixed_points(study, definition) if fixed.origin not in present]
     for fixed in missing:

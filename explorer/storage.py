@@ -9,10 +9,11 @@ from pathlib import Path
 import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import RDBStorage
-from sqlalchemy import event
+from sqlalchemy import NullPool, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from explorer import holder
 from objectives._cache import cache_dir
 from objectives.errors import StudyError
 
@@ -71,27 +72,32 @@ def sole_driver(name: str, url: str) -> Iterator[None]:
 
     Raises StudyError where another live process drives it.
     """
-    lock = FileLock(_lock_file(name, url))
+    file = _lock_file(name, url)
+    lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
+        by = holder.read_note(file)
+        who, where = ("another process", "") if by is None else (str(by), f" (`kill {by.process}` on {by.host})")
         raise StudyError(
-            f"the study {name!r} in {shown(url)} is being run by another process: wait for it or stop it, "
-            "or give --name to run a second study"
+            f"the study {name!r} in {shown(url)} is being run by {who}: wait for it, or stop it{where}, which loses "
+            "nothing but the trials that it is running, or give --name to run a second study"
         ) from error
     except OSError as error:
         raise StudyError(
             f"{lock.lock_file}: cannot be locked ({error.strerror}): give a --storage where you may write"
         ) from error
     try:
+        holder.leave_note(file)
         yield
     finally:
+        holder.take_note_away(file)
         lock.release()
 
 
 def _connect(url: URL, file: Path | None) -> RDBStorage:
     if file is None:
-        return RDBStorage(url.render_as_string(hide_password=False))
+        return _open_server(url)
     if _is_missing(file):
         # A new database appears whole or not at all. Optuna creates table by table: killed halfway it would leave
         # tables without their unique indices, which no later opening mends.
@@ -102,6 +108,18 @@ def _connect(url: URL, file: Path | None) -> RDBStorage:
                 _open_sqlite(url.set(database=str(fresh))).engine.dispose()  # folds its log into the file
                 fresh.replace(file)
     return _open_sqlite(url)
+
+
+def _open_server(url: URL) -> RDBStorage:
+    told = url.render_as_string(hide_password=False)
+    options = {"pool_pre_ping": True}  # a server that was started again must not cost the trial that ends next
+    if url.get_backend_name() != "postgresql":
+        return RDBStorage(told, engine_kwargs=options)
+    engine = create_engine(url, poolclass=NullPool)
+    # in turns: two that make the tables of a new database at once would stumble over each other
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('explorer: tables'))"))
+        return RDBStorage(told, engine_kwargs=options)
 
 
 def _open_sqlite(url: URL) -> RDBStorage:

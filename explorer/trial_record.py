@@ -149,6 +149,15 @@ def excesses(limits: Mapping[str, float], reached: Mapping[str, float]) -> dict[
     return {name: reached[name] / limit - 1.0 for name, limit in limits.items() if name in reached}
 
 
+def constraints(excesses: Mapping[str, float]) -> dict[str, Any]:
+    """Excesses as system attributes, twice: Optuna reads one attribute a constraint, optuna-dashboard only the list."""
+    if not excesses:
+        return {}
+    return {f"{CONSTRAINTS}:{name}": excess for name, excess in excesses.items()} | {
+        CONSTRAINTS: list(excesses.values())
+    }
+
+
 def excesses_of(trial: FrozenTrial) -> dict[str, float]:
     """What `excesses` said of a trial that was told."""
     # Optuna also lists the dashboard's copy, under the numbers "0", "1", ...

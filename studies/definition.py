@@ -31,12 +31,15 @@ Sampler = Literal["tpe", "random", "nsga2", "gp"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 
 # None changes what is searched or how it is measured: they may differ from one run of a study to the next.
-BUDGET = ("trials", "timeout", "racing")
+BUDGET = ("trials", "timeout", "stop_after_failures", "racing")
 REMARKS = ("description",)
 
 
 class StudyDefinition(Table):
-    """One study. trials: search trials only, fixed points come besides. timeout: seconds of one run, or None."""
+    """One study. trials: search trials only, fixed points come besides. timeout: seconds of one run, or None.
+
+    stop_after_failures: trials that failed one after the other, after which a run stops; 0 for never.
+    """
 
     description: str = ""
     corpus: str = "ami-excerpts"
@@ -45,6 +48,7 @@ class StudyDefinition(Table):
     seed: int = Field(default=0, ge=0)
     trials: int = Field(default=50, ge=0)
     timeout: float | None = Field(default=None, gt=0)
+    stop_after_failures: int = Field(default=5, ge=0)
     space: SearchSpace = SearchSpace()
     fixed: Fixed = Fixed()
     models: Models = Models()

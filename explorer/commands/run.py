@@ -75,6 +75,12 @@ def run(
         bool | None,
         typer.Option(help="Stop search trials that can no longer reach the front. Default: the study's, which is yes."),
     ] = None,
+    stop_after_failures: Annotated[
+        int | None,
+        typer.Option(
+            help="Trials that failed one after the other, after which a run stops; 0 for never. Default: 5.", min=0
+        ),
+    ] = None,
     device: Annotated[DeviceOption, typer.Option(help=DEVICE_HELP)] = DeviceOption.cpu,
     name: Annotated[str | None, typer.Option(help="Name of the study in the storage. Default: that of STUDY.")] = None,
     format: Annotated[RunFormat, typer.Option(help="How the front is printed at the end.")] = RunFormat.table,
@@ -86,7 +92,8 @@ def run(
 
     Every trial lands in the storage as soon as it is done. Stop with Ctrl-C, or be killed: the same command resumes,
     loses nothing but the trial that was running, and says so when there is nothing left to do. A study whose settings
-    changed is refused, with the difference shown; `--trials` and `--timeout` may change freely.
+    changed is refused, with the difference shown; `--trials`, `--timeout`, `--racing` and `--stop-after-failures` may
+    change freely. A second run of the same study is refused while the first one lives; in PostgreSQL it joins in.
 
     A search trial is stopped as soon as it breaks a budget or is beaten: by a trial that is no larger, no slower and
     makes fewer errors, whatever the recordings left may bring (see the README). Fixed points are measured to the end.
@@ -110,6 +117,7 @@ def run(
     definition = definition.vary(
         "the command line",
         trials=trials, timeout=timeout, corpus=corpus, split=split, seed=seed, sampler=sampler,
+        stop_after_failures=stop_after_failures,
         limits=_limits(limit or []), racing=None if racing is None else {"enabled": racing},
     )  # fmt: skip
     if jobs > 1 and scheduler is not None:

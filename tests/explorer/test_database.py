@@ -9,6 +9,7 @@ import pytest
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
+from sqlalchemy import text
 
 from explorer import database
 from explorer import trial_record as record
@@ -72,18 +73,50 @@ def test_front_and_status_are_those_of_trials_in_memory(study: optuna.Study) -> 
     assert status(study) == status(memory)
 
 
-def test_attributes_are_written_and_written_over(study: optuna.Study) -> None:
-    running = next(trial for trial in study.trials if trial.state is TrialState.RUNNING)
-    database.write_attributes(study, running._trial_id, {"a": [1.5, None], "b": {"c": "d"}})
-    database.write_attributes(study, running._trial_id, {"b": 2, "e": "é"})
-    assert study.trials[running.number].user_attrs == {"a": [1.5, None], "b": 2, "e": "é"}
+@pytest.mark.parametrize("values", [[12.5, float("inf"), 0.1], None], ids=["complete", "stopped"])
+def test_a_trial_is_ended_as_optuna_ends_it(study: optuna.Study, values: list[float] | None) -> None:
+    """And all at once; what is there already is written over."""
+    state = TrialState.COMPLETE if values else TrialState.PRUNED
+    study.ask()  # the one that waited
+    ours, theirs = study.ask(), study.ask()
+    for trial_id in (ours._trial_id, theirs._trial_id):
+        study._storage.set_trial_user_attr(trial_id, "a", "before")
+    user, system = {"a": [1.5, None], "b": "é"}, record.constraints({"rtf": -0.5, "size": 0.25})
+    told = database.finish(study, ours._trial_id, state, values, user, system)
+    for key, value in user.items():
+        theirs.set_user_attr(key, value)
+    for key, value in {"rtf": -0.5, "size": 0.25}.items():
+        theirs.set_constraint(key, value)
+    study._storage.set_trial_system_attr(theirs._trial_id, record.CONSTRAINTS, [-0.5, 0.25])
+    expected = study.tell(theirs, values, state)
+    facts = ("state", "values", "user_attrs", "system_attrs", "constraints", "intermediate_values")
+    assert {fact: getattr(told, fact) for fact in facts} == {fact: getattr(expected, fact) for fact in facts}
+    assert told == study.trials[ours.number] == load_study("study", url_of(study)).trials[ours.number]
+    assert abs((expected.datetime_complete - told.datetime_complete).total_seconds()) < 60  # and in the same time zone
 
 
-def test_a_finished_trial_is_not_written_to(study: optuna.Study) -> None:
-    before = study.trials[0].user_attrs
-    with pytest.raises(UpdateFinishedTrialError, match="is finished"):
-        database.write_attributes(study, study.trials[0]._trial_id, {"der": 0})
-    assert load_study("study", str(study._storage._backend.url)).trials[0].user_attrs == before
+def test_a_finished_trial_is_not_ended_again(study: optuna.Study) -> None:
+    before = study.trials
+    for trial in before:
+        if trial.state is not TrialState.RUNNING:
+            with pytest.raises(UpdateFinishedTrialError, match="does not run any more"):
+                database.finish(study, trial._trial_id, TrialState.COMPLETE, [1.0, 2.0, 3.0], {"der": 0})
+    assert load_study("study", url_of(study)).trials == before
+
+
+def test_the_end_of_a_trial_is_written_whole_or_not_at_all(study: optuna.Study) -> None:
+    before = study.trials
+    running = next(trial for trial in before if trial.state is TrialState.RUNNING)
+    with study._storage._backend.engine.begin() as connection:  # what is written last cannot be
+        refuse = "WHEN NEW.objective = 2 BEGIN SELECT RAISE(ABORT, 'full'); END"
+        connection.execute(text(f"CREATE TRIGGER refuse BEFORE INSERT ON trial_values {refuse}"))
+    with pytest.raises(StorageInternalError, match="could not be written"):
+        database.finish(study, running._trial_id, TrialState.COMPLETE, [1.0, 2.0, 3.0], {"a": 1}, {"b": 2})
+    assert load_study("study", url_of(study)).trials == before
+
+
+def url_of(study: optuna.Study) -> str:
+    return str(study._storage._backend.url)
 
 
 def test_a_database_that_cannot_be_written_says_so(url: str) -> None:
@@ -94,16 +127,16 @@ def test_a_database_that_cannot_be_written_says_so(url: str) -> None:
     for part in file.parent.glob(f"{file.name}*"):
         part.unlink()
     with pytest.raises(StorageInternalError, match="could not be written"):
-        database.write_attributes(study, trial._trial_id, {"a": 1})
+        database.finish(study, trial._trial_id, TrialState.FAIL, user={"a": 1})
     with pytest.raises(StorageInternalError, match="could not be read"):
         database.skim(study, ())
 
 
-def test_attributes_go_to_a_storage_in_memory_too() -> None:
+def test_a_trial_in_memory_is_ended_too() -> None:
     study = optuna.create_study(directions=["minimize"] * 3)
-    trial = study.ask()
-    database.write_attributes(study, trial._trial_id, {"a": 1, "b": [2]})
-    assert study.trials[0].user_attrs == {"a": 1, "b": [2]}
+    told = database.finish(study, study.ask()._trial_id, TrialState.COMPLETE, [1.0, 2.0, 3.0], {"a": 1}, {"b": [2]})
+    assert (told.state, told.values, told.user_attrs) == (TrialState.COMPLETE, [1.0, 2.0, 3.0], {"a": 1})
+    assert told == study.trials[0]
 
 
 def test_the_front_of_many_trials_says_who_dominates_whom(url: str) -> None:

@@ -1,14 +1,7 @@
 """A study in PostgreSQL, in a server of the test's own. Skipped where there is none: `apt-get install postgresql` and
 `pip install -e ".[dev]"`, whose driver is psycopg, are what it takes."""
 
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from glob import glob
 from pathlib import Path
-from uuid import uuid4
 
 import optuna
 import pytest
@@ -21,58 +14,14 @@ from explorer.cli import app
 from explorer.front import front
 from explorer.snapshot import SnapshotStorage, Source
 from explorer.status import status
-from explorer.storage import load_study, open_storage, sole_driver
+from explorer.storage import load_study, open_storage
 from objectives.errors import StudyError
 from tests.explorer.analytic import ORIGINS, AnalyticEvaluator, run_study, small_study
 
-pytest.importorskip("psycopg", reason="no driver for PostgreSQL: pip install psycopg[binary]")
-
-NOBODY = "postgres"  # the server refuses to run as root; Debian's package makes this user
-
-
-def _binaries() -> Path | None:
-    """Where initdb and pg_ctl are: on the path, or where Debian hides them."""
-    found = shutil.which("pg_ctl") or max(glob("/usr/lib/postgresql/*/bin/pg_ctl"), default=None)
-    return None if found is None else Path(found).parent
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Path]:
-    """Folder of the socket of a server that only this test knows."""
-    binaries = _binaries()
-    if binaries is None:
-        assert "EXPLORER_REQUIRE_POSTGRES" not in os.environ, "no PostgreSQL server is installed"
-        pytest.skip("no PostgreSQL server is installed: apt-get install postgresql")
-    user = NOBODY if os.getuid() == 0 else None
-    # a socket's path may have 107 characters, which pytest's folders use up
-    with tempfile.TemporaryDirectory(prefix="pg-") as name:
-        folder = Path(name)
-        if user is not None:
-            shutil.chown(folder, user)
-
-        def call(*command: str) -> None:
-            done = subprocess.run(command, user=user, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            assert done.returncode == 0, done.stdout.decode()
-
-        data = str(folder / "data")
-        call(str(binaries / "initdb"), "-D", data, "--username=explorer", "--auth=trust", "--no-sync")
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-        call(str(binaries / "pg_ctl"), "-D", data, "-w", "-o", options, "-l", str(folder / "log"), "start")
-        try:
-            yield folder
-        finally:
-            call(str(binaries / "pg_ctl"), "-D", data, "-w", "-m", "immediate", "stop")
-
 
 @pytest.fixture
-def url(server: Path) -> str:
-    """A database of one's own."""
-    import psycopg
-
-    name = f"studies_{uuid4().hex}"
-    with psycopg.connect(host=str(server), user="explorer", dbname="postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return f"postgresql://explorer@/{name}?host={server}"
+def url(postgres_url: str) -> str:
+    return postgres_url
 
 
 def test_a_study_is_run_and_resumed(url: str) -> None:
@@ -123,12 +72,6 @@ def test_it_is_copied_to_be_looked_at(url: str, tmp_path: Path) -> None:
     assert copy.directions == study.directions
     study.ask()
     assert source.has_changed()
-
-
-def test_a_second_driver_on_this_machine_is_refused(url: str) -> None:
-    with sole_driver("study", url), pytest.raises(StudyError, match="being run by another process"):
-        run_study("study", small_study(), AnalyticEvaluator(), url)
-    assert run_study("study", small_study(), AnalyticEvaluator(), url).stopped == "done"
 
 
 def test_what_cannot_be_used_is_said(url: str) -> None:

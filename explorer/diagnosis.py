@@ -1,0 +1,72 @@
+"""Why a run stopped itself: trials that failed one after the other, and what they have in common."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from objectives.operating_point import UNPRUNED, OperatingPoint
+
+WHOLE = ("fp32", "fp16")  # precisions that no calibration or training makes
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trial that could not be measured. reason: as its error says. worker: `host:process` that tried, None where
+    there is only one."""
+
+    number: int
+    origin: str
+    point: OperatingPoint
+    reason: str
+    worker: str | None
+
+    @property
+    def bare_reason(self) -> str:
+        """The reason without the operating point that some begin with."""
+        return self.reason.removeprefix(f"{self.point}: ")
+
+
+def diagnosis(failures: Sequence[Failure], recordings: Collection[str]) -> str:
+    """What a user should know and do, of at least one failure. recordings: URIs that a reason may name."""
+    numbers = ", ".join(str(failure.number) for failure in failures)
+    told = [f"{len(failures)} trials failed one after the other ({numbers}), so the run stops."]
+    reasons = {failure.bare_reason for failure in failures}
+    if len(reasons) == 1:
+        told.append(f"The reason is the same each time: {reasons.pop()}")
+    else:
+        told.append("The reasons differ:")
+        told.extend(f"  trial {failure.number} ({failure.origin}): {failure.reason}" for failure in failures)
+    shared = in_common(failures, recordings)
+    told.append(
+        f"What these trials have in common: {', '.join(shared)}."
+        if shared
+        else "Model, precision, recordings and worker have nothing in common: look at the machine (memory, disk) first."
+    )
+    told.append(
+        "Mend that and run the same command again: everything finished is kept, and fixed points that failed are tried "
+        "again. `--stop-after-failures` says how many it takes, 0 to go on whatever fails."
+    )
+    return "\n".join(told)
+
+
+def in_common(failures: Sequence[Failure], recordings: Collection[str]) -> list[str]:
+    """What holds of every failure and not of every trial, in words."""
+    points = [failure.point for failure in failures]
+    shared = []
+    structures = {point.pruning.structure for point in points}
+    if UNPRUNED.structure not in structures:
+        shared.append("a pruned model" + (f" (structure {structures.pop()})" if len(structures) == 1 else ""))
+    precisions = {point.precision for point in points}
+    if len(precisions) == 1:
+        shared.append(f"precision {precisions.pop()}")
+    elif not precisions & set(WHOLE):
+        shared.append("a low-bit precision")
+    shared.extend(f"recording {uri}" for uri in recordings if all(_names(failure.reason, uri) for failure in failures))
+    workers = {failure.worker for failure in failures}
+    if len(workers) == 1 and (worker := workers.pop()) is not None:
+        shared.append(f"worker {worker}")
+    return shared
+
+
+def _names(reason: str, uri: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(uri)}(?![\w-])", reason) is not None

@@ -1,0 +1,246 @@
+"""Who drives a study: one process alone, or several at once where the database can tell the living from the dead.
+
+A driver claims its study before it touches it. In an SQLite file, and in a server other than PostgreSQL, the claim is
+the only one. In PostgreSQL any number of drivers share a study, on one host or many. Each holds an advisory lock of
+its own for as long as it lives: the lock belongs to a connection, so it goes with the process, however that ends.
+Every trial names its driver, and a running trial whose driver's lock is free is abandoned. What must not happen twice
+(to ask a trial, to choose who measures a point, to mend what the dead left) is done in turns, under a lock that all
+drivers of the study share.
+"""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Executable, Row, select, text
+from sqlalchemy.exc import DBAPIError
+
+from explorer.holder import who_i_am
+from explorer.storage import shown, sole_driver
+from objectives.errors import StudyError
+
+DRIVER = "driver"  # system attribute of a trial: the key of the driver that asked it
+EVALUATING = "evaluating"  # system attribute: its driver has it measured, rather than waits for another at that point
+
+TURN, CHOICE, FIRST_KEY = 0, 1, 2  # second half of an advisory lock's key; the first half is the study's
+PATIENCE = 120.0  # seconds to wait for a turn, which takes as long as a sampler thinks
+LOOK = 0.5  # seconds between two looks at what other drivers do
+TRIAL, STUDY = models.TrialModel, models.StudyModel
+
+
+class Claim(Protocol):
+    """What one driver holds of a study."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether others may drive the study at the same time."""
+        ...
+
+    @property
+    def key(self) -> int:
+        """Different for every driver; 0 where there is only one."""
+        ...
+
+    def turn(self) -> AbstractContextManager[None]:
+        """While it is open no other driver asks, places or mends. Raises StudyError where the claim was lost."""
+        ...
+
+    def choice(self) -> AbstractContextManager[bool]:
+        """Whether it is on this driver to choose, which nobody else does while it is open."""
+        ...
+
+    def living(self) -> frozenset[int]:
+        """The keys of all drivers, this one included. Raises StudyError where the claim was lost."""
+        ...
+
+    def sign(self, study: optuna.Study, trial_id: int) -> None:
+        """Name this driver in a trial that it has just asked, in the same turn."""
+        ...
+
+    def evaluates(self, study: optuna.Study, trial_id: int) -> None:
+        """Say of a trial that it is measured now."""
+        ...
+
+
+class SoleClaim:
+    """Of a driver that is the only one: nothing needs saying."""
+
+    shared, key = False, 0
+
+    def turn(self) -> AbstractContextManager[None]:
+        """See Claim.turn."""
+        return nullcontext()
+
+    def choice(self) -> AbstractContextManager[bool]:
+        """See Claim.choice."""
+        return nullcontext(True)
+
+    def living(self) -> frozenset[int]:
+        """See Claim.living."""
+        return frozenset({self.key})
+
+    def sign(self, study: optuna.Study, trial_id: int) -> None:
+        """See Claim.sign."""
+
+    def evaluates(self, study: optuna.Study, trial_id: int) -> None:
+        """See Claim.evaluates."""
+
+
+class SharedClaim:
+    """Of one of several drivers in PostgreSQL: locks on a connection that does nothing else."""
+
+    shared = True
+
+    def __init__(self, name: str, storage: RDBStorage):
+        """Take the lock of one driver. Raises StudyError where the server does not give it."""
+        self.key = FIRST_KEY + secrets.randbelow(2**31 - FIRST_KEY)
+        self._name = name
+        self._where = shown(str(storage.url))
+        self._study = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1  # fits a signed integer
+        self._lost = False
+        self._connection = storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        settings = {
+            "application_name": f"explorer run {name} ({who_i_am()})",
+            "lock_timeout": f"{PATIENCE:.0f}s",
+            # a host that vanished without a word is noticed after a minute, not after two hours
+            "tcp_keepalives_idle": "30",
+            "tcp_keepalives_interval": "10",
+            "tcp_keepalives_count": "3",
+            "idle_session_timeout": "0",  # of servers that know it
+        }
+        for setting, value in settings.items():
+            given = {"setting": setting, "value": value[:63]}
+            self._ask("SELECT set_config(name, :value, false) FROM pg_settings WHERE name = :setting", given)
+        self._ask("SELECT pg_advisory_lock(:study, :key)", {"study": self._study, "key": self.key})
+        self.living()  # a pooler that lends connections by the transaction shows here, where it shows at all
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """See Claim.turn."""
+        self._ask("SELECT pg_advisory_lock(:study, :key)", {"study": self._study, "key": TURN})
+        try:
+            self._let_writes_land()
+            yield
+        finally:
+            self._release(TURN)
+
+    @contextmanager
+    def choice(self) -> Iterator[bool]:
+        """See Claim.choice."""
+        given = {"study": self._study, "key": CHOICE}
+        ours = bool(self._ask("SELECT pg_try_advisory_lock(:study, :key)", given)[0][0])
+        try:
+            yield ours
+        finally:
+            if ours:
+                self._release(CHOICE)
+
+    def living(self) -> frozenset[int]:
+        """See Claim.living."""
+        held = self._ask(
+            "SELECT CAST(objid AS bigint), pid = pg_backend_pid() FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND classid = CAST(:study AS oid) AND objsubid = 2"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            {"study": self._study},
+        )
+        if (self.key, True) not in [tuple(row) for row in held]:
+            self._lost = True
+            raise StudyError(self._how_lost("another connection took its place"))
+        return frozenset(row[0] for row in held if row[0] >= FIRST_KEY)
+
+    def sign(self, study: optuna.Study, trial_id: int) -> None:
+        """See Claim.sign."""
+        study._storage.set_trial_system_attr(trial_id, DRIVER, self.key)
+
+    def evaluates(self, study: optuna.Study, trial_id: int) -> None:
+        """See Claim.evaluates."""
+        study._storage.set_trial_system_attr(trial_id, EVALUATING, True)
+
+    def close(self) -> None:
+        """Let go of everything that is held."""
+        # not back to the pool, whose connections must hold no locks
+        self._connection.invalidate()
+        self._connection.close()
+
+    def _let_writes_land(self) -> None:
+        """Wait for what a driver that died in its turn had sent already: its lock goes before its last commit comes."""
+        self._ask(select(STUDY.study_id).where(STUDY.study_name == self._name).with_for_update())
+        unfinished = TRIAL.state.in_((TrialState.WAITING, TrialState.RUNNING))
+        trials = select(TRIAL.trial_id).join(STUDY, STUDY.study_id == TRIAL.study_id)
+        trials = trials.where(STUDY.study_name == self._name, unfinished).order_by(TRIAL.trial_id)
+        self._ask(trials.with_for_update(of=TRIAL))
+
+    def _release(self, number: int) -> None:
+        if not self._lost:
+            self._ask("SELECT pg_advisory_unlock(:study, :key)", {"study": self._study, "key": number})
+
+    def _ask(self, statement: str | Executable, given: dict[str, Any] | None = None) -> list[Row[Any]]:
+        if self._lost:
+            raise StudyError(self._how_lost("it was lost before"))
+        try:
+            found = self._connection.execute(text(statement) if isinstance(statement, str) else statement, given)
+            return list(found.all())
+        except DBAPIError as error:
+            reason = str(error.orig).splitlines()[0]
+            if getattr(error.orig, "sqlstate", None) == "55P03":  # lock_timeout
+                raise StudyError(
+                    f"another driver of the study {self._name!r} in {self._where} has held its turn for "
+                    f"{PATIENCE:.0f} s ({reason}): see in pg_stat_activity which one hangs (application_name is "
+                    "`explorer run STUDY (HOST:PROCESS)`), stop it, and run the same command again"
+                ) from error
+            self._lost = True
+            raise StudyError(self._how_lost(reason)) from error
+
+    def _how_lost(self, reason: str) -> str:
+        return (
+            f"{self._where}: the connection that tells other drivers of the study {self._name!r} that this one lives "
+            f"was lost ({reason}), and without it they take its trials for abandoned: everything finished is kept; see "
+            "that the server is there, reached directly or by a pooler in session mode, and run the same command again"
+        )
+
+
+@contextmanager
+def claim(name: str, url: str, storage: RDBStorage) -> Iterator[Claim]:
+    """Claim a study for this process, until the end of the block or of the process.
+
+    Raises StudyError where another process drives it and it cannot be shared.
+    """
+    if storage.engine.dialect.name != "postgresql":
+        with sole_driver(name, url):
+            yield SoleClaim()
+        return
+    shared = SharedClaim(name, storage)
+    try:
+        yield shared
+    finally:
+        shared.close()
+
+
+def abandoned(held: Claim, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The running trials that no living driver runs; where there is only one driver, all. To be called in a turn.
+
+    Raises StudyError where the claim was lost.
+    """
+    running = [trial for trial in trials if trial.state is TrialState.RUNNING]
+    if not held.shared or not running:
+        return running
+    living = held.living()
+    # in a turn none is between being asked and being signed: one without a name was left by the dead
+    return [trial for trial in running if trial.system_attrs.get(DRIVER) not in living]
+
+
+def is_mine(held: Claim, trial: FrozenTrial) -> bool:
+    """Whether a running trial is this driver's."""
+    return not held.shared or trial.system_attrs.get(DRIVER) == held.key
+
+
+def pause() -> None:
+    """Until it is worth looking again at what others do."""
+    time.sleep(LOOK)

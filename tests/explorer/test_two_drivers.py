@@ -1,0 +1,179 @@
+"""Two drivers on one study: together in PostgreSQL, one of them killed or not; one refused in an SQLite file."""
+
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from explorer import drivers
+from explorer import trial_record as record
+from explorer.drivers import DRIVER
+from explorer.selection import choice_of
+from explorer.storage import load_study
+from studies.definition import StudyDefinition
+from studies.search_space import recall
+from tests.explorer.analytic import ORIGINS, AnalyticEvaluator, run_study, small_study
+from tests.explorer.processes import PATIENCE, start, wait_for_running
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drivers, "LOOK", 0.05)
+
+
+def few_points(trials: int, *precisions: str) -> StudyDefinition:
+    """As many points as precisions."""
+    offline = {"mode": "offline", "pruning_structure": ["none"], "precision": list(precisions)}
+    return small_study(trials=trials, space=offline, fixed={}, racing={"enabled": False})
+
+
+def drive(url: str, definition: StudyDefinition, paid: Path, seconds: float, gate: Path | None = None) -> None:
+    """Run a study to its end, writing down each point that was measured; wait for `gate` to be there first."""
+    while gate is not None and not gate.exists():
+        time.sleep(0.01)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    run_study("study", definition, Paying(paid, seconds), url)
+
+
+class Paying(AnalyticEvaluator):
+    def __init__(self, paid: Path, seconds: float):
+        super().__init__(seconds=seconds)
+        self._paid = paid
+
+    def __call__(self, point, *others):
+        told = super().__call__(point, *others)
+        with self._paid.open("a") as file:
+            file.write(f"{os.getpid()} {point}\n")
+        return told
+
+    def calibration_errors(self, point, *others):
+        with self._paid.open("a") as file:
+            file.write(f"{os.getpid()} calib {point}\n")
+        time.sleep(self.seconds)
+        return super().calibration_errors(point, *others)
+
+
+def paid_points(paid: Path) -> Counter[str]:
+    return Counter(line.partition(" ")[2] for line in paid.read_text().splitlines())
+
+
+def join(*processes) -> None:
+    for process in processes:
+        process.join(PATIENCE)
+        assert process.exitcode == 0
+
+
+def check_ended(url: str, definition: StudyDefinition, fixed: int) -> list[FrozenTrial]:
+    """What holds of every study that was run to its end, whoever ran it. fixed: how many fixed points it has."""
+    trials = load_study("study", url).trials
+    assert [trial.number for trial in trials] == list(range(len(trials)))
+    assert all(trial.state.is_finished() for trial in trials)
+    origins = Counter(record.origin_of(trial) for trial in trials if trial.state is TrialState.COMPLETE)
+    del origins["search"]
+    assert (len(origins), set(origins.values())) == (fixed, {1})
+    assert sum(record.origin_of(trial) == "search" for trial in trials) == definition.trials
+    measured = Counter(recall(trial, definition.space) for trial in trials if record.is_measured(trial))
+    assert set(measured.values()) == {1}
+    return trials
+
+
+# --- PostgreSQL: together
+
+
+def test_two_drivers_share_a_study(postgres_url: str, tmp_path: Path) -> None:
+    """Started at the same moment on a database without tables."""
+    paid, gate, definition = tmp_path / "paid", tmp_path / "gate", small_study(trials=8, seed=3)
+    both = [start(drive, postgres_url, definition, paid, 0.1, gate) for _ in range(2)]
+    gate.touch()
+    join(*both)
+    trials = check_ended(postgres_url, definition, len(ORIGINS))
+    assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    assert len(trials) == 8 + len(ORIGINS)
+    assert len({trial.system_attrs[DRIVER] for trial in trials}) == 2  # both had their share
+    assert set(paid_points(paid).values()) == {1}
+    drawn = [trial.params["chunk_length"] for trial in trials if record.origin_of(trial) == "search"]
+    assert len(set(drawn)) == 8  # no two samplers draw the same numbers
+    assert run_study("study", definition, AnalyticEvaluator(), postgres_url).trials == 0
+
+
+def test_a_point_that_another_driver_measures_is_waited_for(postgres_url: str, tmp_path: Path) -> None:
+    """Three points for thirteen trials."""
+    paid, gate, definition = tmp_path / "paid", tmp_path / "gate", few_points(12, "fp32", "fp16", "int8_ptq")
+    both = [start(drive, postgres_url, definition, paid, 0.4, gate) for _ in range(2)]
+    gate.touch()
+    join(*both)
+    trials = check_ended(postgres_url, definition, 1)
+    assert len(trials) == 13
+    assert set(paid_points(paid).values()) == {1}
+    assert sum(record.REUSED_FROM in trial.user_attrs for trial in trials) == 13 - len(paid_points(paid))
+
+
+def test_table_2_is_chosen_once(postgres_url: str, tmp_path: Path) -> None:
+    fixed = {"variants": ["Linear-40", "Hidden-20"], "precisions": ["fp16"]}
+    paid, gate, definition = tmp_path / "paid", tmp_path / "gate", small_study(trials=2, fixed=fixed)
+    both = [start(drive, postgres_url, definition, paid, 0.3, gate) for _ in range(2)]
+    gate.touch()
+    join(*both)
+    trials = check_ended(postgres_url, definition, 4)
+    choice = choice_of(load_study("study", postgres_url), definition)
+    assert choice is not None
+    assert choice.variant == "Linear-40"
+    assert "paper:table2:FP16" in [record.origin_of(trial) for trial in trials]
+    assert set(paid_points(paid).values()) == {1}
+    assert sum("calib" in point for point in paid_points(paid)) == 2
+
+
+def test_kill_9_of_one_driver_leaves_the_other_at_work(postgres_url: str, tmp_path: Path) -> None:
+    paid, definition = tmp_path / "paid", small_study(trials=3)
+    victim = start(drive, postgres_url, definition, paid, 3600.0)
+    wait_for_running(postgres_url, 0, victim)
+    other = start(drive, postgres_url, definition, paid, 0.05)
+    try:
+        wait_for_trials(
+            postgres_url, 4, TrialState.COMPLETE, TrialState.PRUNED
+        )  # it does not touch the baseline, which the victim measures
+        assert load_study("study", postgres_url).trials[0].state is TrialState.RUNNING
+    finally:
+        victim.kill()  # SIGKILL
+        victim.join()
+    join(other)
+    run_study("study", definition, AnalyticEvaluator(), postgres_url)
+    trials = check_ended(postgres_url, definition, len(ORIGINS))
+    assert [trial.state for trial in trials].count(TrialState.FAIL) == 1
+    assert trials[0].user_attrs["error"] == "its driver ended before the trial did"
+    assert set(paid_points(paid).values()) == {1}
+
+
+def test_who_waits_for_a_driver_that_is_killed_goes_on_by_itself(postgres_url: str, tmp_path: Path) -> None:
+    """Every trial is at the point that the victim measures."""
+    paid, definition = tmp_path / "paid", few_points(3, "fp32")
+    victim = start(drive, postgres_url, definition, paid, 3600.0)
+    wait_for_running(postgres_url, 0, victim)
+    other = start(drive, postgres_url, definition, paid, 0.05)
+    try:
+        wait_for_trials(postgres_url, 4)
+        assert not paid.exists()  # it waits
+    finally:
+        victim.kill()
+        victim.join()
+    join(other)
+    trials = load_study("study", postgres_url).trials
+    states = [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert [trial.state for trial in trials] == states
+    # the baseline is a fixed point, which the next run repeats; it costs nothing now
+    run_study("study", definition, Paying(paid, 0.0), postgres_url)
+    check_ended(postgres_url, definition, 1)
+    assert set(paid_points(paid).values()) == {1}
+
+
+def wait_for_trials(url: str, number: int, *states: TrialState) -> None:
+    """Return once so many trials are there, in one of these states where given."""
+    deadline = time.monotonic() + PATIENCE
+    study = load_study("study", url)
+    while len(study.get_trials(deepcopy=False, states=states or None)) < number:
+        assert time.monotonic() < deadline, "the other driver did not get on"
+        time.sleep(0.05)
