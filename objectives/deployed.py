@@ -33,7 +33,7 @@ class Runtime(Protocol):
 
 
 class DeployedModel:
-    """An exported segmentation model on a CPU, on so many threads: a Runtime. name: for messages, by default its path."""
+    """An exported segmentation model on a CPU, on so many threads: a Runtime. name: for messages, else its path."""
 
     batch = BATCH
 
