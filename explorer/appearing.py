@@ -1,4 +1,4 @@
-"""A folder that appears under its name when it is whole, or not at all."""
+"""A folder or a file that appears under its name when it is whole, or not at all."""
 
 import contextlib
 import ctypes
@@ -7,38 +7,35 @@ import glob
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from objectives.errors import BundleError
+from objectives.errors import BundleError, ExplorerError
 
 AT_WORKING_DIRECTORY = -100  # AT_FDCWD of Linux
 EXCHANGE = 2  # RENAME_EXCHANGE of Linux
-SETTLED = 60.0  # seconds after which whoever made a folder has locked it
 
 
 @contextmanager
-def appearing(folder: Path, replace: bool) -> Iterator[Path]:
+def appearing(folder: Path, replace: bool, error: type[ExplorerError] = BundleError) -> Iterator[Path]:
     """A folder beside `folder` to write files into, which takes its place when everything went well.
 
     replace: what lies there goes, in one step where the system has one (Linux); otherwise whatever has appeared there
     meanwhile stays. A process that is killed leaves a hidden folder, which the next one here removes.
-    Raises BundleError where that cannot be written.
+    Raises `error` where that cannot be written.
     """
     parent, name = folder.parent, folder.name
-    with writing(folder):
-        _remove_abandoned(parent, name)
-        staged = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.", suffix=".part"))
-    lock = _locked(staged)
+    with writing(folder, error):
+        _remove_abandoned(folder)
+        staged, lock = _staged(parent, name)
     try:
         yield staged
-        with writing(folder):
-            for path in staged.iterdir():
-                path.chmod(0o644)  # whoever wrote it, bundles are to be handed on
+        with writing(folder, error):
+            for path in staged.rglob("*"):
+                path.chmod(0o755 if path.is_dir() else 0o644)  # whoever wrote it, it is to be handed on
                 _flush(path)
             staged.chmod(0o755)  # mkdtemp's is for its owner alone
             _flush(staged)
@@ -54,12 +51,29 @@ def appearing(folder: Path, replace: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """What the disk refuses becomes a BundleError that names the folder."""
+def writing(folder: Path, error: type[ExplorerError] = BundleError) -> Iterator[None]:
+    """What the disk refuses becomes an `error` that names the folder."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        raise BundleError(f"{folder}: cannot be written ({error}): make room there, or give another DIR") from error
+    except (OSError, SafetensorError) as refused:
+        why = getattr(refused, "strerror", None) or refused
+        raise error(f"{folder}: cannot be written ({why}): make room there, or give another DIR") from refused
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that takes its place when it is whole: whoever is killed leaves what was there before, and a hidden
+    file, which the next one here replaces. Raises OSError where it cannot be written."""
+    path = path.resolve()  # a link stays one
+    if path.exists() and not path.is_file():  # a device or a pipe, which nothing can take the place of
+        path.write_bytes(content)
+        return
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        fresh.write_bytes(content)
+        _flush(fresh)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _swap(staged: Path, folder: Path) -> None:
@@ -83,22 +97,52 @@ def _exchanged(one: Path, other: Path) -> bool:
     return rename(AT_WORKING_DIRECTORY, bytes(one), AT_WORKING_DIRECTORY, bytes(other), EXCHANGE) == 0
 
 
-def _remove_abandoned(parent: Path, name: str) -> None:
+def _staged(parent: Path, name: str) -> tuple[Path, int | None]:
+    """A new hidden folder and its lock; None where the file system has no locks."""
+    while True:
+        staged = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.", suffix=".part"))
+        with contextlib.suppress(FileNotFoundError, BlockingIOError):  # somebody took it for abandoned: take another
+            lock = _locked(staged)
+            if lock is None or os.fstat(lock).st_nlink > 0:
+                return staged, lock
+            os.close(lock)
+
+
+def _remove_abandoned(folder: Path) -> None:
     """What killed processes left: folders that nobody holds."""
-    for path in parent.glob(f".{glob.escape(name)}.*.part"):
-        with contextlib.suppress(FileNotFoundError):  # another process is quicker
-            if time.time() - path.stat().st_mtime < SETTLED:
-                continue
-            if (lock := _locked(path)) is not None:
-                shutil.rmtree(path, ignore_errors=True)
-                os.close(lock)
+    parent, hidden = folder.parent, f".{glob.escape(folder.name)}.{'?' * 8}"  # mkdtemp's, not those of `NAME.more`
+    busy = False
+    for path in parent.glob(f"{hidden}.part"):
+        try:
+            lock = _locked(path)
+        except FileNotFoundError:  # another process is quicker
+            continue
+        except BlockingIOError:  # it is being written
+            busy = True
+            continue
+        if lock is None:  # nobody can tell
+            busy = True
+            continue
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+    for old in () if busy else parent.glob(f"{hidden}.old"):
+        # killed in the middle of an exchange in two steps: what lay there comes back, unless the new one was put there
+        with contextlib.suppress(OSError):
+            os.rename(old, folder)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _locked(folder: Path) -> int | None:
-    """A handle that holds a folder until it is closed; None where somebody holds it, or nobody can."""
+    """A handle that holds a folder until it is closed; None where the file system has no locks.
+
+    Raises BlockingIOError where somebody holds it, FileNotFoundError where it is gone.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise
     except OSError:
         os.close(handle)
         return None

@@ -44,7 +44,7 @@ class _Job:
     """Something to be done by a worker.
 
     address: of the only one that may do it; None for whichever is free. future: while a worker has it. doer: its
-    address. outcome: once it is done.
+    address. last_word: what its doer told last, for people. outcome: once it is done.
     """
 
     number: int
@@ -55,6 +55,7 @@ class _Job:
     attempts: int = 0
     future: Future | None = None
     doer: str = ""
+    last_word: str = ""
     outcome: Outcome | None = None
 
 
@@ -181,7 +182,7 @@ class DaskWorkers:
 
     def _on_worker_event(self, event: tuple[float, Any]) -> None:
         message = event[1]
-        self._events.put(functools.partial(self._told, message["job"], message["attempt"], *message["told"]))
+        self._events.put(functools.partial(self._told, *message["order"], message["memory"], *message["told"]))
 
     def _on_done(self, number: int, attempt: int, future: Future) -> None:
         outcome, error = None, None
@@ -288,19 +289,21 @@ class DaskWorkers:
         if job.kind in ADMISSION:  # whoever comes in its place is greeted anew
             del self._jobs[job.number]
         elif job.attempts < ATTEMPTS:
-            logger.warning("worker %s died; what it did is begun again", worker)
+            logger.warning("worker %s died%s; what it did is begun again", worker, job.last_word)
             job.address = None
             self._waiting.appendleft(job)
         else:
             error = EvaluationError(
-                f"the worker that evaluated it died, in each of {ATTEMPTS} attempts, {worker} last: killed, or out of "
-                "memory? Try fewer workers on a host, or look at the worker's log"
+                f"the worker that evaluated it died, in each of {ATTEMPTS} attempts, {worker} last{job.last_word}: "
+                "killed, as the system does where memory runs out (`dmesg` tells)? Try fewer workers on a host "
+                "(--jobs), or look at the worker's log"
             )
             self._finish(job, Outcome(None, error, 0.0, worker))
 
-    def _told(self, number: int, attempt: int, stage: str, fraction: float) -> None:
+    def _told(self, number: int, attempt: int, memory: int, stage: str, fraction: float) -> None:
         job = self._jobs.get(number)
         if job is not None and job.future is not None and job.attempts == attempt:
+            job.last_word = f"; last heard of at {stage!r}, with {memory / 2**20:.0f} MiB in use"
             job.on_stage(stage, fraction)
 
     def _done(self, number: int, attempt: int, outcome: Outcome | None, error: Exception | None) -> None:
@@ -315,6 +318,8 @@ class DaskWorkers:
             self._left(job.doer)
             return
         self._roster[job.doer].job = job.future = None
+        if outcome is not None and outcome.leaves:
+            self._roster[job.doer].state = "refused"
         self._finish(job, outcome or Outcome(None, error, 0.0, self._roster.name(job.doer)))
 
     def _finish(self, job: _Job, outcome: Outcome) -> None:
@@ -362,6 +367,7 @@ class DaskWorkers:
 
     def _give(self, job: _Job, address: str) -> None:
         job.attempts += 1
+        job.last_word = ""
         job.doer = address
         self._roster[address].job = job.number
         threads = self._roster.threads(address)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import optuna
 
+from explorer.appearing import write_whole
 from explorer.front import FrontRow
 from objectives.errors import StudyError
 
@@ -29,14 +30,10 @@ def write_plot(study: optuna.Study, rows: Sequence[FrontRow], path: Path) -> Non
     if all(row.der is None for row in rows):
         raise StudyError(f"the study {study.study_name!r} has nothing to plot yet: no operating point was measured")
     made = _page(rows) if path.suffix.lower() == INTERACTIVE else _picture(study, rows, path.suffix.lower())
-    fresh = path.with_name(f".{path.name}.new")
     try:
-        fresh.write_bytes(made)
-        fresh.replace(path)
+        write_whole(path, made)
     except OSError as error:
         raise StudyError(f"{path}: the plot cannot be written ({error.strerror}): give another FILE") from error
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _picture(study: optuna.Study, rows: Sequence[FrontRow], suffix: str) -> bytes:

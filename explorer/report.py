@@ -1,9 +1,6 @@
 """`explorer report`: one self-contained page of a study, its figures as PNG and its data as CSV."""
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +11,7 @@ import markupsafe
 import optuna
 
 from explorer import database, exhibits, figures, per_recording, report_facts
+from explorer.appearing import appearing, writing
 from explorer.drawing import as_bytes, as_inline_svg
 from explorer.exhibits import Absent, Exhibit
 from explorer.front import front
@@ -109,18 +107,12 @@ def write_report(study: optuna.Study, folder: Path, force: bool = False, on_step
     _refuse_existing(folder, force)
     report = compose(study, on_step)
     on_step("writing")
-    try:
+    with writing(folder, StudyError):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # beside its place, so that a rename puts it there; hidden, and a kill leaves nothing but it
-        fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.new-"))
-        try:
-            _fill(fresh, report, study.study_name)
-            fresh.chmod(0o755)  # mkdtemp lets nobody else read
-            _put(fresh, folder)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-    except OSError as error:
-        raise StudyError(f"{folder}: the report cannot be written ({error.strerror}): give another DIR") from error
+    with appearing(folder, force, StudyError) as staged:
+        with writing(folder, StudyError):
+            _fill(staged, report, study.study_name)
+        _refuse_existing(folder, force)  # drawing took a while
     return folder / PAGE
 
 
@@ -159,21 +151,6 @@ def _fill(folder: Path, report: Report, study: str) -> None:
         for name, sheet in (item.sheets or {}).items():
             (folder / "data" / f"{name}.csv").write_text(sheet, encoding="utf-8")
     (folder / MARKER).write_text(json.dumps({"study": study, "made": report.made}, indent=2) + "\n", encoding="utf-8")
-
-
-def _put(fresh: Path, folder: Path) -> None:
-    """Rename into place; an earlier report is moved aside first and removed last."""
-    if not folder.exists():
-        fresh.rename(folder)
-        return
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old-"))
-    os.replace(folder, aside)
-    try:
-        fresh.rename(folder)
-    except OSError:
-        os.replace(aside, folder)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _paper(

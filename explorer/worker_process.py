@@ -1,5 +1,6 @@
 """What runs in a worker process of a Dask cluster: one evaluator, built once, and what a driver orders from it."""
 
+import asyncio
 import functools
 import importlib.metadata
 import multiprocessing
@@ -18,9 +19,11 @@ import threadpoolctl
 from distributed import Worker, get_worker
 
 from explorer.workers import Builder, Evaluator, OnStage, Task, measure, name_of_this_process
+from objectives.errors import DeviceError, EvaluationError
 from objectives.operating_point import OperatingPoint
 
 TELL_EVERY = 0.5  # seconds between two words of progress, unless another stage begins
+DELIVERY = 10.0  # seconds for a driver to take an answer from a process that is about to end
 LOOK_EVERY = 0.1  # seconds between two looks at whether the answer is still wanted
 
 # packages whose version changes what comes out, beside those that the evaluator's identity names
@@ -73,12 +76,16 @@ class Order:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an order: a value, or the error that was raised, with its traceback as a note."""
+    """What became of an order: a value, or the error that was raised, with its traceback as a note.
+
+    leaves: the process ends once this is delivered, and should be given nothing more.
+    """
 
     value: Any
     error: Exception | None
     seconds: float
     worker: str = field(default_factory=name_of_this_process)
+    leaves: bool = False
 
 
 class Unwanted(BaseException):
@@ -97,13 +104,25 @@ def dask_setup(worker: Worker) -> None:
 def execute(order: Order) -> Outcome:
     """Do what is ordered. Errors come back as values; only Unwanted is raised."""
     started = time.monotonic()
-    value, error = None, None
+    value, error, leaves = None, None, False
     try:
         with threadpoolctl.threadpool_limits(order.threads):
             value = _answer(order)
+    except DeviceError as raised:  # a new process may have what this one may not: the trial fails, the study goes on
+        error = portable(EvaluationError(str(raised)))
+        get_worker().loop.add_callback(_begin_anew, get_worker(), order.key)
+        leaves = True
     except Exception as raised:  # noqa: BLE001 — handed to the driver, which tells a bug from a trial that failed
         error = portable(raised)
-    return Outcome(value, error, time.monotonic() - started)
+    return Outcome(value, error, time.monotonic() - started, leaves=leaves)
+
+
+async def _begin_anew(worker: Worker, key: str) -> None:
+    """End this process once its answer was taken; a nanny starts another in its place."""
+    patience = time.monotonic() + DELIVERY
+    while key in worker.state.tasks and time.monotonic() < patience:
+        await asyncio.sleep(LOOK_EVERY)
+    await worker.close_gracefully(restart=True, reason="its GPU serves it no more")
 
 
 def portable(error: Exception) -> Exception:
@@ -207,7 +226,8 @@ def _teller(order: Order) -> OnStage:
                 raise Unwanted
         if stage != told[0] or now - told[1] >= TELL_EVERY:
             told = (stage, now)
-            worker.log_event(order.driver, {"job": order.job, "attempt": order.attempt, "told": [stage, fraction]})
+            said = {"told": [stage, fraction], "memory": worker.monitor.get_process_memory()}
+            worker.log_event(order.driver, {"order": [order.job, order.attempt], **said})
 
     return tell
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from objectives.failures import failing_the_trial
 from objectives.operating_point import OperatingPoint
 from objectives.settings import CompressionSettings
 from studies.definition import StudyDefinition
@@ -95,7 +96,7 @@ class EvaluatorSettings:
     def build(self, accuracy_threads: int | None = None) -> Evaluator:
         """Build it. Limits torch to so many threads in the whole process.
 
-        Raises CorpusError, LeakageError, AssetError or ModelError.
+        Raises CorpusError, LeakageError, AssetError or ModelError, and EvaluationError where memory runs out.
         """
         # late, so that a driver that only talks to workers does not wait for torch
         import torch
@@ -105,7 +106,8 @@ class EvaluatorSettings:
         if accuracy_threads is not None:
             torch.set_num_threads(accuracy_threads)
         given = asdict(self) | {"compression": self.compression}
-        return build_evaluator(**given, accuracy_threads=accuracy_threads)
+        with failing_the_trial("models and recordings cannot be loaded"):
+            return build_evaluator(**given, accuracy_threads=accuracy_threads)
 
 
 @dataclass(frozen=True)

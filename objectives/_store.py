@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from objectives._cache import CACHE_VARIABLE, cache_dir
 from objectives.errors import AssetError
+from objectives.failures import ran_out_of_memory
 
 T = TypeVar("T")
 
@@ -55,6 +56,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if ran_out_of_memory(error):
+            raise
         raise AssetError(
             f"{path} cannot be kept: {error}; make room or permit writing there, "
             f"or name another folder in {CACHE_VARIABLE}"

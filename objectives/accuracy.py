@@ -72,14 +72,14 @@ class AccuracyPlane:
             with machine.working():
                 try:
                     windows = self.windows(recording, model_key, runtime)
-                except CorpusError as error:
+                    tally.run(windows, ends[recording.uri])
+                    windows.keep()
+                    if point.mode == "offline":
+                        self.features_of_windows(recording, runtime.contract)
+                    else:
+                        self.features(recording)
+                except (CorpusError, EvaluationError) as error:
                     raise EvaluationError(f"{recording.uri}: {error}") from error
-                tally.run(windows, ends[recording.uri])
-                windows.keep()
-                if point.mode == "offline":
-                    self.features_of_windows(recording, runtime.contract)
-                else:
-                    self.features(recording)
                 return windows
 
         counts: Counts = {}
@@ -108,6 +108,11 @@ class AccuracyPlane:
             for done, (_, future) in enumerate(_ahead(pool, read, recordings, self.lanes), start=1):
                 future.result()
                 on_progress(done / len(recordings))
+
+    def forget(self) -> None:
+        """Keep no decoded audio in memory."""
+        with self._guard:
+            self._audio.clear()
 
     def windows(self, recording: Recording, model_key: str, runtime: Runtime) -> WindowClasses:
         """A recording's windows, as one model hears them. Raises CorpusError where it cannot be read."""

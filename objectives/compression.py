@@ -15,7 +15,7 @@ import torch
 from objectives import low_bit, machine, recovery, training_windows
 from objectives._torchao import __version__ as torchao_version
 from objectives.backend import PyanNet
-from objectives.errors import EvaluationError
+from objectives.errors import EvaluationError, ModelError
 from objectives.folding import folded
 from objectives.low_bit import Bits, LowBitModel, Ranges
 from objectives.model_store import StoredModel, kept_model
@@ -126,11 +126,14 @@ class Compressor:
 
     def _make_full(self, pruning: Pruning, path: Path, on_progress: OnProgress) -> dict[str, Any]:
         network = load_segmentation(self.base)
+        if wild := _wild(network.state_dict()):
+            raise ModelError(f"{self.base}: {wild} holds NaN or infinite weights: give a sound checkpoint")
         steps: list[dict[str, Any]] = []
         if pruning != UNPRUNED:
             network, steps = self._prune(network, pruning, on_progress)
-        checkpoint = checkpoint_of(network, _bare(self.base))
-        save_checkpoint(_in_precision(checkpoint, "fp32"), path)
+        checkpoint = _in_precision(checkpoint_of(network, _bare(self.base)), "fp32")
+        _refuse_wild(checkpoint["state_dict"], f"the model pruned by {pruning} came out of its training")
+        save_checkpoint(checkpoint, path)
         return {"params": parameter_count(network), "kept": kept_units(network), "recovered": steps}
 
     def _prune(
@@ -166,7 +169,9 @@ class Compressor:
         ingredients = {**self._named(pruning, "fp16"), "source": source.key, "code": CODE_VERSION}
 
         def make(path: Path) -> dict[str, Any]:
-            save_checkpoint(_in_precision(_bare(source.path), "fp16"), path)
+            checkpoint = _in_precision(_bare(source.path), "fp16")
+            _refuse_wild(checkpoint["state_dict"], "the model does not fit into 16 bits")
+            save_checkpoint(checkpoint, path)
             return {**source.story}
 
         return kept_model(ingredients, ".bin", make)
@@ -191,6 +196,7 @@ class Compressor:
 
         def make(path: Path) -> dict[str, Any]:
             model, told = self._quantize(source, precision, on_progress)
+            _refuse_wild(low_bit.values_of(model), f"the model came out of {precision}")
             low_bit.save(model, path)
             return {**source.story, "quantized": told}
 
@@ -305,6 +311,17 @@ def _stored(name: str, value: torch.Tensor, precision: Precision) -> torch.Tenso
     if not value.is_floating_point():
         return value
     return value.to(torch.float16 if precision == "fp16" and KEPT_WIDE not in name else torch.float32)
+
+
+def _wild(values: Mapping[str, torch.Tensor]) -> str | None:
+    """The first tensor that holds NaN or infinite values."""
+    return next((name for name, value in values.items() if not value.isfinite().all()), None)
+
+
+def _refuse_wild(values: Mapping[str, torch.Tensor], what: str) -> None:
+    """A model that cannot run is no model, and is not kept. Raises EvaluationError beginning with `what`."""
+    if wild := _wild(values):
+        raise EvaluationError(f"{what}: {wild} holds NaN or infinite values, so it was not kept")
 
 
 def _learning(learner: PyanNet) -> list[torch.nn.Parameter]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from objectives._onnx import open_session
 from objectives.contract import Contract
+from objectives.failures import finite
 
 BATCH = 32  # windows at once on the accuracy plane: the fastest on two cores
 
@@ -24,19 +25,25 @@ class Runtime(Protocol):
     batch: int
 
     def scores(self, windows: np.ndarray) -> np.ndarray:
-        """(windows, samples) float32 → (windows, frames, classes) float32 powerset log-probabilities."""
+        """(windows, samples) float32 → (windows, frames, classes) float32 powerset log-probabilities.
+
+        Raises EvaluationError naming the model where one is NaN or infinite: their argmax would pass for silence.
+        """
         ...
 
 
 class DeployedModel:
-    """An exported segmentation model on a CPU, on so many threads: a Runtime."""
+    """An exported segmentation model on a CPU, on so many threads: a Runtime. name: for messages, else its path."""
 
     batch = BATCH
 
-    def __init__(self, path: Path, contract: Contract, execution: Execution, kernel: str, threads: int):
+    def __init__(
+        self, path: Path, contract: Contract, execution: Execution, kernel: str, threads: int, name: str | None = None
+    ):
         self.contract = contract
         self.execution = execution
         self.kernel = kernel
+        self._name = name or str(path)
         self._session = open_session(path, threads)
         self._entering = self._session.get_inputs()[0].name
 
@@ -49,7 +56,7 @@ class DeployedModel:
     def scores(self, windows: np.ndarray) -> np.ndarray:
         """See Runtime.scores."""
         scores: np.ndarray = self._session.run(None, {self._entering: windows[:, None, :]})[0]
-        return scores
+        return finite(scores, f"the scores of {self._name}")
 
 
 def local_activity(runtime: Runtime, windows: np.ndarray) -> np.ndarray:

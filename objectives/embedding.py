@@ -14,6 +14,7 @@ from objectives.backend import Model, WeSpeakerResNet34
 from objectives.campplus import CAMPPlus
 from objectives.embedding_onnx import CAMPPLUS_CARD, FORM, WESPEAKER_CARD, EmbeddingCard, write_embedding_onnx
 from objectives.errors import ModelError
+from objectives.failures import ran_out_of_memory
 from objectives.filterbank import FBANK_STEP, Filterbank
 from objectives.released import CLUSTERING_THRESHOLD
 from objectives.segmentation import file_sha256
@@ -85,6 +86,8 @@ def _load_wespeaker(name: str, threads: int) -> SpeakerEmbedding:
     try:
         model = Model.from_pretrained(local if local.is_file() else name)
     except Exception as error:  # unpickling and the hub raise arbitrary types
+        if ran_out_of_memory(error):
+            raise
         raise ModelError(
             f"embedding {name!r}: cannot be loaded ({type(error).__name__}). Use campplus, or a WeSpeaker ResNet34 "
             "checkpoint (pyannote/wespeaker-voxceleb-resnet34-LM wants a Hugging Face token)."
@@ -162,6 +165,8 @@ def _assemble(
     network = kept_file("models", f"{key}.v{FORM}.onnx", make)
     features = features_by(front.filterbank, open_session(network, threads))
     weight, bias = (values.detach().numpy().copy() for values in affine)
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise ModelError(f"embedding {name!r}: its last layer holds NaN or infinite weights. Use another checkpoint.")
     return SpeakerEmbedding(name, key, step, blocks, front.filterbank, network, threshold, features, weight, bias)
 
 

@@ -8,6 +8,7 @@
     ├── OperatingPointError  a value outside the design space
     ├── BundleError          an exported operating point is damaged, or cannot be written as it should be
     ├── EvaluationError      one operating point could not be measured: its trial fails, the study goes on
+    ├── DeviceError          a GPU failed this process for good: the trial fails, and another process goes on
     └── StudyError           a study definition, its storage or its resumption
 
 The message of each names the file, the value and the remedy. The command line prints it and exits with 1; anything
@@ -45,6 +46,10 @@ class BundleError(ExplorerError):
 
 class EvaluationError(ExplorerError):
     """One operating point could not be measured: its trial fails, the study goes on."""
+
+
+class DeviceError(ExplorerError):
+    """A GPU failed this process for good: the trial fails, and another process goes on."""
 
 
 class StudyError(ExplorerError):

@@ -15,6 +15,7 @@ from objectives.cost import Timing
 from objectives.deployed import Runtime
 from objectives.embedding import load_embedding
 from objectives.errors import EvaluationError
+from objectives.failures import failing_the_trial
 from objectives.machine import Device
 from objectives.measurement import UNHURRIED, Judge, Measurement, Stopped
 from objectives.operating_point import BASELINE, UNPRUNED, OperatingPoint
@@ -61,8 +62,13 @@ class Evaluator:
 
         The cheapest comes first: its size, its RTF, then its errors, recording by recording.
         Raises EvaluationError where it cannot be measured on every recording, LeakageError where its model would be
-        made from one of them, ModelError or CorpusError where that cannot be made at all.
+        made from one of them, ModelError or CorpusError where that cannot be made at all, DeviceError where the GPU
+        will serve this process no more.
         """
+        with failing_the_trial(str(point), self._let_go):
+            return self._judged(point, on_progress, judge)
+
+    def _judged(self, point: OperatingPoint, on_progress: OnProgress, judge: Judge) -> Measurement | Stopped:
         self.stopwatch.start()  # it loads its libraries meanwhile
         model = self.model(point, on_progress)
         facts = self._facts(point, model)
@@ -129,12 +135,13 @@ class Evaluator:
         for data in self._made_from(point):
             if data is not calibration:  # ranges come from calib, and so may choices
                 self._keep_apart(data, calibration.recordings)
-        return self._errors(
-            self._finished(point, on_progress),
-            point,
-            calibration.recordings,
-            lambda fraction: on_progress("accuracy on calib", fraction),
-        )
+        with failing_the_trial(str(point), self._let_go):
+            return self._errors(
+                self._finished(point, on_progress),
+                point,
+                calibration.recordings,
+                lambda fraction: on_progress("accuracy on calib", fraction),
+            )
 
     def prepare(self, on_progress: Callable[[float], None] = lambda fraction: None) -> None:
         """Read every recording and make its embedding features, so that what is wrong with one shows at once.
@@ -154,6 +161,12 @@ class Evaluator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _let_go(self) -> None:
+        """Give back the memory of all that can be had again."""
+        self._runtimes.clear()
+        self.accuracy.forget()
+        self.stopwatch.close()
 
     def _facts(self, point: OperatingPoint, model: FinishedModel) -> dict[str, Any]:
         return {

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from objectives.backend import Problem, PyanNet, Resolution, Specifications
 from objectives.errors import ModelError
+from objectives.failures import ran_out_of_memory
 from objectives.quantization import (
     ActivationRange,
     QuantizedWeight,
@@ -112,6 +113,12 @@ def observe_ranges(network: PyanNet, features: torch.Tensor) -> dict[str, Activa
     return {layer: observed_range(min(extremes).item(), max(extremes).item()) for layer, extremes in seen.items()}
 
 
+def values_of(model: LowBitModel) -> dict[str, torch.Tensor]:
+    """All numbers that a model is run with, by name."""
+    ranges = {f"range of {layer}": torch.tensor([each.low, each.high]) for layer, each in model.ranges.items()}
+    return {**model.network.state_dict(), **ranges}
+
+
 def save(model: LowBitModel, path: Path) -> None:
     """Write a model; `load` gives the same one again."""
     stored: dict[str, torch.Tensor] = {}
@@ -146,6 +153,8 @@ def load(path: Path) -> LowBitModel:
             metadata = file.metadata() or {}
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — no mapping
     except (OSError, SafetensorError) as error:
+        if ran_out_of_memory(error):
+            raise
         raise ModelError(f"{path}: not readable as safetensors ({error}): make the model again") from error
     try:
         described = json.loads(metadata.get(METADATA, "{}"))
@@ -160,6 +169,8 @@ def load(path: Path) -> LowBitModel:
         network = _network(described["network"], weights, stored)
         return LowBitModel(network, weights, ranges, described["bits"])
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        if ran_out_of_memory(error):
+            raise
         raise _incomplete(path, error) from error
 
 

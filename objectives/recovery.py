@@ -12,6 +12,7 @@ import torch
 from objectives import machine
 from objectives.backend import PyanNet
 from objectives.contract import Contract
+from objectives.errors import EvaluationError
 from objectives.settings import Method
 from objectives.training_windows import TrainingWindows
 
@@ -103,14 +104,14 @@ def train(
     """Train parameters in place with AdamW, and leave them as they were when the held-back loss was the smallest.
 
     forward: from SincNet's output to log-probabilities, with these parameters. on_progress: told
-    the share of the steps.
+    the share of the steps. Raises EvaluationError where the training diverges: a loss that is no number.
     """
     trained = list(parameters)
     optimizer = torch.optim.AdamW(trained, lr=learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     batches = _batches(windows.trained, batch, steps, seed)
     with machine.working():
-        before = smallest = held_back_loss(forward, loss, windows)
+        before = smallest = _known(held_back_loss(forward, loss, windows), 0, learning_rate)
     best, kept, step = 0, [parameter.detach().clone() for parameter in trained], 0
     looks = max(1, min(LOOKS, steps // APART))
     for look in np.array_split(np.arange(steps), looks) if steps else []:
@@ -120,7 +121,7 @@ def train(
                 schedule.step()
                 on_progress(step / steps)
         with machine.working():
-            held = held_back_loss(forward, loss, windows)
+            held = _known(held_back_loss(forward, loss, windows), int(step), learning_rate)
         if held < smallest:
             best, smallest, kept = int(step), held, [parameter.detach().clone() for parameter in trained]
         if step - best >= PATIENCE * math.ceil(steps / looks):
@@ -130,6 +131,15 @@ def train(
             parameter.copy_(value)
     on_progress(1.0)
     return Trained(before, smallest, int(step), best)
+
+
+def _known(loss: float, step: int, learning_rate: float) -> float:
+    if math.isfinite(loss):
+        return loss
+    raise EvaluationError(
+        f"the training diverged: after {step} steps its loss on the held-back windows is {loss:g}, so no model was "
+        f"kept; lower the learning rate, which was {learning_rate:g}"
+    )
 
 
 @torch.no_grad()

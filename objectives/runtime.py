@@ -8,6 +8,7 @@ import torch
 
 from objectives.compression import FinishedModel, load_network
 from objectives.deployed import BATCH, DeployedModel, Execution, Runtime
+from objectives.failures import finite
 from objectives.low_bit import LowBitModel, load, run_low_bit
 from objectives.machine import Device, name_of
 from objectives.operating_point import Precision
@@ -40,7 +41,8 @@ class OnnxRuntime(DeployedModel):
     def __init__(self, model: FinishedModel, threads: int):
         kernel = f"onnxruntime {onnxruntime.__version__} {kind_of(model)}"
         contract = contract_of(load_network(model))
-        super().__init__(kept_onnx(model), contract, execution_on_cpu(model.precision), kernel, threads)
+        execution = execution_on_cpu(model.precision)
+        super().__init__(kept_onnx(model), contract, execution, kernel, threads, _name(model))
 
 
 class TorchRuntime:
@@ -58,6 +60,7 @@ class TorchRuntime:
         self._half = model.precision == "fp16" and device.type == "cuda"
         self.execution: Execution = "native" if model.precision == "fp32" or self._half else "emulated"
         self.kernel = f"torch {torch.__version__} {name_of(cast('Device', device.type))} {self.execution}"
+        self._name = _name(model)
         low_bit = load(model.checkpoint) if model.bits is not None else None
         self._network = (load_network(model) if low_bit is None else low_bit.network).to(device)
         self._tail = None if low_bit is None else _Emulated(low_bit, device)
@@ -70,7 +73,7 @@ class TorchRuntime:
         # CUDA may round what a convolution or an LSTM multiplies to 10 bits of mantissa unless told not to
         with torch.backends.cudnn.flags(allow_tf32=False):
             batches = [self._scores(windows[first : first + size], size) for first in range(0, len(windows), size)]
-        return np.concatenate(batches)
+        return finite(np.concatenate(batches), f"the scores of {self._name}")
 
     def _scores(self, windows: np.ndarray, size: int) -> np.ndarray:
         batch = torch.zeros(size, 1, windows.shape[1], device=self._device)
@@ -79,6 +82,11 @@ class TorchRuntime:
             return self._tail(features_of(self._network, batch))[: len(windows)].cpu().numpy()
         with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._half):
             return self._network(batch)[: len(windows)].float().cpu().numpy()
+
+
+def _name(model: FinishedModel) -> str:
+    """For messages."""
+    return f"model {model.key} ({model.precision})"
 
 
 class _Emulated:

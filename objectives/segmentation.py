@@ -10,6 +10,7 @@ from objectives.assets import fetch
 from objectives.backend import Model, PyanNet
 from objectives.contract import SAMPLE_RATE, Contract
 from objectives.errors import ModelError
+from objectives.failures import ran_out_of_memory
 
 DEFAULT_SEGMENTATION = "pyannote/segmentation-3.0"
 SIMSAMU_SEGMENTATION = "medkit/simsamu-segmentation"
@@ -59,6 +60,8 @@ def load_segmentation(path: Path) -> PyanNet:
     try:
         model = Model.from_pretrained(Path(path), strict=True)
     except Exception as error:  # unpickling arbitrary bytes raises arbitrary types
+        if ran_out_of_memory(error):
+            raise
         raise ModelError(
             f"{path}: not a pyannote.audio checkpoint ({type(error).__name__}: {error}). "
             "Give a file saved by pyannote.audio."

@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 
 from objectives.contract import SAMPLE_RATE, Contract
+from objectives.failures import finite
 from objectives.filterbank import FBANK_WIDTH, Filterbank
 from objectives.recent import Recent
 
@@ -87,8 +88,12 @@ class SpeakerEmbedding:
         return self.of(samples)[first : first + self.blocks.length // self.step]
 
     def of(self, samples: np.ndarray) -> np.ndarray:
-        """Features of a stretch of audio that hears nothing else, (frames, channels) float16."""
-        return np.clip(self.features(samples), -LARGEST, LARGEST).astype(KEPT_AS)
+        """Features of a stretch of audio that hears nothing else, (frames, channels) float16.
+
+        Raises EvaluationError where one is NaN or infinite: pooled, it would pass for too little speech.
+        """
+        made = finite(self.features(samples), f"the features of the speaker embedding {self.name}")
+        return np.clip(made, -LARGEST, LARGEST).astype(KEPT_AS)
 
     def frames_before(self, heard: int) -> int:
         """Number of features that are ready once so many samples have been heard."""

@@ -27,9 +27,12 @@ from objectives.cost import (
 from objectives.deployed import Runtime
 from objectives.embedding import load_embedding
 from objectives.errors import EvaluationError, ExplorerError
+from objectives.failures import failing_the_trial
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint
 from objectives.peak_memory import with_peak_memory
 from objectives.runtime import open_runtime
+
+DYING = 5.0  # seconds from a process's last word to its end
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,18 @@ class Stopwatch:
             self._pipe.send((point, model))
             answer = self._pipe.recv()
         except (EOFError, OSError) as error:
-            self.close()
-            raise EvaluationError(f"{point}: the timing process died ({type(error).__name__}); run again") from error
+            raise EvaluationError(f"{point}: the timing process died ({self._bury()}); run again") from error
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def _bury(self) -> str:
+        """Collect the process that died; what is known of why, for people."""
+        assert self._process is not None
+        self._process.join(DYING)
+        code = self._process.exitcode
+        self.close()
+        return death_in_words(code)
 
     def close(self) -> None:
         """End the process."""
@@ -95,6 +105,17 @@ class Stopwatch:
             self._process.terminate()
             self._process.join()
         self._process = self._pipe = None
+
+
+def death_in_words(code: int | None) -> str:
+    """What the exit code of a process that died says of why."""
+    if code is None:
+        return "nobody knows of what: it has not ended yet"
+    if code == -signal.SIGKILL:
+        return "killed, SIGKILL, as the system does where memory runs out: `dmesg` tells"
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}"
+    return f"it ended with exit code {code}"
 
 
 def _serve(pipe: Connection) -> None:
@@ -114,7 +135,8 @@ def _serve(pipe: Connection) -> None:
 
 def _answer(bench: "_Bench", point: OperatingPoint, model: FinishedModel) -> Timing | Exception:
     try:
-        return bench.time(point, model)
+        with failing_the_trial("while it was timed", bench.let_go):
+            return bench.time(point, model)
     except ExplorerError as error:
         return EvaluationError(f"{point}: {error}")
     except Exception as error:  # noqa: BLE001 — a bug: handed to the parent, which raises it there
@@ -151,6 +173,10 @@ class _Bench:
             peaks.append(peak)
         known = [peak for peak in peaks if peak is not None]
         return Timing.of(own, base, settings.threads, max(known, default=None))
+
+    def let_go(self) -> None:
+        """Keep no model ready."""
+        self._runtimes = {}
 
     def _run(self, point: OperatingPoint, model: FinishedModel, warm_up: bool = False) -> Run:
         settings, runtime = self._settings, self._runtimes[model.key]

@@ -114,8 +114,10 @@ def _standard_input() -> BufferedIOBase:
 
 
 def _write(path: Path, text: str) -> None:
+    from explorer.appearing import write_whole
+
     try:
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text.encode())
     except OSError as error:
         raise CorpusError(f"{path}: cannot be written ({error.strerror}): give another --rttm") from error
 

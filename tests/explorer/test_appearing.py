@@ -3,12 +3,13 @@
 import errno
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from explorer import appearing as module
-from explorer.appearing import appearing
+from explorer.appearing import appearing, write_whole
 from objectives.errors import BundleError
 from tests.explorer.processes import start
 from tests.objectives.processes import wait_until
@@ -117,9 +118,7 @@ def hang(folder: Path, begun: Path) -> None:
         threading.Event().wait()
 
 
-def test_a_kill_leaves_nothing_under_the_name_and_the_next_one_tidies_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_leaves_nothing_under_the_name_and_the_next_one_tidies_up(tmp_path: Path) -> None:
     above, begun = tmp_path / "above", tmp_path / "begun"
     above.mkdir()
     folder = above / "point"
@@ -128,7 +127,6 @@ def test_a_kill_leaves_nothing_under_the_name_and_the_next_one_tidies_up(
     (half,) = above.iterdir()
 
     # who still writes is left alone, however long it takes
-    monkeypatch.setattr(module, "SETTLED", -1.0)
     write(folder, "one")
     assert sorted(above.iterdir()) == [half, folder]
 
@@ -139,3 +137,62 @@ def test_a_kill_leaves_nothing_under_the_name_and_the_next_one_tidies_up(
     assert half.exists(), "of another name"
     write(folder, "three", replace=True)
     assert sorted(above.iterdir()) == [above / "another", folder]
+
+
+def exchange_by_half(folder: Path, begun: Path) -> None:
+    """Put what lies there aside, and hang before the new one takes its place."""
+
+    def rename(source: Path, target: Path) -> None:
+        if source.suffix == ".part":
+            begun.touch()
+            threading.Event().wait()
+        os.replace(source, target)
+
+    module._exchanged = lambda one, other: False
+    os.rename = rename  # type: ignore[assignment]
+    write(folder, "two", replace=True)
+
+
+def tidied(folder: Path) -> str | None:
+    """What lies there once somebody began to write, and gave up."""
+    found = None
+    with suppress(BundleError), appearing(folder, replace=True):
+        found = (folder / "file").read_text() if folder.exists() else None
+        raise BundleError("given up")
+    return found
+
+
+def test_what_a_kill_caught_between_two_steps_comes_back(tmp_path: Path) -> None:
+    above, begun = tmp_path / "above", tmp_path / "begun"
+    above.mkdir()
+    folder, longer = above / "point", above / "point.v2"
+    write(folder, "one")
+    write(longer, "another")
+    process = start(exchange_by_half, folder, begun)
+    wait_until(begun.exists)
+    assert tidied(folder) is None, "whoever exchanges them still lives"
+    process.kill()
+    process.join()
+    write(longer, "one more", replace=True)
+    assert not folder.exists()
+    assert tidied(folder) == "one"
+    assert sorted(above.iterdir()) == [folder, longer]
+
+
+def test_a_file_takes_its_place_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, link = tmp_path / "turns.rttm", tmp_path / "link"
+    link.symlink_to(path)
+    write_whole(path, b"one")
+    write_whole(link, b"two")
+    assert (link.is_symlink(), path.read_bytes()) == (True, b"two")
+
+    def refuse(handle: int) -> None:
+        assert path.read_bytes() == b"two", "still the one before"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(path, b"three")
+    assert path.read_bytes() == b"two"
+    assert sorted(tmp_path.iterdir()) == [link, path]
+    write_whole(Path(os.devnull), b"nowhere")
