@@ -58,7 +58,7 @@ def read_splits(path: Path, known: Iterable[str]) -> dict[str, tuple[str, ...]]:
                 )
             if uri in seen:
                 raise CorpusError(
-                    f"{path}: {uri!r} is in split {seen[uri]} and again in {split}: splits must not overlap, remove it from one"
+                    f"{path}: {uri!r} is in split {seen[uri]} and again in {split}: remove it from one split"
                 )
             seen[uri] = split
     if not seen:

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from tests.fuzz.cases import Format, Outcome, run_case
+from tests.fuzz.stored_formats import STORED_FORMATS
 from tests.fuzz.text_formats import TEXT_FORMATS
 
-FORMATS: tuple[Format, ...] = (*TEXT_FORMATS,)
+FORMATS: tuple[Format, ...] = (*TEXT_FORMATS, *STORED_FORMATS)
 
 
 def run_format(format: Format, folder: Path, seed: int, first: int, count: int) -> list[Outcome]:

@@ -78,8 +78,8 @@ def _judged(message: str, path: Path, speaks_of: str) -> tuple[str, str]:
             ("the file", path.name in message or str(path.parent) in message or speaks_of in message),
             ("a remedy", REMEDY.search(message)),
             ("an end", len(message) <= LONGEST),
-            ("one line", "\n" not in message),
-            ("only what can be printed", all(letter.isprintable() for letter in message)),
+            ("few lines", message.count("\n") < 20),
+            ("only what can be printed", message.replace("\n", "").isprintable()),
         )
         if not there
     ]
