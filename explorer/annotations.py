@@ -17,7 +17,6 @@ from optuna.artifacts import ArtifactMeta
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
-from pydantic import ValidationError
 from sqlalchemy import delete, insert, select
 
 from explorer import trial_record as record
@@ -59,7 +58,7 @@ def annotate(storage: SnapshotStorage, source: str, taken: datetime) -> dict[int
         if DEFINITION in summary.user_attrs:
             try:
                 found[study._study_id] = _annotate(study, stored_definition(study), storage, source, taken)
-            except ValidationError as error:
+            except StudyError as error:
                 _write(study, storage, {NOTE_VERSION: 1, NOTE: unread_note(study.study_name, str(error))})
     return found
 

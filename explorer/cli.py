@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from objectives.errors import ExplorerError
+from objectives.errors import ExplorerError, ascii_controls
 
 # In the order in which `--help` shows them. A module of explorer/commands each, with a function of that name, or with
 # `app` where it has commands of its own.
@@ -73,5 +73,5 @@ def main() -> None:
         app()
     except ExplorerError as error:
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
-        print(error, file=sys.stderr)
+        print(ascii_controls(str(error)), file=sys.stderr)
         sys.exit(1)

@@ -15,6 +15,7 @@ from optuna.storages import RDBStorage
 
 from explorer import selection
 from explorer import trial_record as record
+from explorer.attributes import kept_json
 from explorer.drivers import claim
 from explorer.ledger import Ledger
 from explorer.loop import Ending, Loop
@@ -24,8 +25,10 @@ from explorer.samplers import build_sampler
 from explorer.storage import open_storage
 from explorer.stored import DEFINITION, IDENTITY
 from explorer.workers import Workers
-from objectives.errors import StudyError
+from objectives.errors import StudyError, ascii_controls, shortened
 from studies.definition import StudyDefinition
+
+MOST_SHOWN = 12  # settings that differ, in one message
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def _create_or_resume(
         study_name=name, storage=storage, directions=["minimize"] * len(record.METRIC_NAMES), load_if_exists=True
     )
     identity = definition.identity() | {f"evaluator.{key}": value for key, value in evaluated_by.items()}
-    stored = study.user_attrs.get(IDENTITY)
+    stored = kept_json(study, IDENTITY)
     if stored is None and study.get_trials(deepcopy=False):
         raise StudyError(f"the study {name!r} was not made by `explorer run`: give --name to make one beside it")
     if stored is None:
@@ -86,7 +89,7 @@ def _create_or_resume(
         study.set_user_attr(DEFINITION, definition.model_dump_json())
         study.set_user_attr(IDENTITY, json.dumps(identity))
     else:
-        _refuse_differences(name, json.loads(stored), identity)
+        _refuse_differences(name, stored, identity)
         study.set_user_attr(DEFINITION, definition.model_dump_json())
     return study
 
@@ -96,8 +99,18 @@ def _refuse_differences(name: str, old: Mapping[str, Any], new: Mapping[str, Any
     new = json.loads(json.dumps(new))
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     if keys:
-        lines = "".join(f"\n  {key}: {old.get(key, '(absent)')} → {new.get(key, '(absent)')}" for key in keys)
+        lines = "".join(f"\n  {_short(key)}: {_shown(old, key)} → {_shown(new, key)}" for key in keys[:MOST_SHOWN])
+        if len(keys) > MOST_SHOWN:
+            lines += f"\n  and {len(keys) - MOST_SHOWN} more"
         raise StudyError(
             f"the study {name!r} was made with other settings, and trials of both cannot be compared:{lines}\n"
             f"Give --name for a new study, or go back to the old settings to resume this one."
         )
+
+
+def _shown(settings: Mapping[str, Any], key: str) -> str:
+    return _short(str(settings.get(key, "(absent)")))
+
+
+def _short(told: str) -> str:
+    return shortened(ascii_controls(told))

@@ -15,13 +15,14 @@ from objectives.contract import SAMPLE_RATE
 READ_BYTES = 3200  # of PCM at once: 0.1 s at 16 kHz
 
 
-def played(waveform: np.ndarray, began: float | None) -> Iterator[np.ndarray]:
-    """A recording in pieces; at the speed of speech where it `began` at a time."""
+def played(audio: Iterator[np.ndarray], began: float | None) -> Iterator[np.ndarray]:
+    """A recording in pieces of at most a second; at the speed of speech where it `began` at a time."""
     if began is not None:
-        yield from as_spoken(waveform, began, time.perf_counter, time.sleep)
+        yield from as_spoken(audio, began, time.perf_counter, time.sleep)
         return
-    for start in range(0, len(waveform), SAMPLE_RATE):
-        yield waveform[start : start + SAMPLE_RATE]
+    for samples in audio:
+        for start in range(0, len(samples), SAMPLE_RATE):
+            yield samples[start : start + SAMPLE_RATE]
 
 
 def pcm_pieces(stream: BufferedIOBase, rate: int) -> Iterator[np.ndarray]:

@@ -6,6 +6,7 @@ test DER is kept in the study, and a point is never scored there again.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -17,14 +18,16 @@ from optuna.trial import FrozenTrial
 
 from explorer import bootstrap
 from explorer import trial_record as record
-from explorer.stored import IDENTITY
+from explorer.attributes import damaged, kept_json
+from explorer.stored import stored_identity
 from explorer.workers import Evaluator, EvaluatorSettings
-from objectives.errors import AssetError, CorpusError, EvaluationError, LeakageError, ModelError, StudyError
+from objectives.errors import AssetError, CorpusError, EvaluationError, LeakageError, ModelError, StudyError, quoted
 from studies.definition import StudyDefinition
 from studies.search_space import recall
 
 TEST = "test"
 SETTINGS = "test_split"  # study attribute: what points are scored with there, written before the first is
+ROUNDING = 1e-6  # points of DER between a sum of recordings and the same sum read again
 SCORE = "test_split:{trial}"  # study attribute of each point that was scored there
 # Of what identifies an evaluator, what a study's split changes, and what decides no label or next to none
 OTHER_SPLIT = ("split", "cost")
@@ -81,6 +84,7 @@ def held_out(
     if definition.split in (TEST, "all"):
         return HeldOut("searched", f"the search itself looked at {definition.split!r}: no recording is left for a test")
     known = {trial.number: score for trial in trials if (score := _stored(study, trial.number)) is not None}
+    _refuse_other_recordings(study, known)
     missing = [trial for trial in trials if trial.number not in known]
     if not missing:
         return HeldOut("scored", scores=known)
@@ -139,13 +143,26 @@ def _prefixed(on_progress: OnStage, step: str) -> OnStage:
 
 def other_machine(study: optuna.Study, score: TestScore) -> bool:
     """Whether a point was scored on another machine than the study's, whose kernels may decide a tie otherwise."""
-    told = json.loads(study.user_attrs.get(IDENTITY, "{}"))
+    told = stored_identity(study)
     return any(told.get(f"evaluator.{key}") != value for key, value in score.machine.items())
 
 
 def _stored(study: optuna.Study, trial: int) -> TestScore | None:
-    told = study.user_attrs.get(SCORE.format(trial=trial))
-    return None if told is None else _score_of(json.loads(told))
+    told = kept_json(study, SCORE.format(trial=trial))
+    if told is None:
+        return None
+    try:
+        score = _score_of(told)
+        figures = (score.der, score.false_alarm, score.missed_detection, score.confusion)
+        if not all(isinstance(figure, float) and math.isfinite(figure) for figure in figures):
+            raise ValueError(f"a DER of {figures}")
+        if not isinstance(score.machine, dict):
+            raise ValueError(f"machine = {quoted(score.machine)}")
+        if abs((pooled := bootstrap.pooled_der(score.scored)) - score.der) > ROUNDING:
+            raise ValueError(f"a DER of {score.der:g}, and of its recordings together {pooled:g}")
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise damaged(study, SCORE.format(trial=trial), f"{type(error).__name__}: {error}") from error
+    return score
 
 
 def _score_of(told: Mapping[str, Any]) -> TestScore:
@@ -160,16 +177,26 @@ def _score_of(told: Mapping[str, Any]) -> TestScore:
     )
 
 
+def _refuse_other_recordings(study: optuna.Study, known: Mapping[int, TestScore]) -> None:
+    """Points that were scored on different recordings cannot be compared."""
+    if not known:
+        return
+    first, score = next(iter(known.items()))
+    for number, other in known.items():
+        if other.recordings.keys() != score.recordings.keys():
+            raise damaged(study, SCORE.format(trial=number), f"not of the recordings that trial {first} was scored on")
+
+
 def _on_gpu(study: optuna.Study) -> bool:
     """Whether the study's windows were run on a GPU: identities name it only then."""
-    return "evaluator.accuracy" in json.loads(study.user_attrs.get(IDENTITY, "{}"))
+    return "evaluator.accuracy" in stored_identity(study)
 
 
 def _differs(study: optuna.Study, identity: Mapping[str, str]) -> str | None:
     """Why scores made by this evaluator would not be of the study's points, or not beside those that it has."""
-    known = json.loads(study.user_attrs.get(IDENTITY, "{}"))
+    known = stored_identity(study)
     before = {key.removeprefix("evaluator."): value for key, value in known.items() if key.startswith("evaluator.")}
-    earlier = json.loads(study.user_attrs.get(SETTINGS, "null"))
+    earlier = kept_json(study, SETTINGS)
     for told, what in ((before, "the study was run"), (earlier, f"{TEST} was first scored")):
         if told is None:
             continue

@@ -149,16 +149,19 @@ def _spoken(turn: Turn, heard: int) -> Spoken:
 
 
 def as_spoken(
-    waveform: np.ndarray, began: float, clock: Callable[[], float], sleep: Callable[[float], None]
+    audio: Iterable[np.ndarray], began: float, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> Iterator[np.ndarray]:
     """A recording at the speed of speech: pieces of 0.1 s, each when its last sample would have been spoken.
 
     began: the clock when its first sample is.
     """
-    for start in range(0, len(waveform), PIECE):
-        piece = waveform[start : start + PIECE]
-        sleep(max(0.0, began + (start + len(piece)) / SAMPLE_RATE - clock()))
-        yield piece
+    spoken = 0
+    for samples in audio:
+        for start in range(0, len(samples), PIECE):
+            piece = samples[start : start + PIECE]
+            spoken += len(piece)
+            sleep(max(0.0, began + spoken / SAMPLE_RATE - clock()))
+            yield piece
 
 
 def rttm(turns: Iterable[Spoken], uri: str) -> str:

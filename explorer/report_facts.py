@@ -1,6 +1,5 @@
 """What a report says in words: what was searched and on what, the headline, what did not finish, how to read it."""
 
-import json
 import platform
 import re
 from collections import Counter
@@ -18,7 +17,7 @@ from explorer import database
 from explorer import trial_record as record
 from explorer.front import FrontRow
 from explorer.status import StudyStatus
-from explorer.stored import IDENTITY
+from explorer.stored import stored_identity
 from studies.definition import StudyDefinition
 
 # an absolute path in a message: slashes that begin a word
@@ -174,8 +173,8 @@ def corpus_name(definition: Mapping[str, Any], study: optuna.Study) -> str:
 
 def identified_corpus(study: optuna.Study) -> tuple[str, str]:
     """(name, fingerprint) of the corpus that the trials were measured on; empty where the study does not say."""
-    told = json.loads(study.user_attrs.get(IDENTITY, "{}")).get("evaluator.corpus", "")
-    name, _, fingerprint = told.rpartition(" ")
+    told = stored_identity(study).get("evaluator.corpus", "")
+    name, _, fingerprint = str(told).rpartition(" ")
     return name, fingerprint
 
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import optuna
 from optuna.trial import TrialState
+from pydantic import TypeAdapter
 
 from explorer import trial_record as record
+from explorer.attributes import damaged, kept_json
 from objectives.errors import EvaluationError
 from objectives.operating_point import OperatingPoint
 from studies.definition import StudyDefinition
-from studies.paper import FixedPoint, variant_point
+from studies.paper import FixedPoint, pruning_of, variant_point
 from studies.published import TABLE1
 from studies.search_space import params_of
 
@@ -49,11 +51,23 @@ class Choice:
 
 
 def choice_of(study: optuna.Study, definition: StudyDefinition) -> Choice | None:
-    """The choice as the study has it; None where it has nothing to choose."""
+    """The choice as the study has it; None where it has nothing to choose. Raises StudyError where it was damaged."""
     if not definition.chooses:
         return None
-    stored = study.user_attrs.get(CHOICE)
-    return Choice(definition.fixed.table2_variant) if stored is None else Choice(**json.loads(stored))
+    stored = kept_json(study, CHOICE)
+    if stored is None:
+        return Choice(definition.fixed.table2_variant)
+    try:
+        choice = TypeAdapter(Choice).validate_json(json.dumps(stored), strict=True)
+        if choice.variant is not None and choice.variant not in choice.der:
+            raise ValueError(f"{choice.variant!r} was chosen, and has no DER")
+        if not all(map(math.isfinite, choice.der.values())):
+            raise ValueError("a DER is no number")
+        for name in (*choice.der, *filter(None, (choice.variant,))):
+            pruning_of(name)
+    except ValueError as error:  # pydantic's ValidationError is one
+        raise damaged(study, CHOICE, error) from error
+    return choice
 
 
 def is_pending(study: optuna.Study, definition: StudyDefinition) -> bool:

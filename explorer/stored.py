@@ -1,12 +1,15 @@
 """What a study itself carries, and how much of it is left to do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import ValidationError
 
 from explorer import selection
 from explorer import trial_record as record
+from explorer.attributes import damaged, kept_json
 from objectives.errors import StudyError
 from studies.definition import StudyDefinition
 
@@ -17,10 +20,20 @@ OVER = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
 
 
 def stored_definition(study: optuna.Study) -> StudyDefinition:
-    """The definition that a study was last run with. Raises StudyError where the study is not explorer's."""
+    """The definition that a study was last run with. Raises StudyError where the study is not explorer's, or where the
+    definition was damaged or is another version's."""
     if DEFINITION not in study.user_attrs:
         raise StudyError(f"the study {study.study_name!r} was not made by `explorer run`: it has no definition")
-    return StudyDefinition.model_validate_json(study.user_attrs[DEFINITION])
+    try:
+        return StudyDefinition.model_validate_json(study.user_attrs[DEFINITION])
+    except ValidationError as error:
+        raise damaged(study, DEFINITION, error) from error
+
+
+def stored_identity(study: optuna.Study) -> Mapping[str, Any]:
+    """What may not change between the runs of a study; empty where it says nothing. Raises StudyError where that was
+    damaged."""
+    return kept_json(study, IDENTITY) or {}
 
 
 def remaining(study: optuna.Study, definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> int:

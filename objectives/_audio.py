@@ -5,15 +5,17 @@ SciPy's polyphase filter: a linear-phase FIR that needs nothing beyond what is i
 a CUDA library beside a CPU torch). Channels are averaged before resampling.
 """
 
+import itertools
 import math
-from collections.abc import Iterator
-from fractions import Fraction
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import av
 import numpy as np
 import soundfile
 
+from objectives._resampling import resampled
 from objectives.contract import SAMPLE_RATE
 from objectives.errors import CorpusError
 
@@ -27,6 +29,9 @@ _STATES_DURATION = ("mov,", "ogg", "matroska,", "asf")
 
 # Codecs round the end of a file to their frame: what is missing by less than this is filled with zeros
 PADDING_TOLERANCE = 0.1  # seconds
+
+RATES = (4000, 384_000)  # Hz: what is outside comes of a damaged header, and a filter for it would fill the memory
+CHUNK = 2**20  # samples, of all channels together, that are decoded at once
 
 _Chunk = tuple[np.ndarray, int]  # (channels, samples) float32, sampling rate in Hz
 
@@ -49,28 +54,82 @@ def read_audio(path: Path, duration: float) -> np.ndarray:
     Nothing after `duration` is used. Raises CorpusError where the file cannot be decoded, ends more than 0.1 s too
     early, or holds samples that are NaN or infinite.
     """
+    waveform = np.zeros(0, np.float32)
+    count = 0
+    for piece in audio_pieces(path, duration):
+        if count + len(piece) > len(waveform):
+            # in place: what a header announces is not believed before it is there, and nothing is held twice
+            waveform.resize(min(round(duration * SAMPLE_RATE), max(2 * count, count + len(piece))), refcheck=False)
+        waveform[count : count + len(piece)] = piece
+        count += len(piece)
+    return waveform
+
+
+def audio_pieces(path: Path, duration: float) -> Iterator[np.ndarray]:
+    """What `read_audio` returns, in pieces of (samples,), of which no more than the current one is held. Raises as it
+    does, where the file turns out to be wrong."""
     _require_content(path)
-    is_soundfile = path.suffix.lower() in SOUNDFILE_SUFFIXES
-    mono, rate = _read_soundfile(path, duration) if is_soundfile else _read_av(path, duration)  # (samples,)
+    wanted = round(duration * SAMPLE_RATE)
+    count = 0
+    for piece in _at_16_khz(_sound(path, duration)):
+        piece = piece[: wanted - count]
+        count += len(piece)
+        if len(piece):
+            yield piece
+    if count < wanted:
+        yield np.zeros(wanted - count, np.float32)
+
+
+def _at_16_khz(chunks: Iterator[_Chunk]) -> Iterator[np.ndarray]:
+    first = next(chunks, None)
+    if first is None:
+        return
+    mono, rate = first
+    pieces = (piece for piece, _ in itertools.chain([(mono, rate)], chunks))
+    yield from pieces if rate == SAMPLE_RATE else resampled(pieces, rate)
+
+
+def _sound(path: Path, duration: float) -> Iterator[_Chunk]:
+    """The channels' mean, (samples,) float32, and the rate, piece by piece, as far as `duration`; all of it checked."""
+    heard, rate = 0, 0
+    with closing(_decoded(path)) as chunks:
+        for chunk, chunk_rate in chunks:
+            rate = rate or _usable_rate(path, chunk_rate)
+            if chunk_rate != rate:
+                raise CorpusError(
+                    f"{path}: the sampling rate changes from {rate} to {chunk_rate} Hz within the file: "
+                    "convert it to WAV or FLAC"
+                )
+            mono = chunk.mean(axis=0)[: _frames(duration, rate) - heard]  # (samples,)
+            _refuse_no_number(path, mono, heard, rate)
+            heard += len(mono)
+            yield mono, rate
+            if heard >= _frames(duration, rate):
+                return
+    seconds = heard / (rate or SAMPLE_RATE)
+    if seconds < duration - PADDING_TOLERANCE:
+        raise CorpusError(
+            f"{path}: {duration:.3f} s were announced and only {seconds:.3f} s could be decoded: "
+            "the file is truncated, copy it again"
+        )
+
+
+def _usable_rate(path: Path, rate: int) -> int:
+    low, high = RATES
+    if not low <= rate <= high:
+        raise CorpusError(
+            f"{path}: a sampling rate of {rate} Hz: use {low} to {high} Hz, or convert the file again from its source"
+        )
+    return rate
+
+
+def _refuse_no_number(path: Path, mono: np.ndarray, heard: int, rate: int) -> None:
     if not np.isfinite(mono).all():
         first = int(np.flatnonzero(~np.isfinite(mono))[0])
         raise CorpusError(
-            f"{path}: the sample at {first / rate:.3f} s is {mono[first]}: NaN and infinite samples cannot be "
-            "processed, convert the file again from its source"
+            f"{path}: the sample at {(heard + first) / rate:.3f} s is {mono[first]}: NaN and infinite samples cannot "
+            "be processed, convert the file again from its source"
         )
-    if len(mono) < (duration - PADDING_TOLERANCE) * rate:
-        raise CorpusError(
-            f"{path}: {duration:.3f} s were announced and only {len(mono) / rate:.3f} s could be decoded: "
-            "the file is truncated, copy it again"
-        )
-    if rate != SAMPLE_RATE:
-        from scipy.signal import resample_poly  # takes a second to import, and most corpora are at 16 kHz already
-
-        ratio = Fraction(SAMPLE_RATE, rate)
-        mono = resample_poly(mono, ratio.numerator, ratio.denominator)  # (samples at 16 kHz,)
-    samples = round(duration * SAMPLE_RATE)
-    mono = mono[:samples]
-    return np.pad(mono, (0, samples - len(mono))).astype(np.float32, copy=False)  # (samples,)
 
 
 def _require_content(path: Path) -> None:
@@ -91,17 +150,21 @@ def _soundfile_duration(path: Path) -> float:
         info = soundfile.info(str(path))
     except soundfile.SoundFileError as error:
         raise _unreadable(path, error) from error
-    return info.frames / info.samplerate
+    return info.frames / _usable_rate(path, info.samplerate)
 
 
-def _read_soundfile(path: Path, duration: float) -> tuple[np.ndarray, int]:
+def _decoded(path: Path) -> Generator[_Chunk, None, None]:
     try:
-        with soundfile.SoundFile(str(path)) as file:
-            rate: int = file.samplerate
-            samples = file.read(_frames(duration, rate), dtype="float32", always_2d=True)  # (samples, channels)
-    except soundfile.SoundFileError as error:
+        yield from _soundfile_chunks(path) if path.suffix.lower() in SOUNDFILE_SUFFIXES else _decode(path)
+    except (soundfile.SoundFileError, av.FFmpegError) as error:
         raise _unreadable(path, error) from error
-    return samples.mean(axis=1), rate
+
+
+def _soundfile_chunks(path: Path) -> Iterator[_Chunk]:
+    with soundfile.SoundFile(str(path)) as file:
+        size = max(1, CHUNK // file.channels)
+        while len(samples := file.read(size, dtype="float32", always_2d=True)):  # (samples, channels)
+            yield samples.T, file.samplerate
 
 
 def _av_duration(path: Path) -> float:
@@ -116,27 +179,6 @@ def _av_duration(path: Path) -> float:
             return sum(frame.samples / frame.sample_rate for frame in container.decode(stream))
     except av.FFmpegError as error:
         raise _unreadable(path, error) from error
-
-
-def _read_av(path: Path, duration: float) -> tuple[np.ndarray, int]:
-    parts: list[np.ndarray] = []
-    heard, rate = 0, SAMPLE_RATE
-    try:
-        for chunk, chunk_rate in _decode(path):
-            if parts and chunk_rate != rate:
-                raise CorpusError(
-                    f"{path}: the sampling rate changes from {rate} to {chunk_rate} Hz within the file: "
-                    "convert it to WAV or FLAC"
-                )
-            rate = chunk_rate
-            parts.append(chunk.mean(axis=0))  # (samples,)
-            heard += chunk.shape[1]
-            if heard >= _frames(duration, rate):
-                break
-    except av.FFmpegError as error:
-        raise _unreadable(path, error) from error
-    mono = np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
-    return mono[: _frames(duration, rate)], rate
 
 
 def _decode(path: Path) -> Iterator[_Chunk]:

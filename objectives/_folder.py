@@ -9,7 +9,7 @@ of it among others. Likewise its UEM; without one, all of it is annotated.
 import csv
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -20,7 +20,7 @@ from objectives._recording import make_recording
 from objectives._rttm import read_rttm, read_uem
 from objectives._splits import read_splits, seeded_splits
 from objectives.corpus import Corpus
-from objectives.errors import CorpusError
+from objectives.errors import CorpusError, quoted
 
 SPLITS_FILE = "splits.json"
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class _Notes(Generic[T]):
             return None
         path = candidates[0]
         if uri not in self._content[path]:
-            others = ", ".join(repr(other) for other in list(self._content[path])[:3])
+            others = ", ".join(quoted(other) for other in list(self._content[path])[:3])
             raise CorpusError(
                 f"{path}: speaks of {others or 'no recording at all'} and not of {uri!r}, whose audio is {audio}: "
                 f"correct the URIs in the {self._kind} or the name of the file"
@@ -148,14 +148,28 @@ def _simsamu_people(folder: Path) -> dict[str, dict[str, str]]:
     """
     for path in sorted(folder.glob("*.csv")):
         try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                table = csv.DictReader(file)
-                if table.fieldnames != _SIMSAMU_COLUMNS:
-                    continue
-                return {row["rec_name"]: _roles(row["medecin"] or "", row["patient"] or "") for row in table}
-        except (OSError, UnicodeDecodeError, csv.Error):
+            text = path.read_text(encoding="utf-8-sig")
+        except OSError as error:
+            raise CorpusError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
+        except UnicodeDecodeError:
             continue  # somebody's own table: nothing that a corpus needs
+        if text.split("\n", 1)[0].rstrip("\r") == ",".join(_SIMSAMU_COLUMNS):
+            return dict(_rows(path, text))
     return {}
+
+
+def _rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, str]]]:
+    rows = csv.reader(text.splitlines(), strict=True)
+    try:
+        for row in rows:
+            if row and row != _SIMSAMU_COLUMNS:
+                if len(row) != len(_SIMSAMU_COLUMNS):
+                    raise csv.Error(f"{len(row)} fields instead of {len(_SIMSAMU_COLUMNS)}")
+                yield row[0], _roles(row[1], row[2])
+    except csv.Error as error:
+        raise CorpusError(
+            f"{path}, line {rows.line_num}: {error}: write {','.join(_SIMSAMU_COLUMNS)}, or remove the table"
+        ) from error
 
 
 def _roles(doctor: str, patients: str) -> dict[str, str]:

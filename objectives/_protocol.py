@@ -21,9 +21,10 @@ from pyannote.core import Annotation, Timeline
 from objectives._recording import make_recording
 from objectives._rttm import read_rttm, read_uem
 from objectives.corpus import Corpus, Recording
-from objectives.errors import CorpusError
+from objectives.errors import CorpusError, ascii_controls, quoted, shortened
 
 CONFIG_VARIABLE = "PYANNOTE_DATABASE_CONFIG"
+MOST_TOLD = 400  # characters of what another library complains of
 SPLIT_OF_SUBSET = {"train": "train", "development": "calib", "test": "eval"}
 
 _READERS: Mapping[str, tuple[str, Callable[[Path], Mapping[str, Any]]]] = {
@@ -42,6 +43,8 @@ def protocol_corpus(name_and_path: str) -> Corpus:
     if name.count(".") != 2:
         raise CorpusError(f"protocol {name!r}: write protocol:Database.SpeakerDiarization.Protocol")
     configs = _configs(Path(path) if path else None)
+    for config in configs:
+        _refuse_other_shapes(config, name)
     with _pyannote(name, configs):
         registry = _registry(name, configs)
         protocol = registry.get_protocol(name)
@@ -52,6 +55,7 @@ def protocol_corpus(name_and_path: str) -> Corpus:
     if not any(splits.values()):
         raise CorpusError(
             f"protocol {name}: has no file in {', '.join(SPLIT_OF_SUBSET)}: give it at least a test subset"
+            f" (configuration: {_listed(configs)})"
         )
     return Corpus(name, splits)
 
@@ -84,7 +88,10 @@ class _Source:
             audio = file.get("audio") or FileFinder(registry=self._registry)(file)
         reference, origin = self._value(subset, file, "annotation", Annotation)
         if reference is None:
-            raise CorpusError(f"protocol {self._name}: {subset} file {uri!r} has no annotation: name its RTTM")
+            raise CorpusError(
+                f"protocol {self._name}: {subset} file {quoted(uri)} has no annotation: name its RTTM "
+                f"(configuration: {_listed(self._configs)})"
+            )
         annotated, _ = self._value(subset, file, "annotated", Timeline)
         return make_recording(uri, Path(audio), reference, annotated, origin=origin)
 
@@ -98,12 +105,13 @@ class _Source:
                 value = file.get(key)
             if value is not None and not isinstance(value, kind):
                 raise CorpusError(
-                    f"protocol {self._name}: {key} of {uri!r} is no {kind.__name__}: use RTTM and UEM files"
+                    f"protocol {self._name}: {key} of {quoted(uri)} is no {kind.__name__}: use RTTM and UEM files "
+                    f"(configuration: {_listed(self._configs)})"
                 )
             return value, f"protocol {self._name}"
         normal = unicodedata.normalize("NFC", uri)
         if normal not in content:
-            others = ", ".join(repr(other) for other in list(content)[:3]) or "no recording"
+            others = ", ".join(quoted(other) for other in list(content)[:3]) or "no recording"
             raise CorpusError(
                 f"{path}: speaks of {others} and not of {uri!r} ({subset} of {self._name}): correct the URIs"
             )
@@ -152,6 +160,50 @@ def _configs(given: Path | None) -> tuple[Path, ...]:
     return found
 
 
+def _refuse_other_shapes(config: Path, name: str) -> None:
+    """Say where a configuration is not made as it must be: what pyannote.database raises of it names no place.
+
+    Other protocols than the one that is asked for may be as they like.
+    """
+    with _pyannote(name, (config,)), config.open("rb") as file:
+        content = yaml.safe_load(file)
+    _refuse_other(config, "the file", content, dict, "Databases and Protocols")
+    for key, files in (content.get("Databases") or {}).items() if _is_table(config, content, "Databases") else ():
+        if not isinstance(files, str | list) or not all(isinstance(one, str) for one in files):
+            raise CorpusError(
+                f"{config}: Databases.{key} is {quoted(files)}: write the path of its audio, with {{uri}}"
+            )
+    entry, place = content, ""
+    for step in ("Protocols", *name.split(".")):
+        place = f"{place}.{step}" if place else step
+        entry = {str(key): value for key, value in entry.items()}.get(step)
+        if entry is None:
+            return  # in another configuration, or nowhere: pyannote.database says which there are
+        _refuse_other(config, place, entry, dict, "a table of names")
+    for subset, files in entry.items():
+        if subset in SPLIT_OF_SUBSET:
+            _refuse_other(config, f"{place}.{subset}", files, dict, "uri, annotation and annotated")
+            for key, value in files.items():
+                if key in ("uri", *_READERS):
+                    _refuse_other(config, f"{place}.{subset}.{key}", value, str, "the path of a file")
+
+
+def _is_table(config: Path, content: Mapping[str, Any], key: str) -> bool:
+    if content.get(key) is None:
+        return False
+    _refuse_other(config, key, content[key], dict, "a table of names")
+    return True
+
+
+def _refuse_other(config: Path, place: str, value: object, kind: type, remedy: str) -> None:
+    if not isinstance(value, kind):
+        raise CorpusError(f"{config}: {place} is {quoted(value)}: write {remedy} there")
+
+
+def _listed(configs: tuple[Path, ...]) -> str:
+    return ", ".join(str(config) for config in configs)
+
+
 def _registry(name: str, configs: tuple[Path, ...]) -> Any:
     from pyannote.database import registry as shared
     from pyannote.database.registry import Registry
@@ -171,6 +223,9 @@ def _pyannote(what: str, configs: tuple[Path, ...]) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     # it lets out whatever a wrong entry of a database.yml leads to: there is no narrower family
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
-        text = ", ".join(str(config) for config in configs)
-        raise CorpusError(f"protocol {what}: {type(error).__name__}: {error} (configuration: {text})") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
+        reason = shortened(ascii_controls(" ".join(str(error).split())), MOST_TOLD)
+        raise CorpusError(
+            f"protocol {what}: {type(error).__name__}: {reason} (configuration: {_listed(configs)}): "
+            "correct the entry there, or the file that it names"
+        ) from error

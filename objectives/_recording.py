@@ -6,7 +6,7 @@ from pyannote.core import Annotation, Segment, Timeline
 
 from objectives._audio import probe_duration
 from objectives.corpus import Recording
-from objectives.errors import CorpusError
+from objectives.errors import CorpusError, quoted
 
 # A reference may end this much after the audio, as rounding and codec frames make it; the excess is cut off
 END_TOLERANCE = 0.05  # seconds
@@ -35,8 +35,8 @@ def make_recording(
     for part in annotated:
         if part.end > duration + END_TOLERANCE:
             raise CorpusError(
-                f"{uri}: the UEM says that {audio} is annotated to {part.end:.3f} s, and it ends at {duration:.3f} s: "
-                "correct the UEM or the audio"
+                f"{uri}: the UEM says that {audio} is annotated to {_seconds(part.end)}, and it ends at "
+                f"{duration:.3f} s: correct the UEM or the audio"
             )
     if ends_where_annotated:
         duration = min(duration, annotated.extent().end)
@@ -57,6 +57,11 @@ def _refuse_turns_past_end(uri: str, audio: Path, reference: Annotation, duratio
     for turn, _, speaker in reference.itertracks(yield_label=True):
         if turn.end > duration + END_TOLERANCE:
             raise CorpusError(
-                f"{origin}: {uri!r}: a turn of {speaker} from {turn.start:.3f} s to {turn.end:.3f} s lies past the end "
-                f"of the audio ({duration:.3f} s, {audio}): correct the RTTM, or use the audio that it was written for"
+                f"{origin}: {uri!r}: a turn of {quoted(speaker)[1:-1]} from {_seconds(turn.start)} to "
+                f"{_seconds(turn.end)} lies past the end of the audio ({duration:.3f} s, {audio}): correct the RTTM, "
+                "or use the audio that it was written for"
             )
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f} s" if value < 1e9 else f"{value:g} s"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pyannote.core import Annotation, Segment, Timeline
 
-from objectives.errors import CorpusError
+from objectives.errors import CorpusError, quoted, shortened
 
 NOT_AVAILABLE = "<NA>"
 
@@ -46,7 +46,7 @@ def parse_rttm(text: str, path: Path) -> dict[str, Annotation]:
             continue
         if fields[0] != "SPEAKER":
             raise CorpusError(
-                f"{where}: unknown RTTM type {fields[0]!r}: a turn starts with SPEAKER, a comment with ;;"
+                f"{where}: unknown RTTM type {quoted(fields[0])}: write SPEAKER before a turn, ;; before a comment"
             )
         if len(fields) not in (9, 10):
             raise CorpusError(
@@ -57,7 +57,10 @@ def parse_rttm(text: str, path: Path) -> dict[str, Annotation]:
         duration = _seconds(where, "duration", fields[4])
         segment = Segment(start, start + duration)
         if not segment or segment.end == float("inf"):  # pyannote.core drops segments of less than 1 µs
-            raise CorpusError(f"{where}: a turn of {fields[4]} s at {fields[3]} s has no length: correct or remove it")
+            start_text, length_text = shortened(fields[3]), shortened(fields[4])
+            raise CorpusError(
+                f"{where}: a turn of {length_text} s at {start_text} s has no length: correct or remove it"
+            )
         if fields[7] == NOT_AVAILABLE:
             raise CorpusError(f"{where}: the turn has no speaker name (field 8 is {NOT_AVAILABLE}): name the speaker")
         uri = path.stem if fields[1] == NOT_AVAILABLE else fields[1]
@@ -75,8 +78,9 @@ def parse_uem(text: str, path: Path) -> dict[str, Timeline]:
             raise CorpusError(f"{where}: {len(fields)} fields instead of 4: write uri channel start end")
         segment = Segment(_seconds(where, "start", fields[2]), _seconds(where, "end", fields[3]))
         if not segment or segment.end == float("inf"):
+            start_text, end_text = shortened(fields[2]), shortened(fields[3])
             raise CorpusError(
-                f"{where}: the part from {fields[2]} s to {fields[3]} s has no length: correct or remove it"
+                f"{where}: the part from {start_text} s to {end_text} s has no length: correct or remove it"
             )
         uri = path.stem if fields[0] == NOT_AVAILABLE else fields[0]
         parts.setdefault(uri, []).append(segment)
@@ -102,8 +106,8 @@ def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
 
 def _seconds(where: str, name: str, text: str) -> float:
     if not _NUMBER.fullmatch(text):
-        raise CorpusError(f"{where}: {name} {text!r} is not a number of seconds: write it as 12.345")
+        raise CorpusError(f"{where}: {name} {quoted(text)} is not a number of seconds: write it as 12.345")
     value = float(text)
     if value < 0:
-        raise CorpusError(f"{where}: {name} {text} s is negative: times count from the start of the audio")
+        raise CorpusError(f"{where}: {name} {shortened(text)} s is negative: give times from the start of the audio")
     return value

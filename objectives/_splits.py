@@ -3,11 +3,12 @@
 import hashlib
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from objectives.corpus import SPLIT_NAMES
-from objectives.errors import CorpusError
+from objectives.errors import CorpusError, quoted, shortened
 
 EVAL_SHARE, CALIB_SHARE = 0.3, 0.1  # of the recordings; the rest is train
 
@@ -43,20 +44,21 @@ def read_splits(path: Path, known: Iterable[str]) -> dict[str, tuple[str, ...]]:
     seen: dict[str, str] = {}
     for split, uris in _read_object(path).items():
         if split not in SPLIT_NAMES:
-            raise CorpusError(f"{path}: unknown split {split!r}: use {', '.join(SPLIT_NAMES)}")
+            raise CorpusError(f"{path}: unknown split {quoted(split)}: use {', '.join(SPLIT_NAMES)}")
         if not (isinstance(uris, list) and all(isinstance(uri, str) for uri in uris)):
             raise CorpusError(
-                f"{path}: split {split!r} must be a list of URIs, as in {{{split!r}: ['call01', 'call02']}}"
+                f"{path}: split {split!r} must be a list of URIs and is {quoted(uris)}: write "
+                f'{{"{split}": ["call01", "call02"]}}'
             )
         splits[split] = tuple(unicodedata.normalize("NFC", uri) for uri in uris)
         for uri in splits[split]:
             if uri not in known:
                 raise CorpusError(
-                    f"{path}: split {split!r} names {uri!r}, and no audio file has that name: correct either"
+                    f"{path}: split {split!r} names {quoted(uri)}, and no audio file has that name: correct either"
                 )
             if uri in seen:
                 raise CorpusError(
-                    f"{path}: {uri!r} is in split {seen[uri]} and again in {split}: splits must not overlap"
+                    f"{path}: {uri!r} is in split {seen[uri]} and again in {split}: remove it from one split"
                 )
             seen[uri] = split
     if not seen:
@@ -68,11 +70,25 @@ def read_splits(path: Path, known: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 def _read_object(path: Path) -> Mapping[str, object]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_once)
     except OSError as error:
         raise CorpusError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
-    except ValueError as error:  # not JSON, or not UTF-8
-        raise CorpusError(f"{path}: is not JSON ({error}): write an object of split names and lists of URIs") from error
+    except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8; nested a thousand times
+        raise CorpusError(
+            f"{path}: is not JSON ({shortened(str(error), 200)}): write an object of split names and lists of URIs"
+        ) from error
     if not isinstance(content, dict):
-        raise CorpusError(f"{path}: must be an object of split names and lists of URIs, not a {type(content).__name__}")
+        raise CorpusError(
+            f"{path}: must be an object of split names and lists of URIs, not a {type(content).__name__}: write "
+            '{"eval": ["call01"]}'
+        )
     return content
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON, whose readers take the last of several values in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"{quoted(twice)} is named twice")
+    return found

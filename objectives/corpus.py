@@ -146,7 +146,7 @@ def _refuse_shared_uris(name: str, splits: Mapping[str, Iterable[Recording]]) ->
             if recording.uri in seen:
                 raise CorpusError(
                     f"corpus {name!r}: recording {recording.uri!r} is in split {seen[recording.uri]} and again in "
-                    f"split {split}: a recording belongs to one split, once"
+                    f"split {split}: a recording belongs to one split, once: remove it from the other"
                 )
             seen[recording.uri] = split
 

@@ -15,6 +15,8 @@ The message of each names the file, the value and the remedy. The command line p
 outside the tree is a bug and shows its traceback.
 """
 
+MOST_QUOTED = 80  # characters of a value in a message
+
 
 class ExplorerError(Exception):
     """Root of the tree."""
@@ -54,3 +56,26 @@ class DeviceError(ExplorerError):
 
 class StudyError(ExplorerError):
     """A study definition, its storage or its resumption."""
+
+
+def quoted(value: object) -> str:
+    """A value for a message: in quotes where it is text, nothing in it that a terminal would obey, and at most 80
+    characters of it, the middle left out."""
+    return shortened(ascii_controls(repr(value)))
+
+
+def shortened(text: str, most: int = MOST_QUOTED) -> str:
+    """Text of at most so many characters, the middle left out."""
+    half = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
+
+
+def ascii_controls(text: str) -> str:
+    """Text in which what does not print (control characters, direction marks, half characters) is escaped; line ends
+    stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )

@@ -230,7 +230,7 @@ def _told(key: str) -> StoredModel | None:
     """What the sidecar tells; None where there is none, or it is not what was written."""
     try:
         record = json.loads(_sidecar(key).read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     if not isinstance(record, dict):
         return None

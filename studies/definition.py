@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from objectives.errors import OperatingPointError, StudyError
+from objectives.errors import OperatingPointError, StudyError, ascii_controls, quoted, shortened
 from objectives.operating_point import PRECISIONS, UNPRUNED, Precision
 from objectives.settings import CompressionSettings, QuantizationOptions, RecoverySettings
 from studies.paper import (
@@ -33,6 +33,8 @@ SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 # None changes what is searched or how it is measured: they may differ from one run of a study to the next.
 BUDGET = ("trials", "timeout", "stop_after_failures", "racing")
 REMARKS = ("description",)
+
+MOST_COMPLAINTS = 5  # of one file, in one message
 
 
 class StudyDefinition(Table):
@@ -143,7 +145,11 @@ def parse(told: Mapping[str, Any], source: str) -> StudyDefinition:
         # through JSON, so that pydantic is strict about types and still takes a list for a tuple
         definition = StudyDefinition.model_validate_json(json.dumps(told, default=str))
     except ValidationError as error:
-        raise StudyError(f"{source}: " + "; ".join(_complaint(problem) for problem in error.errors())) from error
+        told_of = [_complaint(problem) for problem in error.errors()[:MOST_COMPLAINTS]]
+        more = error.error_count() - len(told_of)
+        if more:
+            told_of.append(f"correct these, and {more} more will be told")
+        raise StudyError(f"{source}: " + "; ".join(told_of)) from error
     try:
         # what Table 2 may turn out to be about must fit as well: its points differ from one candidate to the next
         possible = [definition.fixed_points_for(variant) for variant in definition.candidates or (None,)]
@@ -165,8 +171,11 @@ def read(path: Path) -> StudyDefinition:
         told = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror}): check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: is not TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8 text") from error
+    # ValueError, of which TOMLDecodeError is one, for a number of thousands of digits; nested a thousand times
+    except (ValueError, RecursionError) as error:
+        raise StudyError(f"{path}: is not TOML ({shortened(str(error), 200)}): correct it there") from error
     return parse(told, str(path))
 
 
@@ -210,10 +219,11 @@ def _complaint(problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {key}: use one of {', '.join(_known_keys(location[:-1]))}"
+        return f"unknown key {shortened(ascii_controls(key))}: use one of {', '.join(_known_keys(location[:-1]))}"
     if isinstance(problem["input"], Mapping) and problem["type"] == "value_error":  # values that do not go together
         return ": ".join(filter(None, (key, problem["msg"].removeprefix("Value error, "))))
-    return f"{key} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
+    told = problem["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
+    return f"{key} = {quoted(problem['input'])}: {told}"
 
 
 def _known_keys(tables: list[str]) -> list[str]:

@@ -38,7 +38,11 @@ def _as_range(value: object) -> object:
     """One number is a range of one value; the list of a TOML file is a tuple."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value, value
-    return tuple(value) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    if len(value) != 2:
+        raise ValueError(f"has {len(value)} values: write [low, high], or one value without brackets")
+    return tuple(value)
 
 
 def _within(bounds: tuple[float, float]) -> AfterValidator:

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
 from io import BufferedIOBase
@@ -79,12 +80,12 @@ def diarize(
     from explorer.hearing import UntilInterrupted, pcm_pieces, played
     from explorer.listening import Listener, rttm
 
-    waveform = _read(Path(audio)) if pcm is None else np.zeros(0, np.float32)
+    recording = _pieces(Path(audio)) if pcm is None else iter(())
     bundle = read_bundle(point)
     show = _as_json if format is DiarizeFormat.json else _as_line
     listener = Listener(bundle, show, threads)
     began = time.perf_counter() if live else None
-    heard = pcm_pieces(_standard_input(), pcm) if pcm is not None else played(waveform, began)
+    heard = pcm_pieces(_standard_input(), pcm) if pcm is not None else played(recording, began)
     with UntilInterrupted(heard) as pieces:
         for samples in pieces:
             listener.hear(samples, began)
@@ -100,11 +101,12 @@ def diarize(
         raise typer.Exit(INTERRUPTED)
 
 
-def _read(path: Path) -> np.ndarray:
+def _pieces(path: Path) -> Iterator[np.ndarray]:
+    """A file, decoded as it is heard. What its header tells is wrong is told at once, the rest when it is reached."""
     # late, since PCM needs no decoder
-    from objectives._audio import probe_duration, read_audio
+    from objectives._audio import audio_pieces, probe_duration
 
-    return read_audio(path, probe_duration(path))
+    return audio_pieces(path, probe_duration(path))
 
 
 def _standard_input() -> BufferedIOBase:

@@ -206,7 +206,7 @@ class Clock:
 def test_a_recording_is_played_at_the_speed_of_speech() -> None:
     clock, waveform = Clock(), np.arange(4 * PIECE + 160, dtype=np.float32)
     heard = []
-    for number, piece in enumerate(as_spoken(waveform, 50.0, clock, clock.sleep)):
+    for number, piece in enumerate(as_spoken([waveform], 50.0, clock, clock.sleep)):
         heard.append(piece)
         if number == 1:
             clock.now += 0.15  # an update that took its time: the next piece has been spoken meanwhile

@@ -1,0 +1,38 @@
+"""What a study keeps in its attributes as JSON, read so that a damaged one is named and nothing else breaks."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from pydantic import ValidationError
+
+from objectives.errors import StudyError, ascii_controls, quoted, shortened
+
+MOST_TOLD = 300  # characters of what is wrong
+
+
+def kept_json(study: optuna.Study, key: str) -> Mapping[str, Any] | None:
+    """The object that an attribute holds; None where the study has no such attribute. Raises StudyError."""
+    stored = study.user_attrs.get(key)
+    if stored is None:
+        return None
+    try:
+        told = json.loads(stored)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise damaged(study, key, error) from error
+    if not isinstance(told, dict):
+        raise damaged(study, key, f"holds a {type(told).__name__} and no object")
+    return told
+
+
+def damaged(study: optuna.Study, key: str, why: object) -> StudyError:
+    """The error that names an attribute which cannot be read."""
+    if isinstance(why, ValidationError):
+        first = why.errors()[0]
+        why = f"{'.'.join(map(str, first['loc'])) or 'all of it'} = {quoted(first['input'])}: {first['msg']}"
+    told = shortened(ascii_controls(" ".join(str(why).split())), MOST_TOLD)
+    return StudyError(
+        f"the study {study.study_name!r}: its attribute {key!r} cannot be read ({told}): it was changed by hand, or "
+        "written by another version of explorer: use that version, or restore the storage from a copy"
+    )
