@@ -122,7 +122,7 @@ def _read(path: Path, content: bytes, trusted: Collection[str]) -> dict[str, Any
         if wanted and sha256 not in trusted:
             raise ModelError(
                 f"{path}: asks for more than weights ({wanted}), so that to load it may run any code. Was it meant "
-                f"to? If you trust whoever made it, give --trust {sha256}"
+                f"to? If you trust whoever made it, give `--trust {sha256}`."
             ) from None
         raise not_a_checkpoint(path, error) from error
     if not isinstance(checkpoint, dict):
