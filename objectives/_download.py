@@ -196,7 +196,7 @@ def install(stream: IO[bytes], file: PinnedFile, target: Path, staging: Path) ->
     descriptor, temporary = tempfile.mkstemp(prefix="install-", dir=staging)
     try:
         with os.fdopen(descriptor, "wb") as out:
-            shutil.copyfileobj(stream, out, 2**20)
+            _copy(stream, out, file.size + 1)  # one more byte is enough to see that it is another file
             out.flush()
             os.fsync(out.fileno())
         check(Path(temporary), file, file.name, "the pins of this version are wrong; report it")
@@ -204,6 +204,13 @@ def install(stream: IO[bytes], file: PinnedFile, target: Path, staging: Path) ->
         os.replace(temporary, target)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _copy(stream: IO[bytes], out: IO[bytes], most: int) -> None:
+    """Copy so many bytes at most: what an archive unpacks to may be far larger than what was pinned."""
+    while most > 0 and (block := stream.read(min(most, 2**20))):
+        out.write(block)
+        most -= len(block)
 
 
 def _report_pip(report: Report, total: int, done: int) -> None:
