@@ -27,8 +27,8 @@ NAMES = ("127.0.0.1", "localhost", "[::1]")
 READING = ("GET", "HEAD")
 
 # The page may load and send nothing beyond this server, whatever its scripts or a note of somebody else's study say;
-# and no page from elsewhere may frame it, or use what it serves as an image or a script. Its scripts put styles into the
-# page, make workers from text, and compile plots.
+# and no page from elsewhere may frame it, or use what it serves as an image or a script. Its scripts put styles into it,
+# make workers from text, and compile plots.
 PRIVATE = (
     (
         "Content-Security-Policy",

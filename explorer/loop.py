@@ -13,6 +13,7 @@ from explorer import trial_record as record
 from explorer.judge import FrontJudge
 from explorer.ledger import Ledger
 from explorer.observer import Observer
+from explorer.private import without_paths
 from explorer.stored import remaining
 from explorer.workers import Answer, Task, Workers
 from objectives.errors import EvaluationError
@@ -227,7 +228,10 @@ class Loop:
 
 
 def fail(study: optuna.Study, trial_id: int, number: int, why: str) -> FrozenTrial:
-    """Tell a trial failed, unless it was told already: an interrupt may come just after its values went in."""
+    """Tell a trial failed, unless it was told already: an interrupt may come just after its values went in.
+
+    why: kept without the folders that it names, since a database is handed on.
+    """
     if not study._storage.get_trial(trial_id).state.is_finished():
-        study._storage.set_trial_user_attr(trial_id, record.ERROR, why)
+        study._storage.set_trial_user_attr(trial_id, record.ERROR, without_paths(why))
     return study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
