@@ -25,6 +25,21 @@ from objectives import machine
 HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost", "[::1]")
 READING = ("GET", "HEAD")
+
+# The page may load and send nothing beyond this server, whatever its scripts or a note of somebody else's study say;
+# and no page from elsewhere may frame it, or use what it serves as an image or a script. Its scripts put styles into it,
+# make workers from text, and compile plots.
+PRIVATE = (
+    (
+        "Content-Security-Policy",
+        "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    ),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+)
 STUDY = re.compile(r"/api/studies/(\d+)/?")
 ARTIFACT = re.compile(r"/artifacts/(?:\d+/)?\d+/([0-9a-fA-F-]+)/?")
 Headers = list[tuple[str, str]]
@@ -146,11 +161,12 @@ class Dashboard:
 
 
 def _private(start_response: StartResponse) -> Callable[..., Any]:
-    """Without leave for pages from elsewhere to read the answer, which the dashboard gives for artifacts."""
+    """Without leave for pages from elsewhere to read the answer, which the dashboard gives for artifacts, and with
+    what forbids the page itself to reach elsewhere."""
 
     def start(status: str, headers: Headers, *more: Any) -> Any:
         kept = [(name, value) for name, value in headers if not name.lower().startswith("access-control-")]
-        return start_response(status, kept, *more)
+        return start_response(status, [*kept, *PRIVATE], *more)
 
     return start
 

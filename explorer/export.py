@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-import torch
 from optuna.trial import FrozenTrial, TrialState
 from safetensors.numpy import save_file
 
@@ -41,6 +40,7 @@ from explorer.parity import OnProgress, Parity, measure_parity
 from explorer.stored import stored_definition, stored_identity
 from explorer.workers import EvaluatorSettings
 from objectives.assets import ASSETS
+from objectives.checkpoint import read_checkpoint
 from objectives.compression import FinishedModel, load_network
 from objectives.errors import BundleError, StudyError
 from objectives.evaluation import Evaluator, build_evaluator
@@ -74,12 +74,13 @@ def export_trial(
     folder: Path,
     force: bool = False,
     on_progress: OnProgress = lambda stage, fraction: None,
+    trusted: frozenset[str] = frozenset(),
 ) -> Exported:
     """Write the operating point of a complete trial into `folder`, which appears when it is whole and was measured.
 
-    force: replace a bundle that is there; nothing else is ever replaced. Raises StudyError where there is no such
-    complete trial or its model can no longer be had, BundleError where the folder is taken or the bundle does not do
-    what the trial did, and what the corpus and models raise.
+    force: replace a bundle that is there; nothing else is ever replaced. trusted: as `build_evaluator` takes it.
+    Raises StudyError where there is no such complete trial or its model can no longer be had, BundleError where the
+    folder is taken or the bundle does not do what the trial did, and what the corpus and models raise.
     """
     folder = folder.resolve()  # a link to a bundle stays one
     _refuse_taken(folder, force)
@@ -87,7 +88,7 @@ def export_trial(
     trial = _complete(study, number)
     point = recall(trial, definition.space)
     assert point is not None, "it is complete"
-    settings = EvaluatorSettings.of(definition)
+    settings = EvaluatorSettings.of(definition, trusted=trusted)
     with (
         build_evaluator(**asdict(settings) | {"compression": settings.compression}) as evaluator,
         appearing(folder, force) as staged,
@@ -160,7 +161,7 @@ def _write_models(folder: Path, model: FinishedModel, embedding: SpeakerEmbeddin
     check_metadata(folder / MODEL)
     if model.bits is None:
         shutil.copyfile(model.checkpoint, folder / CHECKPOINT)
-        state = torch.load(model.checkpoint, map_location="cpu", weights_only=False)["state_dict"]
+        state = read_checkpoint(model.checkpoint)["state_dict"]
         save_plain(load_network(model), state, folder / WEIGHTS)
     else:
         shutil.copyfile(model.checkpoint, folder / WEIGHTS)

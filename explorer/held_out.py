@@ -75,6 +75,7 @@ def held_out(
     definition: StudyDefinition,
     trials: Sequence[FrozenTrial],
     on_progress: OnStage = lambda stage, fraction: None,
+    trusted: frozenset[str] = frozenset(),
 ) -> HeldOut:
     """The scores of these trials, whole ones, on `test`: those that the study has, and the others made now and kept.
 
@@ -96,7 +97,7 @@ def held_out(
         corpus = load_corpus(definition.corpus, definition.seed)
         if not corpus.splits.get(TEST):
             return HeldOut("absent", f"the corpus {definition.corpus!r} has no split {TEST!r}", known)
-        settings = replace(EvaluatorSettings.of(definition, "cuda" if _on_gpu(study) else "cpu"), split=TEST)
+        settings = replace(EvaluatorSettings.of(definition, "cuda" if _on_gpu(study) else "cpu", trusted), split=TEST)
         with settings.build() as evaluator:
             if why := _differs(study, evaluator.identity):
                 return HeldOut("unavailable", why, known)

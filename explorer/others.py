@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from explorer import database
 from explorer import trial_record as record
 from explorer.drivers import EVALUATING, Claim, abandoned, is_mine
+from explorer.private import without_paths
 from objectives.operating_point import OperatingPoint
 from studies.search_space import SearchSpace, recall
 
@@ -57,8 +58,11 @@ def fail_abandoned(study: optuna.Study, held: Claim) -> None:
 
 
 def fail(study: optuna.Study, trial_id: int, why: str) -> FrozenTrial:
-    """Tell a trial failed, unless it was told already: an interrupt may come just after its values went in."""
+    """Tell a trial failed, unless it was told already: an interrupt may come just after its values went in.
+
+    why: kept without the folders that it names, since a database is handed on.
+    """
     try:
-        return database.finish(study, trial_id, TrialState.FAIL, user={record.ERROR: why})
+        return database.finish(study, trial_id, TrialState.FAIL, user={record.ERROR: without_paths(why)})
     except UpdateFinishedTrialError:
         return study._storage.get_trial(trial_id)

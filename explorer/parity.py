@@ -1,6 +1,5 @@
 """Whether an exported operating point does what its trial did: measured again, with the files that are handed out."""
 
-import dataclasses
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from explorer.bundle import CHECKPOINT, Bundle
 from explorer.listening import Listener, Spoken
 from objectives import machine
 from objectives.accuracy import ends_of
+from objectives.checkpoint import load_as_stock
 from objectives.compression import FinishedModel
 from objectives.contract import SAMPLE_RATE
 from objectives.corpus import Recording
@@ -19,7 +19,6 @@ from objectives.deployed import Runtime
 from objectives.errors import BundleError
 from objectives.evaluation import Evaluator
 from objectives.hypothesis import Hypothesis
-from objectives.runtime import TorchRuntime
 from objectives.scoring import ErrorCounts, pool, score
 from objectives.speaker_embedding import features_of
 from objectives.streaming import stream_batched
@@ -97,7 +96,7 @@ def measure_parity(
             same.append(equal.ravel())
             windows += len(equal)
     on_progress("running the bundle's own loop", 1.0)
-    stock = _stock_agreement(bundle, model, runtime, ours.waveform)
+    stock = _stock_agreement(bundle, runtime, ours.waveform)
     live = None if point.mode == "offline" else min(LIVE_SECONDS, LIVE_COMPUTE / rtf)
     if live is not None:
         live = _live(bundle, runtime, ours.waveform[: round(live * SAMPLE_RATE)])
@@ -115,14 +114,16 @@ def measure_parity(
     return parity
 
 
-def _stock_agreement(bundle: Bundle, model: FinishedModel, runtime: Runtime, waveform: np.ndarray) -> np.ndarray | None:
+def _stock_agreement(bundle: Bundle, runtime: Runtime, waveform: np.ndarray) -> np.ndarray | None:
     """(windows, frames) bool: where the checkpoint, loaded by stock pyannote.audio, says what `model.onnx` does."""
     checkpoint = bundle.folder / CHECKPOINT
     if CHECKPOINT not in bundle.told.files:
         return None
-    stock = TorchRuntime(dataclasses.replace(model, checkpoint=checkpoint), torch.device("cpu"))
+    stock = load_as_stock(checkpoint)
     windows = sliding_windows(waveform, runtime.contract.window, SAMPLE_RATE)[:STOCK_WINDOWS].copy()
-    return stock.scores(windows).argmax(axis=-1) == runtime.scores(windows).argmax(axis=-1)
+    with torch.inference_mode():
+        scores = stock(torch.from_numpy(windows)[:, None])  # (windows, frames, classes)
+    return scores.argmax(dim=-1).numpy() == runtime.scores(windows).argmax(axis=-1)
 
 
 def _live(bundle: Bundle, runtime: Runtime, waveform: np.ndarray) -> float:

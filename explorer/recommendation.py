@@ -93,13 +93,14 @@ def recommend(
     top: int = 3,
     test: bool = True,
     on_progress: OnStage = lambda stage, fraction: None,
+    trusted: frozenset[str] = frozenset(),
 ) -> Advice:
     """The operating points of a study to take: within budgets the `top` of lowest DER, the knee, and the smallest one
     that cannot be told from the best.
 
-    test: score them on the corpus' split `test`, each once, beside the baseline and the paper's point.
-    Raises StudyError where the study is not explorer's, has no complete trial within its own limits, or has no use for
-    a budget (see `candidates`), and where what is scored on `test` cannot be kept.
+    test: score them on the corpus' split `test`, each once, beside the baseline and the paper's point. trusted: as
+    `build_evaluator` takes it. Raises StudyError where the study is not explorer's, has no complete trial within its
+    own limits, or has no use for a budget (see `candidates`), and where what is scored on `test` cannot be kept.
     """
     definition = stored_definition(study)
     found = candidates(study, definition, budgets)
@@ -115,7 +116,7 @@ def recommend(
     wanted = [whole[number] for number in dict.fromkeys([*roles, *references.values()])] if roles else []
     tested = HeldOut("not asked", "not asked for")
     if test and wanted:
-        tested = held_out(study, definition, wanted, on_progress)
+        tested = held_out(study, definition, wanted, on_progress, trusted)
     sides = {
         number: Side(rows[number], scored(trial), tested.scores[number].scored if number in tested.scores else None)
         for number, trial in whole.items()

@@ -15,6 +15,7 @@ from explorer.appearing import appearing, writing
 from explorer.drawing import as_bytes, as_inline_svg
 from explorer.exhibits import Absent, Exhibit
 from explorer.front import front
+from explorer.private import without_paths
 from explorer.report_facts import Headline
 from explorer.status import status
 from explorer.stored import stored_definition
@@ -64,7 +65,7 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
     Raises StudyError where the study was not made by `explorer run`, or has nothing measured yet.
     """
     definition = stored_definition(study)
-    rows = [replace(row, error=row.error and report_facts.without_paths(row.error)) for row in front(study)]
+    rows = [replace(row, error=row.error and without_paths(row.error)) for row in front(study)]
     measured = [row for row in rows if row.der is not None]
     if not measured:
         raise StudyError(
@@ -79,7 +80,7 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
     joint = figures.joint_front(rows, figures.other_trials(study, rows))
     return Report(
         title=f"Streaming speaker diarization: the study {study.study_name}",
-        description=report_facts.without_paths(definition.description),
+        description=without_paths(definition.description),
         headline=report_facts.headlines(rows, told),
         facts=report_facts.facts(study, definition, told, rows, trials, _overlap_share(speech)),
         sections=(
@@ -192,7 +193,7 @@ def _overlap(
     title = "DER against overlapped speech"
     series, same = exhibits.overlap_series(rows, trials)
     if isinstance(speech, str):
-        return Absent("overlap", title, report_facts.without_paths(speech))
+        return Absent("overlap", title, without_paths(speech))
     return exhibits.overlap_exhibit(per_recording.overlap_figure(series, speech), same)
 
 

@@ -1,7 +1,6 @@
 """What a report says in words: what was searched and on what, the headline, what did not finish, how to read it."""
 
 import platform
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,10 @@ from optuna.trial import FrozenTrial, TrialState
 from explorer import database
 from explorer import trial_record as record
 from explorer.front import FrontRow
+from explorer.private import without_paths
 from explorer.status import StudyStatus
 from explorer.stored import stored_identity
 from studies.definition import StudyDefinition
-
-# an absolute path in a message: slashes that begin a word
-_PATH = re.compile(r"(?<![\w.~])(?:[A-Za-z]:|~)?(?:[\\/]+[^\s\\/:'\"`,;()\[\]]+)+[\\/]?")
 
 STATES = {"pruned": "stopped early", "fail": "failed"}  # of Optuna, in words that say nothing of pruned models
 
@@ -33,11 +30,6 @@ class Headline:
     what: str
     value: str
     of: str
-
-
-def without_paths(text: str) -> str:
-    """A message with every absolute path cut down to its last name: where files lie is nobody else's business."""
-    return _PATH.sub(lambda found: re.split(r"[\\/]+", found.group().rstrip("\\/"))[-1], text)
 
 
 def name_of_model(told: str) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from explorer import holder
+from explorer.private import without_password
 from objectives._cache import cache_dir
 from objectives.errors import StudyError
 
@@ -32,7 +33,7 @@ def open_storage(url: str, must_exist: bool = False) -> RDBStorage:
     if must_exist:
         existing_file(url)
     if file is not None and not file.parent.is_dir():
-        raise StudyError(f"{url}: the folder {file.parent} does not exist: create it, or give another --storage")
+        raise StudyError(f"{shown(url)}: the folder {file.parent} does not exist: create it, or give another --storage")
     try:
         return _connect(parsed, file)
     except (SQLAlchemyError, OSError, ImportError, RuntimeError, optuna.exceptions.StorageInternalError) as error:
@@ -53,7 +54,8 @@ def existing_file(url: str) -> Path | None:
 
 def shown(url: str) -> str:
     """A database URL for people: without the password. Raises StudyError where it is none."""
-    return _parse(url).render_as_string(hide_password=True)
+    _parse(url)
+    return without_password(url)
 
 
 def load_study(name: str, url: str) -> optuna.Study:
@@ -151,8 +153,10 @@ def _is_missing(file: Path) -> bool:
 def _parse(url: str) -> URL:
     try:
         return make_url(url)
-    except ArgumentError as error:
-        raise StudyError(f"--storage {url!r} is not a database URL: use something like {DEFAULT_URL}") from error
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number; both repeat what they were given
+        raise StudyError(
+            f"--storage {without_password(url)!r} is not a database URL: use something like {DEFAULT_URL}"
+        ) from None
 
 
 def _sqlite_file(url: URL) -> Path | None:
@@ -169,7 +173,7 @@ def _lock_file(name: str, url: str) -> Path:
     study = hashlib.sha256(name.encode()).hexdigest()[:12]
     if file is not None:
         return file.with_name(f".{file.name}.{study}.lock")
-    server = hashlib.sha256(parsed.render_as_string(hide_password=False).encode()).hexdigest()[:12]
+    server = hashlib.sha256(parsed.render_as_string(hide_password=True).encode()).hexdigest()[:12]
     folder = cache_dir() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{server}.{study}.lock"

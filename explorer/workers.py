@@ -76,10 +76,13 @@ class EvaluatorSettings:
     seed: int = 0
     compression: CompressionSettings | None = None
     device: "Device" = "cpu"
+    trusted: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, definition: StudyDefinition, device: "Device" = "cpu") -> "EvaluatorSettings":
-        """What the trials of a study are measured with."""
+    def of(
+        cls, definition: StudyDefinition, device: "Device" = "cpu", trusted: frozenset[str] = frozenset()
+    ) -> "EvaluatorSettings":
+        """What the trials of a study are measured with. trusted: never the study's to say, but the command line's."""
         return cls(
             corpus=definition.corpus,
             split=definition.split,
@@ -91,6 +94,7 @@ class EvaluatorSettings:
             seed=definition.seed,
             compression=definition.compression_settings(),
             device=device,
+            trusted=trusted,
         )
 
     def build(self, accuracy_threads: int | None = None) -> Evaluator:

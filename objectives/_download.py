@@ -23,6 +23,8 @@ from typing import IO, Protocol
 from objectives.errors import AssetError
 
 _LOOK_EVERY = 0.2  # seconds between two looks at a growing download
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_LOGIN = re.compile(r"(//[^/\s:@]+):[^/\s]+@")
 _NOTES = ("log.txt", "requirements.txt")  # written beside a download, and no part of it
 
 
@@ -158,7 +160,7 @@ def from_pip(package: Package, staging: Path, report: Report) -> Path:
         command = ["-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]
         command += ["--progress-bar", "off", *package.pip_options]
         command += ["--dest", str(attempt / "out"), "--requirement", str(requirements)]
-        status, words = _run(command, {}, attempt, partial(_report_pip, report, package.size))
+        status, words = _run(command, dict.fromkeys(TOKENS), attempt, partial(_report_pip, report, package.size))
         if status != 0:
             raise AssetError(_pip_failure(package, status, words))
         for path in (attempt / "out").iterdir():
@@ -196,7 +198,7 @@ def install(stream: IO[bytes], file: PinnedFile, target: Path, staging: Path) ->
     descriptor, temporary = tempfile.mkstemp(prefix="install-", dir=staging)
     try:
         with os.fdopen(descriptor, "wb") as out:
-            shutil.copyfileobj(stream, out, 2**20)
+            _copy(stream, out, file.size + 1)  # one more byte is enough to see that it is another file
             out.flush()
             os.fsync(out.fileno())
         check(Path(temporary), file, file.name, "the pins of this version are wrong; report it")
@@ -204,6 +206,13 @@ def install(stream: IO[bytes], file: PinnedFile, target: Path, staging: Path) ->
         os.replace(temporary, target)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _copy(stream: IO[bytes], out: IO[bytes], most: int) -> None:
+    """Copy so many bytes at most: what an archive unpacks to may be far larger than what was pinned."""
+    while most > 0 and (block := stream.read(min(most, 2**20))):
+        out.write(block)
+        most -= len(block)
 
 
 def _report_pip(report: Report, total: int, done: int) -> None:
@@ -243,15 +252,19 @@ def _open_in_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _run(
-    command: list[str], environment: dict[str, str], folder: Path, grown: Callable[[int], None]
+    command: list[str], changes: Mapping[str, str | None], folder: Path, grown: Callable[[int], None]
 ) -> tuple[int, str]:
-    """Run Python on `command` with its temporary files inside `folder`; returns its status and what it printed."""
+    """Run Python on `command` with its temporary files inside `folder`; returns its status and what it printed.
+
+    changes: to its environment, None for what it need not know.
+    """
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
     log = folder / "log.txt"
     # -P: a stray pip.py in the user's folder must not be what runs
     arguments = [sys.executable, "-P", *command]
-    environment = {**os.environ, **environment, "TMPDIR": str(temporary), "TMP": str(temporary), "TEMP": str(temporary)}
+    places = dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(temporary))
+    environment = {name: value for name, value in {**os.environ, **changes, **places}.items() if value is not None}
     with log.open("wb") as out:
         process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment)
         try:
@@ -267,7 +280,16 @@ def _run(
             if process.poll() is None:
                 process.kill()
                 process.wait()
-    return status, log.read_text(encoding="utf-8", errors="replace")
+    words = log.read_text(encoding="utf-8", errors="replace")
+    log.unlink()
+    return status, _without_secrets(words)
+
+
+def _without_secrets(words: str) -> str:
+    """What a download printed, without tokens and passwords that a server or a configuration may have put into it."""
+    for secret in filter(None, map(os.environ.get, TOKENS)):
+        words = words.replace(secret, "***")
+    return _LOGIN.sub(r"\1:***@", words)
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -5,7 +5,7 @@ on the way is kept: the low-bit modes of one pruned model share it.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from objectives import low_bit, machine, recovery, training_windows
 from objectives._torchao import __version__ as torchao_version
 from objectives.backend import PyanNet
+from objectives.checkpoint import plain, read_checkpoint
 from objectives.errors import EvaluationError, ModelError
 from objectives.folding import folded
 from objectives.low_bit import Bits, LowBitModel, Ranges
@@ -80,13 +81,15 @@ def load_network(model: FinishedModel) -> PyanNet:
 class Compressor:
     """Makes finished models of one base checkpoint.
 
-    training, calibration: None where the corpus has no such split; then what needs it is refused.
+    training, calibration: None where the corpus has no such split; then what needs it is refused. trusted: SHA-256 of
+    base checkpoints that may run code as they are read; finished models never may.
     """
 
     base: Path
     settings: CompressionSettings = field(default_factory=CompressionSettings)
     training: TrainingData | None = None
     calibration: CalibrationData | None = None
+    trusted: frozenset[str] = frozenset()
 
     def finish(
         self, pruning: Pruning, precision: Precision, on_progress: OnProgress = lambda stage, fraction: None
@@ -125,13 +128,13 @@ class Compressor:
         )
 
     def _make_full(self, pruning: Pruning, path: Path, on_progress: OnProgress) -> dict[str, Any]:
-        network = load_segmentation(self.base)
+        network = load_segmentation(self.base, self.trusted)
         if wild := _wild(network.state_dict()):
             raise ModelError(f"{self.base}: {wild} holds NaN or infinite weights: give a sound checkpoint")
         steps: list[dict[str, Any]] = []
         if pruning != UNPRUNED:
             network, steps = self._prune(network, pruning, on_progress)
-        checkpoint = _in_precision(checkpoint_of(network, _bare(self.base)), "fp32")
+        checkpoint = _in_precision(checkpoint_of(network, _bare(self.base, self.trusted)), "fp32")
         _refuse_wild(checkpoint["state_dict"], f"the model pruned by {pruning} came out of its training")
         save_checkpoint(checkpoint, path)
         return {"params": parameter_count(network), "kept": kept_units(network), "recovered": steps}
@@ -241,7 +244,7 @@ class Compressor:
 
     def _windows(self, options: QuantizationOptions, on_progress: OnProgress) -> TrainingWindows:
         """The windows to train on, heard through SincNet as these options will leave it."""
-        teacher = load_segmentation(self.base)
+        teacher = load_segmentation(self.base, self.trusted)
         return draw_windows(
             teacher,
             low_bit.with_rounded_sincnet(teacher, options),
@@ -279,9 +282,10 @@ def finish(base: Path, precision: Precision) -> FinishedModel:
     return Compressor(base).finish(UNPRUNED, precision)
 
 
-def _bare(path: Path) -> dict[str, Any]:
-    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
-    return {name: value for name, value in checkpoint.items() if name not in DROPPED}
+def _bare(path: Path, trusted: Collection[str] = ()) -> dict[str, Any]:
+    """What a checkpoint holds besides its training state, and nothing that would have to run to be read again."""
+    checkpoint = read_checkpoint(path, trusted)
+    return plain(path, {name: value for name, value in checkpoint.items() if name not in DROPPED})
 
 
 def save_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:

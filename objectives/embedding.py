@@ -1,6 +1,7 @@
 """Load a speaker embedding by name, and keep the features that it makes of a recording."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,11 @@ import torch
 from objectives._onnx import open_session
 from objectives._store import content_key, kept_file, reading_arrays
 from objectives.assets import fetch
-from objectives.backend import Model, WeSpeakerResNet34
+from objectives.backend import WeSpeakerResNet34
 from objectives.campplus import CAMPPlus
+from objectives.checkpoint import build_network, from_hub, read_checkpoint
 from objectives.embedding_onnx import CAMPPLUS_CARD, FORM, WESPEAKER_CARD, EmbeddingCard, write_embedding_onnx
 from objectives.errors import ModelError
-from objectives.failures import ran_out_of_memory
 from objectives.filterbank import FBANK_STEP, Filterbank
 from objectives.released import CLUSTERING_THRESHOLD
 from objectives.segmentation import file_sha256
@@ -39,13 +40,14 @@ def recording_features(embedding: SpeakerEmbedding, waveform: np.ndarray, digest
         return np.load(path, mmap_mode="r")
 
 
-def load_embedding(name: str, threads: int = 1) -> SpeakerEmbedding:
+def load_embedding(name: str, threads: int = 1, trusted: Collection[str] = ()) -> SpeakerEmbedding:
     """The embedding of that name, its features computed by ONNX Runtime on so many threads.
 
     `campplus`, a pinned asset, or the path or Hugging Face name of a WeSpeaker ResNet34 as pyannote.audio loads it
-    (`pyannote/wespeaker-voxceleb-resnet34-LM`, the released pipeline's). Raises ModelError for anything else.
+    (`pyannote/wespeaker-voxceleb-resnet34-LM`, the released pipeline's). trusted: SHA-256 of checkpoints that may run
+    code as they are read. Raises ModelError for anything else.
     """
-    return _load_campplus(threads) if name == "campplus" else _load_wespeaker(name, threads)
+    return _load_campplus(threads) if name == "campplus" else _load_wespeaker(name, threads, trusted)
 
 
 CAMPPLUS_BLOCKS = Blocks(length=32_000, left=16_000, right=640)
@@ -81,20 +83,17 @@ def load_campplus(path: Path) -> CAMPPlus:
 WESPEAKER_BLOCKS = Blocks(length=32_000, left=16_640, right=640)  # whole steps of 80 ms
 
 
-def _load_wespeaker(name: str, threads: int) -> SpeakerEmbedding:
+def _load_wespeaker(name: str, threads: int, trusted: Collection[str]) -> SpeakerEmbedding:
     local = Path(name).expanduser()
     try:
-        model = Model.from_pretrained(local if local.is_file() else name)
-    except Exception as error:  # unpickling and the hub raise arbitrary types
-        if ran_out_of_memory(error):
-            raise
+        path = local if local.is_file() else from_hub(name)
+        model = build_network(path, read_checkpoint(path, trusted), WeSpeakerResNet34)
+    except ModelError as error:
         raise ModelError(
-            f"embedding {name!r}: cannot be loaded ({type(error).__name__}). Use campplus, or a WeSpeaker ResNet34 "
-            "checkpoint (pyannote/wespeaker-voxceleb-resnet34-LM wants a Hugging Face token)."
+            f"embedding {name!r}: {error} Or use campplus, or a WeSpeaker ResNet34 checkpoint "
+            "(pyannote/wespeaker-voxceleb-resnet34-LM wants a Hugging Face token)."
         ) from error
-    if not isinstance(model, WeSpeakerResNet34):
-        raise ModelError(f"embedding {name!r}: holds no WeSpeakerResNet34. Use campplus or a WeSpeaker ResNet34.")
-    return wespeaker_embedding(model.eval(), name, threads)
+    return wespeaker_embedding(model, name, threads)
 
 
 def wespeaker_embedding(model: WeSpeakerResNet34, name: str, threads: int) -> SpeakerEmbedding:

@@ -1,7 +1,7 @@
 """OperatingPoint × recordings → Measurement."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any
@@ -247,6 +247,7 @@ def build_evaluator(
     compression: CompressionSettings | None = None,
     accuracy_threads: int | None = None,
     device: Device = "cpu",
+    trusted: Collection[str] = (),
 ) -> Evaluator:
     """An evaluator for a split of a corpus. None stands for the default.
 
@@ -254,12 +255,13 @@ def build_evaluator(
     seed: of the splits where a corpus brings none. compression: how pruned and low-bit models are made, from the
     corpus' train and calib. accuracy_threads: of the accuracy plane, one a core by default; fewer where several
     evaluators share a machine. device: of the accuracy plane's windows; RTF is always the CPU's, and so is `execution`.
+    trusted: SHA-256 of checkpoints that may run code as they are read; no other may.
     Raises CorpusError, LeakageError, AssetError or ModelError.
     """
     heard_by = machine.name_of(device)
     recordings = load_corpus(corpus, seed)
     chosen = recordings.split(split)
-    speaker_embedding = load_embedding(embedding or DEFAULT_EMBEDDING, threads=1)
+    speaker_embedding = load_embedding(embedding or DEFAULT_EMBEDDING, threads=1, trusted=trusted)
     clustering = ClusteringSettings(
         speaker_embedding.threshold if clustering_threshold is None else clustering_threshold
     )
@@ -268,6 +270,7 @@ def build_evaluator(
         settings=compression or CompressionSettings(),
         training=training_data(recordings) if recordings.splits.get("train") else None,
         calibration=calibration_data(recordings) if recordings.splits.get("calib") else None,
+        trusted=frozenset(trusted),
     )
     baseline = compressor.finish(BASELINE.pruning, BASELINE.precision)
     timed = max(chosen, key=lambda recording: (recording.duration, recording.uri))
@@ -278,6 +281,7 @@ def build_evaluator(
         baseline=baseline,
         repeats=repeats or 3,
         threads=threads or 1,
+        trusted=frozenset(trusted),
     )
     here = machine.describe()
     identity = {

@@ -1,16 +1,17 @@
 """The segmentation model: any stock PyanNet with a powerset output."""
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from objectives.assets import fetch
-from objectives.backend import Model, PyanNet
+from objectives.backend import PyanNet
+from objectives.checkpoint import build_network, from_hub, read_checkpoint
 from objectives.contract import SAMPLE_RATE, Contract
 from objectives.errors import ModelError
-from objectives.failures import ran_out_of_memory
 
 DEFAULT_SEGMENTATION = "pyannote/segmentation-3.0"
 SIMSAMU_SEGMENTATION = "medkit/simsamu-segmentation"
@@ -41,7 +42,7 @@ def segmentation_checkpoint(source: str) -> Path:
     if source == DEFAULT_SEGMENTATION:
         return fetch("segmentation-3.0")
     if source == SIMSAMU_SEGMENTATION:
-        return _from_hub(source)
+        return from_hub(source)
     path = Path(source).expanduser()
     if not path.is_file():
         raise ModelError(
@@ -51,23 +52,13 @@ def segmentation_checkpoint(source: str) -> Path:
     return path
 
 
-def load_segmentation(path: Path) -> PyanNet:
+def load_segmentation(path: Path, trusted: Collection[str] = ()) -> PyanNet:
     """Load a stock PyanNet checkpoint, in evaluation mode.
 
-    A checkpoint is unpickled by torch: load only what you trust, or what its sha256 pins (objectives/assets.py).
+    trusted: SHA-256 of files that may run code as they are read (objectives/checkpoint.py); no other may.
     Raises ModelError where the file is not a PyanNet with a powerset output at 16 kHz.
     """
-    try:
-        model = Model.from_pretrained(Path(path), strict=True)
-    except Exception as error:  # unpickling arbitrary bytes raises arbitrary types
-        if ran_out_of_memory(error):
-            raise
-        raise ModelError(
-            f"{path}: not a pyannote.audio checkpoint ({type(error).__name__}: {error}). "
-            "Give a file saved by pyannote.audio."
-        ) from error
-    if not isinstance(model, PyanNet):
-        raise ModelError(f"{path}: holds a {type(model).__name__}, not a PyanNet. Give a segmentation checkpoint.")
+    model = build_network(path, read_checkpoint(path, trusted), PyanNet)
     specifications = model.specifications
     if isinstance(specifications, tuple) or not specifications.powerset:
         raise ModelError(f"{path}: this PyanNet has no powerset output. Give one trained like {DEFAULT_SEGMENTATION}.")
@@ -76,7 +67,7 @@ def load_segmentation(path: Path) -> PyanNet:
         raise ModelError(f"{path}: expects {channels} channels at {rate} Hz. Give a mono {SAMPLE_RATE} Hz model.")
     if specifications.duration < 10.0:
         raise ModelError(f"{path}: its window of {specifications.duration:g} s is too short: C + R may reach 10 s.")
-    return model.eval()
+    return model
 
 
 def parameter_count(model: torch.nn.Module) -> int:
@@ -88,16 +79,3 @@ def file_sha256(path: Path) -> str:
     """sha256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _from_hub(repository: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    try:
-        return Path(hf_hub_download(repository, "pytorch_model.bin", etag_timeout=5))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise ModelError(
-            f"{repository}: cannot be fetched from Hugging Face ({type(error).__name__}). Download pytorch_model.bin "
-            "where the Hub can be reached, and give its path instead."
-        ) from error

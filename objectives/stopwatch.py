@@ -37,7 +37,8 @@ DYING = 5.0  # seconds from a process's last word to its end
 
 @dataclass(frozen=True)
 class CostSettings:
-    """How time is taken. waveform: (samples,) float32, the recording that is run on, or a section of it."""
+    """How time is taken. waveform: (samples,) float32, the recording that is run on, or a section of it. trusted: as
+    `load_embedding` takes it."""
 
     waveform: np.ndarray
     embedding: str
@@ -45,6 +46,7 @@ class CostSettings:
     baseline: FinishedModel
     repeats: int = 3
     threads: int = 1
+    trusted: frozenset[str] = frozenset()
 
 
 class Stopwatch:
@@ -156,7 +158,7 @@ class _Bench:
 
     def __init__(self, settings: CostSettings):
         self._settings = settings
-        self._embedding = load_embedding(settings.embedding, settings.threads)
+        self._embedding = load_embedding(settings.embedding, settings.threads, settings.trusted)
         self._runtimes: Mapping[str, Runtime] = {}
 
     def time(self, point: OperatingPoint, model: FinishedModel) -> Timing:

@@ -88,9 +88,8 @@ def test_no_file_is_too_long() -> None:
 # switched on, to see that the count would notice. Nothing is sent, since the exporter is stood in for.
 LISTEN = """
 import json, os
-import objectives.backend
 from objectives.assets import fetch
-from objectives.segmentation import load_segmentation
+from objectives.backend import Model
 from pyannote.audio.telemetry import metrics
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
@@ -104,10 +103,10 @@ class Listener(SpanExporter):
 metrics.exporter.export = Listener().export
 metrics.provider.add_span_processor(SimpleSpanProcessor(Listener()))
 variable, enabled = os.environ["PYANNOTE_METRICS_ENABLED"], metrics.is_metrics_enabled()
-load_segmentation(fetch("segmentation-3.0"))
+Model.from_pretrained(fetch("segmentation-3.0"))
 silent = list(spans)
 metrics.set_telemetry_metrics(True)
-load_segmentation(fetch("segmentation-3.0"))
+Model.from_pretrained(fetch("segmentation-3.0"))
 print(json.dumps({"variable": variable, "enabled": enabled, "silent": silent, "control": spans[:1]}))
 """
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from explorer.commands.measure import MeasureFormat, progress
+from explorer.commands.options import TrustOption, trusted_files
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE
 
 THRESHOLDS = tuple(round(0.3 + 0.05 * step, 2) for step in range(19))  # 0.30 … 1.20
@@ -21,6 +22,7 @@ def calibrate(
     embedding: Annotated[
         str | None, typer.Option(help="`campplus` (default), or a WeSpeaker ResNet34 checkpoint or Hub name.")
     ] = None,
+    trust: TrustOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Tune for the offline mode instead of streaming.")] = False,
     format: Annotated[MeasureFormat, typer.Option(help="`table` for people, `json` for programs.")] = (
         MeasureFormat.table
@@ -39,7 +41,11 @@ def calibrate(
     from objectives.calibration import threshold_sweep
     from objectives.evaluation import build_evaluator
 
-    with progress() as show, build_evaluator(corpus=corpus, split=split, embedding=embedding) as evaluator:
+    trusted = trusted_files(trust)
+    with (
+        progress() as show,
+        build_evaluator(corpus=corpus, split=split, embedding=embedding, trusted=trusted) as evaluator,
+    ):
         point = OFFLINE_BASELINE if offline else BASELINE
         points, best = threshold_sweep(evaluator, THRESHOLDS, point, lambda fraction: show("clustering", fraction))
     if format is MeasureFormat.json:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from explorer import storage
 from explorer.commands.measure import progress
+from explorer.commands.options import TrustOption, trusted_files
 from studies.definition import name_of
 
 
@@ -26,6 +27,7 @@ def export(
     trial: Annotated[int, typer.Argument(help="Number of a complete trial, as `front` shows it.", min=0)],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there; nothing else is.")] = False,
+    trust: TrustOption = None,
     storage_url: Annotated[
         str | None,
         typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
@@ -54,7 +56,7 @@ def export(
     from explorer.export import export_trial
 
     with progress() as show:
-        exported = export_trial(loaded, trial, folder, force, show)
+        exported = export_trial(loaded, trial, folder, force, show, trusted_files(trust))
     told = exported.bundle.told
     if format is ExportFormat.json:
         typer.echo(json.dumps({"folder": str(folder), **told.model_dump()}, indent=2))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from explorer.commands.options import DEVICE_HELP, DeviceOption
+from explorer.commands.options import DEVICE_HELP, DeviceOption, TrustOption, trusted_files
 from objectives.operating_point import (
     BASELINE,
     PRECISIONS,
@@ -87,6 +87,7 @@ def measure(
     embedding: Annotated[
         str | None, typer.Option(help="`campplus` (default), or a WeSpeaker ResNet34 checkpoint or Hub name.")
     ] = None,
+    trust: TrustOption = None,
     repeats: Annotated[int, typer.Option(help="Repeats of the timing.", min=1)] = 3,
     device: Annotated[DeviceOption, typer.Option(help=DEVICE_HELP)] = DeviceOption.cpu,
     format: Annotated[MeasureFormat, typer.Option(help="`table` for people, `json` for programs.")] = (
@@ -129,6 +130,7 @@ def measure(
             clustering_threshold=clustering_threshold,
             repeats=repeats,
             device=device.value,
+            trusted=trusted_files(trust),
             compression=CompressionSettings(
                 recovery=RecoverySettings(**given),
                 quantization=QuantizationOptions(group_size=group_size, sincnet=sincnet.value),

@@ -1,6 +1,15 @@
 """Options that several commands share."""
 
+import hashlib
+import string
+from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from objectives.errors import ModelError
 
 DEVICE_HELP = (
     "Where windows are run for the DER; `cuda` emulates the low-bit modes. RTF is always measured on the CPU, and a "
@@ -13,3 +22,34 @@ class DeviceOption(StrEnum):
 
     cpu = "cpu"
     cuda = "cuda"
+
+
+TrustOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        metavar="PATH|SHA256",
+        help="A checkpoint that may run code as it is loaded, for one that holds more than weights. Repeatable; "
+        "only for files of people you trust. No study can grant this.",
+    ),
+]
+
+
+def trusted_files(named: Iterable[str] | None) -> frozenset[str]:
+    """SHA-256 of each file that `--trust` names, by its path or by that hash itself.
+
+    What is trusted is the content that the file has now, whatever is put in its place. Raises ModelError.
+    """
+    return frozenset(_sha256(name) for name in named or ())
+
+
+def _sha256(name: str) -> str:
+    if len(name) == 64 and set(name) <= set(string.hexdigits):
+        return name.lower()
+    try:
+        with Path(name).expanduser().open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(
+            f"--trust {name}: cannot be read ({error.strerror}): give the path of a checkpoint, or its SHA-256"
+        ) from error

@@ -16,6 +16,7 @@ from explorer import caveats, storage
 from explorer.bootstrap import Interval
 from explorer.budgets import NAMES, UNITS, Budgets, der_increase, within
 from explorer.commands.measure import progress
+from explorer.commands.options import TrustOption, trusted_files
 from explorer.distance import DerDistance, Distance
 from explorer.front import FrontRow
 from explorer.held_out import TEST
@@ -49,6 +50,7 @@ def recommend(
     test: Annotated[
         bool, typer.Option("--test/--no-test", help="Score the points on the corpus' split *test*, each once.")
     ] = True,
+    trust: TrustOption = None,
     storage_url: Annotated[
         str | None,
         typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
@@ -82,7 +84,7 @@ def recommend(
     budgets = Budgets(max_latency, max_size, max_rtf, increase)
     loaded = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
     with progress() as show:
-        advice = recommended_of(loaded, budgets, top, test, show)
+        advice = recommended_of(loaded, budgets, top, test, show, trusted_files(trust))
     match format:
         case RecommendFormat.json:
             typer.echo(json.dumps(dataclasses.asdict(advice), indent=2))

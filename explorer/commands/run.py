@@ -12,7 +12,7 @@ from rich.console import Console
 
 from explorer import storage
 from explorer.commands.front import print_tables
-from explorer.commands.options import DEVICE_HELP, DeviceOption
+from explorer.commands.options import DEVICE_HELP, DeviceOption, TrustOption, trusted_files
 from explorer.driver import Outcome, run_study
 from explorer.front import front
 from explorer.progress import Display
@@ -82,6 +82,7 @@ def run(
         ),
     ] = None,
     device: Annotated[DeviceOption, typer.Option(help=DEVICE_HELP)] = DeviceOption.cpu,
+    trust: TrustOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the study in the storage. Default: that of STUDY.")] = None,
     format: Annotated[RunFormat, typer.Option(help="How the front is printed at the end.")] = RunFormat.table,
 ) -> None:
@@ -122,7 +123,8 @@ def run(
     )  # fmt: skip
     if jobs > 1 and scheduler is not None:
         raise StudyError(f"--jobs {jobs} and --scheduler {scheduler}: a cluster has its own workers, so give only one")
-    execute(name or found, definition, storage_url or storage.DEFAULT_URL, format, jobs, scheduler, device)
+    trusted = trusted_files(trust)
+    execute(name or found, definition, storage_url or storage.DEFAULT_URL, format, jobs, scheduler, device, trusted)
 
 
 def execute(
@@ -133,13 +135,14 @@ def execute(
     jobs: int = 1,
     scheduler: str | None = None,
     device: DeviceOption = DeviceOption.cpu,
+    trusted: frozenset[str] = frozenset(),
 ) -> None:
     """Get the workers ready, run the study, print. Exits with 130 when interrupted, 1 when every trial failed."""
     screen = Console(stderr=True)
     try:
         with (
             Display(screen, definition.timeout) as display,
-            _workers(definition, jobs, scheduler, device, display) as workers,
+            _workers(EvaluatorSettings.of(definition, device.value, trusted), jobs, scheduler, display) as workers,
         ):
             workers.prepare(display.prepared)
             outcome = run_study(name, definition, workers, storage_url, display)
@@ -156,10 +159,7 @@ def execute(
         raise typer.Exit(1)
 
 
-def _workers(
-    definition: StudyDefinition, jobs: int, scheduler: str | None, device: DeviceOption, display: Display
-) -> Workers:
-    settings = EvaluatorSettings.of(definition, device.value)
+def _workers(settings: EvaluatorSettings, jobs: int, scheduler: str | None, display: Display) -> Workers:
     if scheduler is None and jobs == 1:
         return InProcess(settings.build(), display.trial_progress)
     # late, so that only those who use Dask wait for it
