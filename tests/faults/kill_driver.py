@@ -65,7 +65,7 @@ qat_steps = 2
 windows = 16
 batch = 4
 [cost]
-repeats = 1
+repeats = 3
 [fixed]
 right_context = [0.5]
 variants = ["Hidden-40"]
@@ -324,6 +324,7 @@ def _real(folder: Path, trials: int | None, jobs: int) -> Real:
     from objectives._cache import cache_dir
     from tests.objectives.excerpts import write_excerpts
 
+    (folder / "corpus").mkdir()
     write_excerpts(folder / "corpus", train=("trn00", "trn01"))
     (folder / "cache").mkdir()
     (folder / "cache" / "assets").symlink_to(cache_dir() / "assets")

@@ -9,11 +9,17 @@ import pytest
 
 from explorer import driver
 from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
-from tests.faults.kill_driver import NAME, Fast, Tally, campaign
+from tests.faults.kill_driver import NAME, Fast, Tally, campaign, warm_up
 from tests.faults.readings import read
 
 # the last one is the baseline's twin: what the baseline cost must not be paid again after the kills between them
 FIXED = {"right_context": [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0], "chunk_length": [0.5, 1.0]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm(migrations_read_once: None) -> None:
+    """Runs are forked from a process that has imported and read what a run needs."""
+    warm_up()
 
 
 def killed(folder: Path, kills: int) -> Tally:
