@@ -14,7 +14,7 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from explorer import selection
+from explorer import presence, selection
 from explorer import trial_record as record
 from explorer.ledger import Ledger
 from explorer.loop import Ending, Loop, fail
@@ -55,7 +55,8 @@ def run_study(
         # another seed each time, or a resumed study would draw the numbers of its first run again
         study.sampler = build_sampler(definition.sampler, definition.seed + len(trials))
         loop = Loop(study, definition, workers, observer or Observer(), Ledger.of(definition.space, trials))
-        ending = loop.run()
+        with presence.guarded(study, storage_url):
+            ending = loop.run()
         return Outcome(study, loop.trials, loop.failed, ending)
 
 
