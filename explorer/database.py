@@ -36,7 +36,7 @@ def skim(study: optuna.Study, keys: Collection[str]) -> list[FrozenTrial]:
     Without dates, parameters, distributions and anything else; a storage that is no database gives more.
     Raises optuna.exceptions.StorageInternalError where the database cannot be read.
     """
-    database = _database(study)
+    database = database_of(study)
     if database is None:
         return study.get_trials(deepcopy=False)
     return _read(database, TRIAL.study_id == study._study_id, USER.key.in_(keys), whole=False)
@@ -47,7 +47,7 @@ def read(study: optuna.Study, numbers: Collection[int]) -> dict[int, FrozenTrial
 
     Raises optuna.exceptions.StorageInternalError where the database cannot be read.
     """
-    database = _database(study)
+    database = database_of(study)
     if database is None:
         return {trial.number: trial for trial in study.get_trials(deepcopy=False) if trial.number in numbers}
     these = (TRIAL.study_id == study._study_id) & TRIAL.number.in_(numbers)
@@ -59,7 +59,7 @@ def read_all(study: optuna.Study, known: Sequence[FrozenTrial] = ()) -> list[Fro
 
     Raises StorageInternalError where the database cannot be read.
     """
-    database = _database(study)
+    database = database_of(study)
     if database is None:
         return study.get_trials(deepcopy=False)
     of_study = TRIAL.study_id == study._study_id
@@ -100,7 +100,7 @@ def finish(
     """
     assert state.is_finished(), f"{state.name} ends no trial"
     storage, user, system = study._storage, user or {}, system or {}
-    database = _database(study)
+    database = database_of(study)
     if database is None:
         for key, value in user.items():
             storage.set_trial_user_attr(trial_id, key, value)
@@ -129,7 +129,8 @@ def finish(
     return storage.get_trial(trial_id)
 
 
-def _database(study: optuna.Study) -> RDBStorage | None:
+def database_of(study: optuna.Study) -> RDBStorage | None:
+    """The database that a study lies in; None where it lies elsewhere."""
     # Optuna puts a cache before a database; what is finished never changes, so nothing here passes it by unseen
     storage = getattr(study._storage, "_backend", study._storage)
     return storage if isinstance(storage, RDBStorage) else None

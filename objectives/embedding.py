@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from objectives._onnx import open_session
-from objectives._store import content_key, kept_file, reading_arrays
+from objectives._store import content_key, kept_file, reading_arrays, write_array
 from objectives.assets import fetch
 from objectives.backend import WeSpeakerResNet34
 from objectives.campplus import CAMPPlus
@@ -32,8 +32,8 @@ def recording_features(embedding: SpeakerEmbedding, waveform: np.ndarray, digest
     key = content_key(embedding=embedding.key, samples=digest or _digest(waveform))
 
     def make(path: Path) -> None:
-        with path.open("wb") as file:
-            np.save(file, features_of(embedding, waveform))
+        features = features_of(embedding, waveform)
+        write_array(path, [features], features.shape, features.dtype.type)
 
     path = kept_file("features", f"{key}.npy", make)
     with reading_arrays:

@@ -26,7 +26,7 @@ from objectives.cost import (
 )
 from objectives.deployed import Runtime
 from objectives.embedding import load_embedding
-from objectives.errors import EvaluationError, ExplorerError
+from objectives.errors import AssetError, EvaluationError, ExplorerError
 from objectives.failures import failing_the_trial
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint
 from objectives.peak_memory import with_peak_memory
@@ -139,6 +139,8 @@ def _answer(bench: "_Bench", point: OperatingPoint, model: FinishedModel) -> Tim
     try:
         with failing_the_trial("while it was timed", bench.let_go):
             return bench.time(point, model)
+    except AssetError as error:  # a full disk, for one: no fault of the point, and no other would fare better
+        return error
     except ExplorerError as error:
         return EvaluationError(f"{point}: {error}")
     except Exception as error:  # noqa: BLE001 — a bug: handed to the parent, which raises it there

@@ -8,7 +8,7 @@ too: a window's classes need one byte a frame, and are kept on disk by model and
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +67,9 @@ class WindowClasses:
             with lock_of(self._path):
                 # another process may have added some meanwhile
                 together = _read(self._path, self.contract.frames) | self._rows
-                self._kept = dict([item for item in sorted(together.items()) if self._is_kept(item[0])][:MOST_KEPT])
-                make_in_place(self._path, self._write)
+                kept = dict([item for item in sorted(together.items()) if self._is_kept(item[0])][:MOST_KEPT])
+                make_in_place(self._path, lambda path: _write(path, kept))
+            self._kept = kept
 
     def _run(self, ends: list[int]) -> np.ndarray:
         length = self.contract.window
@@ -78,10 +79,11 @@ class WindowClasses:
     def _is_kept(self, end: int) -> bool:
         return end % GRID == 0 or end == len(self.waveform)  # every operating point ends with all that there is
 
-    def _write(self, path: Path) -> None:
-        ends, rows = np.array(list(self._kept), np.int64), np.array(list(self._kept.values()), np.uint8)
-        with path.open("wb") as file:
-            np.savez_compressed(file, ends=ends, classes=rows)
+
+def _write(path: Path, kept: Mapping[int, np.ndarray]) -> None:
+    ends, rows = np.array(list(kept), np.int64), np.array(list(kept.values()), np.uint8)
+    with path.open("wb") as file:
+        np.savez_compressed(file, ends=ends, classes=rows)
 
 
 def _read(path: Path, frames: int) -> dict[int, np.ndarray]:

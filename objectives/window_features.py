@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from objectives._store import content_key, kept_file, reading_arrays
+from objectives._store import content_key, kept_file, reading_arrays, write_array
 from objectives.filterbank import FBANK_STEP, FBANK_WIDTH
 from objectives.speaker_embedding import KEPT_AS, SpeakerEmbedding
 from objectives.windows import sliding_windows, window_starts
@@ -40,10 +40,7 @@ def kept_window_features(
         frames = -(-((length - FBANK_WIDTH) // FBANK_STEP + 1) // (embedding.step // FBANK_STEP))
         shape = (count, frames, embedding.channels)
         # row by row: those of a long recording do not fit into memory
-        rows = np.lib.format.open_memmap(path, mode="w+", dtype=KEPT_AS, shape=shape)
-        for index in range(count):
-            rows[index] = features_of(index)
-        rows.flush()
+        write_array(path, map(features_of, range(count)), shape, KEPT_AS)
 
     path = kept_file("features", f"{key}.npy", make)
     with reading_arrays:
