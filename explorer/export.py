@@ -1,6 +1,5 @@
 """A trial as a bundle: files that run elsewhere, measured again before they are handed out."""
 
-import json
 import platform
 import shutil
 from dataclasses import asdict, dataclass
@@ -39,7 +38,7 @@ from explorer.bundle import (
 )
 from explorer.card import card
 from explorer.parity import OnProgress, Parity, measure_parity
-from explorer.stored import IDENTITY, stored_definition
+from explorer.stored import evaluated_by, stored_definition
 from explorer.workers import EvaluatorSettings
 from objectives.assets import ASSETS
 from objectives.compression import FinishedModel, load_network
@@ -128,10 +127,11 @@ def _complete(study: optuna.Study, number: int) -> FrozenTrial:
 
 def _refuse_other_data(study: optuna.Study, evaluator: Evaluator) -> None:
     """What a bundle does on other recordings, or names otherwise, cannot be compared with the trial."""
-    told = json.loads(study.user_attrs.get(IDENTITY, "{}"))
-    before = {key: told[f"evaluator.{key}"] for key in COMPARED if f"evaluator.{key}" in told}
+    before = evaluated_by(study)
     changes = [
-        f"{key}: {was} → {evaluator.identity[key]}" for key, was in before.items() if was != evaluator.identity[key]
+        f"{key}: {before[key]} → {evaluator.identity[key]}"
+        for key in COMPARED
+        if key in before and before[key] != evaluator.identity[key]
     ]
     if changes:
         raise StudyError(

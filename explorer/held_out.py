@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 
 from explorer import bootstrap
 from explorer import trial_record as record
-from explorer.stored import IDENTITY
+from explorer.stored import evaluated_by
 from explorer.workers import Evaluator, EvaluatorSettings
 from objectives.errors import AssetError, CorpusError, EvaluationError, LeakageError, ModelError, StudyError
 from studies.definition import StudyDefinition
@@ -139,8 +139,8 @@ def _prefixed(on_progress: OnStage, step: str) -> OnStage:
 
 def other_machine(study: optuna.Study, score: TestScore) -> bool:
     """Whether a point was scored on another machine than the study's, whose kernels may decide a tie otherwise."""
-    told = json.loads(study.user_attrs.get(IDENTITY, "{}"))
-    return any(told.get(f"evaluator.{key}") != value for key, value in score.machine.items())
+    told = evaluated_by(study)
+    return any(told.get(key) != value for key, value in score.machine.items())
 
 
 def _stored(study: optuna.Study, trial: int) -> TestScore | None:
@@ -162,15 +162,13 @@ def _score_of(told: Mapping[str, Any]) -> TestScore:
 
 def _on_gpu(study: optuna.Study) -> bool:
     """Whether the study's windows were run on a GPU: identities name it only then."""
-    return "evaluator.accuracy" in json.loads(study.user_attrs.get(IDENTITY, "{}"))
+    return "accuracy" in evaluated_by(study)
 
 
 def _differs(study: optuna.Study, identity: Mapping[str, str]) -> str | None:
     """Why scores made by this evaluator would not be of the study's points, or not beside those that it has."""
-    known = json.loads(study.user_attrs.get(IDENTITY, "{}"))
-    before = {key.removeprefix("evaluator."): value for key, value in known.items() if key.startswith("evaluator.")}
     earlier = json.loads(study.user_attrs.get(SETTINGS, "null"))
-    for told, what in ((before, "the study was run"), (earlier, f"{TEST} was first scored")):
+    for told, what in ((evaluated_by(study), "the study was run"), (earlier, f"{TEST} was first scored")):
         if told is None:
             continue
         keys = [

@@ -1,6 +1,7 @@
 """What a study itself carries, and how much of it is left to do."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -21,6 +22,13 @@ def stored_definition(study: optuna.Study) -> StudyDefinition:
     if DEFINITION not in study.user_attrs:
         raise StudyError(f"the study {study.study_name!r} was not made by `explorer run`: it has no definition")
     return StudyDefinition.model_validate_json(study.user_attrs[DEFINITION])
+
+
+def evaluated_by(study: optuna.Study) -> Mapping[str, str]:
+    """Identity of the evaluator that a study was begun with; empty where the study does not tell."""
+    prefix = "evaluator."
+    told = json.loads(study.user_attrs.get(IDENTITY, "{}"))
+    return {key.removeprefix(prefix): value for key, value in told.items() if key.startswith(prefix)}
 
 
 def remaining(study: optuna.Study, definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> int:
