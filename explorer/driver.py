@@ -14,7 +14,7 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from explorer import selection
+from explorer import provenance, selection
 from explorer import trial_record as record
 from explorer.ledger import Ledger
 from explorer.loop import Ending, Loop, fail
@@ -52,9 +52,12 @@ def run_study(
         _fail_abandoned(study)
         selection.enqueue_missing(study, definition)
         trials = study.get_trials(deepcopy=False)
+        observer = observer or Observer()
+        if changes := provenance.changed_versions(trials, workers.versions):
+            observer.versions_changed(changes)
         # another seed each time, or a resumed study would draw the numbers of its first run again
         study.sampler = build_sampler(definition.sampler, definition.seed + len(trials))
-        loop = Loop(study, definition, workers, observer or Observer(), Ledger.of(definition.space, trials))
+        loop = Loop(study, definition, workers, observer, Ledger.of(definition.space, trials))
         ending = loop.run()
         return Outcome(study, loop.trials, loop.failed, ending)
 

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from explorer import selection
 from explorer import trial_record as record
 from objectives.errors import StudyError
+from objectives.versions import DATA
 from studies.definition import StudyDefinition
 
 DEFINITION = "definition"  # study attribute: the definition, budget included
@@ -29,6 +30,12 @@ def evaluated_by(study: optuna.Study) -> Mapping[str, str]:
     prefix = "evaluator."
     told = json.loads(study.user_attrs.get(IDENTITY, "{}"))
     return {key.removeprefix(prefix): value for key, value in told.items() if key.startswith(prefix)}
+
+
+def data_of(study: optuna.Study) -> Mapping[str, str]:
+    """What a study's trials are measured on and with, by content, for trials that do not tell it themselves."""
+    told = evaluated_by(study)
+    return {key: told[key] for key in DATA if key in told}
 
 
 def remaining(study: optuna.Study, definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> int:

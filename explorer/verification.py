@@ -18,12 +18,12 @@ from explorer.agreement import Change, CostCheck, Figure
 from explorer.stored import evaluated_by, stored_definition
 from explorer.workers import EvaluatorSettings, OnStage
 from objectives.errors import StudyError
-from objectives.evaluation import DATA, Evaluator
+from objectives.evaluation import Evaluator
 from objectives.fresh import FreshCache, fresh_cache, kept_models
 from objectives.machine import Device
 from objectives.operating_point import OperatingPoint
 from objectives.scoring import pool
-from objectives.versions import versions
+from objectives.versions import DATA, versions
 from studies.search_space import SearchSpace, recall
 
 MEASURED = (TrialState.COMPLETE, TrialState.PRUNED)

@@ -25,14 +25,12 @@ from objectives.settings import CompressionSettings
 from objectives.sources import load_corpus
 from objectives.stopwatch import CostSettings, Stopwatch
 from objectives.training_data import CalibrationData, TrainingData, calibration_data, refuse_leakage, training_data
-from objectives.versions import versions
+from objectives.versions import DATA, versions
 from objectives.window_classes import WindowClasses
 
 OnProgress = Callable[[str, float], None]  # (stage, fraction of it that is done)
 DEFAULT_EMBEDDING = "campplus"
 CODE_VERSION = "2"  # of what decides a label: raise it whenever the same point would come out with another DER
-# Of an evaluator's identity: what the errors of a point are of. Another one's errors cannot be compared with them
-DATA = ("corpus", "split", "segmentation", "embedding", "clustering", "code")
 OPEN_RUNTIMES = 4  # a study makes hundreds of models, and each that is open keeps its working memory
 
 

@@ -1,4 +1,4 @@
-"""Versions of what decides an answer: they are kept with every measurement."""
+"""What a measurement is traced by: versions of packages, and what it was made of. Kept with every measurement."""
 
 import functools
 import importlib.metadata
@@ -10,6 +10,9 @@ PACKAGES = (
     "pyannote.metrics", "av", "soundfile",
 )  # fmt: skip
 ABSENT = "(absent)"
+
+# Of an evaluator's identity: what the errors of a point are of. Those of others cannot be compared with them
+DATA = ("corpus", "split", "segmentation", "embedding", "clustering", "code")
 
 
 def versions() -> dict[str, str]:
