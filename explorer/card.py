@@ -50,6 +50,8 @@ def _figures(told: PointFile) -> str:
         ("RTF", f"{measured['rtf']:.4f} [{spread[0]:.4f}–{spread[1]:.4f}] on {measured['threads']} thread(s), "
          f"{measured['rtf_ratio']:.2f} × the FP32 baseline's of the same breath"
          + (" (emulated: no gain to claim)" if measured["execution"] == "emulated" else "")),
+        ("data", f"`{told.provenance['data']}` (name, fingerprint)"),
+        ("model", f"`{told.provenance['model_key']}`"),
         ("machine", ", ".join(f"{key} {value}" for key, value in machine.items())),
     ]  # fmt: skip
     return "## Measured\n\n| | |\n|---|---|\n" + "\n".join(f"| {name} | {text} |" for name, text in rows)

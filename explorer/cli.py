@@ -22,6 +22,7 @@ COMMANDS = (
     "recommend",
     "report",
     "dashboard",
+    "verify",
     "export",
     "diarize",
     "measure",

@@ -111,6 +111,11 @@ class DaskWorkers:
         """See Workers.identity."""
         return self._roster.identity
 
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """See Workers.versions."""
+        return self._roster.versions
+
     def submit(self, task: Task) -> None:
         """See Workers.submit."""
         self._add("measure", functools.partial(self._on_progress, task.number), about=task)

@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 
-from explorer import presence, selection
+from explorer import presence, provenance, selection
 from explorer import trial_record as record
 from explorer.attributes import kept_json
 from explorer.drivers import claim
@@ -62,11 +62,14 @@ def run_study(
             selection.enqueue_missing(study, definition)
             trials = study.get_trials(deepcopy=False)
             alone = held.living() == {held.key}
+        observer = observer or Observer()
+        if changes := provenance.changed_versions(trials, workers.versions):
+            observer.versions_changed(changes)
         # another seed each time, or a resumed study would draw the numbers of its first run again; and another than
         # those of the drivers beside this one
         seed = definition.seed + len(trials) + (0 if alone else held.key)
         study.sampler = build_sampler(definition.sampler, seed % 2**32)
-        loop = Loop(study, definition, workers, observer or Observer(), Ledger.of(definition.space, trials), held)
+        loop = Loop(study, definition, workers, observer, Ledger.of(definition.space, trials), held)
         with presence.guarded(study, storage_url):
             ending = loop.run()
         return Outcome(study, loop.trials, loop.failed, ending)

@@ -37,7 +37,7 @@ from explorer.bundle import (
 )
 from explorer.card import card
 from explorer.parity import OnProgress, Parity, measure_parity
-from explorer.stored import stored_definition, stored_identity
+from explorer.stored import evaluated_by, stored_definition
 from explorer.workers import EvaluatorSettings
 from objectives.assets import ASSETS
 from objectives.checkpoint import read_checkpoint
@@ -128,10 +128,11 @@ def _complete(study: optuna.Study, number: int) -> FrozenTrial:
 
 def _refuse_other_data(study: optuna.Study, evaluator: Evaluator) -> None:
     """What a bundle does on other recordings, or names otherwise, cannot be compared with the trial."""
-    told = stored_identity(study)
-    before = {key: told[f"evaluator.{key}"] for key in COMPARED if f"evaluator.{key}" in told}
+    before = evaluated_by(study)
     changes = [
-        f"{key}: {was} → {evaluator.identity[key]}" for key, was in before.items() if was != evaluator.identity[key]
+        f"{key}: {before[key]} → {evaluator.identity[key]}"
+        for key in COMPARED
+        if key in before and before[key] != evaluator.identity[key]
     ]
     if changes:
         raise StudyError(
@@ -237,6 +238,9 @@ def _told(
             "origin": record.origin_of(trial),
             "model_key": model.key,
             "data": evaluator.identity["corpus"],
+            "measured_on": attributes.get(record.DATA) or {key: evaluator.identity[key] for key in COMPARED},
+            "measured_with": attributes.get(record.VERSIONS) or {},
+            "model_sha256": model.sha256,
             "compression": asdict(evaluator.compressor.settings),
             "story": attributes["story"],
             "exported": datetime.now(UTC).isoformat(timespec="seconds"),

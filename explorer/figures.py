@@ -52,6 +52,7 @@ class OtherTrial:
     size: float
     rtf: float
     latency: float | None
+    model_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,10 @@ def other_trials(study: optuna.Study, shown: Sequence[FrontRow]) -> tuple[OtherT
     """Complete trials of the search that are not among `shown`."""
     known = {row.trial for row in shown}
     return tuple(
-        OtherTrial(trial.number, der, size, rtf, trial.user_attrs.get("latency"))
-        for trial in database.skim(study, (record.ORIGIN, "latency"))
+        OtherTrial(
+            trial.number, der, size, rtf, trial.user_attrs.get("latency"), trial.user_attrs.get(record.MODEL_KEY)
+        )
+        for trial in database.skim(study, (record.ORIGIN, "latency", record.MODEL_KEY))
         if trial.state is TrialState.COMPLETE and trial.number not in known
         for der, size, rtf in (trial.values,)
     )

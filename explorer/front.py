@@ -11,9 +11,9 @@ from optuna.study._multi_objective import (  # Optuna's own dominance; it has no
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from explorer import database, selection
+from explorer import database, provenance, selection
 from explorer import trial_record as record
-from explorer.stored import stored_definition
+from explorer.stored import data_of, stored_definition
 from objectives.operating_point import OperatingPoint
 from studies.definition import StudyDefinition
 from studies.published import TABLE1, TABLE2, PaperTable, place, published
@@ -36,7 +36,9 @@ class FrontRow:
     rtf_high its spread, rtf_ratio over the FP32 baseline of the same breath. update_latency: seconds of compute of an
     update, {"median", "p95", "p99"} over so many "updates"; None offline. stage_shares: of that RTF, {"segmentation",
     "embedding", "clustering", "other"}. peak_memory_mib: of the timing process, see objectives.peak_memory. execution:
-    with `emulated`, the RTF says nothing of a gain. kernel: what ran the windows that the DER comes from. paper_*: what
+    with `emulated`, the RTF says nothing of a gain. kernel: what ran the windows that the DER comes from. model_key,
+    model_sha256: of the finished model and its file. data: what it was measured on and with, by content: corpus (name
+    and fingerprint), split, weights, clustering. versions: of packages, None where they were not kept. paper_*: what
     the paper published for a row of its Tables 1 and 2 (params in millions), on other recordings and another
     machine: see studies.published.
     """
@@ -69,6 +71,10 @@ class FrontRow:
     kernel: str | None = None
     reused_from: int | None = None
     error: str | None = None
+    model_key: str | None = None
+    model_sha256: str | None = None
+    data: Mapping[str, str] | None = None
+    versions: Mapping[str, str] | None = None
     paper_params: float | None = None
     paper_size: float | None = None
     paper_rtf: float | None = None
@@ -205,6 +211,10 @@ def row_of(
         execution=attributes["execution"],
         kernel=attributes.get("kernel"),
         reused_from=attributes.get(record.REUSED_FROM),
+        model_key=attributes.get(record.MODEL_KEY),
+        model_sha256=attributes.get(record.MODEL_SHA256) or None,
+        data=attributes.get(record.DATA) or data_of(study),
+        versions=provenance.versions_of(trial),
     )
 
 

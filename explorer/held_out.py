@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial
 from explorer import bootstrap
 from explorer import trial_record as record
 from explorer.attributes import damaged, kept_json
-from explorer.stored import stored_identity
+from explorer.stored import evaluated_by
 from explorer.workers import Evaluator, EvaluatorSettings
 from objectives.errors import AssetError, CorpusError, EvaluationError, LeakageError, ModelError, StudyError, quoted
 from studies.definition import StudyDefinition
@@ -144,8 +144,8 @@ def _prefixed(on_progress: OnStage, step: str) -> OnStage:
 
 def other_machine(study: optuna.Study, score: TestScore) -> bool:
     """Whether a point was scored on another machine than the study's, whose kernels may decide a tie otherwise."""
-    told = stored_identity(study)
-    return any(told.get(f"evaluator.{key}") != value for key, value in score.machine.items())
+    told = evaluated_by(study)
+    return any(told.get(key) != value for key, value in score.machine.items())
 
 
 def _stored(study: optuna.Study, trial: int) -> TestScore | None:
@@ -190,15 +190,13 @@ def _refuse_other_recordings(study: optuna.Study, known: Mapping[int, TestScore]
 
 def _on_gpu(study: optuna.Study) -> bool:
     """Whether the study's windows were run on a GPU: identities name it only then."""
-    return "evaluator.accuracy" in stored_identity(study)
+    return "accuracy" in evaluated_by(study)
 
 
 def _differs(study: optuna.Study, identity: Mapping[str, str]) -> str | None:
     """Why scores made by this evaluator would not be of the study's points, or not beside those that it has."""
-    known = stored_identity(study)
-    before = {key.removeprefix("evaluator."): value for key, value in known.items() if key.startswith("evaluator.")}
     earlier = kept_json(study, SETTINGS)
-    for told, what in ((before, "the study was run"), (earlier, f"{TEST} was first scored")):
+    for told, what in ((evaluated_by(study), "the study was run"), (earlier, f"{TEST} was first scored")):
         if told is None:
             continue
         keys = [

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from explorer import trial_record as record
 from explorer.caveats import NEAR_REAL_TIME
 from explorer.front import FrontRow
+from explorer.provenance import in_words, mixed_versions, versions_of
 from studies.definition import BUDGET, StudyDefinition
 
 EMULATED = (
@@ -140,6 +141,12 @@ def _figures(row: FrontRow) -> str:
         lines["peak memory"] = f"{row.peak_memory_mib:.0f} MiB, of the timing process"
     if row.kernel is not None:
         lines["windows run by"] = row.kernel
+    if row.model_key is not None:
+        lines["model"] = row.model_key
+    if row.data:
+        lines["measured on"] = ", ".join(f"{key} {value}" for key, value in row.data.items())
+    if row.versions:
+        lines["versions"] = ", ".join(f"{key} {value}" for key, value in row.versions.items())
     if row.paper_der is not None:
         lines["the paper's"] = (
             f"DER {row.paper_der:.2f} %, {row.paper_size:.2f} MiB, RTF {row.paper_rtf:.4f} "
@@ -225,7 +232,11 @@ def _machine(measured: Sequence[FrozenTrial]) -> str:
     if not measured:
         return "Nothing is measured yet."
     told = {**measured[-1].user_attrs["machine"], "threads of the model": measured[-1].user_attrs.get("threads", "–")}
-    return _table(("", ""), list(told.items()))
+    versions = versions_of(measured[-1]) or {}
+    told |= {name: value for name, value in versions.items() if name not in told}
+    mixed = mixed_versions({trial.number: versions_of(trial) for trial in measured})
+    caveat = f"\n\n**To be known**: {cell(in_words(mixed))}." if mixed else ""
+    return _table(("", ""), list(told.items())) + caveat
 
 
 def _definition(definition: StudyDefinition) -> str:

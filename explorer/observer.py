@@ -14,6 +14,9 @@ class Observer:
     def begin(self, trials: Sequence[FrozenTrial], total: int) -> None:
         """The run starts; total: trials, fixed points included, that the study will have when it is done."""
 
+    def versions_changed(self, changes: Sequence[str]) -> None:
+        """Packages are others than those that the study's last trial was measured with: `numpy 2.4.5 → 2.4.6`."""
+
     def trial_started(self, number: int, origin: str, point: OperatingPoint) -> None:
         """A trial is about to be evaluated."""
 

@@ -76,6 +76,13 @@ class Display(Observer):
         if not self._console.is_terminal:
             self._console.print(f"{len(self._trials)} of {total} trials done before this run", highlight=False)
 
+    def versions_changed(self, changes: Sequence[str]) -> None:
+        self._console.print(
+            f"packages have changed since the study's last trial ({'; '.join(changes)}): the new trials say so, and so "
+            "do front, status and report. To keep the study of one kind, go back to these versions",
+            style="yellow", markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
     def prepared(self, fraction: float) -> None:
         """The recordings were read this far."""
         self._show(None, "reading the recordings", fraction)

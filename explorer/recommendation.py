@@ -1,12 +1,12 @@
 """Budgets → operating points with reasons, as data. Nothing here prints."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial
 
-from explorer import caveats, database
+from explorer import caveats, database, provenance
 from explorer import trial_record as record
 from explorer.budgets import Budgets, Shortfall
 from explorer.candidates import Candidates, candidates
@@ -131,7 +131,7 @@ def recommend(
         split=definition.split,
         recordings=recordings,
         method=caveats.method(recordings),
-        notes=caveats.notes(recordings, definition.split),
+        notes=(*caveats.notes(recordings, definition.split), *_of_versions(rows.values())),
         test=tested,
         baseline_test=tested.scores.get(references[BASELINE]) if BASELINE in references else None,
         recommendations=tuple(
@@ -141,6 +141,12 @@ def recommend(
         shortfall=missed,
         nearest=rows[missed.nearest] if missed else None,
     )
+
+
+def _of_versions(rows: Iterable[FrontRow]) -> tuple[str, ...]:
+    """What to know where the points that are compared were measured with several versions of a package."""
+    mixed = provenance.mixed_versions({row.trial: row.versions for row in rows if row.trial is not None})
+    return (f"The points were {provenance.in_words(mixed)}.",) if mixed else ()
 
 
 def _references(found: Candidates) -> dict[str, int]:

@@ -16,6 +16,7 @@ from explorer import database
 from explorer import trial_record as record
 from explorer.front import FrontRow
 from explorer.private import without_paths
+from explorer.provenance import in_words
 from explorer.status import StudyStatus
 from explorer.stored import stored_identity
 from studies.definition import StudyDefinition
@@ -87,16 +88,21 @@ def facts(
         "machine": ", ".join(
             f"{key} {value}" for key, value in told.machine.items() if key not in ("torch", "onnxruntime")
         ),
-        "versions": ", ".join(
-            f"{key} {value}" for key, value in told.machine.items() if key in ("torch", "onnxruntime")
-        )
-        or "not recorded",
+        "fingerprint of the data": identified_corpus(study)[1] or "not recorded",
+        "versions": ", ".join(f"{key} {value}" for key, value in _versions(told).items()) or "not recorded",
         "DER computed by": ", ".join(kernels) or "not recorded",
         "when": _when(study),
     }
+    if told.mixed:
+        found["to be known"] = in_words(told.mixed)
     if told.table2_variant is not None:
         found["Table 2's model"] = str(told.table2_variant)
     return tuple((key, without_paths(value)) for key, value in found.items())
+
+
+def _versions(told: StudyStatus) -> Mapping[str, str]:
+    """Of packages; of an earlier version's trials those that belong to the machine."""
+    return told.versions or {key: told.machine[key] for key in ("torch", "onnxruntime") if key in told.machine}
 
 
 def unfinished(study: optuna.Study, told: StudyStatus) -> tuple[str, ...]:

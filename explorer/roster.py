@@ -64,6 +64,11 @@ class Roster:
             raise StudyError("no worker has told yet what it measures with: start one")
         return self._first[1].identity
 
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Of the packages of all; empty where none has introduced itself yet."""
+        return {} if self._first is None else self._first[1].versions
+
     def addresses(self) -> list[str]:
         """Of all."""
         return list(self._members)

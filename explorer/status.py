@@ -9,13 +9,21 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from explorer import database, selection
+from explorer import database, provenance, selection
 from explorer import trial_record as record
-from explorer.stored import remaining, stored_definition
+from explorer.stored import data_of, remaining, stored_definition
 from studies.definition import StudyDefinition
 
 # of all that a trial carries, what its study's status is made of
-ATTRIBUTES = (record.ORIGIN, record.SECONDS, record.REUSED_FROM, record.ERROR, record.STOP, "execution")
+ATTRIBUTES = (
+    record.ORIGIN,
+    record.SECONDS,
+    record.REUSED_FROM,
+    record.ERROR,
+    record.STOP,
+    record.VERSIONS,
+    "execution",
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,8 @@ class StudyStatus:
     remaining: trials still to run under the stored budget. seconds: median of the measured trials, None before the
     first. reused: trials that repeated a measured operating point. stopped: trials that were not measured to the end,
     by why: `limit`, `raced`. machine: what was measured on, by key.
+    versions: of packages, when the last trial was measured. mixed: packages of which several measured, in words. data:
+    what trials are measured on and with, by content.
     table2_variant: the pruned model of Table 2, with the DERs it was chosen by; None where there is none to choose.
     """
 
@@ -56,6 +66,9 @@ class StudyStatus:
     best: tuple[Best, ...]
     failures: tuple[Failure, ...]
     machine: Mapping[str, str]
+    versions: Mapping[str, str]
+    mixed: tuple[str, ...]
+    data: Mapping[str, str]
     table2_variant: selection.Choice | None
     definition: Mapping[str, Any]
 
@@ -81,6 +94,9 @@ def status(study: optuna.Study) -> StudyStatus:
             if trial.state is TrialState.FAIL
         ),
         machine=_machine(study, measured[-1].number) if measured else {},
+        versions=(provenance.versions_of(measured[-1]) if measured else None) or {},
+        mixed=provenance.mixed_versions({trial.number: provenance.versions_of(trial) for trial in measured}),
+        data=data_of(study),
         table2_variant=selection.choice_of(study, definition),
         definition=definition.model_dump(mode="json"),
     )

@@ -11,6 +11,7 @@ from explorer import selection
 from explorer import trial_record as record
 from explorer.attributes import damaged, kept_json
 from objectives.errors import StudyError
+from objectives.versions import DATA
 from studies.definition import StudyDefinition
 
 DEFINITION = "definition"  # study attribute: the definition, budget included
@@ -34,6 +35,20 @@ def stored_identity(study: optuna.Study) -> Mapping[str, Any]:
     """What may not change between the runs of a study; empty where it says nothing. Raises StudyError where that was
     damaged."""
     return kept_json(study, IDENTITY) or {}
+
+
+def evaluated_by(study: optuna.Study) -> Mapping[str, str]:
+    """Identity of the evaluator that a study was begun with; empty where the study does not tell. Raises StudyError
+    where that was damaged."""
+    prefix = "evaluator."
+    told = stored_identity(study)
+    return {key.removeprefix(prefix): value for key, value in told.items() if key.startswith(prefix)}
+
+
+def data_of(study: optuna.Study) -> Mapping[str, str]:
+    """What a study's trials are measured on and with, by content, for trials that do not tell it themselves."""
+    told = evaluated_by(study)
+    return {key: told[key] for key in DATA if key in told}
 
 
 def remaining(study: optuna.Study, definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> int:

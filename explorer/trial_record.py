@@ -25,6 +25,10 @@ SECONDS = "seconds"
 REUSED_FROM = "reused_from"
 
 RECORDINGS = "recordings"  # errors by recording
+MODEL_KEY = "model_key"
+MODEL_SHA256 = "model_sha256"  # of the model's file; these three are absent where an earlier version measured
+DATA = "data"  # what it was measured with and on, by content: corpus, split, weights, settings
+VERSIONS = "versions"  # of the packages that decide an answer
 STOP = "stop"  # of a trial that was not measured to the end: why, {"kind", "reason", ...}
 
 CONSTRAINTS = "constraints"  # the system attribute that optuna-dashboard reads
@@ -112,11 +116,14 @@ def _facts(measurement: "Measurement | Stopped") -> dict[str, Any]:
         RECORDINGS: {uri: errors_of(counts) for uri, counts in measurement.counts.items()},
         "execution": measurement.execution,
         "kernel": measurement.kernel,
-        "model_key": measurement.model_key,
+        MODEL_KEY: measurement.model_key,
         "params": measurement.params,
         "size_bytes": measurement.size_bytes,
         "story": dict(measurement.story),
         "machine": dict(measurement.machine),
+        MODEL_SHA256: measurement.model_sha256,
+        DATA: dict(measurement.data),
+        VERSIONS: dict(measurement.versions),
     }
 
 

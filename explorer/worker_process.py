@@ -1,12 +1,9 @@
 """What runs in a worker process of a Dask cluster: one evaluator, built once, and what a driver orders from it."""
 
 import asyncio
-import functools
-import importlib.metadata
 import multiprocessing
 import os
 import pickle
-import platform
 import signal
 import socket
 import time
@@ -21,13 +18,11 @@ from distributed import Worker, get_worker
 from explorer.workers import Builder, Evaluator, OnStage, Task, measure, name_of_this_process
 from objectives.errors import DeviceError, EvaluationError
 from objectives.operating_point import OperatingPoint
+from objectives.versions import versions
 
 TELL_EVERY = 0.5  # seconds between two words of progress, unless another stage begins
 DELIVERY = 10.0  # seconds for a driver to take an answer from a process that is about to end
 LOOK_EVERY = 0.1  # seconds between two looks at whether the answer is still wanted
-
-# packages whose version changes what comes out, beside those that the evaluator's identity names
-PACKAGES = ("explorer", "numpy", "scipy", "torch", "torchao", "onnxruntime", "pyannote.audio", "pyannote.metrics")
 
 Kind = Literal["greet", "introduce", "measure", "calibrate", "prepare", "close"]
 
@@ -155,19 +150,6 @@ def _answer(order: Order) -> Any:
         case "measure":
             assert isinstance(order.about, Task)
             return measure(_evaluator(order), order.about, _teller(order))
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that decide an answer."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
-
-
-@functools.cache
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "(absent)"
 
 
 def _cores() -> frozenset[int]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from objectives.failures import failing_the_trial
 from objectives.operating_point import OperatingPoint
 from objectives.settings import CompressionSettings
+from objectives.versions import versions
 from studies.definition import StudyDefinition
 
 if TYPE_CHECKING:  # they bring torch, which neither the front nor the status of a study should wait for
@@ -152,6 +153,11 @@ class Workers(Protocol):
         """The evaluators' identity: the same for all of them."""
         ...
 
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Of the packages that decide an answer, where they evaluate: the same for all of them."""
+        ...
+
     def submit(self, task: Task) -> None:
         """Have a trial evaluated."""
         ...
@@ -196,6 +202,11 @@ class InProcess:
     def identity(self) -> Mapping[str, str]:
         """See Workers.identity."""
         return self._evaluator.identity
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """See Workers.versions."""
+        return versions()
 
     def submit(self, task: Task) -> None:
         """See Workers.submit."""

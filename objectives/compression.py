@@ -50,12 +50,14 @@ class FinishedModel:
 
     key: hash of everything that made it. checkpoint: the file whose bytes are its size. params: trainable values.
     kept: units that stay, {"hidden": 84, "linear": 128}. story: how it was made, as JSON: settings, losses, seconds.
+    sha256: of the checkpoint.
     """
 
     key: str
     checkpoint: Path
     precision: Precision
     params: int
+    sha256: str
     pruning: Pruning = UNPRUNED
     kept: Mapping[str, int] = field(default_factory=dict)
     story: Mapping[str, Any] = field(default_factory=dict)
@@ -107,7 +109,14 @@ class Compressor:
             stored = self._low_bit(pruning, precision, stored, on_progress)
         story = stored.story
         return FinishedModel(
-            stored.key, stored.path, precision, story["params"], pruning, story["kept"], {**story, **_cost(stored)}
+            stored.key,
+            stored.path,
+            precision,
+            story["params"],
+            stored.sha256,
+            pruning,
+            story["kept"],
+            {**story, **_cost(stored)},
         )
 
     def _full_precision(self, pruning: Pruning, on_progress: OnProgress) -> StoredModel:

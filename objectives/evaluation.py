@@ -26,6 +26,7 @@ from objectives.settings import CompressionSettings
 from objectives.sources import load_corpus
 from objectives.stopwatch import CostSettings, Stopwatch
 from objectives.training_data import CalibrationData, TrainingData, calibration_data, refuse_leakage, training_data
+from objectives.versions import DATA, versions
 from objectives.window_classes import WindowClasses
 
 OnProgress = Callable[[str, float], None]  # (stage, fraction of it that is done)
@@ -111,11 +112,22 @@ class Evaluator:
         return self._runtime(self.model(point))
 
     def errors(
-        self, point: OperatingPoint, on_progress: OnProgress = lambda stage, fraction: None
+        self,
+        point: OperatingPoint,
+        on_progress: OnProgress = lambda stage, fraction: None,
+        only: Collection[str] | None = None,
     ) -> Mapping[str, ErrorCounts]:
-        """Errors of each recording on the accuracy plane, in the mode of the operating point. Raises as a call does."""
+        """Errors of each recording on the accuracy plane, in the mode of the operating point. Raises as a call does.
+
+        only: URIs of those that are wanted; all of them by default.
+        """
         model = self.model(point, on_progress)
-        return self._errors(model, point, self.recordings, lambda done: on_progress("accuracy", done))
+        recordings = tuple(one for one in self.recordings if only is None or one.uri in only)
+        return self._errors(model, point, recordings, lambda done: on_progress("accuracy", done))
+
+    def timing(self, point: OperatingPoint, on_progress: OnProgress = lambda stage, fraction: None) -> Timing:
+        """RTF of an operating point, in turns with the baseline. Raises as a call does."""
+        return self._timing(point, self.model(point, on_progress), on_progress)
 
     def windows(self, recording: Recording, point: OperatingPoint) -> WindowClasses:
         """A recording's windows, as the model of an operating point hears them."""
@@ -179,6 +191,9 @@ class Evaluator:
             "machine": self.machine,
             "kept": model.kept,
             "story": model.story,
+            "model_sha256": model.sha256,
+            "data": {name: self.identity[name] for name in DATA},
+            "versions": versions(),
         }
 
     def _timing(self, point: OperatingPoint, model: FinishedModel, on_progress: OnProgress) -> Timing:

@@ -19,7 +19,8 @@ class Measurement:
     execution: `native` where the machine has a kernel for the precision, else `emulated`: then the RTF is no gain.
     kernel: what computed the classes that the errors come from; on a GPU another one than the RTF is of.
     model_key: hash of everything that made the model. machine: what was measured on. kept: units that stay in the
-    model, {"hidden": 84, "linear": 128}. story: how the model was made, as JSON.
+    model, {"hidden": 84, "linear": 128}. story: how the model was made, as JSON. model_sha256: of the checkpoint.
+    data: what it was measured with and on, by content: corpus, split, weights, settings. versions: of packages.
     """
 
     operating_point: OperatingPoint
@@ -33,6 +34,9 @@ class Measurement:
     machine: Mapping[str, str]
     kept: Mapping[str, int] = field(default_factory=dict)
     story: Mapping[str, Any] = field(default_factory=dict)
+    model_sha256: str = ""
+    data: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pooled(self) -> ErrorCounts:
@@ -65,6 +69,9 @@ class Stopped:
     machine: Mapping[str, str]
     kept: Mapping[str, int] = field(default_factory=dict)
     story: Mapping[str, Any] = field(default_factory=dict)
+    model_sha256: str = ""
+    data: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Judge(Protocol):

@@ -23,7 +23,7 @@ from objectives.windows import window_at
 GRID = SAMPLE_RATE // 100
 MOST_KEPT = 200_000  # windows of one model and recording: 120 MB in memory, a tenth of it on disk
 
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class WindowClasses:
@@ -94,7 +94,7 @@ def _read(path: Path, frames: int) -> dict[int, np.ndarray]:
         with reading_arrays, np.load(path) as told:  # reading checks the archive's checksums
             ends, classes = told["ends"], told["classes"].reshape(-1, frames)
             return dict(zip(ends.tolist(), classes, strict=True))
-    except _DAMAGE as error:
+    except DAMAGE as error:
         warnings.warn(f"{path} is damaged ({error}): its windows are run again", RuntimeWarning, stacklevel=4)
         return {}
 

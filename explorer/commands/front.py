@@ -17,6 +17,7 @@ from explorer import sheets, storage
 from explorer.front import FrontRow, table_rows
 from explorer.front import front as front_of
 from explorer.front_plot import KNOWN, check_suffix, write_plot
+from explorer.provenance import in_words, mixed_versions
 from studies.definition import name_of
 from studies.published import CAPTION, TABLE2_VARIANT, PaperTable
 
@@ -97,6 +98,11 @@ def print_tables(rows: Sequence[FrontRow], console: Console) -> None:
     print_table(rows, console)
     if by := sorted({row.kernel for row in rows if row.kernel is not None and row.kernel.startswith("torch ")}):
         console.print(f"DER: windows run by {', '.join(by)}; RTF is the CPU's.", markup=False, highlight=False)
+    if mixed := mixed_versions(
+        {row.trial: row.versions for row in rows if row.trial is not None and row.der is not None}
+    ):
+        say = in_words(mixed)
+        console.print(f"{say[0].upper()}{say[1:]}.", markup=False, highlight=False, soft_wrap=True, style="yellow")
     shown = [(table, found) for table in get_args(PaperTable) if (found := table_rows(rows, table))]
     for table, found in shown:
         console.print()

@@ -202,8 +202,10 @@ def _told(measurement: "Measurement") -> dict[str, Any]:
         "update_latency": updates and asdict(updates),
         "stage_shares": timing.stage_shares,
         "peak_memory_mib": timing.peak_memory_mib,
-        "model": {"key": measurement.model_key, **measurement.story},
+        "model": {"key": measurement.model_key, "sha256": measurement.model_sha256, **measurement.story},
+        "data": dict(measurement.data),
         "machine": dict(measurement.machine),
+        "versions": dict(measurement.versions),
     }
 
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from explorer import storage
+from explorer.provenance import in_words
 from explorer.status import StudyStatus
 from explorer.status import status as status_of
 from studies.definition import name_of
@@ -56,6 +57,10 @@ def _print(told: StudyStatus, console: Console) -> None:
         "seconds a trial": "–" if told.seconds is None else f"{told.seconds:.1f} (median of the measured)",
         "machine": ", ".join(f"{key} {value}" for key, value in told.machine.items()) or "–",
     }
+    lines["versions"] = ", ".join(f"{key} {value}" for key, value in told.versions.items()) or "not kept"
+    if told.mixed:
+        lines["caveat"] = in_words(told.mixed)
+    lines |= {f"data: {key}": value for key, value in told.data.items()}
     if told.table2_variant is not None:
         lines["Table 2's variant"] = str(told.table2_variant)
     for best in told.best:

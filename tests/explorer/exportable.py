@@ -16,6 +16,7 @@ from objectives.evaluation import Evaluator
 from objectives.measurement import Measurement
 from objectives.operating_point import BASELINE, OperatingPoint
 from objectives.runtime import execution_on_cpu
+from objectives.versions import DATA, versions
 from studies.definition import StudyDefinition
 from tests.explorer.analytic import measurement, small_study
 from tests.explorer.recommendable import empty_study, measured
@@ -57,6 +58,9 @@ def real_trial(study: optuna.Study, evaluator: Evaluator, point: OperatingPoint,
         machine=evaluator.machine,
         kept=model.kept,
         story=model.story,
+        model_sha256=model.sha256,
+        data={name: evaluator.identity[name] for name in DATA},
+        versions=versions(),
     )
     trial = measured(study, change(told), "baseline" if point == BASELINE else "search")
     study.tell(trial, record.values_of(change(told)))

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
+from typing import ClassVar
 
 import pytest
 from optuna.trial import TrialState
@@ -18,6 +19,8 @@ from tests.explorer.analytic import AnalyticEvaluator, judged, measurement, run_
 
 class Pile:
     """Workers that answer the trial submitted last first. `held`: the most that were ever with them."""
+
+    versions: ClassVar[dict[str, str]] = {}
 
     def __init__(self, slots: int, fails: frozenset[int] = frozenset()):
         self.slots, self.held, self.submitted = slots, 0, 0

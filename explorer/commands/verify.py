@@ -1,0 +1,179 @@
+"""`explorer verify`: measure stored trials again."""
+
+import dataclasses
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import optuna
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from explorer import storage
+from explorer.commands.measure import progress
+from explorer.commands.options import DeviceOption
+from objectives.errors import StudyError
+from studies.definition import name_of
+
+if TYPE_CHECKING:  # it brings torch
+    from explorer.agreement import Figure
+    from explorer.verification import Verification, Verified
+
+KEY_SHOWN = 12  # digits of a hash
+
+
+class VerifyFormat(StrEnum):
+    """How the answer is printed."""
+
+    table = "table"
+    json = "json"
+
+
+def verify(
+    study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
+    trials: Annotated[
+        list[int] | None, typer.Argument(metavar="[TRIAL]...", help="Numbers of trials, as `front` shows them.", min=0)
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every trial that was measured, stopped ones too.")] = False,
+    front: Annotated[bool, typer.Option("--front", help="Every trial on the front.")] = False,
+    remake: Annotated[
+        bool, typer.Option("--remake", help="Make the models anew from their sources, and compare them bit for bit.")
+    ] = False,
+    cost: Annotated[bool, typer.Option("--cost/--no-cost", help="Take time too.")] = True,
+    device: Annotated[
+        DeviceOption | None, typer.Option(help="Where windows are run for the DER. Default: where the study ran them.")
+    ] = None,
+    storage_url: Annotated[
+        str | None,
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+    ] = None,
+    format: Annotated[VerifyFormat, typer.Option(help="`table` for people, `json` for programs.")] = VerifyFormat.table,
+) -> None:
+    """Measure stored trials again and say whether they agree. Exits with 1 where one does not.
+
+    Everything that was computed is computed afresh, in an empty cache of its own: windows, embedding features, the
+    graphs that run. Only the finished models are taken as they are kept; `--remake` makes these anew too. What the
+    user's cache holds is compared with it, and a file that is not what comes out is named.
+
+    Size, parameters, the model's SHA-256 and seconds of error by kind and recording must be equal to the last digit.
+    On another machine or with other packages the pooled DER may be 0.5 points off. RTF is told, with the ratio to the
+    FP32 baseline of the same breath, and is never a fault. Other recordings, weights or settings cannot be compared.
+
+        explorer verify quickstart 0 13
+
+        explorer verify quickstart --front --remake
+
+        explorer verify joint --all --no-cost --format json
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    given = trials or []
+    if sum((bool(given), everything, front)) != 1:
+        raise StudyError("name the trials to verify, or give --all or --front: one of the three")
+    loaded = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
+    if not given:
+        given = _chosen(loaded, everything)
+    # late, so that neither `--help` nor a wrong name waits for torch
+    from explorer.verification import verify as verified
+
+    with progress() as show:
+        answer = verified(loaded, given, None if device is None else device.value, remake, cost, show)
+    if format is VerifyFormat.json:
+        typer.echo(json.dumps(_told(answer), indent=2))
+    else:
+        print_answer(answer, Console(highlight=False))
+    if not answer.agrees:
+        raise typer.Exit(1)
+
+
+def _chosen(study: optuna.Study, everything: bool) -> list[int]:
+    """Numbers of the trials of the front, or of all that were measured. Raises StudyError where there is none."""
+    from explorer import database
+    from explorer.front import feasible_front
+
+    trials = database.skim(study, ())
+    if everything:
+        states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+        chosen = [trial.number for trial in trials if trial.state in states]
+    else:
+        chosen = sorted(trial.number for trial in feasible_front(study, trials))
+    if not chosen:
+        raise StudyError(f"the study {study.study_name!r} has no trial that was measured: run it first")
+    return chosen
+
+
+def _told(answer: "Verification") -> dict[str, Any]:
+    trials = [{"agrees": one.agrees, **dataclasses.asdict(one)} for one in answer.trials]
+    return {"agrees": answer.agrees, **dataclasses.asdict(answer), "trials": trials}
+
+
+def print_answer(answer: "Verification", console: Console) -> None:
+    """A row a trial, what differs below, and what it was compared with."""
+    # no cell is ever cut: on a narrower screen lines wrap there
+    say = Console(file=console.file, width=max(console.width, 120), highlight=False, soft_wrap=True)
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
+    for name in ("trial", "origin", "DER % then", "now", "MiB", "RTF then", "now", "x base then", "now", "model", ""):
+        table.add_column(name, justify="left" if name in ("origin", "model", "") else "right", no_wrap=True)
+    for one in answer.trials:
+        table.add_row(*map(Text, _cells(one)))
+    Console(file=console.file, width=say.width, force_terminal=console.is_terminal, highlight=False).print(table)
+    for one in answer.trials:
+        for line in _lines(one):
+            say.print(f"trial {one.trial}: {line}", markup=False)
+    for path, why in answer.cache.items():
+        say.print(f"cache: {path} {why}: delete it, it is made again", markup=False)
+    data = ", ".join(f"{key} {_short(value)}" for key, value in answer.data.items())
+    say.print(f"compared on: {data}", markup=False)
+    say.print(_verdict(answer), markup=False)
+
+
+def _cells(one: "Verified") -> list[str]:
+    figures = {figure.name: figure for figure in one.figures if figure.recording is None}
+    der, size, cost = figures.get("DER, %"), figures.get("size, bytes"), one.cost
+    ders = ["–", "–"] if der is None else [f"{der.stored:.2f}", f"{der.measured:.2f}"]
+    timed = ["–"] * 4
+    if cost is not None:
+        rtf = [f"{cost.stored:.4f}", f"{cost.measured:.4f}"]
+        timed = [*rtf, f"{cost.stored_ratio:.2f}", f"{cost.measured_ratio:.2f}"]
+    mib = "–" if size is None else f"{size.measured / 2**20:.2f}"
+    verdict = "agrees" if one.agrees else "differs"
+    if one.agrees and not one.exact:
+        verdict = "agrees, within the tolerance"
+    return [str(one.trial), one.origin, *ders, mib, *timed, one.model or "–", verdict]
+
+
+def _lines(one: "Verified") -> list[str]:
+    """What there is to say beside the table."""
+    said = [f"{_figure(figure)} – differs" for figure in one.faults]
+    said += [_figure(figure) for figure in one.figures if not figure.equal and not figure.fault]
+    if one.cost is not None and not one.cost.within:
+        spreads = " and ".join(
+            f"{low:.4f}–{high:.4f}" for low, high in (one.cost.stored_spread, one.cost.measured_spread)
+        )
+        said.append(f"RTF: the spreads {spreads} do not meet; that is no fault")
+    if one.stopped:
+        said.append(f"was stopped: {one.stopped}")
+    if one.measured_by != one.trial:
+        said.append(f"its point was measured by trial {one.measured_by}")
+    said += map(str, one.changes)
+    return said + list(one.caveats)
+
+
+def _figure(figure: "Figure") -> str:
+    where = "" if figure.recording is None else f"{figure.recording}: "
+    return f"{where}{figure.name} {figure.stored} → {figure.measured}"
+
+
+def _verdict(answer: "Verification") -> str:
+    wrong = [str(one.trial) for one in answer.trials if not one.agrees]
+    compared = sum(len(one.figures) for one in answer.trials)
+    told = f"{len(answer.trials) - len(wrong)} of {len(answer.trials)} trials agree ({compared} figures compared)"
+    if wrong:
+        told += f"; trials that differ: {', '.join(wrong)}"
+    return told + (f"; {len(answer.cache)} kept files are not what comes out" if answer.cache else "")
+
+
+def _short(value: str) -> str:
+    """Hashes by their beginnings."""
+    return " ".join(word[:KEY_SHOWN] if len(word) in (32, 64) else word for word in value.split(" "))

@@ -1,0 +1,282 @@
+"""A stored trial measured again, afresh: whether it says what it said.
+
+Nothing that was kept is believed: windows, embedding features and the graphs that run are made anew in a cache of its
+own (objectives/fresh.py), and so is the finished model where that is asked for; what lies in the user's cache is
+compared with that. So a damaged cache is found out, and so is a study whose figures were changed.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from explorer import agreement, database
+from explorer import trial_record as record
+from explorer.agreement import Change, CostCheck, Figure
+from explorer.stored import evaluated_by, stored_definition
+from explorer.workers import EvaluatorSettings, OnStage
+from objectives.errors import StudyError
+from objectives.evaluation import Evaluator
+from objectives.fresh import FreshCache, fresh_cache, kept_models
+from objectives.machine import Device
+from objectives.operating_point import OperatingPoint
+from objectives.scoring import pool
+from objectives.versions import DATA, versions
+from studies.search_space import SearchSpace, recall
+
+MEASURED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A trial, then and now.
+
+    measured_by: the trial whose measurement it is; another one where the point was measured already. stopped: why it
+    was not measured to the end, empty where it was: then as much of it was measured again. exact: whether every figure
+    had to agree to the last digit; else `changes` says why not. model: `kept`, `made anew`, `another` where the same
+    settings no longer make the model that the trial ran, and so nothing more was measured; None where the trial was
+    stopped before it had one. figures: all that were compared. cost: RTF; None where it was left out or never taken.
+    caveats: in words.
+    """
+
+    trial: int
+    origin: str
+    point: str
+    measured_by: int
+    stopped: str
+    exact: bool
+    model: Literal["kept", "made anew", "another"] | None
+    model_key: str | None
+    changes: tuple[Change, ...]
+    figures: tuple[Figure, ...]
+    cost: CostCheck | None
+    caveats: tuple[str, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether no figure is at fault."""
+        return not self.faults
+
+    @property
+    def faults(self) -> tuple[Figure, ...]:
+        """What differs and must not."""
+        return tuple(figure for figure in self.figures if figure.fault)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `explorer verify` answers. trials: in the order asked for. data: what they were measured with and on, which
+    is what it was. cache: files that are kept and are not what was computed afresh, and why."""
+
+    study: str
+    data: Mapping[str, str]
+    versions: Mapping[str, str]
+    machine: Mapping[str, str]
+    trials: tuple[Verified, ...]
+    cache: Mapping[str, str]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every trial agrees, and every kept file that was looked at is what it should be."""
+        return not self.cache and all(trial.agrees for trial in self.trials)
+
+
+def verify(
+    study: optuna.Study,
+    numbers: Sequence[int],
+    device: Device | None = None,
+    remake: bool = False,
+    cost: bool = True,
+    on_progress: OnStage = lambda stage, fraction: None,
+) -> Verification:
+    """Measure trials again and compare.
+
+    device: where windows are run; the study's by default. remake: make the models anew from their sources, and compare
+    them bit for bit. cost: take time too. Raises StudyError where a trial was not measured or the corpus, weights or
+    settings are others now, so that nothing could be compared, and what the corpus, models and evaluation raise.
+    """
+    definition = stored_definition(study)
+    asked, sources = _trials(study, numbers)
+    points = {number: _point(trial, definition.space) for number, trial in sources.items()}
+    keys = {trial.user_attrs[record.MODEL_KEY] for trial in sources.values() if record.MODEL_KEY in trial.user_attrs}
+    known = {key: model.sha256 for key, model in kept_models().items()}
+    settings = EvaluatorSettings.of(definition, device or _device_of(study))
+    on_progress("getting ready", 0.0)
+    with fresh_cache(() if remake else keys) as cache, settings.build() as evaluator:
+        assert isinstance(evaluator, Evaluator)
+        _refuse_other_data(study, sources.values(), evaluator)
+        found: dict[int, Verified] = {}
+        for place, (number, trial) in enumerate(sources.items(), start=1):
+            step = f"trial {number}, {place} of {len(sources)}"
+            found[number] = _verify_one(
+                trial, points[number], evaluator, cache, known, cost, _prefixed(on_progress, step)
+            )
+        damaged = {str(path): why for path, why in cache.differing().items()}
+        return Verification(
+            study.study_name,
+            {key: evaluator.identity[key] for key in DATA},
+            versions(),
+            dict(evaluator.machine),
+            tuple(_as(trial, found[_source(trial)], sources[_source(trial)]) for trial in asked),
+            damaged,
+        )
+
+
+def _trials(study: optuna.Study, numbers: Sequence[int]) -> tuple[list[FrozenTrial], dict[int, FrozenTrial]]:
+    """The trials that were asked for, and the ones that measured them, by number."""
+    found = database.read(study, set(numbers))
+    for number in numbers:
+        if number not in found:
+            raise StudyError(f"the study {study.study_name!r} has no trial {number}: `explorer front` names them")
+        trial = found[number]
+        told = trial.user_attrs.keys() & {record.MODEL_KEY, record.STOP}
+        if trial.state not in MEASURED or not told:
+            why = trial.user_attrs.get(record.ERROR)
+            state = {TrialState.FAIL: "failed", TrialState.PRUNED: "was stopped by another program"}
+            raise StudyError(
+                f"trial {number} of {study.study_name!r} {state.get(trial.state, f'is {trial.state.name.lower()}')}"
+                f"{f' ({why})' if why else ''}, so nothing was measured that could be compared with: choose a "
+                "complete one, or one that was stopped"
+            )
+    asked = [found[number] for number in dict.fromkeys(numbers)]
+    found |= database.read(study, {_source(trial) for trial in asked} - found.keys())
+    return asked, {_source(trial): found[_source(trial)] for trial in asked}
+
+
+def _source(trial: FrozenTrial) -> int:
+    return int(trial.user_attrs.get(record.REUSED_FROM, trial.number))
+
+
+def _point(trial: FrozenTrial, space: SearchSpace) -> OperatingPoint:
+    point = recall(trial, space)
+    if point is None:
+        raise StudyError(f"trial {trial.number}: its parameters are outside the study's search space")
+    return point
+
+
+def _device_of(study: optuna.Study) -> Device:
+    """Identities name the accuracy plane's device only where it is a GPU."""
+    return "cuda" if "accuracy" in evaluated_by(study) else "cpu"
+
+
+def _refuse_other_data(study: optuna.Study, trials: Collection[FrozenTrial], evaluator: Evaluator) -> None:
+    """Figures of other recordings, weights or settings cannot be compared."""
+    before = evaluated_by(study)
+    for trial in trials:
+        then = {**before, **trial.user_attrs.get(record.DATA, {})}
+        changed = [
+            f"{key}: {then[key]} → {evaluator.identity[key]}"
+            for key in DATA
+            if key in then and then[key] != evaluator.identity[key]
+        ]
+        if changed:
+            raise StudyError(
+                f"trial {trial.number} of {study.study_name!r} cannot be compared: something has changed since it was "
+                f"measured ({'; '.join(changed)}). Put that back, or run the study again under another --name"
+            )
+
+
+def _verify_one(
+    trial: FrozenTrial,
+    point: OperatingPoint,
+    evaluator: Evaluator,
+    cache: FreshCache,
+    known: Mapping[str, str],
+    cost: bool,
+    on_progress: OnStage,
+) -> Verified:
+    """What a trial was measured by, against a measurement of now. known: SHA-256 of the models that are kept."""
+    changed = agreement.changes(trial, evaluator.machine, versions())
+    exact = all(change.exact for change in changed)
+    stopped = record.why_stopped(trial) if trial.state is TrialState.PRUNED else ""
+    latency = record.latency_of(point)
+    stored = trial.user_attrs.get("latency", trial.user_attrs.get(record.STOP, {}).get("latency"))
+    figures = [Figure("latency, s", None, stored, latency, stored == latency, stored != latency)]
+    key = trial.user_attrs.get(record.MODEL_KEY)
+    if key is None:
+        return _verified(trial, point, stopped, exact, None, None, changed, figures, None)
+    model = evaluator.model(point, on_progress)
+    if model.key != key:
+        figures.append(Figure("model key", None, key, model.key, equal=False, fault=True))
+        return _verified(trial, point, stopped, exact, "another", key, changed, figures, None)
+    sha256 = trial.user_attrs.get(record.MODEL_SHA256) or known.get(key)
+    how: Literal["kept", "made anew"] = "kept" if key in cache.models else "made anew"
+    figures.append(Figure("model key", None, key, model.key, equal=True, fault=False))
+    figures += agreement.compare_model(trial, model.params, model.size_bytes, model.kept, model.sha256, sha256)
+    uris = trial.user_attrs.get(record.RECORDINGS, {})
+    # a complete trial was scored on everything: a recording that is missing from it is a fault
+    only = None if trial.state is TrialState.COMPLETE else uris
+    counts = evaluator.errors(point, on_progress, only) if uris else {}
+    figures += agreement.compare_errors(trial, counts, pool(counts.values()), exact)
+    timed = cost and "rtf_spread" in trial.user_attrs
+    timing = agreement.compare_cost(trial, evaluator.timing(point, on_progress)) if timed else None
+    return _verified(trial, point, stopped, exact, how, key, changed, figures, timing)
+
+
+def _verified(
+    trial: FrozenTrial,
+    point: OperatingPoint,
+    stopped: str,
+    exact: bool,
+    model: Literal["kept", "made anew", "another"] | None,
+    key: str | None,
+    changed: tuple[Change, ...],
+    figures: Sequence[Figure],
+    timing: CostCheck | None,
+) -> Verified:
+    caveats = []
+    if model is None:
+        caveats.append("nothing was measured of it: it was stopped before it had a model")
+    if trial.user_attrs.get("execution") == "emulated":
+        caveats.append(f"{point.precision} is emulated: its RTF is no gain")
+    if key is not None and record.VERSIONS not in trial.user_attrs:
+        caveats.append("it was measured by an earlier version, which kept neither versions of packages nor the SHA-256")
+    if not exact:
+        caveats.append(
+            f"another machine or other packages: its DER may be {agreement.MOST_DER:g} points off, and the rest is told"
+        )
+    return Verified(
+        trial=trial.number,
+        origin=record.origin_of(trial),
+        point=_in_words(point),
+        measured_by=trial.number,
+        stopped=stopped,
+        exact=exact,
+        model=model,
+        model_key=key,
+        changes=changed,
+        figures=tuple(figures),
+        cost=timing,
+        caveats=tuple(caveats),
+    )
+
+
+def _as(trial: FrozenTrial, source: Verified, measured: FrozenTrial) -> Verified:
+    """What was found of the trial that measured a point, told of one that may have taken it over."""
+    if trial.number == source.trial:
+        return source
+    ours = list(trial.values or ())
+    theirs = list(measured.values or ())
+    taken = [Figure("values taken over", None, ours, theirs, ours == theirs, ours != theirs)]
+    same = record.measured_attributes(trial) == record.measured_attributes(measured)
+    taken.append(Figure("attributes taken over", None, "kept here", "kept there", same, not same))
+    return Verified(
+        **vars(source)
+        | {
+            "trial": trial.number,
+            "origin": record.origin_of(trial),
+            "figures": (*taken, *source.figures),
+            "caveats": (*source.caveats, f"taken over from trial {source.trial}, which was measured"),
+        }
+    )
+
+
+def _in_words(point: OperatingPoint) -> str:
+    streamed = "offline" if point.mode == "offline" else f"C {point.chunk_length:g} s, R {point.right_context:g} s"
+    return f"{streamed}, {point.pruning}, {point.precision}"
+
+
+def _prefixed(on_progress: OnStage, step: str) -> OnStage:
+    return lambda stage, fraction: on_progress(f"{step}: {stage}", fraction)
