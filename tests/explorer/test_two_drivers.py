@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import optuna
@@ -206,6 +207,24 @@ def test_what_the_dead_had_sent_lands_before_the_next_turn(postgres_url: str, mo
                 pytest.fail("it did not wait")
         with held.turn():
             pass
+
+
+def test_nothing_is_made_mended_or_asked_out_of_turn(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drivers, "PATIENCE", 0.1)
+    with ExitStack() as stack:
+        other = stack.enter_context(claim("study", postgres_url, open_storage(postgres_url)))
+        with other.turn(), pytest.raises(StudyError, match="has held its turn"):
+            run_study("study", small_study(), AnalyticEvaluator(), postgres_url)
+        with pytest.raises(StudyError, match="it holds: none yet"):
+            load_study("study", postgres_url)
+
+        def keep_the_turn(point: OperatingPoint) -> None:
+            stack.enter_context(other.turn())
+
+        with pytest.raises(StudyError, match="has held its turn"):
+            run_study("study", small_study(), AnalyticEvaluator(before=keep_the_turn), postgres_url)
+    states = [trial.state for trial in load_study("study", postgres_url).trials]
+    assert states == [TrialState.COMPLETE, TrialState.WAITING, TrialState.WAITING]
 
 
 def test_a_driver_that_lost_its_claim_says_so_and_loses_nothing_else(postgres_url: str) -> None:
