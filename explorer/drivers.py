@@ -12,7 +12,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Protocol
 
 import optuna
@@ -108,7 +108,7 @@ class SharedClaim:
         self._connection = storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         settings = {
             "application_name": f"explorer run {name} ({who_i_am()})",
-            "lock_timeout": f"{PATIENCE:.0f}s",
+            "lock_timeout": f"{1000 * PATIENCE:.0f}ms",
             # a host that vanished without a word is noticed after a minute, not after two hours
             "tcp_keepalives_idle": "30",
             "tcp_keepalives_interval": "10",
@@ -165,6 +165,8 @@ class SharedClaim:
 
     def close(self) -> None:
         """Let go of everything that is held."""
+        with suppress(StudyError):  # lost: then nothing is held
+            self._ask("SELECT pg_advisory_unlock_all()")  # now, not whenever the server notices who left
         # not back to the pool, whose connections must hold no locks
         self._connection.invalidate()
         self._connection.close()
@@ -192,7 +194,7 @@ class SharedClaim:
             if getattr(error.orig, "sqlstate", None) == "55P03":  # lock_timeout
                 raise StudyError(
                     f"another driver of the study {self._name!r} in {self._where} has held its turn for "
-                    f"{PATIENCE:.0f} s ({reason}): see in pg_stat_activity which one hangs (application_name is "
+                    f"{PATIENCE:g} s ({reason}): see in pg_stat_activity which one hangs (application_name is "
                     "`explorer run STUDY (HOST:PROCESS)`), stop it, and run the same command again"
                 ) from error
             self._lost = True

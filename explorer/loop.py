@@ -292,7 +292,7 @@ class Loop:
         self.ledger.add(trial)
         self.trials += 1
         self.failed += trial.state is TrialState.FAIL
-        if trial.state is not TrialState.FAIL:
+        if trial.state is not TrialState.FAIL and not self._giving_up:  # what ends after that changes no diagnosis
             self._failures.clear()
         self.observer.trial_finished(trial)
 
