@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from objectives.errors import CorpusError, EvaluationError
+from objectives import machine
+from objectives.errors import CorpusError, DeviceError, EvaluationError
 from objectives.operating_point import OperatingPoint
 
 PATIENCE = 30.0  # seconds for what must happen
 CORPUS = "STAND_IN_CORPUS"  # of a worker process
 # chunk lengths of points that
 MEASURED, FAILS, BREAKS, CANNOT_TRAVEL, KILLS, KILLS_ONCE, WAITS = 1.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.5
+HOLDS, LOSES_GPU = 2.0, 2.5
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,17 @@ class StandInEvaluator:
             raise EvaluationError("no answer: a fault made for a test")
         if what == BREAKS:
             raise KeyError("a bug")
+        if what == LOSES_GPU:
+            raise DeviceError("the GPU failed: a fault made for a test")
         if what == CANNOT_TRAVEL:
             raise Crooked("one", "two")
         tries = sum(line.split()[1] == f"{what:g}" for line in notes(folder, "started"))
         if what == KILLS or (what == KILLS_ONCE and tries == 1):
             os.kill(os.getpid(), signal.SIGKILL)
+        if what == HOLDS and tries == 1:  # the machine, as whoever takes time does
+            with machine.quiet():
+                note(folder, "holds", str(os.getpid()))
+                time.sleep(PATIENCE)
         if what == WAITS:
             wait_for((folder / "go on").exists, lambda: on_progress("waiting", 0.75))
         return ("measured", point, judge)

