@@ -17,7 +17,7 @@ from objectives._onnx import open_session
 from objectives.clustering import ClusteringSettings
 from objectives.contract import SAMPLE_RATE, Contract
 from objectives.deployed import DeployedModel, Execution
-from objectives.errors import BundleError
+from objectives.errors import BundleError, reason_of
 from objectives.filterbank import FBANK_STEP, FBANK_WIDTH, Filterbank, WindowName
 from objectives.onnx_metadata import segmentation_metadata
 from objectives.operating_point import Mode, OperatingPoint, Precision, Pruning, Structure
@@ -277,7 +277,9 @@ class _mending:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError | SafetensorError | KeyError | ValueError) or _is_onnxruntimes(error):
-            raise BundleError(f"{self._path}: cannot be loaded ({error}): export the operating point again") from error
+            raise BundleError(
+                f"{self._path}: cannot be loaded ({reason_of(error)}): export the operating point again"
+            ) from error
 
 
 def _is_onnxruntimes(error: BaseException | None) -> bool:

@@ -9,7 +9,7 @@ import torch
 from objectives.assets import fetch
 from objectives.backend import Model, PyanNet
 from objectives.contract import SAMPLE_RATE, Contract
-from objectives.errors import ModelError
+from objectives.errors import ModelError, reason_of
 
 DEFAULT_SEGMENTATION = "pyannote/segmentation-3.0"
 SIMSAMU_SEGMENTATION = "medkit/simsamu-segmentation"
@@ -60,7 +60,7 @@ def load_segmentation(path: Path) -> PyanNet:
         model = Model.from_pretrained(Path(path), strict=True)
     except Exception as error:  # unpickling arbitrary bytes raises arbitrary types
         raise ModelError(
-            f"{path}: not a pyannote.audio checkpoint ({type(error).__name__}: {error}). "
+            f"{path}: not a pyannote.audio checkpoint ({type(error).__name__}: {reason_of(error)}). "
             "Give a file saved by pyannote.audio."
         ) from error
     if not isinstance(model, PyanNet):

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.fuzz.campaign import FORMATS, run_format
 from tests.fuzz.cases import Outcome
 
-KINDS = ("valid", "refused", "escaped", "poor", "crashed", "hung")
+KINDS = ("valid", "refused", "escaped", "poor", "crashed", "hung", "greedy")
 ROW = "{:24} {:>6}" + " {:>8}" * len(KINDS)
 
 
