@@ -187,8 +187,7 @@ def _run_bundle(name: str) -> Any:
         (prepared.folder / POINT).write_text(json.dumps(prepared.told | {"files": files}))
         bundle = read_bundle(prepared.folder)
         if name == MODEL:
-            model = bundle.runtime()
-            assert model.scores(np.zeros((2, model.contract.window), np.float32)).shape[0] == 2
+            bundle.runtime()
         else:
             embedding = bundle.embedding()
             embedding.pool(embedding.of(tone(1.0)))

@@ -1,7 +1,8 @@
-"""Cases of one format in a process that may die of them: `python -m tests.fuzz.child NAME SEED FIRST COUNT FOLDER`.
+"""Cases in a process that may die of them: `python -m tests.fuzz.child FOLDER SEED JOBS`, JOBS being JSON:
+[[format, first case, number of cases], …].
 
-A line of JSON for each outcome, after one with the number of the case that begins, so that whoever reads them knows of
-which case the process died.
+Two lines of JSON for each case: [format, case] when it begins, so that whoever reads them knows of which the process
+died, and its outcome.
 """
 
 import json
@@ -19,21 +20,24 @@ def main() -> None:
     from tests.fuzz.campaign import FORMATS
     from tests.fuzz.cases import Outcome, run_case
 
-    name, seed, first, count, folder = sys.argv[1:]
+    folder, seed, jobs = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what native libraries print is no answer
     resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))
-    (format,) = (format for format in FORMATS if format.name == name)
-    prepared = format.prepare(Path(folder))
-    held = _held()
-    for case in range(int(first), int(first) + int(count)):
-        print(json.dumps(case), file=answers)
-        outcome = run_case(format, prepared, Path(folder), int(seed), case)
-        now = _held()
-        if now - held > GREEDY:
-            outcome = Outcome(case, "greedy", f"{now - held} MiB: {outcome.kind} {outcome.told}")
-        held = now
-        print(json.dumps(asdict(outcome)), file=answers)
+    known = {format.name: format for format in FORMATS}
+    for name, first, count in jobs:
+        place = folder / str(list(known).index(name))
+        place.mkdir()
+        prepared = known[name].prepare(place)
+        held = _held()
+        for case in range(first, first + count):
+            print(json.dumps([name, case]), file=answers)
+            outcome = run_case(known[name], prepared, place, seed, case)
+            now = _held()
+            if now - held > GREEDY:
+                outcome = Outcome(case, "greedy", f"{now - held} MiB: {outcome.kind} {outcome.told}")
+            held = now
+            print(json.dumps(asdict(outcome)), file=answers)
 
 
 def _held() -> int:
