@@ -7,9 +7,7 @@ from typing import Any
 import optuna
 from pydantic import ValidationError
 
-from objectives.errors import StudyError, ascii_controls, quoted, shortened
-
-MOST_TOLD = 300  # characters of what is wrong
+from objectives.errors import StudyError, quoted, reason_of
 
 
 def kept_json(study: optuna.Study, key: str) -> Mapping[str, Any] | None:
@@ -31,8 +29,7 @@ def damaged(study: optuna.Study, key: str, why: object) -> StudyError:
     if isinstance(why, ValidationError):
         first = why.errors()[0]
         why = f"{'.'.join(map(str, first['loc'])) or 'all of it'} = {quoted(first['input'])}: {first['msg']}"
-    told = shortened(ascii_controls(" ".join(str(why).split())), MOST_TOLD)
     return StudyError(
-        f"the study {study.study_name!r}: its attribute {key!r} cannot be read ({told}): it was changed by hand, or "
-        "written by another version of explorer: use that version, or restore the storage from a copy"
+        f"the study {study.study_name!r}: its attribute {key!r} cannot be read ({reason_of(why)}): it was changed by "
+        "hand, or written by another version of explorer: use that version, or restore the storage from a copy"
     )

@@ -17,7 +17,7 @@ from objectives._onnx import open_session
 from objectives.clustering import ClusteringSettings
 from objectives.contract import SAMPLE_RATE, Contract
 from objectives.deployed import DeployedModel, Execution
-from objectives.errors import BundleError
+from objectives.errors import BundleError, ascii_controls, quoted, reason_of, shortened
 from objectives.filterbank import FBANK_STEP, FBANK_WIDTH, Filterbank, WindowName
 from objectives.onnx_metadata import segmentation_metadata
 from objectives.operating_point import Mode, OperatingPoint, Precision, Pruning, Structure
@@ -277,7 +277,9 @@ class _mending:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError | SafetensorError | KeyError | ValueError) or _is_onnxruntimes(error):
-            raise BundleError(f"{self._path}: cannot be loaded ({error}): export the operating point again") from error
+            raise BundleError(
+                f"{self._path}: cannot be loaded ({reason_of(error)}): export the operating point again"
+            ) from error
 
 
 def _is_onnxruntimes(error: BaseException | None) -> bool:
@@ -288,4 +290,6 @@ def _is_onnxruntimes(error: BaseException | None) -> bool:
 def _first(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "the file"
-    return f"{where}: {first['msg'].removeprefix('Value error, ')}"
+    found = first["input"]
+    told = "" if isinstance(found, dict | bytes) or not first["loc"] else f", and is {quoted(found)}"
+    return f"{shortened(ascii_controls(where))}: {reason_of(first['msg'].removeprefix('Value error, '))}{told}"

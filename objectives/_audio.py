@@ -17,7 +17,7 @@ import soundfile
 
 from objectives._resampling import resampled
 from objectives.contract import SAMPLE_RATE
-from objectives.errors import CorpusError
+from objectives.errors import CorpusError, reason_of
 
 SOUNDFILE_SUFFIXES = frozenset({".wav", ".flac", ".aif", ".aiff"})
 AUDIO_SUFFIXES = SOUNDFILE_SUFFIXES | {
@@ -142,7 +142,7 @@ def _require_content(path: Path) -> None:
 
 
 def _unreadable(path: Path, error: Exception) -> CorpusError:
-    return CorpusError(f"{path}: not readable as audio ({error}): convert it to WAV or FLAC, or remove it")
+    return CorpusError(f"{path}: not readable as audio ({reason_of(error)}): convert it to WAV or FLAC, or remove it")
 
 
 def _soundfile_duration(path: Path) -> float:
@@ -169,7 +169,7 @@ def _soundfile_chunks(path: Path) -> Iterator[_Chunk]:
 
 def _av_duration(path: Path) -> float:
     try:
-        with av.open(str(path)) as container:
+        with _opened(path) as container:
             stream = _audio_stream(path, container)
             if container.format.name.startswith(_STATES_DURATION):
                 if stream.duration is not None and stream.time_base is not None:
@@ -182,13 +182,18 @@ def _av_duration(path: Path) -> float:
 
 
 def _decode(path: Path) -> Iterator[_Chunk]:
-    with av.open(str(path)) as container:
+    with _opened(path) as container:
         to_float: av.AudioResampler | None = None
         for frame in container.decode(_audio_stream(path, container)):
             if to_float is None:  # planar float at the file's own rate and layout
                 to_float = av.AudioResampler(format="fltp", layout=frame.layout, rate=frame.sample_rate)
             for converted in to_float.resample(frame):
                 yield converted.to_ndarray(), converted.sample_rate  # (channels, samples)
+
+
+def _opened(path: Path) -> "av.container.InputContainer":
+    # titles and the like are often not UTF-8, and nobody here reads them
+    return av.open(str(path), metadata_errors="replace")
 
 
 def _audio_stream(path: Path, container: "av.container.InputContainer") -> "av.AudioStream":

@@ -3,13 +3,14 @@
 Audio, RTTM and UEM are found anywhere below the folder, hidden files aside: `x.wav` + `x.rttm`, `audio/x.flac` +
 `rttm/x.rttm` or `x/x.m4a` + `x/x.rttm`. The URI of a recording is the name of its audio file without the suffix. Its
 reference is in the RTTM of that name (the one beside the audio, where there are several), else in the RTTM that speaks
-of it among others. Likewise its UEM; without one, all of it is annotated.
+of it among others. Likewise its UEM; without one, all of it is annotated. Fields of both are separated by spaces, so
+there a URI with spaces has underscores instead, or `<NA>`.
 """
 
 import csv
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -35,8 +36,8 @@ def folder_corpus(folder: Path, name: str, seed: int) -> Corpus:
     """
     files = _visible_files(folder)
     audio = _audio_by_uri(folder, files)
-    rttm = _Notes("RTTM", [path for path in files if path.suffix.lower() == ".rttm"], read_rttm)
-    uem = _Notes("UEM", [path for path in files if path.suffix.lower() == ".uem"], read_uem)
+    rttm = _Notes("RTTM", [path for path in files if path.suffix.lower() == ".rttm"], read_rttm, audio)
+    uem = _Notes("UEM", [path for path in files if path.suffix.lower() == ".uem"], read_uem, audio)
     people = _simsamu_people(folder)
     splits_file = folder / SPLITS_FILE
     splits = read_splits(splits_file, audio) if splits_file.is_file() else seeded_splits(audio, seed)
@@ -57,8 +58,11 @@ def folder_corpus(folder: Path, name: str, seed: int) -> Corpus:
 class _Notes(Generic[T]):
     """What the RTTM (or UEM) files of a folder say of each URI; every file is read once."""
 
-    def __init__(self, kind: str, paths: list[Path], read: Callable[[Path], dict[str, T]]) -> None:
+    def __init__(
+        self, kind: str, paths: list[Path], read: Callable[[Path], dict[str, T]], uris: Collection[str]
+    ) -> None:
         self._kind = kind
+        self._uris = uris  # those that there is audio for
         self._content = {path: read(path) for path in paths}
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         self._by_uri: dict[str, list[Path]] = defaultdict(list)
@@ -69,11 +73,11 @@ class _Notes(Generic[T]):
 
     def required(self, uri: str, audio: Path) -> T:
         path = self.origin(uri, audio)
-        return self._content[path][uri]
+        return self._content[path][self._name_in(path, uri)]
 
     def optional(self, uri: str, audio: Path) -> T | None:
         path = self._path(uri, audio)
-        return None if path is None else self._content[path][uri]
+        return None if path is None else self._content[path][self._name_in(path, uri)]
 
     def origin(self, uri: str, audio: Path) -> Path:
         path = self._path(uri, audio)
@@ -86,7 +90,8 @@ class _Notes(Generic[T]):
 
     def _path(self, uri: str, audio: Path) -> Path | None:
         named = self._by_stem.get(uri, [])
-        candidates = [path for path in named if path.parent == audio.parent] or named or self._by_uri.get(uri, [])
+        speaking = self._by_uri.get(uri, []) or self._by_uri.get(self._without_spaces(uri), [])
+        candidates = [path for path in named if path.parent == audio.parent] or named or speaking
         if len(candidates) > 1:
             raise CorpusError(
                 f"{audio}: {candidates[0]} and {candidates[1]} both speak of {uri!r}: "
@@ -95,13 +100,22 @@ class _Notes(Generic[T]):
         if not candidates:
             return None
         path = candidates[0]
-        if uri not in self._content[path]:
+        if self._name_in(path, uri) not in self._content[path]:
             others = ", ".join(quoted(other) for other in list(self._content[path])[:3])
             raise CorpusError(
                 f"{path}: speaks of {others or 'no recording at all'} and not of {uri!r}, whose audio is {audio}: "
                 f"correct the URIs in the {self._kind} or the name of the file"
             )
         return path
+
+    def _name_in(self, path: Path, uri: str) -> str:
+        """What a file calls a recording."""
+        return uri if uri in self._content[path] else self._without_spaces(uri)
+
+    def _without_spaces(self, uri: str) -> str:
+        """The URI as a file of fields can have it, unless that is another recording's."""
+        written = "_".join(uri.split())
+        return uri if written in self._uris else written
 
 
 def _visible_files(folder: Path) -> list[Path]:

@@ -21,10 +21,9 @@ from pyannote.core import Annotation, Timeline
 from objectives._recording import make_recording
 from objectives._rttm import read_rttm, read_uem
 from objectives.corpus import Corpus, Recording
-from objectives.errors import CorpusError, ascii_controls, quoted, shortened
+from objectives.errors import CorpusError, quoted, reason_of
 
 CONFIG_VARIABLE = "PYANNOTE_DATABASE_CONFIG"
-MOST_TOLD = 400  # characters of what another library complains of
 SPLIT_OF_SUBSET = {"train": "train", "development": "calib", "test": "eval"}
 
 _READERS: Mapping[str, tuple[str, Callable[[Path], Mapping[str, Any]]]] = {
@@ -224,8 +223,7 @@ def _pyannote(what: str, configs: tuple[Path, ...]) -> Iterator[None]:
             yield
     # it lets out whatever a wrong entry of a database.yml leads to: there is no narrower family
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
-        reason = shortened(ascii_controls(" ".join(str(error).split())), MOST_TOLD)
         raise CorpusError(
-            f"protocol {what}: {type(error).__name__}: {reason} (configuration: {_listed(configs)}): "
+            f"protocol {what}: {type(error).__name__}: {reason_of(error)} (configuration: {_listed(configs)}): "
             "correct the entry there, or the file that it names"
         ) from error

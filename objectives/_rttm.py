@@ -51,7 +51,7 @@ def parse_rttm(text: str, path: Path) -> dict[str, Annotation]:
         if len(fields) not in (9, 10):
             raise CorpusError(
                 f"{where}: {len(fields)} fields instead of 9 or 10: write "
-                "SPEAKER uri channel start duration <NA> <NA> speaker <NA> <NA> (no spaces within a name)"
+                "SPEAKER uri channel start duration <NA> <NA> speaker <NA> <NA>, and _ for a space within a name"
             )
         start = _seconds(where, "start", fields[3])
         duration = _seconds(where, "duration", fields[4])

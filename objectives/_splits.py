@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from objectives.corpus import SPLIT_NAMES
-from objectives.errors import CorpusError, quoted, shortened
+from objectives.errors import CorpusError, quoted, reason_of
 
 EVAL_SHARE, CALIB_SHARE = 0.3, 0.1  # of the recordings; the rest is train
 
@@ -75,7 +75,7 @@ def _read_object(path: Path) -> Mapping[str, object]:
         raise CorpusError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
     except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8; nested a thousand times
         raise CorpusError(
-            f"{path}: is not JSON ({shortened(str(error), 200)}): write an object of split names and lists of URIs"
+            f"{path}: is not JSON ({reason_of(error)}): write an object of split names and lists of URIs"
         ) from error
     if not isinstance(content, dict):
         raise CorpusError(

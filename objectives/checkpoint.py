@@ -18,7 +18,7 @@ import torch
 from torch.torch_version import TorchVersion
 
 from objectives.backend import Model, Problem, Resolution, Specifications
-from objectives.errors import ModelError
+from objectives.errors import ModelError, reason_of
 from objectives.failures import ran_out_of_memory
 
 Network = TypeVar("Network", bound=Model)
@@ -108,7 +108,8 @@ def from_hub(repository: str) -> Path:
 
 def not_a_checkpoint(path: Path, error: Exception) -> ModelError:
     """The refusal of a file that cannot be used."""
-    reason = str(error).splitlines()[0] if isinstance(error, torch.serialization.pickle.UnpicklingError) else error
+    unpickling = isinstance(error, torch.serialization.pickle.UnpicklingError)
+    reason = str(error).splitlines()[0] if unpickling else reason_of(error)
     return ModelError(
         f"{path}: not a pyannote.audio checkpoint ({type(error).__name__}: {reason}). "
         "Give a file saved by pyannote.audio."

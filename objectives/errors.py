@@ -16,6 +16,7 @@ outside the tree is a bug and shows its traceback.
 """
 
 MOST_QUOTED = 80  # characters of a value in a message
+MOST_TOLD = 300  # characters of another library's message
 
 
 class ExplorerError(Exception):
@@ -62,6 +63,11 @@ def quoted(value: object) -> str:
     """A value for a message: in quotes where it is text, nothing in it that a terminal would obey, and at most 80
     characters of it, the middle left out."""
     return shortened(ascii_controls(repr(value)))
+
+
+def reason_of(error: object) -> str:
+    """What another library complains of, as a part of one line."""
+    return shortened(ascii_controls(" ".join(str(error).split())), MOST_TOLD)
 
 
 def shortened(text: str, most: int = MOST_QUOTED) -> str:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from objectives.backend import Problem, PyanNet, Resolution, Specifications
-from objectives.errors import ModelError
+from objectives.errors import ModelError, reason_of
 from objectives.failures import ran_out_of_memory
 from objectives.quantization import (
     ActivationRange,
@@ -155,7 +155,7 @@ def load(path: Path) -> LowBitModel:
     except (OSError, SafetensorError) as error:
         if ran_out_of_memory(error):
             raise
-        raise ModelError(f"{path}: not readable as safetensors ({error}): make the model again") from error
+        raise ModelError(f"{path}: not readable as safetensors ({reason_of(error)}): make the model again") from error
     try:
         described = json.loads(metadata.get(METADATA, "{}"))
         found = described.get("format")
@@ -175,8 +175,7 @@ def load(path: Path) -> LowBitModel:
 
 
 def _incomplete(path: Path, error: Exception) -> ModelError:
-    reason = " ".join(str(error).split())
-    return ModelError(f"{path}: incomplete ({type(error).__name__}: {reason}): make the model again")
+    return ModelError(f"{path}: incomplete ({type(error).__name__}: {reason_of(error)}): make the model again")
 
 
 def _how(name: str, bits: Bits, options: QuantizationOptions) -> tuple[int, int, Clipping]:

@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from objectives.backend import PyanNet
-from objectives.errors import ModelError
+from objectives.errors import ModelError, reason_of
 from objectives.low_bit import METADATA, describe_network, network_like
 
 FORMAT = "explorer plain 1"
@@ -28,7 +28,9 @@ def load_plain(path: Path) -> PyanNet:
             described = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — it is no mapping
     except (OSError, SafetensorError, ValueError) as error:
-        raise ModelError(f"{path}: not readable as safetensors ({error}): export the operating point again") from error
+        raise ModelError(
+            f"{path}: not readable as safetensors ({reason_of(error)}): export the operating point again"
+        ) from error
     found = described.get("format") if isinstance(described, dict) else described
     if found != FORMAT:
         raise ModelError(f"{path}: its format is {found!r}, not {FORMAT!r}: export the operating point again")
@@ -36,5 +38,5 @@ def load_plain(path: Path) -> PyanNet:
         network = network_like(described["network"])
         network.load_state_dict(state, strict=True)
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise ModelError(f"{path}: incomplete ({type(error).__name__}: {error}): export it again") from error
+        raise ModelError(f"{path}: incomplete ({type(error).__name__}: {reason_of(error)}): export it again") from error
     return network.eval()

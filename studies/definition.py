@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from objectives.errors import OperatingPointError, StudyError, ascii_controls, quoted, shortened
+from objectives.errors import OperatingPointError, StudyError, ascii_controls, quoted, reason_of, shortened
 from objectives.operating_point import PRECISIONS, UNPRUNED, Precision
 from objectives.settings import CompressionSettings, QuantizationOptions, RecoverySettings
 from studies.paper import (
@@ -175,7 +175,7 @@ def read(path: Path) -> StudyDefinition:
         raise StudyError(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8 text") from error
     # ValueError, of which TOMLDecodeError is one, for a number of thousands of digits; nested a thousand times
     except (ValueError, RecursionError) as error:
-        raise StudyError(f"{path}: is not TOML ({shortened(str(error), 200)}): correct it there") from error
+        raise StudyError(f"{path}: is not TOML ({reason_of(error)}): correct it there") from error
     return parse(told, str(path))
 
 

@@ -9,10 +9,10 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.fuzz.campaign import FORMATS, run_format
+from tests.fuzz.campaign import FORMATS, run_formats
 from tests.fuzz.cases import Outcome
 
-KINDS = ("valid", "refused", "escaped", "poor", "crashed", "hung")
+KINDS = ("valid", "refused", "escaped", "poor", "crashed", "hung", "greedy")
 ROW = "{:24} {:>6}" + " {:>8}" * len(KINDS)
 
 
@@ -25,14 +25,12 @@ def main() -> int:
     parser.add_argument("--show", type=int, default=3, help="messages to show of each kind")
     asked = parser.parse_args()
     unsound = 0
-    print(
-        f"{'format':24} {'cases':>6} {'valid':>6} {'refused':>8} {'escaped':>8} {'poor':>5} {'crashed':>8} {'hung':>5}"
-    )
+    print(ROW.format("format", "cases", *KINDS))
     for format in FORMATS:
         if asked.only and format.name not in asked.only:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            outcomes = run_format(format, Path(folder), asked.seed, asked.first, asked.cases)
+            outcomes = run_formats([format], Path(folder), asked.seed, asked.first, asked.cases)[format.name]
         kinds = Counter(outcome.kind for outcome in outcomes)
         print(ROW.format(format.name, len(outcomes), *(kinds[kind] for kind in KINDS)))
         wrong = [outcome for outcome in outcomes if not outcome.sound]

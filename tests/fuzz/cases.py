@@ -34,12 +34,14 @@ class Format:
     load: Callable[[object, Path], object]
     file: str | None = None  # its name, where that matters
     speaks_of: str = "\0"  # what a message may name instead of the file
+    native: bool = False  # whether what reads it could end the interpreter
 
 
 @dataclass(frozen=True)
 class Outcome:
     """kind: `valid`, `refused`, or what ought not to be: `escaped` (another error), `poor` (a message that lacks
-    something), `crashed` (the interpreter ended), `hung`. told: the message, or the traceback."""
+    something), `crashed` (the interpreter ended), `hung`, `greedy` (it took a gigabyte). told: the
+    message, or the traceback."""
 
     case: int
     kind: str

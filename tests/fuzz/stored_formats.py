@@ -16,7 +16,7 @@ from explorer import driver, selection
 from explorer.budgets import Budgets
 from explorer.bundle import EMBEDDING, MODEL, POINT, PROJECTION, FilePart, describe_file, read_bundle
 from explorer.front import front
-from explorer.held_out import SCORE, SETTINGS
+from explorer.held_out import SCORE
 from explorer.recommendation import recommend
 from explorer.status import status
 from explorer.stored import DEFINITION, IDENTITY
@@ -53,7 +53,6 @@ def _study(attribute: str) -> Any:
         add(study, [19.0, 22.0], 6.0, point=OperatingPoint(2.0))
         for number in range(2):
             study.set_user_attr(SCORE.format(trial=number), json.dumps(TESTED))
-        study.set_user_attr(SETTINGS, json.dumps({"corpus": "analytic"}))
         study.set_user_attr(selection.CHOICE, json.dumps(CHOICE))
         return _Study(study, attribute)
 
@@ -146,7 +145,6 @@ STORED_FORMATS = (
             ("identity, resumed", IDENTITY, {"evaluator.corpus": "analytic abc", "space.mode": "chunk-wise"}, _resume),
             ("choice", selection.CHOICE, CHOICE, _look),
             ("test score", SCORE.format(trial=0), TESTED, _look),
-            ("test settings", SETTINGS, {"corpus": "analytic"}, _look),
         )
     ),
     Format("model sidecar", ".json", _models, _sidecar_bytes, _sidecar),

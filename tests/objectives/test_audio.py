@@ -1,10 +1,14 @@
+import subprocess
+import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from scipy.signal import resample_poly
 
-from objectives._audio import probe_duration, read_audio
+from objectives._audio import audio_pieces, probe_duration, read_audio
 from objectives.errors import CorpusError
 from tests.objectives.corpora import RATE, encode_audio, tone, write_audio
 
@@ -144,3 +148,74 @@ def test_video_without_sound(tmp_path: Path) -> None:
 def test_integer_wav_is_scaled(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(0.5), RATE, subtype="PCM_16")
     np.testing.assert_allclose(read_audio(tmp_path / "a.wav", 0.5), tone(0.5), atol=1e-4)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16_000, 2), (22_050, 3), (44_056, 1), (44_100, 2)])
+def test_pieces_are_the_whole_bit_for_bit(tmp_path: Path, rate: int, channels: int) -> None:
+    samples = np.random.default_rng(rate).standard_normal((rate * 70 + 123, channels)).astype(np.float32) / 10
+    path = tmp_path / "a.wav"
+    soundfile.write(path, samples, rate, subtype="FLOAT")
+    duration = probe_duration(path)
+    ratio = Fraction(RATE, rate)
+    mono = samples.mean(axis=1)
+    whole = mono if rate == RATE else resample_poly(mono, ratio.numerator, ratio.denominator)
+    pieces = list(audio_pieces(path, duration))
+    assert len(pieces) > 1
+    together = np.concatenate(pieces)
+    assert len(together) == round(duration * RATE)
+    np.testing.assert_array_equal(together[: len(whole)], whole[: len(together)])
+    np.testing.assert_array_equal(read_audio(path, duration), together)
+    assert len(read_audio(path, 33.3)) == round(33.3 * RATE)
+
+
+def test_pieces_of_encoded_audio_are_the_whole(tmp_path: Path) -> None:
+    path = encode_audio(tmp_path / "a.m4a", tone(40.0, 44_100), 44_100)
+    duration = probe_duration(path)
+    pieces = list(audio_pieces(path, duration))
+    assert len(pieces) > 1
+    np.testing.assert_array_equal(np.concatenate(pieces), read_audio(path, duration))
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from objectives._audio import audio_pieces, probe_duration
+path = Path(sys.argv[1])
+print(sum(map(len, audio_pieces(path, probe_duration(path)))), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_half_an_hour_takes_no_more_memory_than_two_minutes(tmp_path: Path) -> None:
+    peaks = []
+    for minutes in (2, 30):
+        path = tmp_path / f"{minutes}.wav"
+        with soundfile.SoundFile(path, "w", 8000, 1, "PCM_16") as file:
+            for _ in range(minutes):
+                file.write(tone(60.0, 8000))
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, timeout=300, check=True
+        )
+        samples, peak = map(int, done.stdout.split())
+        assert samples == minutes * 60 * RATE
+        peaks.append(peak / 1024)
+    assert peaks[1] - peaks[0] < 50, peaks  # MiB; at once they would be 115 MB and more
+
+
+def test_a_title_that_is_not_utf8_is_nobodys_concern(tmp_path: Path) -> None:
+    path = encode_audio(tmp_path / "a.mp3", burst(16_000), 16_000, "libmp3lame")
+    title = b"TIT2" + (4).to_bytes(4, "big") + b"\x00\x00" + b"\x03\xe9t\xe9"  # said to be UTF-8, and Latin-1
+    whole = path.read_bytes()
+    tagged = b"ID3\x03\x00\x00" + bytes([0, 0, 0, len(title)]) + title
+    path.write_bytes(
+        tagged + whole[10 + int.from_bytes(whole[6:10], "big") :] if whole[:3] == b"ID3" else tagged + whole
+    )
+    assert probe_duration(path) == pytest.approx(2.137, abs=0.1)
+
+
+def test_a_rate_out_of_a_damaged_header(tmp_path: Path) -> None:
+    path = write_audio(tmp_path / "a.wav", tone(1.0))
+    whole = bytearray(path.read_bytes())
+    whole[24:28] = (2**30).to_bytes(4, "little")
+    path.write_bytes(whole)
+    with pytest.raises(CorpusError, match=r"a\.wav: a sampling rate of 1073741824 Hz: use 4000 to 384000 Hz"):
+        probe_duration(path)

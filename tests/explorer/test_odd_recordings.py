@@ -1,0 +1,90 @@
+"""Recordings as they come: other rates, formats and lengths, silence, and names with spaces and accents."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from scipy.signal import resample_poly
+
+from objectives.contract import SAMPLE_RATE
+from objectives.evaluation import Evaluator
+from objectives.operating_point import BASELINE
+from objectives.sources import load_corpus
+from tests.explorer.exportable import Exports
+from tests.explorer.test_refused_studies import commands
+from tests.objectives.corpora import rttm
+
+PLAIN = "dev00"
+SPACED = "appel n° 1 à l'été"
+
+
+def write_copies(folder: Path, excerpts: Path) -> Path:
+    """Copies of one real excerpt that sound as it does, all but the silent one, each with its turns."""
+    whole, _ = soundfile.read(excerpts / f"{PLAIN}.wav", dtype="float32")
+    turns = (excerpts / f"{PLAIN}.rttm").read_text()
+    wide = resample_poly(whole, 441, 160).astype(np.float32)
+    made: dict[str, tuple[np.ndarray, int, str]] = {
+        "plain": (whole, SAMPLE_RATE, "PCM_16"),
+        "float": (whole, SAMPLE_RATE, "FLOAT"),
+        "24-bit": (whole, SAMPLE_RATE, "PCM_24"),
+        "8 kHz": (resample_poly(whole, 1, 2).astype(np.float32), 8000, "PCM_16"),
+        "44.1 kHz stereo": (np.stack([wide, wide], 1), 44_100, "PCM_16"),
+        "offset": (whole + 0.25, SAMPLE_RATE, "FLOAT"),
+        "clipped": (np.clip(whole * 8, -1, 1), SAMPLE_RATE, "PCM_16"),
+        "silent": (np.zeros_like(whole), SAMPLE_RATE, "PCM_16"),
+        SPACED: (whole, SAMPLE_RATE, "PCM_16"),
+    }
+    for name, (samples, rate, kind) in made.items():
+        soundfile.write(folder / f"{name}.wav", samples, rate, subtype=kind)
+        (folder / f"{name}.rttm").write_text(turns.replace(f" {PLAIN} ", f" {'_'.join(name.split())} "))
+    soundfile.write(folder / "50 ms.wav", whole[:800], SAMPLE_RATE, subtype="PCM_16")
+    (folder / "50 ms.rttm").write_text(rttm("<NA>", [(0.0, 0.05, "ana")]))
+    (folder / "splits.json").write_text(json.dumps({"eval": [*made, "50 ms"]}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def copies(excerpts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_copies(tmp_path_factory.mktemp("copies"), excerpts)
+
+
+def test_copies_of_a_recording_have_about_its_errors(copies: Path, exports: Exports) -> None:
+    recordings = load_corpus(str(copies)).split("eval")
+    evaluator = exports.evaluator
+    own = Evaluator(
+        recordings, evaluator.accuracy, evaluator.compressor, evaluator.stopwatch, evaluator.identity, evaluator.machine
+    )
+    found = own.errors(BASELINE)
+    der = {uri: counts.der for uri, counts in found.items() if uri != "50 ms"}
+    plain = found["plain"]
+    for uri in ("float", "24-bit", SPACED, "44.1 kHz stereo"):
+        assert der[uri] == pytest.approx(der["plain"], abs=2.0), der
+    for uri in ("8 kHz", "offset", "clipped"):  # the model hears these otherwise, and still hears speech
+        assert found[uri].missed_detection < plain.total / 2, der
+    silent = found["silent"]
+    assert silent.missed_detection == pytest.approx(silent.total)
+    assert (silent.false_alarm, silent.confusion) == (0.0, 0.0)
+    assert all(counts.total == pytest.approx(plain.total) for uri, counts in found.items() if uri != "50 ms")
+    # a collar of 0.5 s leaves nothing of it to score
+    assert found["50 ms"].total == 0.0
+
+
+def test_a_folder_of_odd_recordings_passes_the_check(copies: Path, exports: Exports, tmp_path: Path) -> None:
+    point = str(exports.folders[BASELINE])
+    written = tmp_path / "turns.rttm"
+    runs = [
+        (tmp_path, ["corpus", str(copies), "--check", "--format", "csv"]),
+        (tmp_path, ["diarize", str(copies / f"{SPACED}.wav"), "--point", point, "--rttm", str(written)]),
+        (tmp_path, ["diarize", str(copies / "50 ms.wav"), "--point", point]),
+        (tmp_path, ["diarize", str(copies / "silent.wav"), "--point", point]),
+    ]
+    for (_, arguments), (said, code) in zip(runs, commands(runs), strict=True):
+        assert code == "0", (arguments, said)
+        assert "Traceback" not in said
+    uris = {line.split()[1] for line in written.read_text().splitlines()}
+    assert uris == {"_".join(SPACED.split())}
+    # so what diarize wrote of such a recording is a reference for it
+    (copies / f"{SPACED}.rttm").write_text(written.read_text())
+    assert SPACED in {recording.uri for recording in load_corpus(str(copies)).split("eval")}
