@@ -27,8 +27,8 @@ NAMES = ("127.0.0.1", "localhost", "[::1]")
 READING = ("GET", "HEAD")
 
 # The page may load and send nothing beyond this server, whatever its scripts or a note of somebody else's study say;
-# and no page from elsewhere may frame it, or use what it serves as an image or a script. Its scripts put styles into it,
-# make workers from text, and compile plots.
+# and no page from elsewhere may frame it, or use what it serves as an image or a script. Its scripts put styles into
+# it, make workers from text, and compile plots.
 PRIVATE = (
     (
         "Content-Security-Policy",
@@ -131,6 +131,7 @@ class Dashboard:
                 "this is a copy to look at: nothing can be changed here; use `explorer run`, or Optuna, on the original"
             )
             return _refuse(start_response, "403 Forbidden", why)
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")  # the dashboard ends with a traceback without it
         with self._switch:
             served = self._current
             self._users[served] = self._users.get(served, 0) + 1

@@ -152,10 +152,14 @@ def _is_missing(file: Path) -> bool:
 
 def _parse(url: str) -> URL:
     try:
-        return make_url(url)
+        parsed = make_url(url)
+        if "@" in (parsed.host or ""):
+            raise ArgumentError("an @ in the password: what follows it would be looked up as a host, and shown")
+        return parsed
     except (ArgumentError, ValueError):  # ValueError: a port that is no number; both repeat what they were given
         raise StudyError(
-            f"--storage {without_password(url)!r} is not a database URL: use something like {DEFAULT_URL}"
+            f"--storage {without_password(url)!r} is not a database URL: use something like {DEFAULT_URL}, and write "
+            "%40 for an @ in a password"
         ) from None
 
 

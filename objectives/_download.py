@@ -107,10 +107,13 @@ def matches(path: Path, pin: Pin) -> bool:
 
 def check(path: Path, pin: Pin, origin: str, remedy: str) -> None:
     """Raise AssetError, naming both hashes, unless the file is what was pinned."""
-    found = sha256_of(path)
-    if found != pin.sha256 or path.stat().st_size != pin.size:
+    _compare(path.name, sha256_of(path), path.stat().st_size, pin, origin, remedy)
+
+
+def _compare(name: str, found: str, size: int, pin: Pin, origin: str, remedy: str) -> None:
+    if found != pin.sha256 or size != pin.size:
         raise AssetError(
-            f"{path.name} ({origin}) is not what was pinned: found sha256 {found} ({path.stat().st_size} bytes), "
+            f"{name} ({origin}) is not what was pinned: found sha256 {found} ({size} bytes), "
             f"expected sha256 {pin.sha256} ({pin.size} bytes); {remedy}"
         )
 
@@ -198,21 +201,25 @@ def install(stream: IO[bytes], file: PinnedFile, target: Path, staging: Path) ->
     descriptor, temporary = tempfile.mkstemp(prefix="install-", dir=staging)
     try:
         with os.fdopen(descriptor, "wb") as out:
-            _copy(stream, out, file.size + 1)  # one more byte is enough to see that it is another file
+            found, size = _copy(stream, out, file.size)
             out.flush()
             os.fsync(out.fileno())
-        check(Path(temporary), file, file.name, "the pins of this version are wrong; report it")
+        _compare(Path(temporary).name, found, size, file, file.name, "the pins of this version are wrong; report it")
         os.chmod(temporary, 0o644)  # mkstemp makes files that other users of a shared cache could not read
         os.replace(temporary, target)
     finally:
         Path(temporary).unlink(missing_ok=True)
 
 
-def _copy(stream: IO[bytes], out: IO[bytes], most: int) -> None:
-    """Copy so many bytes at most: what an archive unpacks to may be far larger than what was pinned."""
-    while most > 0 and (block := stream.read(min(most, 2**20))):
-        out.write(block)
-        most -= len(block)
+def _copy(stream: IO[bytes], out: IO[bytes], most: int) -> tuple[str, int]:
+    """SHA-256 and bytes of all that is read, of which so many bytes at most are written: what an archive unpacks to
+    may be far larger than what was pinned."""
+    digest, size = hashlib.sha256(), 0
+    while block := stream.read(2**20):
+        digest.update(block)
+        out.write(block[: max(0, most - size)])
+        size += len(block)
+    return digest.hexdigest(), size
 
 
 def _report_pip(report: Report, total: int, done: int) -> None:

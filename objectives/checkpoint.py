@@ -94,10 +94,13 @@ def from_hub(repository: str) -> Path:
 
     Raises ModelError where it cannot be had.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
+        there = try_to_load_from_cache(repository, "pytorch_model.bin")
+        if isinstance(there, str):  # asking whether the Hub has a newer one would be a connection for nothing
+            return Path(there)
         return Path(hf_hub_download(repository, "pytorch_model.bin", etag_timeout=5))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise ModelError(

@@ -78,6 +78,23 @@ def test_a_repository_of_the_hub_is_not_trusted_for_being_one(
     assert not sentinel.exists()
 
 
+def test_what_is_in_the_hubs_own_cache_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    revision = "0" * 40
+    repository = tmp_path / "models--medkit--simsamu-segmentation"
+    path = repository / "snapshots" / revision / "pytorch_model.bin"
+    for made, text in ((path, "weights"), (repository / "refs" / "main", revision)):
+        made.parent.mkdir(parents=True)
+        made.write_text(text)
+
+    def refuse(*address: object) -> None:
+        raise AssertionError(f"{address} was asked for")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    assert segmentation_checkpoint(SIMSAMU_SEGMENTATION) == path
+
+
 def test_a_checkpoint_cannot_have_a_module_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """pyannote.audio imports the module that a checkpoint names as its architecture, which `weights_only` lets by."""
     sentinel = tmp_path / "it ran"

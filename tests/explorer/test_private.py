@@ -1,0 +1,242 @@
+"""What stays here: no connection is made, and neither tokens and passwords nor audio and folders get out."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from explorer import trial_record as record
+from explorer.cli import app
+from explorer.private import without_password, without_paths
+from explorer.storage import load_study, shown
+from objectives._cache import CACHE_VARIABLE, cache_dir
+from objectives.assets import assets_dir
+from objectives.errors import EvaluationError, StudyError
+from objectives.operating_point import OperatingPoint
+from tests.explorer import shut_off
+from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
+from tests.objectives.excerpts import write_excerpts
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "hf_CANARYtokenCANARY"
+PASSWORD = "CANARYsecret"
+MINUTES = 8  # for a session that takes 20 s on a machine of its own
+
+
+# --- a session without a network
+
+
+@dataclass(frozen=True)
+class Session:
+    """folder: of what was typed and made. home: above the corpus. said: on both streams."""
+
+    folder: Path
+    home: Path
+    said: str
+
+    @property
+    def made(self) -> dict[str, bytes]:
+        """Every file that the session wrote but for its cache, by name."""
+        files = [path for path in self.folder.rglob("*") if path.is_file()]
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
+
+
+def isolated() -> list[str]:
+    """What gives a command no network at all, where this machine can; libraries in C do not ask Python."""
+    words = ["unshare", "--map-root-user", "--net"]
+    able = (
+        shutil.which("unshare") and subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0
+    )
+    return words if able else []
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    root = tmp_path_factory.mktemp("session")
+    home, folder, cache, block = root / "CANARY home", root / "folder", root / "cache", root / "block"
+    (home / "patients").mkdir(parents=True)
+    for path in (folder / "out", cache, block):
+        path.mkdir(parents=True)
+    (cache / "assets").symlink_to(assets_dir())
+    (block / "sitecustomize.py").write_text(shut_off.BLOCK)
+    environment = {
+        **os.environ,
+        CACHE_VARIABLE: str(cache),
+        "PYTHONPATH": f"{block}{os.pathsep}{ROOT}",
+        "ATTEMPTS": str(root / "attempts"),
+        "HF_TOKEN": TOKEN,
+        "PGPASSWORD": PASSWORD,
+    }
+    corpus = str(write_excerpts(home / "patients"))
+    done = subprocess.run(
+        [*isolated(), sys.executable, "-m", "tests.explorer.shut_off", str(folder), corpus],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60 * MINUTES,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return Session(folder, home, done.stdout)
+
+
+def test_the_block_blocks(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(shut_off.BLOCK)
+    code = "import urllib.request as r; r.urlopen('http://192.0.2.1/', timeout=5)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "ATTEMPTS": str(tmp_path / "attempts")}
+    environment = {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "the network is blocked" in done.stderr
+    assert "192.0.2.1" in (tmp_path / "attempts").read_text()
+
+
+def test_no_command_reaches_for_the_network(session: Session) -> None:
+    attempts = session.folder.parent / "attempts"
+    assert not attempts.exists(), attempts.read_text()
+    for words in shut_off.commands(session.folder, ""):
+        assert f"$ {words[0]}" in session.said
+    assert {"study.toml", "explorer.db", "out/front.html", "out/report/index.html"} < session.made.keys()
+    assert {"out/bundle/pytorch_model.bin", "out/bundle/model.onnx", "out/dev00.rttm"} < session.made.keys()
+
+
+def test_no_token_is_written_or_said(session: Session) -> None:
+    cache = [path for path in (session.folder.parent / "cache").rglob("*") if path.is_file()]
+    assert cache
+    for secret in (TOKEN, PASSWORD):
+        assert secret not in session.said
+        assert not [name for name, content in session.made.items() if secret.encode() in content]
+        assert not [path for path in cache if secret.encode() in path.read_bytes()]
+
+
+def test_only_the_definition_knows_where_the_corpus_lies(session: Session) -> None:
+    """It must, to find it again. What is handed on does not: neither a bundle nor a report nor a plot."""
+    told = {name for name, content in session.made.items() if b"CANARY home" in content}
+    assert told <= {"study.toml", "explorer.db", "explorer.db-wal"}
+    with sqlite3.connect(session.folder / "explorer.db") as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = [(table, row) for table in tables for row in database.execute(f"SELECT * FROM {table}")]
+    places = {(table, row[2]) for table, row in rows if "CANARY home" in str(row)}
+    assert places == {("study_user_attributes", "definition"), ("study_user_attributes", "identity")}
+    elsewhere = str(session.folder.parent)  # the cache, the working folder
+    assert not [name for name, content in session.made.items() if name not in told and elsewhere.encode() in content]
+
+
+def test_no_audio_is_in_what_is_made(session: Session) -> None:
+    audio, _ = soundfile.read(session.home / "patients" / "dev00.wav", dtype="float32")
+    short = (audio * 2**15).round().astype("<i2")
+    starts = range(16_000, len(audio) - 64, 4_000)
+    runs = [piece for at in starts for piece in (audio[at : at + 16].tobytes(), short[at : at + 32].tobytes())]
+    heard = [run for run in runs if len(set(run)) > 16]
+    assert len(heard) > 20
+    original = (session.home / "patients" / "dev00.wav").read_bytes()
+    assert any(run in original for run in heard), "this is how audio would look"
+    assert not [name for name, content in session.made.items() if any(run in content for run in heard)]
+
+
+def test_what_is_known_of_voices_is_for_its_owner_alone(session: Session) -> None:
+    cache = session.folder.parent / "cache"
+    kept = [path for folder in ("features", "windows") for path in (cache / folder).rglob("*.np[yz]")]
+    assert len(kept) > 2
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
+
+
+# --- passwords
+
+
+URLS = [
+    (f"postgresql://ana:{PASSWORD}@127.0.0.1:1/db", "postgresql://ana:***@127.0.0.1:1/db"),
+    (f"postgresql+psycopg://ana:{PASSWORD}@127.0.0.1:1/db", "postgresql+psycopg://ana:***@127.0.0.1:1/db"),
+    (f"postgresql://ana:x@{PASSWORD}@127.0.0.1:1/db", "postgresql://ana:***@127.0.0.1:1/db"),
+    (f"postgresql://ana:x/{PASSWORD}@127.0.0.1:1/db", "postgresql://ana:***@127.0.0.1:1/db"),
+    (f"postgresql://127.0.0.1:1/db?user=ana&password={PASSWORD}", "postgresql://127.0.0.1:1/db?user=ana&password=***"),
+    (f"postgresql//ana:{PASSWORD}@127.0.0.1:1/db", "postgresql//ana:***@127.0.0.1:1/db"),
+    (f"postgresql://ana:{PASSWORD}@127.0.0.1:port/db", "postgresql://ana:***@127.0.0.1:port/db"),
+    (f"ana:{PASSWORD}@127.0.0.1", ":***@127.0.0.1"),
+    (f"nosuch://ana:{PASSWORD}@127.0.0.1/db", "nosuch://ana:***@127.0.0.1/db"),
+    (f"sqlite:////no/such/folder/x.db?password={PASSWORD}", "sqlite:////no/such/folder/x.db?password=***"),
+]
+COMMANDS = [
+    ("run", "quickstart"),
+    ("front", "study"),
+    ("status", "study"),
+    ("recommend", "study"),
+    ("report", "study", "folder"),
+    ("export", "study", "0", "folder"),
+    ("dashboard",),
+]
+
+
+@pytest.mark.parametrize(("url", "expected"), URLS)
+def test_a_url_is_shown_without_its_password(url: str, expected: str) -> None:
+    assert without_password(url) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:///explorer.db", "sqlite:////home/ana@work/x.db", "postgresql://ana@host/db", "postgresql://host/db"],
+)
+def test_a_url_without_one_is_shown_as_it_is(url: str) -> None:
+    assert shown(url) == url
+
+
+@pytest.mark.parametrize("url", [url for url, _ in URLS])
+def test_no_refusal_repeats_a_password(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("explorer.commands.run.EvaluatorSettings.build", lambda settings: AnalyticEvaluator())
+    for words in COMMANDS:
+        done = CliRunner().invoke(app, [*words, "--storage", url])
+        assert isinstance(done.exception, StudyError), (words, done.exception)
+        everything = done.output + "".join(traceback.format_exception(done.exception, chain=False))
+        assert PASSWORD not in everything.replace(repr(url), ""), words
+    assert not [path for path in tmp_path.rglob("*") if PASSWORD in path.name]
+
+
+def test_what_a_download_says_is_told_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from objectives._download import TOKENS, _run
+
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    code = "import os; print(os.environ.get('HF_TOKEN'), 'https://ana:pass@word@index/simple', *os.listdir())"
+    status, words = _run(["-c", code], {}, tmp_path, lambda done: None)
+    assert (status, words.split()[:2]) == (0, ["***", "https://ana:***@index/simple"])
+    assert not (tmp_path / "log.txt").exists()
+    _, words = _run(["-c", code], dict.fromkeys(TOKENS), tmp_path, lambda done: None)
+    assert words.split()[0] == "None"
+
+
+# --- folders
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("/home/ana/calls/7.wav cannot be read", "7.wav cannot be read"),
+        (f"{Path.home()}/My calls/7.wav cannot be read", "My calls/7.wav cannot be read"),
+        ("C + R / 2 s, and/or 3/4", "C + R / 2 s, and/or 3/4"),
+    ],
+)
+def test_a_message_names_files_and_no_folders(said: str, told: str) -> None:
+    assert without_paths(said) == told
+
+
+def fail(point: OperatingPoint) -> None:
+    """As the real evaluator fails: by naming files."""
+    raise EvaluationError(f"{cache_dir()}/models/0a1b.bin: cannot be read; /home/ana/calls/7.wav: nor this")
+
+
+def test_what_a_trial_failed_of_is_kept_without_folders(url: str) -> None:
+    run_study("study", small_study(trials=1), AnalyticEvaluator(before=fail), url)
+    trials = load_study("study", url).get_trials(states=(optuna.trial.TrialState.FAIL,))
+    assert trials
+    for trial in trials:
+        assert trial.user_attrs[record.ERROR] == "0a1b.bin: cannot be read; 7.wav: nor this"
