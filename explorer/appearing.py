@@ -87,7 +87,7 @@ def _remove_abandoned(parent: Path, name: str) -> None:
     """What killed processes left: folders that nobody holds."""
     for path in parent.glob(f".{glob.escape(name)}.*.part"):
         with contextlib.suppress(FileNotFoundError):  # another process is quicker
-            if time.time() - path.stat().st_mtime < SETTLED:
+            if abs(time.time() - path.stat().st_mtime) < SETTLED:  # a clock that was set back makes the past the future
                 continue
             if (lock := _locked(path)) is not None:
                 shutil.rmtree(path, ignore_errors=True)
