@@ -22,18 +22,16 @@ REMEDIES = {
 }
 
 
-def refusal(where: str, error: BaseException) -> StudyError:
-    """What a user is told of an error of a database. where: the database, without password."""
+def refusal(where: str, error: BaseException, running: bool = False) -> StudyError:
+    """What a user is told of an error of a database. where: the database, without password. running: in mid-study."""
+    then = "; then run the same command again: every finished trial is kept" if running else ""
     sqlite = next((each for each in _chain(error) if isinstance(each, sqlite3.Error)), None)
     code = getattr(sqlite, "sqlite_errorcode", None)
     if sqlite is not None and code is not None and (code & 0xFF) in REMEDIES:
         what, remedy = REMEDIES[code & 0xFF]
-        return StudyError(
-            f"{where}: {what} ({sqlite}): {remedy} and run the same command again, or give another --storage; every "
-            "finished trial is kept"
-        )
+        return StudyError(f"{where}: {what} ({sqlite}): {remedy}, or give another --storage{then}")
     reason = str(error.__cause__ or error).splitlines()[0]
-    return StudyError(f"{where}: the database refuses ({reason}): mend that and run the same command again")
+    return StudyError(f"{where}: the database refuses ({reason}): mend that, or give another --storage{then}")
 
 
 def other_version(where: str, error: RuntimeError) -> StudyError:
@@ -41,7 +39,7 @@ def other_version(where: str, error: RuntimeError) -> StudyError:
     told = str(error)
     found = re.search(r"runtime optuna version (\S+) .*set up by optuna ([^)\s]+)", told, re.DOTALL)
     here, there = found.groups() if found else ("another version", "another version")
-    what = f"{where}: was made by Optuna {there}, and here is Optuna {here}, which cannot read its tables"
+    what = f"{where}: was made by another version of Optuna ({there}, and here is {here}), with other tables"
     if "storage upgrade" in told:
         return StudyError(
             f"{what}: copy the database, then run `optuna storage upgrade --storage URL`, or give another --storage"

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from explorer import database
-from explorer.refusals import PATIENCE, other_version, refusal
+from explorer.refusals import PATIENCE, other_version
 from explorer.storage import existing_file, shown, to_read
 from explorer.stored import DEFINITION
 from objectives.errors import StudyError
@@ -96,8 +96,6 @@ class Source:
                     raise StudyError(f"{self.name}: is no study storage: run `explorer run STUDY` first")
                 yield connection
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-            if self._file is not None and not isinstance(error, OSError):
-                raise refusal(self.name, error) from error
             cause = error.orig if isinstance(error, DBAPIError) else error
             raise StudyError(f"{self.name}: cannot be read ({str(cause).splitlines()[0]})") from error
 

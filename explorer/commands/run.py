@@ -140,7 +140,7 @@ def execute(
         screen.print("interrupted: every finished trial is kept; run the same command again to resume", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     except optuna.exceptions.StorageInternalError as error:
-        raise refusal(storage.shown(storage_url), error) from error
+        raise refusal(storage.shown(storage_url), error, running=True) from error
     _print(name, outcome, definition, storage_url, format)
     if outcome.trials and outcome.failed == outcome.trials:
         raise typer.Exit(1)
