@@ -5,7 +5,7 @@ A command's module is imported when the command is asked for: `explorer diarize`
 
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -73,6 +73,22 @@ def main() -> None:
     try:
         app()
     except ExplorerError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
-        print(ascii_controls(str(error)), file=sys.stderr)
-        sys.exit(1)
+        _complain(error)
+    except Exception as error:
+        if not _is_of_a_storage(error):  # a bug, which shows its traceback
+            raise
+        from explorer.refusals import refusal
+
+        _complain(refusal("the study storage", error))
+
+
+def _complain(error: ExplorerError) -> NoReturn:
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
+    print(ascii_controls(str(error)), file=sys.stderr)
+    sys.exit(1)
+
+
+def _is_of_a_storage(error: Exception) -> bool:
+    """Whether Optuna could not read or write a database. Only where a command has imported Optuna can it be."""
+    optuna = sys.modules.get("optuna.exceptions")
+    return optuna is not None and isinstance(error, optuna.StorageInternalError)

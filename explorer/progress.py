@@ -33,6 +33,13 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def _seconds(trial: FrozenTrial) -> float:
+    """How long a trial took: by its driver's own clock where it tells, since the time of day may be set back."""
+    if record.SECONDS in trial.user_attrs:
+        return float(trial.user_attrs[record.SECONDS])
+    return max(0.0, trial.duration.total_seconds()) if trial.duration else 0.0
+
+
 class Display(Observer):
     """Shows a run while it lasts; a context manager. timeout: seconds that the run may take, which bounds time left."""
 
@@ -110,7 +117,7 @@ class Display(Observer):
         self._hide(trial.number)
         what = self._running.pop(trial.number, f"{trial.number} {record.origin_of(trial)}")
         self._trials[trial.number] = trial
-        self._seconds.append(trial.duration.total_seconds() if trial.duration else 0.0)
+        self._seconds.append(_seconds(trial))
         self._study_bar.update(self._study_task, completed=len(self._trials))
         bests = self._best_with([trial])
         self._best = Text("best   " + "   ".join(f"{b.metric} {b.value:.4g} #{b.trial}" for b in bests))

@@ -14,7 +14,8 @@ from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from explorer import database
-from explorer.storage import SQLITE_PATIENCE, existing_file, shown
+from explorer.refusals import PATIENCE, other_version
+from explorer.storage import existing_file, shown, to_read
 from explorer.stored import DEFINITION
 from objectives.errors import StudyError
 
@@ -56,7 +57,7 @@ class Source:
             self._copy_rows(target)
         else:
             # a log beside the original is written on meanwhile: SQLite's own backup reads both as of one moment
-            with self._reading(), closing(_read_only(self._file)) as source, closing(sqlite3.connect(target)) as copy:
+            with self._reading(), closing(to_read(self._file)) as source, closing(sqlite3.connect(target)) as copy:
                 source.backup(copy)
         self._copied = found
 
@@ -66,7 +67,10 @@ class Source:
         with self._reading() as source, engine.begin() as copy:
             here, there = (side.scalar(text("SELECT version_num FROM alembic_version")) for side in (copy, source))
             if here != there:
-                raise StudyError(f"{self.name}: {_other_version(f'its tables are {there}, here they are {here}')}")
+                raise StudyError(
+                    f"{self.name}: was made by another version of Optuna (its tables are {there}, here {here}): "
+                    "use an explorer that comes with that one"
+                )
             for table in TABLES:
                 for rows in source.execute(select(table)).mappings().partitions(ROWS):
                     copy.execute(table.insert(), [dict(row) for row in rows])
@@ -105,9 +109,9 @@ class SnapshotStorage(RDBStorage):
 
     def __init__(self, file: Path, source: str, before: "SnapshotStorage | None" = None) -> None:
         try:
-            super().__init__(f"sqlite:///{file}", engine_kwargs={"connect_args": {"timeout": SQLITE_PATIENCE}})
+            super().__init__(f"sqlite:///{file}", engine_kwargs={"connect_args": {"timeout": PATIENCE}})
         except RuntimeError as error:
-            raise StudyError(f"{source}: {_other_version(str(error).splitlines()[0])}") from error
+            raise other_version(source, error) from error
         self._known: dict[int, list[FrozenTrial]] = {}
         self._before = dict(before._known) if before else {}
 
@@ -140,16 +144,7 @@ class SnapshotStorage(RDBStorage):
 def _engine(url: str, file: Path | None) -> Engine:
     """Connections to read by, each closed after use; one transaction sees one moment."""
     if file is not None:
-        return create_engine("sqlite://", creator=lambda: _read_only(file), poolclass=NullPool)
+        return create_engine("sqlite://", creator=lambda: to_read(file), poolclass=NullPool)
     # SQLite (one in memory, or a URI) has no other isolation
     level = {} if make_url(url).get_backend_name() == "sqlite" else {"isolation_level": "REPEATABLE READ"}
     return create_engine(url, poolclass=NullPool, **level)
-
-
-def _read_only(file: Path) -> sqlite3.Connection:
-    # as_uri quotes what a path may hold; the connection may be used by whichever thread refreshes
-    return sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=SQLITE_PATIENCE, check_same_thread=False)
-
-
-def _other_version(why: str) -> str:
-    return f"was made by another version of Optuna ({why}): see `optuna storage upgrade --help`"

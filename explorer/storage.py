@@ -1,31 +1,35 @@
 """Where studies live: any Optuna RDB URL, opened with errors that a user can act on, and one driver at a time."""
 
 import hashlib
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import RDBStorage
-from sqlalchemy import NullPool, create_engine, event, text
+from sqlalchemy import NullPool, StaticPool, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from explorer import holder
 from explorer.private import without_password
+from explorer.refusals import PATIENCE, other_version, refusal
 from objectives._cache import cache_dir
 from objectives.errors import StudyError
 
 DEFAULT_URL = "sqlite:///explorer.db"
-SQLITE_PATIENCE = 60.0  # seconds to wait for a lock that another process holds (the dashboard writes now and then)
+UNSHARED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)  # what SQLite says without shared memory
 
 
 def open_storage(url: str, must_exist: bool = False) -> RDBStorage:
     """Open a database, creating its tables where they are missing.
 
-    must_exist: refuse an SQLite file that is not there, so that a reader leaves no empty database behind.
+    must_exist: refuse an SQLite file that is not there, so that a reader leaves no empty database behind; one that may
+    only be read is opened to be read.
     Raises StudyError where the URL or the database cannot be used.
     """
     parsed = _parse(url)
@@ -35,8 +39,14 @@ def open_storage(url: str, must_exist: bool = False) -> RDBStorage:
     if file is not None and not file.parent.is_dir():
         raise StudyError(f"{shown(url)}: the folder {file.parent} does not exist: create it, or give another --storage")
     try:
+        if must_exist and file is not None and not _is_shared(file):
+            return _open_copy(file)
         return _connect(parsed, file)
-    except (SQLAlchemyError, OSError, ImportError, RuntimeError, optuna.exceptions.StorageInternalError) as error:
+    except RuntimeError as error:
+        raise other_version(shown(url), error) from error
+    except (SQLAlchemyError, OSError, ImportError, optuna.exceptions.StorageInternalError) as error:
+        if file is not None and not isinstance(error, OSError):
+            raise refusal(shown(url), error) from error
         reason = str(error.__cause__ or error).splitlines()[0]
         remedy = f"give another --storage, such as {DEFAULT_URL}"
         if isinstance(error, ImportError) and parsed.get_backend_name() == "postgresql":
@@ -127,11 +137,52 @@ def _open_server(url: URL) -> RDBStorage:
 def _open_sqlite(url: URL) -> RDBStorage:
     # SQLite answers "database is locked" at once unless told to wait
     storage = RDBStorage(
-        url.render_as_string(hide_password=False), engine_kwargs={"connect_args": {"timeout": SQLITE_PATIENCE}}
+        url.render_as_string(hide_password=False), engine_kwargs={"connect_args": {"timeout": PATIENCE}}
     )
     event.listen(storage.engine, "connect", _write_ahead)
     storage.engine.dispose()  # the connection that made the tables was not told
     return storage
+
+
+def to_read(file: Path) -> sqlite3.Connection:
+    """A connection to a database that never writes into it, for any thread.
+
+    SQLite reads a database that has a log through a file of shared memory beside it. Where there is none and none can
+    be made, as in a folder that may only be read, nobody is writing, and what is read is a copy in memory.
+    Raises sqlite3.Error or OSError where it cannot be read.
+    """
+    # as_uri quotes what a path may hold
+    connection = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=PATIENCE, check_same_thread=False)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if (error.sqlite_errorcode & 0xFF) not in UNSHARED:
+            raise
+    else:
+        return connection
+    with tempfile.TemporaryDirectory(prefix="explorer-") as folder:
+        copy = Path(folder) / "copy.db"
+        for suffix in ("", "-wal"):
+            if (part := file.with_name(file.name + suffix)).exists():
+                shutil.copyfile(part, copy.with_name(copy.name + suffix))
+        with closing(sqlite3.connect(copy)) as copied:
+            connection = sqlite3.connect(":memory:", check_same_thread=False)
+            copied.backup(connection)
+    connection.execute("PRAGMA query_only=ON")
+    return connection
+
+
+def _is_shared(file: Path) -> bool:
+    """Whether `to_read` would read the file itself."""
+    with suppress(sqlite3.Error), closing(to_read(file)) as connection:  # opening it again says what is wrong
+        return bool(connection.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()[0])
+    return True
+
+
+def _open_copy(file: Path) -> RDBStorage:
+    """A storage to read alone."""
+    return RDBStorage("sqlite://", engine_kwargs={"creator": lambda: to_read(file), "poolclass": StaticPool})
 
 
 def _write_ahead(connection: sqlite3.Connection, _: object) -> None:

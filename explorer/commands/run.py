@@ -16,6 +16,7 @@ from explorer.commands.options import DEVICE_HELP, DeviceOption, TrustOption, tr
 from explorer.driver import Outcome, run_study
 from explorer.front import front
 from explorer.progress import Display
+from explorer.refusals import refusal
 from explorer.selection import choice_of
 from explorer.workers import EvaluatorSettings, InProcess, Workers
 from objectives.errors import StudyError
@@ -150,10 +151,7 @@ def execute(
         screen.print("interrupted: every finished trial is kept; run the same command again to resume", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     except optuna.exceptions.StorageInternalError as error:
-        reason = error.__cause__ or error
-        raise StudyError(
-            f"{storage.shown(storage_url)}: writing failed ({reason}): mend it and run the same command again"
-        ) from error
+        raise refusal(storage.shown(storage_url), error, running=True) from error
     _print(name, outcome, definition, storage_url, format)
     if outcome.trials and outcome.failed == outcome.trials:
         raise typer.Exit(1)

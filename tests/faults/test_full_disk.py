@@ -17,9 +17,10 @@ from explorer.observer import Observer
 from explorer.workers import InProcess
 from objectives._store import kept_file, write_array
 from objectives.compression import save_checkpoint
-from objectives.errors import AssetError, BundleError
+from objectives.errors import AssetError, BundleError, EvaluationError, ModelError
 from objectives.model_store import kept_model, stored_models
 from objectives.operating_point import OperatingPoint
+from objectives.stopwatch import _answer
 from objectives.window_classes import WindowClasses
 from tests.explorer.analytic import ORIGINS, AnalyticEvaluator, small_study
 from tests.faults.disks import fill, make_room, on_small_disk
@@ -198,3 +199,18 @@ def test_a_study_whose_models_do_not_fit_stops_and_goes_on(tmp_path: Path, monke
         assert sorted(read(file, "study").states.values()).count("COMPLETE") >= len(ORIGINS)
 
     on_small_disk(tmp_path / "disk", "1m", body)
+
+
+def test_a_full_disk_in_the_timing_process_is_no_fault_of_the_point() -> None:
+    """It would fail every point that comes, one after the other."""
+
+    class Bench:
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def time(self, point: OperatingPoint, model: object) -> object:
+            raise self.error
+
+    full, odd = AssetError("no space"), ModelError("no PyanNet")
+    assert _answer(Bench(full), OperatingPoint(), None) is full
+    assert isinstance(_answer(Bench(odd), OperatingPoint(), None), EvaluationError)
