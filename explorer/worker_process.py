@@ -94,7 +94,8 @@ def execute(order: Order) -> Outcome:
     started = time.monotonic()
     value, error = None, None
     try:
-        with threadpoolctl.threadpool_limits(order.threads):
+        # BLAS on one thread always: its sums, and with them features, depend on how many there are
+        with threadpoolctl.threadpool_limits({"openmp": order.threads, "blas": 1}):
             value = _answer(order)
     except Exception as raised:  # noqa: BLE001 — handed to the driver, which tells a bug from a trial that failed
         error = portable(raised)
