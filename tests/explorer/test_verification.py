@@ -46,9 +46,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def evaluator_and_study(cache: Path, excerpts: Path) -> tuple[optuna.Study, Evaluator]:
+def evaluator_and_study(cache: Path, excerpts: Path) -> Iterator[tuple[optuna.Study, Evaluator]]:
+    """The embedding's graph, which takes seconds, is not made anew each time."""
     study, evaluator = real_study(real_definition(excerpts), f"sqlite:///{cache}/studies.db")
-    return study, evaluator
+    embedding = evaluator.accuracy.embedding
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(objectives.evaluation, "load_embedding", lambda *given, **named: embedding)
+        yield study, evaluator
 
 
 def der_moved(points: float) -> Change:
@@ -78,13 +82,6 @@ CHANGES: dict[str, tuple[OperatingPoint, Change]] = {
     "far": (BASELINE, elsewhere(MOST_DER + 0.1)),
     "old": (BASELINE, lambda told: replace(told, model_sha256="", data={}, versions={})),
 }
-
-
-@pytest.fixture
-def quick(evaluator_and_study: tuple[optuna.Study, Evaluator], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare a test the seconds that it takes to make the embedding's graph anew."""
-    embedding = evaluator_and_study[1].accuracy.embedding
-    monkeypatch.setattr(objectives.evaluation, "load_embedding", lambda *given, **named: embedding)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +182,6 @@ def test_what_is_measured_is_told_with_the_answer(answer: Verification, numbers:
 def test_a_model_made_anew_is_the_kept_one_to_the_byte_and_time_is_no_fault(
     evaluator_and_study: tuple[optuna.Study, Evaluator],
     numbers: dict[str, int],
-    quick: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     timing = replace(measurement(BASELINE).timing, rtf=(9.0, 9.0, 9.0))
@@ -198,7 +194,7 @@ def test_a_model_made_anew_is_the_kept_one_to_the_byte_and_time_is_no_fault(
 
 
 def test_a_damaged_cache_is_found_out_though_the_trial_agrees(
-    evaluator_and_study: tuple[optuna.Study, Evaluator], numbers: dict[str, int], cache: Path, quick: None
+    evaluator_and_study: tuple[optuna.Study, Evaluator], numbers: dict[str, int], cache: Path
 ) -> None:
     (features, *_) = sorted((cache / "features").glob("*.npy"))
     kept = features.read_bytes()
@@ -234,9 +230,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_built(
     assert needle in str(error)
 
 
-def test_other_recordings_are_refused_with_the_difference(
-    cache: Path, numbers: dict[str, int], excerpts: Path, quick: None
-) -> None:
+def test_other_recordings_are_refused_with_the_difference(cache: Path, numbers: dict[str, int], excerpts: Path) -> None:
     study = load_study("study", f"sqlite:///{cache}/studies.db")
     rttm = excerpts / "tst00.rttm"
     kept = rttm.read_text()
