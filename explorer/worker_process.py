@@ -101,7 +101,8 @@ def execute(order: Order) -> Outcome:
     started = time.monotonic()
     value, error, leaves = None, None, False
     try:
-        with threadpoolctl.threadpool_limits(order.threads):
+        # BLAS on one thread always: its sums, and with them features, depend on how many there are
+        with threadpoolctl.threadpool_limits({"openmp": order.threads, "blas": 1}):
             value = _answer(order)
     except DeviceError as raised:  # a new process may have what this one may not: the trial fails, the study goes on
         error = portable(EvaluationError(str(raised)))

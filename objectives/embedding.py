@@ -21,7 +21,7 @@ from objectives.released import CLUSTERING_THRESHOLD
 from objectives.segmentation import file_sha256
 from objectives.speaker_embedding import Blocks, SpeakerEmbedding, features_by, features_of
 
-CODE_VERSION = 3  # of what makes a feature: raise it whenever one would come out different
+CODE_VERSION = 4  # of what makes a feature: raise it whenever one would come out different
 
 
 def recording_features(embedding: SpeakerEmbedding, waveform: np.ndarray, digest: str | None = None) -> np.ndarray:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from objectives import machine
+from objectives._threads import one_blas_thread
 from objectives.accuracy import AccuracyPlane, KeepGoing
 from objectives.clustering import ClusteringSettings
 from objectives.compression import Compressor, FinishedModel
@@ -274,6 +275,7 @@ def build_evaluator(
     Raises CorpusError, LeakageError, AssetError or ModelError.
     """
     heard_by = machine.name_of(device)
+    one_blas_thread()
     recordings = load_corpus(corpus, seed)
     chosen = recordings.split(split)
     speaker_embedding = load_embedding(embedding or DEFAULT_EMBEDDING, threads=1, trusted=trusted)

@@ -16,7 +16,7 @@ from objectives.errors import EvaluationError
 from objectives.settings import Method
 from objectives.training_windows import TrainingWindows
 
-CODE_VERSION = 1  # raise it whenever the same windows and settings would train to another model
+CODE_VERSION = 2  # raise it whenever the same windows and settings would train to another model
 WARM_UP = 0.1  # share of the steps in which the learning rate rises to its peak; then it falls to 0 as a cosine
 LARGEST_GRADIENT = 1.0  # norm
 LOOKS = 8  # at the held-back windows in one training, at most

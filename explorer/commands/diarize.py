@@ -79,11 +79,13 @@ def diarize(
     from explorer.bundle import read_bundle
     from explorer.hearing import UntilInterrupted, pcm_pieces, played
     from explorer.listening import Listener, rttm
+    from objectives._threads import one_blas_thread
 
     recording = _pieces(Path(audio)) if pcm is None else iter(())
     bundle = read_bundle(point)
     show = _as_json if format is DiarizeFormat.json else _as_line
     listener = Listener(bundle, show, threads)
+    one_blas_thread()
     began = time.perf_counter() if live else None
     heard = pcm_pieces(_standard_input(), pcm) if pcm is not None else played(recording, began)
     with UntilInterrupted(heard) as pieces:

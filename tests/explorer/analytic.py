@@ -17,6 +17,7 @@ from objectives.stop import Stop
 from studies.definition import StudyDefinition, parse
 
 MIB = 2**20
+VERSIONS = {"numpy": "a formula"}
 
 
 @dataclass
@@ -129,6 +130,9 @@ def measurement(point: OperatingPoint) -> Measurement:
         machine={"cpu": "a formula", "threads": "1"},
         kept={"hidden": 128, "linear": 128},
         story={"seconds": 1.5},
+        model_sha256=f"sha-{point.precision}",
+        data={"corpus": "analytic", "split": "eval"},
+        versions=VERSIONS,
     )
 
 

@@ -45,10 +45,10 @@ def real_study(definition: StudyDefinition, url: str | None = None) -> tuple[opt
     return study, evaluator
 
 
-def real_trial(study: optuna.Study, evaluator: Evaluator, point: OperatingPoint, change: Change = unchanged) -> int:
-    """Measure a point, all but its RTF, and tell it to the study. change: what to tell otherwise."""
+def real_measurement(evaluator: Evaluator, point: OperatingPoint) -> Measurement:
+    """A point measured, all but its RTF."""
     model = evaluator.model(point)
-    told = replace(
+    return replace(
         measurement(point),
         counts=evaluator.errors(point),
         size_bytes=model.size_bytes,
@@ -62,9 +62,18 @@ def real_trial(study: optuna.Study, evaluator: Evaluator, point: OperatingPoint,
         data={name: evaluator.identity[name] for name in DATA},
         versions=versions(),
     )
-    trial = measured(study, change(told), "baseline" if point == BASELINE else "search")
-    study.tell(trial, record.values_of(change(told)))
+
+
+def tell(study: optuna.Study, told: Measurement) -> int:
+    """Tell a study a measurement; the number of its trial."""
+    trial = measured(study, told, "baseline" if told.operating_point == BASELINE else "search")
+    study.tell(trial, record.values_of(told))
     return trial.number
+
+
+def real_trial(study: optuna.Study, evaluator: Evaluator, point: OperatingPoint, change: Change = unchanged) -> int:
+    """Measure a point, all but its RTF, and tell it to the study. change: what to tell otherwise."""
+    return tell(study, change(real_measurement(evaluator, point)))
 
 
 @dataclass(frozen=True)

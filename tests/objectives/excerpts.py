@@ -20,7 +20,7 @@ CALIB = "trn05"
 
 
 def write_excerpts(folder: Path, test: Sequence[str] = (), train: Sequence[str] = ()) -> Path:
-    """The first 12 s of AMI excerpts, audio + RTTM: two in split eval, one in calib, those named in test and train."""
+    """The first 12 s of AMI excerpts, audio + RTTM: two in split eval, one in calib, and those named in the others."""
     known = {recording.uri: recording for recording in load_corpus("ami-excerpts").split("all")}
     for uri in (*EVAL, CALIB, *test, *train):
         recording = known[uri]
@@ -28,7 +28,8 @@ def write_excerpts(folder: Path, test: Sequence[str] = (), train: Sequence[str] 
         turns = [(turn.start, turn.duration, str(who)) for turn, _, who in heard.itertracks(yield_label=True)]
         write_audio(folder / f"{uri}.wav", recording.waveform()[: SECONDS * SAMPLE_RATE])
         (folder / f"{uri}.rttm").write_text(rttm(uri, turns))
-    splits = {"eval": EVAL, "calib": [CALIB]} | ({"test": test} if test else {}) | ({"train": train} if train else {})
+    splits = {"eval": EVAL, "calib": [CALIB]}
+    splits |= {name: uris for name, uris in (("test", test), ("train", train)) if uris}
     (folder / "splits.json").write_text(json.dumps(splits))
     return folder
 
