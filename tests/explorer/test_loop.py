@@ -106,3 +106,17 @@ def test_the_observer_hears_every_trial(url: str) -> None:
 
     run_study("study", small_study(trials=0, fixed={}), AnalyticEvaluator(), url, Ear())
     assert heard == ["begin 1 1", "start 0", "accuracy 0.5", "end 0 COMPLETE"]
+
+
+def test_a_run_whose_workers_have_all_left_waits_for_others(url: str) -> None:
+    class Deserted(Pile):
+        def wait(self) -> Answer | None:
+            if self.slots == 0:
+                self.slots = 1
+                return None
+            answer = super().wait()
+            self.slots = 0  # each leaves with its answer
+            return answer
+
+    outcome = driver.run_study("study", small_study(trials=1), Deserted(slots=0), url)
+    assert (outcome.trials, outcome.stopped) == (4, "done")
