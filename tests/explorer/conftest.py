@@ -33,7 +33,8 @@ def no_flush() -> Iterator[None]:
     """Spare the disk a flush at each of thousands of commits: no test here survives a power cut anyway."""
     event.listen(Engine, "connect", _no_flush)
     yield
-    event.remove(Engine, "connect", _no_flush)
+    if event.contains(Engine, "connect", _no_flush):  # tests/faults has this fixture too
+        event.remove(Engine, "connect", _no_flush)
 
 
 @pytest.fixture(scope="session", autouse=True)
