@@ -14,6 +14,9 @@ from explorer.workers import Builder, OnProgress
 from objectives.errors import StudyError
 
 CONNECTING = 10.0  # seconds for a scheduler to answer
+# A worker that died is started again at once, which takes as long as the machine is busy; after 15 s, by default, Dask
+# would give it up for good, and the study go on with one less, or with none
+STARTING_AGAIN = "7 days"
 
 
 def local_workers(jobs: int, builder: Builder, on_progress: OnProgress) -> DaskWorkers:
@@ -26,6 +29,8 @@ def local_workers(jobs: int, builder: Builder, on_progress: OnProgress) -> DaskW
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
     }
+    # for as long as this process lives: Dask reads it whenever a worker is lost
+    dask.config.set({"distributed.deploy.lost-worker-timeout": STARTING_AGAIN})
     with dask.config.set(quieter):
         cluster = LocalCluster(
             n_workers=jobs,

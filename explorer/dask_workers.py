@@ -372,7 +372,6 @@ class DaskWorkers:
 
     def _give(self, job: _Job, address: str) -> None:
         job.attempts += 1
-        job.last_word = ""
         job.doer = address
         self._roster[address].job = job.number
         threads = self._roster.threads(address)
