@@ -13,13 +13,13 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from distributed import Client, Future, KilledWorker, LocalCluster, fire_and_forget
 
 from explorer import worker_process
+from explorer.job import Job
 from explorer.roster import Roster
 from explorer.worker_process import Kind, Order, Outcome
 from explorer.workers import Answer, Builder, OnProgress, OnStage, Task
@@ -37,26 +37,6 @@ ADMISSION: tuple[Kind, ...] = ("greet", "introduce")  # what happens to a worker
 POLL = 0.5  # seconds between two looks at whether the scheduler is still there
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class _Job:
-    """Something to be done by a worker.
-
-    address: of the only one that may do it; None for whichever is free. future: while a worker has it. doer: its
-    address. last_word: what its doer told last, for people. outcome: once it is done.
-    """
-
-    number: int
-    kind: Kind
-    on_stage: OnStage
-    about: Task | OperatingPoint | None = None
-    address: str | None = None
-    attempts: int = 0
-    future: Future | None = None
-    doer: str = ""
-    last_word: str = ""
-    outcome: Outcome | None = None
 
 
 class DaskWorkers:
@@ -89,8 +69,8 @@ class DaskWorkers:
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._roster = Roster(expected)
         self._numbers = itertools.count()
-        self._jobs: dict[int, _Job] = {}  # not finished
-        self._waiting: deque[_Job] = deque()  # of those, for a worker that is free
+        self._jobs: dict[int, Job] = {}  # not finished
+        self._waiting: deque[Job] = deque()  # of those, for a worker that is free
         self._answers: deque[Answer] = deque()
         self._stillborn = 0
         self._opening = True
@@ -187,7 +167,8 @@ class DaskWorkers:
 
     def _on_worker_event(self, event: tuple[float, Any]) -> None:
         message = event[1]
-        self._events.put(functools.partial(self._told, *message["order"], message["memory"], *message["told"]))
+        told = (*message["order"], message["memory"], *message["told"])
+        self._events.put(functools.partial(self._told, *told))
 
     def _on_done(self, number: int, attempt: int, future: Future) -> None:
         outcome, error = None, None
@@ -286,7 +267,7 @@ class DaskWorkers:
                     "there enough memory? Try fewer of them"
                 )
 
-    def _lost(self, job: _Job, worker: str) -> None:
+    def _lost(self, job: Job, worker: str) -> None:
         """The worker that had a job died."""
         assert job.future is not None
         job.future.cancel()
@@ -327,7 +308,7 @@ class DaskWorkers:
             self._roster[job.doer].state = "refused"
         self._finish(job, outcome or Outcome(None, error, 0.0, self._roster.name(job.doer)))
 
-    def _finish(self, job: _Job, outcome: Outcome) -> None:
+    def _finish(self, job: Job, outcome: Outcome) -> None:
         del self._jobs[job.number]
         job.outcome = outcome
         if job.kind == "greet":
@@ -340,7 +321,7 @@ class DaskWorkers:
                 Answer(number, outcome.value, outcome.error, outcome.seconds, outcome.worker, attempts)
             )
 
-    def _result_of(self, job: _Job) -> Any:
+    def _result_of(self, job: Job) -> Any:
         while job.outcome is None:
             self._step()
         if job.outcome.error is not None:
@@ -349,8 +330,8 @@ class DaskWorkers:
 
     def _add(
         self, kind: Kind, on_stage: OnStage, about: Task | OperatingPoint | None = None, address: str | None = None
-    ) -> _Job:
-        job = _Job(next(self._numbers), kind, on_stage, about, address)
+    ) -> Job:
+        job = Job(next(self._numbers), kind, on_stage, about, address)
         self._jobs[job.number] = job
         self._waiting.append(job)
         self._assign()
@@ -363,14 +344,14 @@ class DaskWorkers:
                 self._waiting.remove(job)
                 self._give(job, address)
 
-    def _free_for(self, job: _Job) -> str | None:
+    def _free_for(self, job: Job) -> str | None:
         if job.address is None:
             return next(iter(self._roster.free()), None)
         # cores are shared out among those who are there: while the workers are opened, all are greeted first
         early = job.kind == "introduce" and self._opening and not self._roster.greeted
         return None if early or self._roster[job.address].job is not None else job.address
 
-    def _give(self, job: _Job, address: str) -> None:
+    def _give(self, job: Job, address: str) -> None:
         job.attempts += 1
         job.doer = address
         self._roster[address].job = job.number
@@ -384,7 +365,7 @@ class DaskWorkers:
             worker_process.execute, order, key=order.key, workers=[address], allow_other_workers=False, pure=False
         )
 
-    def _drop(self, job: _Job) -> None:
+    def _drop(self, job: Job) -> None:
         del self._jobs[job.number]
         if job.future is None:
             self._waiting.remove(job)
