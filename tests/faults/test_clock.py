@@ -22,7 +22,6 @@ from objectives.operating_point import OperatingPoint
 from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
 
 DEFINITION = {"trials": 8, "sampler": "tpe", "fixed": {"right_context": [0.5, 1.0], "chunk_length": [0.5]}}
-BACK = [timedelta(days=1), timedelta(days=366)]
 
 
 class Clock:
@@ -65,10 +64,9 @@ def run(url: str, clock: Clock, back: timedelta, console: Console | None = None)
         return run_study("study", small_study(**DEFINITION), evaluator, url, display).study
 
 
-@pytest.mark.parametrize("back", BACK, ids=["a day", "a year"])
-def test_a_study_comes_to_the_same_end(url: str, tmp_path: Path, clock: Clock, back: timedelta) -> None:
+def test_a_study_comes_to_the_same_end(url: str, tmp_path: Path, clock: Clock) -> None:
     console = Console(record=True, width=200, file=(tmp_path / "said").open("w"))
-    trials = run(url, clock, back, console).trials
+    trials = run(url, clock, timedelta(days=1), console).trials
     assert any(trial.duration < timedelta() for trial in trials), "the clock was not set back"
     other = run(url.replace("studies", "others"), clock, timedelta()).trials
     assert [told(trial) for trial in trials] == [told(trial) for trial in other]

@@ -72,7 +72,7 @@ def made(file: Path, log: bool) -> Path:
     return file
 
 
-@pytest.mark.parametrize(("at", "spare"), [(0, 0), (2, 0), (3, 24_000)])
+@pytest.mark.parametrize(("at", "spare"), [(0, 0), (3, 24_000)])
 def test_a_disk_that_fills_up_in_mid_study(
     file: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch, at: int, spare: int
 ) -> None:
@@ -94,8 +94,7 @@ def test_a_disk_that_fills_up_in_mid_study(
         assert "make room there, or give another --storage; then run the same command again" in said
         assert "Traceback" not in said
         stopped = read(file, "study")
-        for words in READERS[:2]:
-            assert typed(*words, *where) == (0, "")
+        assert typed(*READERS[0], *where) == (0, "")
         make_room(disk)
         assert typed("run", file.parents[1] / "study.toml", *where)[0] == 0
         ended = read(file, "study")

@@ -28,15 +28,15 @@ def killed(folder: Path, kills: int) -> Tally:
 
 
 def test_a_driver_killed_at_random_loses_nothing_and_pays_nothing_twice(tmp_path: Path) -> None:
-    tally = killed(tmp_path, 10)
+    tally = killed(tmp_path, 8)
     assert tally.clean(), tally
-    assert len(tally.hits) == 10
+    assert len(tally.hits) == 8
     assert tally.trials > 12
 
 
 def test_the_campaign_sees_a_driver_that_does_not_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "_fail_abandoned", lambda study: None)
-    assert killed(tmp_path, 4).left_running
+    assert killed(tmp_path, 3).left_running
 
 
 def test_the_campaign_sees_a_driver_that_forgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
