@@ -298,9 +298,8 @@ class Loop:
 
     def _abandon(self, why: str) -> None:
         self.workers.cancel()
-        with suppress(
-            StorageInternalError
-        ):  # often what ended the run, and then its error says more; the next run mends
+        # an error of the storage is often what ended the run, and that one says more; the next run mends
+        with suppress(StorageInternalError):
             # where nobody else runs trials of this study, also the one, if any, that an interrupt found half asked
             for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if is_mine(self.held, trial):
