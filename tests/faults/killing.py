@@ -88,7 +88,7 @@ def held_locks(folder: Path) -> list[str]:
 # --- a model build, with what is derived from it and the caches of a corpus
 
 
-def build(cache: Path, corpus: Path, precision: Precision = POINT.precision) -> None:
+def build(cache: Path, corpus: Path, precision: Precision) -> None:
     """A pruned, recovered, low-bit model; its graph; and the windows and features of a recording."""
     os.environ[CACHE_VARIABLE] = str(cache)
     recordings = load_corpus(str(corpus))
@@ -145,26 +145,34 @@ class cached_in:
             os.environ[CACHE_VARIABLE] = self._before
 
 
-def new_cache(folder: Path) -> Path:
-    """A cache with nothing but the assets of the one in use."""
+def new_cache(folder: Path, quick: bool = False) -> Path:
+    """A cache with the assets of the one in use alone. quick: with the embedding's graph too, the longest to make."""
     folder.mkdir(parents=True)
     (folder / "assets").mkdir()
     for asset in assets_dir().iterdir():
         if not asset.name.startswith("."):
             (folder / "assets" / asset.name).symlink_to(asset)
+    if quick:
+        graph = load_embedding("campplus").network
+        (folder / "models").mkdir()
+        (folder / "models" / graph.name).symlink_to(graph)
     return folder
 
 
-def kill_builds(kills: int, corpus: Path, folder: Path, seed: int, precision: Precision = POINT.precision) -> Tally:
-    """Kill a build again and again until it is done, and begin anew until so many kills are spent."""
+def kill_builds(kills: int, corpus: Path, folder: Path, seed: int, quick: bool = False) -> Tally:
+    """Kill a build again and again until it is done, and begin anew until so many kills are spent.
+
+    quick: of a model whose quantization is not trained, with the embedding's graph there from the start.
+    """
     moments, tally = random.Random(seed), Tally("build")
-    reference = new_cache(folder / "undisturbed")
+    precision: Precision = "int8_ptq" if quick else POINT.precision
+    reference = new_cache(folder / "undisturbed", quick)
     seconds = undisturbed(build, reference, corpus, precision)
     expected = whole_files(reference)
     assert len(expected) > 8, f"models, graph, windows and features: {sorted(expected)}"
     rounds = 0
     while tally.kills < kills:
-        cache = new_cache(folder / f"round-{(rounds := rounds + 1)}")
+        cache = new_cache(folder / f"round-{(rounds := rounds + 1)}", quick)
         gone = False
         while not gone and tally.kills < kills:
             gone = not killed(start(build, cache, corpus, precision), moments.uniform(0.0, seconds))

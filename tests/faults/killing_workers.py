@@ -1,14 +1,18 @@
 """Kill the worker processes of `--jobs 2`, and those that take time for them, at random moments."""
 
+import json
 import random
+import subprocess
+import sys
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 
 from explorer.clusters import local_workers
-from explorer.workers import EvaluatorSettings, Task
+from explorer.workers import Answer, EvaluatorSettings, Task
 from objectives import machine
 from objectives.errors import EvaluationError, StudyError
 from objectives.operating_point import OperatingPoint
@@ -16,7 +20,7 @@ from tests.faults.killing import Tally
 from tests.objectives.processes import is_alive
 
 JOBS = 2
-CALM, LONGEST = 1.0, 8.0  # seconds between two kills
+LONGEST = 1.5  # between two kills, in the time that the workers took to be there
 ENDING = 60.0  # seconds for a process whose parent is gone; it may still be loading its libraries
 
 
@@ -25,44 +29,98 @@ def kill_workers(kills: int, corpus: Path, seed: int) -> Tally:
 
     Every trial must be answered, the machine be free afterwards, and no process be left.
     """
-    moments, tally = random.Random(seed), Tally("worker")
-    settings, number = EvaluatorSettings(corpus=str(corpus), repeats=1), 0
+    tally = Tally("worker")
     while tally.kills < kills:
-        before = children()
-        try:
-            with local_workers(JOBS, settings, lambda *word: None) as workers:
-                waiting: set[int] = set()
-                last = time.monotonic() + moments.uniform(CALM, LONGEST)
-                while tally.kills < kills or waiting:
-                    while tally.kills < kills and len(waiting) < JOBS:
-                        point = OperatingPoint(moments.choice([0.5, 1.0, 2.0]), moments.choice([0.0, 0.5]))
-                        workers.submit(Task(number, point))
-                        waiting.add(number)
-                        number += 1
-                    if tally.kills < kills and time.monotonic() >= last:
-                        tally.add(True, {f"killed {kill_one(moments, before)}": 1}, [])
-                        last = time.monotonic() + moments.uniform(CALM, LONGEST)
-                    workers._step()
-                    while workers._answers:
-                        answer = workers._answers.popleft()
-                        waiting.discard(answer.number)
-                        fine = answer.error is None or isinstance(answer.error, EvaluationError)
-                        wrong = [] if fine else [f"trial {answer.number}: {answer.error!r}"]
-                        tally.add(False, {told(answer.error, answer.attempts): 1}, wrong)
-        except StudyError as error:  # three in a row that were killed before they were ready
-            tally.outcomes[f"stopped: {str(error)[:60]}"] += 1
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "tests.faults.killing_workers",
+                str(kills - tally.kills),
+                str(corpus),
+                str(seed + tally.kills),
+            ],
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        *_, last = done.stdout.splitlines()
+        told = json.loads(last)
+        tally.kills += told["kills"]
+        tally.finished += told["finished"]
+        tally.outcomes.update(told["outcomes"])
+        tally.wrong += told["wrong"] + [f"process {pid} is left" for pid in told["processes"] if not ends(pid)]
         with machine.quiet():  # free again, or this never ends
             pass
-        left = children() - before
-        tally.wrong += [f"process {pid} is left" for pid in left if not ends(pid)]
     return tally
 
 
-def told(error: Exception | None, attempts: int) -> str:
+def drive(kills: int, corpus: Path, seed: int) -> tuple[Tally, set[int]]:
+    """One run of workers, until so many processes were killed and every trial was answered, or it was stopped. With it
+    all processes that it had."""
+    moments, tally = random.Random(seed), Tally("worker")
+    settings, number = EvaluatorSettings(corpus=str(corpus), repeats=1), 0
+    seen: set[int] = set()
+    began = time.monotonic()
+    try:
+        with local_workers(JOBS, settings, lambda *word: None) as workers:
+            longest = LONGEST * (time.monotonic() - began)
+            waiting: set[int] = set()
+            due = time.monotonic() + moments.uniform(0.0, longest)
+            while tally.kills < kills or waiting:
+                while tally.kills < kills and len(waiting) < JOBS:
+                    point = OperatingPoint(moments.choice([0.5, 1.0, 2.0]), moments.choice([0.0, 0.5]))
+                    workers.submit(Task(number, point))
+                    waiting.add(number)
+                    number += 1
+                seen |= {child.pid for child in children()}
+                if tally.kills < kills and time.monotonic() >= due and (kind := kill_one(moments)):
+                    tally.add(True, {f"killed {kind}": 1}, [])
+                    due = time.monotonic() + moments.uniform(0.0, longest)
+                workers._step()
+                while workers._answers:
+                    answer = workers._answers.popleft()
+                    waiting.discard(answer.number)
+                    fine = answer.error is None or isinstance(answer.error, EvaluationError)
+                    tally.add(False, {in_words(answer): 1}, [] if fine else [f"{answer.number}: {answer.error!r}"])
+            while workers.slots < JOBS:  # all come back
+                workers._step()
+            tally.outcomes["all workers back"] += 1
+    except StudyError as error:  # too many in a row that were killed before they were ready
+        tally.outcomes[f"stopped: {error}"] += 1
+    return tally, seen
+
+
+def in_words(answer: Answer) -> str:
     """What became of a trial."""
-    if error is None:
-        return "measured" if attempts == 1 else "measured in the second attempt"
-    return "failed: the timing process died" if "timing process" in str(error) else "failed: its worker died twice"
+    if answer.error is None:
+        return "trial measured" if answer.attempts == 1 else "trial measured in the second attempt"
+    who = "its timing process" if "timing process" in str(answer.error) else "its worker, twice,"
+    return f"trial failed: {who} died"
+
+
+def children() -> list[psutil.Process]:
+    """All processes that come from this one, but for those that only tidy up after others."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "resource_tracker" not in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+def kill_one(moments: random.Random) -> str:
+    """Kill a worker, in whatever it does, or a timing process; which. Empty where there is neither."""
+    kinds: dict[str, list[psutil.Process]] = {"a worker": [], "a timing process": []}
+    for child in children():
+        with suppress(psutil.NoSuchProcess):
+            kinds["a worker" if child.ppid() == psutil.Process().pid else "a timing process"].append(child)
+    known = [kind for kind, found in kinds.items() if found]
+    if not known:
+        return ""
+    kind = known[-1] if moments.random() < 0.4 else known[0]
+    with suppress(psutil.NoSuchProcess):
+        moments.choice(kinds[kind]).kill()
+    return kind
 
 
 def ends(pid: int) -> bool:
@@ -73,24 +131,6 @@ def ends(pid: int) -> bool:
     return not is_alive(pid)
 
 
-def children() -> set[int]:
-    """All processes that come from this one."""
-    return {child.pid for child in psutil.Process().children(recursive=True)}
-
-
-def kill_one(moments: random.Random, before: set[int]) -> str:
-    """Kill a worker or a timing process; which."""
-    kinds: dict[str, list[psutil.Process]] = {"a worker": [], "a timing process": []}
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if child.pid in before or "resource_tracker" in " ".join(child.cmdline()):
-                continue
-            mine = child.ppid() == psutil.Process().pid
-            kinds["a worker" if mine else "a timing process"].append(child)
-    known = {kind: found for kind, found in kinds.items() if found}
-    if not known:
-        return "nobody, for nobody was there"
-    kind = "a timing process" if "a timing process" in known and moments.random() < 0.4 else next(iter(known))
-    with suppress(psutil.NoSuchProcess):
-        moments.choice(known[kind]).kill()
-    return kind
+if __name__ == "__main__":
+    result, processes = drive(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    print(json.dumps(asdict(result) | {"processes": sorted(processes)}))

@@ -61,8 +61,7 @@ def test_who_kills_every_worker_fails_with_a_likely_reason(workers: DaskWorkers)
 def test_a_worker_that_lost_its_gpu_fails_one_trial_and_makes_room_for_another(
     workers: DaskWorkers, folder: Path
 ) -> None:
-    while workers.slots < 2:
-        workers._step()
+    wait_for(lambda: workers.slots == 2, workers._step)  # all come back
     built = len(notes(folder, "built"))
     workers.submit(task(20, LOSES_GPU))
     failed = answers(workers, 1)[20]
@@ -73,6 +72,5 @@ def test_a_worker_that_lost_its_gpu_fails_one_trial_and_makes_room_for_another(
     for number in range(21, 24):
         workers.submit(task(number, MEASURED))
     assert all(answer.error is None for answer in answers(workers, 3).values())
-    while workers.slots < 2:
-        workers._step()
+    wait_for(lambda: workers.slots == 2, workers._step)  # all come back
     assert len(notes(folder, "built")) == built + 1, "a nanny started one in its place"
