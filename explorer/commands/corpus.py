@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from collections import deque
 from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -58,13 +59,14 @@ def corpus(
         explorer corpus protocol:AMI.SpeakerDiarization.mini@./database.yml
     """
     # late, so that only this command waits for pyannote
+    from objectives._audio import audio_pieces
     from objectives.corpus_summary import summarize_recordings
     from objectives.sources import load_corpus
 
     loaded = load_corpus(name_or_path, seed=0 if seed is None else seed)
     if check:
         for recording in loaded.split("all"):
-            recording.waveform()
+            deque(audio_pieces(recording.audio, recording.duration), maxlen=0)
     if output is Format.json:
         json.dump(_as_json(loaded), sys.stdout, indent=2, ensure_ascii=False)
         print()

@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-ROOM = 12 * 2**30  # bytes of address space: a header that announces more than there is shows as a MemoryError
+ROOM = 6 * 2**30  # bytes of address space: a header that announces more than there is shows as a MemoryError
 GREEDY = 1024  # MiB by which a case of some kilobytes may not raise what the process holds
 
 
