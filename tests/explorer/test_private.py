@@ -177,7 +177,7 @@ COMMANDS = [
     ("recommend", "study"),
     ("report", "study", "folder"),
     ("export", "study", "0", "folder"),
-    ("dashboard",),
+    ("dashboard", "--port", "0"),
 ]
 
 
