@@ -4,6 +4,7 @@
 refused and written down.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def main(folder: Path, corpus: str) -> None:
 
     (folder / "study.toml").write_text(STUDY.format(corpus=corpus))
     for words in commands(folder, corpus):
-        print("$", *words[:1], flush=True)
+        print("$", *words[:1], f"({sum(os.times()[:4]):.0f} s of a processor before)", flush=True)
         if app(words, standalone_mode=False):
             raise SystemExit(f"{words} failed")
 

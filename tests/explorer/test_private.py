@@ -21,6 +21,7 @@ from explorer.storage import load_study, shown
 from objectives._cache import CACHE_VARIABLE, cache_dir
 from objectives.assets import assets_dir
 from objectives.errors import EvaluationError, StudyError
+from objectives.model_store import models_dir
 from objectives.operating_point import OperatingPoint
 from tests.explorer import shut_off
 from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
@@ -66,7 +67,9 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     (home / "patients").mkdir(parents=True)
     for path in (folder / "out", cache, block):
         path.mkdir(parents=True)
-    (cache / "assets").symlink_to(assets_dir())
+    models_dir().mkdir(parents=True, exist_ok=True)
+    for shared in (assets_dir(), models_dir()):  # what takes long and is made of no recording here
+        (cache / shared.name).symlink_to(shared)
     (block / "sitecustomize.py").write_text(shut_off.BLOCK)
     environment = {
         **os.environ,
@@ -88,6 +91,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+    print("\n".join(line for line in done.stdout.splitlines() if line.startswith("$")))
     return Session(folder, home, done.stdout)
 
 
@@ -173,7 +177,7 @@ COMMANDS = [
     ("recommend", "study"),
     ("report", "study", "folder"),
     ("export", "study", "0", "folder"),
-    ("dashboard",),
+    ("dashboard", "--port", "0"),
 ]
 
 

@@ -106,7 +106,9 @@ def test_json_is_all_that_standard_output_holds(built: list[dict[str, Any]]) -> 
 def test_options_win_over_the_file(built: list[dict[str, Any]]) -> None:
     words = ["--corpus", "mine", "--split", "test", "--seed", "4", "--trials", "0", "--name", "other"]
     limits = ["--limit", "latency=1.0", "--limit", "rtf=0.5"]
-    ran = typed("run", "study.toml", *words, *limits, "--device", "cuda", "--storage", "sqlite:///here.db")
+    ran = typed(
+        "run", "study.toml", *words, *limits, "--device", "cuda", "--storage", "sqlite:///here.db", "--trust", "ab" * 32
+    )
     assert ran.exit_code == 0, ran.output
     assert built == [
         {
@@ -120,6 +122,7 @@ def test_options_win_over_the_file(built: list[dict[str, Any]]) -> None:
             "seed": 4,
             "compression": CompressionSettings(seed=4),
             "device": "cuda",
+            "trusted": frozenset({"ab" * 32}),
             "accuracy_threads": None,
         }
     ]
