@@ -90,19 +90,21 @@ def verify(
     remake: bool = False,
     cost: bool = True,
     on_progress: OnStage = lambda stage, fraction: None,
+    trusted: frozenset[str] = frozenset(),
 ) -> Verification:
     """Measure trials again and compare.
 
     device: where windows are run; the study's by default. remake: make the models anew from their sources, and compare
-    them bit for bit. cost: take time too. Raises StudyError where a trial was not measured or the corpus, weights or
-    settings are others now, so that nothing could be compared, and what the corpus, models and evaluation raise.
+    them bit for bit. cost: take time too. trusted: as `build_evaluator` takes it.
+    Raises StudyError where a trial was not measured or the corpus, weights or settings are others now, so that nothing
+    could be compared, and what the corpus, models and evaluation raise.
     """
     definition = stored_definition(study)
     asked, sources = _trials(study, numbers)
     points = {number: _point(trial, definition.space) for number, trial in sources.items()}
     keys = {trial.user_attrs[record.MODEL_KEY] for trial in sources.values() if record.MODEL_KEY in trial.user_attrs}
     known = {key: model.sha256 for key, model in kept_models().items()}
-    settings = EvaluatorSettings.of(definition, device or _device_of(study))
+    settings = EvaluatorSettings.of(definition, device or _device_of(study), trusted)
     on_progress("getting ready", 0.0)
     with fresh_cache(() if remake else keys) as cache, settings.build() as evaluator:
         assert isinstance(evaluator, Evaluator)

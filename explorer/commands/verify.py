@@ -13,7 +13,7 @@ from rich.text import Text
 
 from explorer import storage
 from explorer.commands.measure import progress
-from explorer.commands.options import DeviceOption
+from explorer.commands.options import DeviceOption, TrustOption, trusted_files
 from objectives.errors import StudyError
 from studies.definition import name_of
 
@@ -45,6 +45,7 @@ def verify(
     device: Annotated[
         DeviceOption | None, typer.Option(help="Where windows are run for the DER. Default: where the study ran them.")
     ] = None,
+    trust: TrustOption = None,
     storage_url: Annotated[
         str | None,
         typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
@@ -78,7 +79,9 @@ def verify(
     from explorer.verification import verify as verified
 
     with progress() as show:
-        answer = verified(loaded, given, None if device is None else device.value, remake, cost, show)
+        answer = verified(
+            loaded, given, None if device is None else device.value, remake, cost, show, trusted_files(trust)
+        )
     if format is VerifyFormat.json:
         typer.echo(json.dumps(_told(answer), indent=2))
     else:
