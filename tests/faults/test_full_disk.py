@@ -211,6 +211,9 @@ def test_a_full_disk_in_the_timing_process_is_no_fault_of_the_point() -> None:
         def time(self, point: OperatingPoint, model: object) -> object:
             raise self.error
 
+        def let_go(self) -> None:
+            pass
+
     full, odd = AssetError("no space"), ModelError("no PyanNet")
     assert _answer(Bench(full), OperatingPoint(), None) is full
     assert isinstance(_answer(Bench(odd), OperatingPoint(), None), EvaluationError)

@@ -35,7 +35,7 @@ def test_a_driver_killed_at_random_loses_nothing_and_pays_nothing_twice(tmp_path
 
 
 def test_the_campaign_sees_a_driver_that_does_not_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "_fail_abandoned", lambda study: None)
+    monkeypatch.setattr(driver, "fail_abandoned", lambda study, held: None)
     assert killed(tmp_path, 3).left_running
 
 

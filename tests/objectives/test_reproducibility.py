@@ -38,9 +38,8 @@ def test_models_features_and_errors_are_the_same_on_other_threads_in_another_pla
     elsewhere.mkdir(parents=True)
     for path in sorted(corpus.iterdir(), reverse=True):  # the file system lists them in another order
         shutil.copy(path, elsewhere)
-    otherwise = {
-        "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "PYTHONHASHSEED": "7", "LC_ALL": "C", "TZ": "Asia/Tokyo",
-    }  # fmt: skip
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "2")
+    otherwise = {**threads, "PYTHONHASHSEED": "7", "LC_ALL": "C", "TZ": "Asia/Tokyo"}
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "tests.objectives.answers", str(elsewhere)],
         cwd=ROOT,
