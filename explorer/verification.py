@@ -211,7 +211,10 @@ def _verify_one(
     # a complete trial was scored on everything: a recording that is missing from it is a fault
     only = None if trial.state is TrialState.COMPLETE else uris
     counts = evaluator.errors(point, on_progress, only) if uris else {}
-    figures += agreement.compare_errors(trial, counts, pool(counts.values()), exact)
+    # added up in the order of then, which a race chose: in another one the last digit may differ
+    order = [uri for uri in uris if uri in counts]
+    pooled = pool(counts[uri] for uri in (*order, *(counts.keys() - order)))
+    figures += agreement.compare_errors(trial, counts, pooled, exact)
     timed = cost and "rtf_spread" in trial.user_attrs
     timing = agreement.compare_cost(trial, evaluator.timing(point, on_progress)) if timed else None
     return _verified(trial, point, stopped, exact, how, key, changed, figures, timing)
