@@ -74,7 +74,7 @@ def main() -> None:
         app()
     except ExplorerError as error:
         _complain(error)
-    except Exception as error:
+    except Exception as error:  # Optuna, once imported, brings the only family beside ours; all else goes on
         if not _is_of_a_storage(error):  # a bug, which shows its traceback
             raise
         from explorer.refusals import refusal

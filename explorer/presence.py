@@ -52,7 +52,7 @@ def guarded(study: optuna.Study, url: str) -> Iterator[None]:
         yield
     except StudyError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever failed because the study is gone; all else goes on
         with suppress(SQLAlchemyError), storage.engine.connect() as connection:
             if _read(connection, study_id) != mark:
                 raise gone from error

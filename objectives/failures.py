@@ -48,7 +48,7 @@ def failing_the_trial(what: str, let_go: Callable[[], None] = lambda: None) -> I
     """
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # libraries raise bare RuntimeErrors; what is not known here goes on as it was
         if ran_out_of_memory(error):
             let_go()
             raise EvaluationError(

@@ -76,6 +76,8 @@ def _binaries() -> Path | None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Path]:
     """Folder of the socket of a server that only this test knows."""
+    if "EXPLORER_REQUIRE_POSTGRES" in os.environ:
+        import psycopg  # noqa: F401 — where it is required, its absence is a failure
     pytest.importorskip("psycopg", reason="no driver for PostgreSQL: pip install psycopg[binary]")
     binaries = _binaries()
     if binaries is None:

@@ -149,7 +149,7 @@ def exchange_by_half(folder: Path, begun: Path) -> None:
         os.replace(source, target)
 
     module._exchanged = lambda one, other: False
-    os.rename = rename  # type: ignore[assignment]
+    os.rename = rename
     write(folder, "two", replace=True)
 
 

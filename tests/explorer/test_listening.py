@@ -42,7 +42,7 @@ class SignBundle:
 
 
 def listener(point: OperatingPoint, on_turn: list[Spoken]) -> Listener:
-    return Listener(SignBundle(point), on_turn.append)  # type: ignore[arg-type]
+    return Listener(SignBundle(point), on_turn.append)
 
 
 def listen(point: OperatingPoint, pieces: Iterable[np.ndarray]) -> tuple[list[Spoken], Account]:
@@ -180,7 +180,7 @@ def test_an_hour_is_heard_in_the_memory_of_a_minute() -> None:
 
 def test_a_delay_is_counted_from_the_first_sample_spoken() -> None:
     now = itertools.count(100.0, 0.0)  # a clock that stands still: only what is told of it counts
-    listening = Listener(SignBundle(OperatingPoint(1.0, 0.5)), lambda turn: None, clock=lambda: next(now))  # type: ignore[arg-type]
+    listening = Listener(SignBundle(OperatingPoint(1.0, 0.5)), lambda turn: None, clock=lambda: next(now))
     listening.hear(np.zeros(round(2.6 * SAMPLE_RATE), np.float32), began=97.0)
     account = listening.end()
     # 3 s after the beginning, blocks 1 and 2 begin at 0 and 1 s; the third is emitted when the audio has ended

@@ -31,7 +31,7 @@ def tell(study: optuna.Study, point: OperatingPoint, origin: str = "search", **c
     suggest(trial, small_study().space)
     measured = measurement(point)
     der, size, rtf = record.values_of(measured)
-    rtf = float(changes.pop("rtf", rtf))  # type: ignore[arg-type]
+    rtf = float(changes.pop("rtf", rtf))
     for key, value in {**record.attributes_of(measured), **changes}.items():
         trial.set_user_attr(key, value)
     trial.set_constraint("rtf", rtf / 0.05 - 1)

@@ -341,7 +341,7 @@ def write_slowly(url: str, place: str, ready: str) -> None:
         time.sleep(PATIENCE)
         return b""
 
-    reports.as_bytes = wait  # type: ignore[assignment]
+    reports.as_bytes = wait
     write_report(storage.load_study("bare", url), Path(place), force=True)
 
 

@@ -76,7 +76,7 @@ def run_until(url: str, commit: int) -> None:
         commit_now(dialect, connection)
 
     event.listen(Engine, "before_cursor_execute", note)
-    DefaultDialect.do_commit = die_or_commit  # type: ignore[method-assign]
+    DefaultDialect.do_commit = die_or_commit
     run(url)
     os._exit(0)
 

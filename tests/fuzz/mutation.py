@@ -176,7 +176,7 @@ def _number(data: bytes, draw: random.Random, reach: int) -> bytes:
     most = 256**size - 1
     number = draw.choice((0, 1, most, most // 2, most // 2 + 1, len(data), len(data) * 1000, draw.randrange(most)))
     spot = draw.randrange(reach)
-    return data[:spot] + min(number, most).to_bytes(size, order) + data[spot + size :]  # type: ignore[arg-type]
+    return data[:spot] + min(number, most).to_bytes(size, order) + data[spot + size :]
 
 
 def _stretch(data: bytes, draw: random.Random, reach: int) -> bytes:

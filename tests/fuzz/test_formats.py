@@ -42,7 +42,7 @@ def test_a_traceback_and_a_poor_message_are_noticed(tmp_path: Path) -> None:
         raise CorpusError("it is wrong\x1b[31m")
 
     def format(load: object) -> Format:
-        return Format("one", ".x", lambda folder: None, lambda prepared, draw: b"", load)  # type: ignore[arg-type]
+        return Format("one", ".x", lambda folder: None, lambda prepared, draw: b"", load)
 
     assert run_case(format(escapes), None, tmp_path, 0, 0).kind == "escaped"
     poor = run_case(format(says_little), None, tmp_path, 0, 0)

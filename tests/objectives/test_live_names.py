@@ -44,7 +44,7 @@ def heard() -> Heard:
 
 @pytest.fixture
 def names(heard: Heard) -> LiveNames:
-    return LiveNames(heard)  # type: ignore[arg-type]
+    return LiveNames(heard)
 
 
 def now(names: LiveNames) -> tuple[int, ...]:

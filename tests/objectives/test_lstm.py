@@ -20,7 +20,7 @@ def layer(inputs: int = 3, hidden: int = 4, seed: int = 0) -> tuple[torch.nn.LST
         torch.stack([getattr(lstm, f"weight_hh_{end}") for end in ends]),
         torch.stack([getattr(lstm, f"bias_ih_{end}") + getattr(lstm, f"bias_hh_{end}") for end in ends]),
     )
-    return lstm, tuple(one.detach().requires_grad_() for one in parameters)  # type: ignore[return-value]
+    return lstm, tuple(one.detach().requires_grad_() for one in parameters)
 
 
 def features(batch: int, frames: int, inputs: int = 3) -> torch.Tensor:

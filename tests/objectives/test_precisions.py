@@ -192,10 +192,10 @@ def test_quantization_aware_training_is_never_worse_than_none(in_its_cache: Made
     windows, loss = held_back(in_its_cache.compressor)
     losses = {}
     for kind in ("ptq", "qat"):
-        model = in_its_cache.models[f"int{bits}_{kind}"]  # type: ignore[index]
+        model = in_its_cache.models[f"int{bits}_{kind}"]
         losses[kind] = held_back_loss(low_bit.load(model.checkpoint).log_probabilities, loss, windows)
     assert losses["qat"] <= losses["ptq"] * (1 + 1e-5)
-    told = in_its_cache.models[f"int{bits}_qat"].story["quantized"]["trained"]  # type: ignore[index]
+    told = in_its_cache.models[f"int{bits}_qat"].story["quantized"]["trained"]
     assert told["before"] == pytest.approx(losses["ptq"], rel=1e-4)
     assert told["after"] == pytest.approx(losses["qat"], rel=1e-4)
 
@@ -314,7 +314,7 @@ def test_an_lstm_that_cannot_be_stored_in_few_bits_is_refused(tmp_path: Path, ma
         checkpoint["hyper_parameters"]["lstm"]["monolithic"] = False
         state = checkpoint["state_dict"]
         for name in [name for name in state if name.startswith("lstm.")]:
-            kind, layer = re.fullmatch(r"lstm\.(\w+_l)(\d)(?:_reverse)?", name).groups()  # type: ignore[union-attr]
+            kind, layer = re.fullmatch(r"lstm\.(\w+_l)(\d)(?:_reverse)?", name).groups()
             state[f"lstm.{layer}.{kind}0{'_reverse' * name.endswith('_reverse')}"] = state.pop(name)
 
     base = changed_checkpoint(tmp_path / "split.bin", split_into_layers)

@@ -34,10 +34,10 @@ def weights(draw: st.DrawFn) -> torch.Tensor:
 
 def step_of(quantized: object, weight: torch.Tensor) -> torch.Tensor:
     """(rows, columns): distance of two neighbouring values."""
-    scale = quantized.scale.float()[:, None]  # type: ignore[attr-defined]
-    if quantized.multipliers is None:  # type: ignore[attr-defined]
+    scale = quantized.scale.float()[:, None]
+    if quantized.multipliers is None:
         return scale.expand_as(weight)
-    spread = quantized.multipliers.repeat_interleave(quantized.group_size, dim=1)  # type: ignore[attr-defined]
+    spread = quantized.multipliers.repeat_interleave(quantized.group_size, dim=1)
     return scale * spread[:, : weight.shape[1]]
 
 

@@ -214,7 +214,7 @@ def test_what_cannot_be_run_is_an_evaluation_error_and_the_process_goes_on(
 
 def test_a_bug_inside_is_raised_as_what_it_is(stopwatch: Stopwatch, model: FinishedModel) -> None:
     with pytest.raises(AttributeError):
-        stopwatch.measure(BASELINE, None)  # type: ignore[arg-type]
+        stopwatch.measure(BASELINE, None)
 
 
 def test_a_process_that_is_killed_in_mid_measurement_fails_it(

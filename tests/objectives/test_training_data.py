@@ -59,13 +59,13 @@ def test_other_recordings_cannot_be_handed_in(tmp_path: Path) -> None:
     evaluated = corpus.split("eval")
     data = training_data(corpus)
     with pytest.raises(TypeError):
-        TrainingData(recordings=evaluated)  # type: ignore[call-arg]
+        TrainingData(recordings=evaluated)
     with pytest.raises(TypeError):
-        TrainingData(corpus, evaluated)  # type: ignore[call-arg]
+        TrainingData(corpus, evaluated)
     with pytest.raises((TypeError, ValueError)):
-        dataclasses.replace(data, recordings=evaluated)  # type: ignore[call-arg]
+        dataclasses.replace(data, recordings=evaluated)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        data.recordings = evaluated  # type: ignore[misc]
+        data.recordings = evaluated
     assert data.recordings == corpus.split("train")
 
 
