@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 
 import psutil
@@ -133,4 +132,4 @@ def ends(pid: int) -> bool:
 
 if __name__ == "__main__":
     result, processes = drive(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
-    print(json.dumps(asdict(result) | {"processes": sorted(processes)}))
+    print(json.dumps(vars(result) | {"processes": sorted(processes)}))  # asdict makes pairs the keys of a Counter
