@@ -9,7 +9,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -106,7 +105,7 @@ def main() -> int:
             os.environ[LOCK_VARIABLE] = f"{folder}/locks"  # nobody else waits
             tallies += KINDS[name](arguments.kills, Path(folder), arguments.seed)
     if arguments.format == "json":
-        print(json.dumps([asdict(tally) for tally in tallies], indent=2))
+        print(json.dumps([vars(tally) for tally in tallies], indent=2))
     else:
         for tally in tallies:
             print(f"{tally.what}: {tally.kills} killed, {tally.finished} finished")
