@@ -209,7 +209,8 @@ def _teller(order: Order) -> OnStage:
                 raise Unwanted
         if stage != told[0] or now - told[1] >= TELL_EVERY:
             told = (stage, now)
-            said = {"told": [stage, fraction], "memory": worker.monitor.get_process_memory()}
+            # a NumPy number is none that goes over the wire
+            said = {"told": [stage, float(fraction)], "memory": worker.monitor.get_process_memory()}
             worker.log_event(order.driver, {"order": [order.job, order.attempt], **said})
 
     return tell

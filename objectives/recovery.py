@@ -119,7 +119,7 @@ def train(
             for step in look + 1:
                 _one_step(optimizer, trained, forward, loss, windows, next(batches))
                 schedule.step()
-                on_progress(step / steps)
+                on_progress(float(step / steps))
         with machine.working():
             held = _known(held_back_loss(forward, loss, windows), int(step), learning_rate)
         if held < smallest:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from objectives import machine
 from objectives.errors import CorpusError, DeviceError, EvaluationError
 from objectives.operating_point import OperatingPoint
@@ -53,7 +55,7 @@ class StandInEvaluator:
     def __call__(self, point: OperatingPoint, on_progress: Callable[[str, float], None], judge: Any = None) -> Any:
         folder = self.settings.folder
         note(folder, "started", f"{os.getpid()} {point.chunk_length:g}")
-        on_progress("accuracy", 0.5)
+        on_progress("accuracy", np.float64(0.5))  # as training tells it
         time.sleep(self.settings.seconds)
         what = point.chunk_length
         if what == FAILS:
