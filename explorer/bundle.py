@@ -20,7 +20,7 @@ from objectives.deployed import DeployedModel, Execution
 from objectives.errors import BundleError, ascii_controls, quoted, reason_of, shortened
 from objectives.filterbank import FBANK_STEP, FBANK_WIDTH, Filterbank, WindowName
 from objectives.onnx_metadata import segmentation_metadata
-from objectives.operating_point import Mode, OperatingPoint, Precision, Pruning, Structure
+from objectives.operating_point import AS_TUNED, Mode, OnlineTracking, OperatingPoint, Precision, Pruning, Structure
 from objectives.speaker_embedding import Blocks, SpeakerEmbedding, features_by
 
 FORMAT: Literal["explorer bundle 1"] = "explorer bundle 1"
@@ -56,8 +56,18 @@ class PruningPart(_Part):
     ratio: float
 
 
+class OnlinePart(_Part):
+    """How the online mode tracks speakers: see objectives.operating_point.OnlineTracking."""
+
+    tau_active: float
+    rho_update: float
+    delta_new: float
+    min_duration_off: float
+
+
 class PointPart(_Part):
-    """An operating point. chunk_length, right_context, latency: seconds; None in the offline mode."""
+    """An operating point. chunk_length, right_context, latency: seconds; None in the offline mode. online: None in all
+    other modes."""
 
     mode: Mode
     chunk_length: float | None
@@ -65,16 +75,19 @@ class PointPart(_Part):
     latency: float | None
     pruning: PruningPart
     precision: Precision
+    online: OnlinePart | None = None
 
     @model_validator(mode="after")
     def _makes_a_point(self) -> Self:
-        streamed = self.mode == "chunk-wise"
+        streamed = self.mode != "offline"
+        if (self.online is None) == (self.mode == "online"):
+            raise ValueError(f"online = {self.online} does not go with the mode {self.mode!r}")
         for name in ("chunk_length", "right_context", "latency"):
             if (getattr(self, name) is None) == streamed:
                 raise ValueError(f"{name} = {getattr(self, name)} does not go with the mode {self.mode!r}")
         latency = self.point().latency
         if streamed and abs(latency - (self.latency or 0.0)) > 1 / SAMPLE_RATE:
-            raise ValueError(f"latency = {self.latency:g} s is not C + R = {latency:g} s")
+            raise ValueError(f"latency = {self.latency:g} s is not C + R = {latency:g} s, pauses waited for included")
         return self
 
     def point(self) -> OperatingPoint:
@@ -82,7 +95,8 @@ class PointPart(_Part):
         pruning = Pruning(self.pruning.structure, self.pruning.ratio)
         if self.chunk_length is None or self.right_context is None:
             return OperatingPoint(pruning=pruning, precision=self.precision, mode=self.mode)
-        return OperatingPoint(self.chunk_length, self.right_context, pruning, self.precision, self.mode)
+        online = AS_TUNED if self.online is None else OnlineTracking(**self.online.model_dump())
+        return OperatingPoint(self.chunk_length, self.right_context, pruning, self.precision, self.mode, online)
 
 
 class SegmentationPart(_Part):

@@ -352,7 +352,7 @@ def _front_row(row: FrontRow) -> tuple[str, ...]:
         row.origin,
         _axis(row.chunk_length), _axis(row.right_context), _axis(row.latency),
         row.pruning,
-        row.precision,
+        row.precision if row.mode != "online" else f"{row.precision}, online",
         number(_millions(row), 2),
         number(row.der, 2), _parts(row) if row.der is not None else UNKNOWN, number(row.size, 2),
         _spread(row.rtf, row.rtf_low, row.rtf_high), _ratio(row) if row.der is not None else UNKNOWN,

@@ -28,6 +28,7 @@ from explorer.bundle import (
     Bundle,
     ClusteringPart,
     EmbeddingPart,
+    OnlinePart,
     PointFile,
     PointPart,
     PruningPart,
@@ -44,6 +45,7 @@ from objectives.checkpoint import read_checkpoint
 from objectives.compression import FinishedModel, load_network
 from objectives.errors import BundleError, StudyError
 from objectives.evaluation import Evaluator, build_evaluator
+from objectives.online import tracking_of
 from objectives.onnx_metadata import check_metadata
 from objectives.operating_point import OperatingPoint
 from objectives.plain_weights import save_plain
@@ -191,7 +193,7 @@ def _told(
     evaluator: Evaluator,
     folder: Path,
 ) -> PointFile:
-    streamed = point.mode == "chunk-wise"
+    streamed = point.streamed
     embedding, clustering = evaluator.accuracy.embedding, evaluator.accuracy.clustering
     attributes = record.measured_attributes(trial)
     der, size, rtf = trial.values
@@ -205,6 +207,7 @@ def _told(
             latency=record.latency_of(point),
             pruning=PruningPart(structure=point.pruning.structure, ratio=point.pruning.ratio),
             precision=point.precision,
+            online=None if point.tracking is None else OnlinePart(**asdict(tracking_of(point.tracking, embedding))),
         ),
         segmentation=SegmentationPart(**contract, execution=execution_on_cpu(model.precision)),
         embedding=EmbeddingPart(

@@ -17,7 +17,8 @@ from studies.published import BASELINE_VARIANT
 NOTHING_RIGHT = 100.0  # percent: the DER of a system that says nothing; above it a scale may end
 CLEARANCE = 1.1  # of that end above the highest DER that is drawn where it is
 MOST_BARS = 30  # a figure of more would not fit a page
-Key = tuple[float | None, float | None, str, str]
+ONLINE = "online"  # source of an origin
+Key = tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def joint_front(rows: Sequence[FrontRow], others: Sequence[OtherTrial] = ()) -> 
     groups: dict[Key, list[FrontRow]] = {}
     for row in rows:
         if row.der is not None:
-            groups.setdefault(_key(row), []).append(row)
+            groups.setdefault(key(row), []).append(row)
     points = sorted((_front_point(members) for members in groups.values()), key=lambda point: point.der)
     ders = [point.der for point in points]
     sensible = [der for der in ders if der <= NOTHING_RIGHT]
@@ -184,11 +185,11 @@ def short_name(row: FrontRow) -> str:
     if rest.startswith("table2:"):
         return row.pruning if row.precision == "fp32" else f"{row.pruning} {row.precision}"
     name = rest.rpartition(":")[2] or source
-    return "baseline" if name == BASELINE_VARIANT else name
+    return f"{source} {name}" if source == ONLINE else "baseline" if name == BASELINE_VARIANT else name
 
 
 def _axes(row: FrontRow) -> str:
-    told = []
+    told: list[str] = [row.mode] if row.mode == "online" else []
     if row.chunk_length is not None and row.right_context is not None:
         told = [f"C={row.chunk_length:.2g}", f"R={row.right_context:.2g}"]
     if row.pruning != "none":
@@ -219,13 +220,15 @@ def _front_point(members: Sequence[FrontRow]) -> FrontPoint:
     )
 
 
-def _key(row: FrontRow) -> Key:
-    return row.chunk_length, row.right_context, row.pruning, row.precision
+def key(row: FrontRow) -> Key:
+    """What makes two rows the same operating point."""
+    return row.mode, row.chunk_length, row.right_context, row.pruning, row.precision, tuple((row.online or {}).items())
 
 
 def _is_plain(row: FrontRow) -> bool:
-    streamed = row.chunk_length is not None
-    return streamed and row.origin != record.SEARCH and row.pruning == "none" and row.precision == "fp32"
+    return (
+        row.mode == "chunk-wise" and row.origin != record.SEARCH and row.pruning == "none" and row.precision == "fp32"
+    )
 
 
 def _at(row: FrontRow) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """The Pareto front as data: what is on it, and every fixed point beside it. Tables and files are made from this."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 import optuna
@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from explorer import database, provenance, selection
 from explorer import trial_record as record
 from explorer.stored import data_of, stored_definition
-from objectives.operating_point import OperatingPoint
+from objectives.operating_point import Mode, OperatingPoint
 from studies.definition import StudyDefinition
 from studies.published import TABLE1, TABLE2, PaperTable, place, published
 from studies.search_space import recall
@@ -30,7 +30,9 @@ class FrontRow:
 
     trial: number in the study; None where a fixed point is not queued yet. standing: `front` is feasible and not
     dominated; `dominated` is feasible, and `dominated_by` are the trials of the front that dominate it; `infeasible`
-    passes the limits named in `exceeded`. chunk_length, right_context, latency: seconds, None in an offline study.
+    passes the limits named in `exceeded`. mode: `chunk-wise`, `online` or `offline`. online: how speakers are tracked
+    there (objectives.operating_point.OnlineTracking), None in it for what was tuned for the embedding. chunk_length,
+    right_context, latency: seconds, None in an offline study.
     pruning: `Hidden-40`, `none`. kept: units that stay, {"hidden": 84, "linear": 128}. params: of the segmentation
     model. der, false_alarm, missed_detection, confusion: percent of scored speech. size: MiB. rtf: median, rtf_low and
     rtf_high its spread, rtf_ratio over the FP32 baseline of the same breath. update_latency: seconds of compute of an
@@ -53,6 +55,8 @@ class FrontRow:
     latency: float | None
     pruning: str
     precision: str
+    mode: Mode = "chunk-wise"
+    online: Mapping[str, float | None] | None = None
     kept: Mapping[str, int] = field(default_factory=dict)
     params: int | None = None
     der: float | None = None
@@ -154,7 +158,7 @@ def _not_queued(study: optuna.Study, definition: StudyDefinition, present: set[s
 
 def _bare(trial: int | None, origin: str, standing: Standing, point: OperatingPoint) -> FrontRow:
     """A row without a measurement."""
-    streamed = point.mode == "chunk-wise"
+    streamed = point.streamed
     paper = published(origin)
     return FrontRow(
         trial=trial,
@@ -167,6 +171,8 @@ def _bare(trial: int | None, origin: str, standing: Standing, point: OperatingPo
         latency=record.latency_of(point),
         pruning=str(point.pruning),
         precision=point.precision,
+        mode=point.mode,
+        online=asdict(point.online) if point.mode == "online" else None,
         paper_params=paper.params if paper else None,
         paper_size=paper.size if paper else None,
         paper_rtf=paper.rtf if paper else None,

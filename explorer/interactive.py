@@ -151,7 +151,7 @@ def hover(row: FrontRow) -> str:
     lines = [f"<b>trial {row.trial}</b>, {row.origin}", f"<b>{standing(row)}</b>"]
     if row.latency is not None:
         lines.append(f"C = {row.chunk_length:.3g} s, R = {row.right_context:.3g} s, latency {row.latency:.3g} s")
-    lines.append(f"pruning {row.pruning}, precision {row.precision}")
+    lines.append(f"{row.mode}, pruning {row.pruning}, precision {row.precision}")
     if row.params is not None:
         kept = " ".join(f"{key} {value}" for key, value in row.kept.items())
         lines.append(f"{row.params / 1e6:.2f} million parameters, kept {kept}")

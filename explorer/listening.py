@@ -11,8 +11,9 @@ from objectives.clustering import UNNAMED
 from objectives.contract import SAMPLE_RATE
 from objectives.errors import BundleError, CorpusError
 from objectives.hypothesis import Turn
-from objectives.live_names import LiveNames, LiveTurns
-from objectives.streaming import ENDLESS, LiveLoop, Schedule
+from objectives.live_names import FinalNames, LiveNames
+from objectives.schedule import ENDLESS, Schedule
+from objectives.streaming import ChunkwiseSession, LiveLoop
 
 PIECE = SAMPLE_RATE // 10  # samples that a microphone hands over at once, for one that is played
 
@@ -81,9 +82,11 @@ class Listener:
                 "export a trial of a chunk-wise study, or load it in stock pyannote.audio as its README.md says"
             )
         self._schedule = Schedule(ENDLESS, point.chunk_length, point.right_context)
-        self._loop = LiveLoop(self._schedule, bundle.runtime(threads), bundle.embedding(threads), bundle.clustering)
-        self._names = LiveNames(self._loop.session)
-        self._turns = LiveTurns()
+        self._loop = LiveLoop(
+            self._schedule, bundle.runtime(threads), bundle.embedding(threads), bundle.clustering, online=point.tracking
+        )
+        session = self._loop.session
+        self._names = LiveNames(session) if isinstance(session, ChunkwiseSession) else FinalNames(session)
         self._on_turn = on_turn
         self._clock = clock
         self._waiting = np.zeros(0, np.float32)
@@ -109,10 +112,10 @@ class Listener:
         self._schedule = self._loop.end(total)
         for _ in range(self._next, len(self._schedule) + 1):
             self._update()
-        self._tell(self._turns.end(total))
         began = self._clock()
         hypothesis = self._loop.finish()
         clustering = self._clock() - began
+        self._tell(self._names.end(total))
         named = [(start, end, self._names.final(self._loop.centroids, who)) for start, end, who in hypothesis.turns]
         return Account(
             audio=total / SAMPLE_RATE,
@@ -133,7 +136,7 @@ class Listener:
         self._heard += len(samples)
         self._loop.update(self._next, samples)
         self._next += 1
-        ended = self._turns.block(*self._names.latest(self._loop.features))
+        ended = self._names.turns(self._loop.features)
         self._updates.append(self._clock() - began)
         self._tell(ended)
 

@@ -116,7 +116,8 @@ def _stands(trial: FrozenTrial, row: FrontRow | None) -> str:
 def _point(row: FrontRow) -> str:
     streamed = "offline: the whole recording is heard first"
     if row.latency is not None:
-        streamed = f"C {row.chunk_length:.4g} s, R {row.right_context:.4g} s: latency C + R {row.latency:.4g} s"
+        latency = "latency C + R" if row.mode == "chunk-wise" else "tracked online, latency"
+        streamed = f"C {row.chunk_length:.4g} s, R {row.right_context:.4g} s: {latency} {row.latency:.4g} s"
     return f"Operating point: {streamed}; pruning {row.pruning}; precision {row.precision}."
 
 
@@ -193,7 +194,8 @@ def _front_table(rows: Sequence[FrontRow]) -> str:
 def _front_line(row: FrontRow) -> tuple[str, ...]:
     trial = "–" if row.trial is None else str(row.trial)
     times = [f"{value:.3g}" if value is not None else "–" for value in (row.chunk_length, row.right_context)]
-    point = (trial, row.origin, *times, row.pruning, row.precision)
+    precision = row.precision if row.mode != "online" else f"{row.precision}, online"
+    point = (trial, row.origin, *times, row.pruning, precision)
     if row.der is None or row.rtf is None:
         return (*point, "–", "–", "–", "–", row.standing)
     standing = f"infeasible: {', '.join(row.exceeded)}" if row.standing == "infeasible" else row.standing

@@ -130,8 +130,8 @@ def overlap_figure(series: Mapping[str, FrozenTrial], speech: Mapping[str, "Spee
 
 
 def _is_reference(row: FrontRow, quantized: FrontRow) -> bool:
-    same = (row.chunk_length, row.right_context, row.pruning)
-    return row.precision == "fp32" and same == (quantized.chunk_length, quantized.right_context, quantized.pruning)
+    at = [(one.mode, one.chunk_length, one.right_context, one.pruning) for one in (row, quantized)]
+    return row.precision == "fp32" and at[0] == at[1]
 
 
 def _ders(trial: FrozenTrial) -> tuple[dict[str, float], tuple[str, ...]]:

@@ -19,8 +19,9 @@ from objectives.operating_point import UNPRUNED, OperatingPoint
 
 def describe(point: OperatingPoint) -> str:
     """`C 1 s  R 0.5 s  Hidden-40  fp32`, for people."""
-    streamed = point.mode == "chunk-wise"
-    parts = [f"C {point.chunk_length:.3g} s  R {point.right_context:.3g} s" if streamed else point.mode]
+    parts: list[str] = [point.mode] if point.mode != "chunk-wise" else []
+    if point.streamed:
+        parts.append(f"C {point.chunk_length:.3g} s  R {point.right_context:.3g} s")
     if point.pruning != UNPRUNED:
         parts.append(str(point.pruning))
     return "  ".join([*parts, point.precision])

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from explorer import database
 from explorer import trial_record as record
+from explorer.figures import key
 from explorer.front import FrontRow
 from explorer.private import without_paths
 from explorer.provenance import in_words
@@ -46,7 +47,7 @@ def headlines(rows: Sequence[FrontRow], told: StudyStatus) -> tuple[Headline, ..
         value = f"{baseline.der:.1f} % · {baseline.size:.2f} MiB · RTF {baseline.rtf:.3f}"
         found.append(Headline("baseline", value, f"unpruned, FP32; trial {baseline.trial}"))
     on_front = [row for row in rows if row.standing == "front"]
-    points = len({(row.chunk_length, row.right_context, row.pruning, row.precision) for row in on_front})
+    points = len({key(row) for row in on_front})
     fixed = sum(row.origin != record.SEARCH for row in on_front)
     found.append(
         Headline("on the front", f"{points} operating points", f"{fixed} of {len(on_front)} trials are fixed points")
@@ -179,18 +180,21 @@ def identified_corpus(study: optuna.Study) -> tuple[str, str]:
 def _in_words(row: FrontRow) -> str:
     pruning = "unpruned" if row.pruning == "none" else row.pruning
     at = "offline" if row.latency is None else f"C = {row.chunk_length:.3g} s, R = {row.right_context:.3g} s"
+    at += ", online" if row.mode == "online" else ""
     return f"{pruning}, {row.precision}, {at}"
 
 
 def _space(definition: StudyDefinition) -> str:
     space = definition.space
     told = ["offline"]
-    if space.mode == "chunk-wise":
+    if space.mode == "streaming":
         (low, high), context = space.chunk_length, space.right_context
         told = [f"C {low:g} to {high:g} s" if low < high else f"C {low:g} s"]
         sought = [] if "none" not in space.look_ahead else ["0"]
         sought += [f"{context[0]:g} to {context[1]:g} s"] if "some" in space.look_ahead else []
         told.append(f"R {' or '.join(sought)}")
+        if space.tracking != ("chunk-wise",):
+            told.append(f"tracking {', '.join(space.tracking)}")
     structures = ", ".join(space.pruning_structure)
     ratio = space.pruning_ratio
     told.append(f"pruning {structures}" + (f" with ratio {ratio[0]:g} to {ratio[1]:g}" if structures != "none" else ""))

@@ -97,7 +97,7 @@ def choose(
         if variant in der:
             continue
         step = f"{variant}, {number} of {len(definition.candidates)}"
-        fixed = variant_point(variant, definition.space.mode)
+        fixed = variant_point(variant, definition.space.modes[0], definition.space.online)
         try:
             if choice.on == "eval":
                 der[variant] = _der_of_trial(study, fixed.origin)
@@ -120,7 +120,7 @@ def enqueue_missing(study: optuna.Study, definition: StudyDefinition, failed_too
     present = {record.origin_of(trial) for trial in study.get_trials(deepcopy=False, states=alive)}
     missing = [fixed for fixed in fixed_points(study, definition) if fixed.origin not in present]
     for fixed in missing:
-        study.enqueue_trial(params_of(fixed.point), user_attrs={record.ORIGIN: fixed.origin})
+        study.enqueue_trial(params_of(fixed.point, definition.space), user_attrs={record.ORIGIN: fixed.origin})
     return len(missing)
 
 

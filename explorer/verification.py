@@ -279,8 +279,9 @@ def _as(trial: FrozenTrial, source: Verified, measured: FrozenTrial) -> Verified
 
 
 def _in_words(point: OperatingPoint) -> str:
-    streamed = "offline" if point.mode == "offline" else f"C {point.chunk_length:g} s, R {point.right_context:g} s"
-    return f"{streamed}, {point.pruning}, {point.precision}"
+    streamed = f"C {point.chunk_length:g} s, R {point.right_context:g} s" if point.streamed else "offline"
+    online = ", online" if point.mode == "online" else ""
+    return f"{streamed}{online}, {point.pruning}, {point.precision}"
 
 
 def _prefixed(on_progress: OnStage, step: str) -> OnStage:

@@ -27,9 +27,10 @@ from objectives.embedding import recording_features
 from objectives.errors import CorpusError, EvaluationError
 from objectives.offline import STEP_SAMPLES, diarize_offline, offline_ends
 from objectives.operating_point import OperatingPoint
+from objectives.schedule import Schedule
 from objectives.scoring import ErrorCounts, score
 from objectives.speaker_embedding import SpeakerEmbedding
-from objectives.streaming import Schedule, stream_batched
+from objectives.streaming import stream_batched
 from objectives.window_classes import WindowClasses
 from objectives.window_features import FeaturesOf, kept_window_features
 

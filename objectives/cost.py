@@ -21,9 +21,10 @@ from objectives.contract import SAMPLE_RATE
 from objectives.deployed import Runtime
 from objectives.offline import STEP_SAMPLES, diarize_offline
 from objectives.operating_point import OperatingPoint
+from objectives.schedule import Schedule
 from objectives.speaker_embedding import SpeakerEmbedding
 from objectives.stages import STAGES, Stage
-from objectives.streaming import LiveLoop, Schedule
+from objectives.streaming import LiveLoop
 from objectives.window_classes import WindowClasses
 from objectives.window_features import fresh_window_features
 
@@ -209,7 +210,7 @@ def time_loop(
     if updates is not None:
         section = Section(section.first, min(section.last, section.first + updates))
     laps = Laps(clock)
-    loop = LiveLoop(schedule, runtime, embedding, clustering, laps.end)
+    loop = LiveLoop(schedule, runtime, embedding, clustering, laps.end, point.tracking)
     before, _ = schedule.news(section.first)
     loop.hear(waveform[:before])
 

@@ -17,6 +17,7 @@ from objectives.checkpoint import build_network, from_hub, read_checkpoint
 from objectives.embedding_onnx import CAMPPLUS_CARD, FORM, WESPEAKER_CARD, EmbeddingCard, write_embedding_onnx
 from objectives.errors import ModelError
 from objectives.filterbank import FBANK_STEP, Filterbank
+from objectives.operating_point import AS_TUNED, OnlineTracking
 from objectives.released import CLUSTERING_THRESHOLD
 from objectives.segmentation import file_sha256
 from objectives.speaker_embedding import Blocks, SpeakerEmbedding, features_by, features_of
@@ -52,6 +53,7 @@ def load_embedding(name: str, threads: int = 1, trusted: Collection[str] = ()) -
 
 CAMPPLUS_BLOCKS = Blocks(length=32_000, left=16_000, right=640)
 CAMPPLUS_THRESHOLD = 0.8  # tuned on train and calib of ami-excerpts, offline mode: 0.8 to 1.0 are alike there
+CAMPPLUS_ONLINE = OnlineTracking(tau_active=0.0, rho_update=1.0, delta_new=0.35)  # tuned there too, streaming
 
 
 def _load_campplus(threads: int) -> SpeakerEmbedding:
@@ -65,6 +67,7 @@ def _load_campplus(threads: int) -> SpeakerEmbedding:
         card=CAMPPLUS_CARD,
         blocks=CAMPPLUS_BLOCKS,
         threshold=CAMPPLUS_THRESHOLD,
+        online=CAMPPLUS_ONLINE,
         threads=threads,
     )
 
@@ -152,6 +155,7 @@ def _assemble(
     blocks: Blocks,
     threshold: float,
     threads: int,
+    online: OnlineTracking = AS_TUNED,
 ) -> SpeakerEmbedding:
     step = front.stride * FBANK_STEP
     assert blocks.length % step == 0, "blocks must lie on the grid of the features"
@@ -166,7 +170,9 @@ def _assemble(
     weight, bias = (values.detach().numpy().copy() for values in affine)
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise ModelError(f"embedding {name!r}: its last layer holds NaN or infinite weights. Use another checkpoint.")
-    return SpeakerEmbedding(name, key, step, blocks, front.filterbank, network, threshold, features, weight, bias)
+    return SpeakerEmbedding(
+        name, key, step, blocks, front.filterbank, network, threshold, features, weight, bias, online
+    )
 
 
 def _digest(values: np.ndarray) -> str:

@@ -15,18 +15,35 @@ Turn = tuple[int, int, int]  # first sample, last sample + 1, speaker
 
 
 class Turns:
-    """Turns out of cells, in the order of time: a turn is known when it has ended."""
+    """Turns out of cells, in the order of time: a turn is known when it has ended.
 
-    def __init__(self) -> None:
+    wait: samples. A pause of up to so much is none: a turn is known when it has been over for as long.
+    """
+
+    def __init__(self, wait: int = 0) -> None:
+        self._wait = wait
         self._open: dict[int, int] = {}
+        self._over: dict[int, tuple[int, int]] = {}  # that may go on
 
     def cell(self, start: int, speaking: Iterable[int]) -> list[Turn]:
-        """A cell begins at `start`, in which these speak: the turns that have ended there."""
+        """A cell begins at `start`, in which these speak: the turns that are known to have ended there."""
         now = [int(speaker) for speaker in speaking]
-        ended = [(self._open.pop(speaker), start, speaker) for speaker in [*self._open] if speaker not in now]
+        for speaker in [*self._open]:
+            if speaker not in now:
+                self._over[speaker] = (self._open.pop(speaker), start)
         for speaker in now:
+            began, ended = self._over.get(speaker, (start, start))
+            if speaker in self._over and start - ended <= self._wait:
+                del self._over[speaker]
+                self._open[speaker] = began
             self._open.setdefault(speaker, start)
-        return ended
+        return self._known(start - self._wait)
+
+    def _known(self, until: int) -> list[Turn]:
+        over = [(began, ended, speaker) for speaker, (began, ended) in self._over.items() if ended <= until]
+        for _, _, speaker in over:
+            del self._over[speaker]
+        return over
 
     @property
     def open(self) -> set[int]:
@@ -41,7 +58,7 @@ class Turns:
 
     def end(self, total: int) -> list[Turn]:
         """The recording ends: the turns that end with it."""
-        return self.cell(total, ())
+        return [*self.cell(total, ()), *self._known(total)]
 
 
 @dataclass(frozen=True)

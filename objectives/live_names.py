@@ -9,7 +9,9 @@ from scipy.spatial.distance import cdist
 
 from objectives.clustering import UNNAMED, name_local_speakers
 from objectives.hypothesis import Turn, Turns
-from objectives.streaming import ChunkwiseSession, Features
+from objectives.online import OnlineSession
+from objectives.speaker_embedding import Features
+from objectives.streaming import ChunkwiseSession
 
 # Of the number of anchors, after which they are clustered again: all clusterings together cost a few times the last
 GROWTH = 1.2
@@ -28,6 +30,15 @@ class LiveNames:
         self._centroids = np.zeros((0, session.embedding.dimension))
         self._names: list[int] = []  # of the centroids
         self._given = 0
+        self._turns = LiveTurns()
+
+    def turns(self, features: Features) -> list[Turn]:
+        """The turns that have ended in the latest block."""
+        return self._turns.block(*self.latest(features))
+
+    def end(self, total: int) -> list[Turn]:
+        """The recording ends: the turns that end with it."""
+        return self._turns.end(total)
 
     def latest(self, features: Features) -> tuple[np.ndarray, list[tuple[int, ...]]]:
         """(cells,) first samples of the latest block's cells, and who speaks in each; UNNAMED where nobody knows."""
@@ -59,6 +70,25 @@ class LiveNames:
                 names[new] = self._given
                 self._given += 1
         self._centroids, self._names = centroids, names
+
+
+class FinalNames:
+    """Those of the online mode, which never change: LiveNames for a session that knows them itself."""
+
+    def __init__(self, session: OnlineSession):
+        self._session = session
+
+    def turns(self, features: Features) -> Sequence[Turn]:
+        """The turns that are known since the latest block."""
+        return self._session.ended
+
+    def end(self, total: int) -> Sequence[Turn]:
+        """Those that are known since the end."""
+        return self._session.ended
+
+    def final(self, centroids: np.ndarray, speaker: int) -> int:
+        """The name of a speaker: its own."""
+        return speaker
 
 
 class LiveTurns:

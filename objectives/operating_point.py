@@ -1,7 +1,7 @@
 """The unit of the search: one way to run streaming diarization."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
 from objectives.errors import OperatingPointError
@@ -12,11 +12,21 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 Structure = Literal["none", "hidden", "linear", "both"]
 STRUCTURES: tuple[Structure, ...] = get_args(Structure)
 
-Mode = Literal["chunk-wise", "offline"]
+Mode = Literal["chunk-wise", "online", "offline"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+
+Tracking = Literal["chunk-wise", "online"]  # the modes that stream
+TRACKINGS: tuple[Tracking, ...] = get_args(Tracking)
 
 CHUNK_LENGTH_RANGE = (0.02, 5.0)  # seconds
 RIGHT_CONTEXT_RANGE = (0.01, 5.0)  # seconds; 0 is allowed besides
+# Seconds, seconds, cosine distance, seconds
+ONLINE_RANGES = {
+    "tau_active": (0.0, 10.0),
+    "rho_update": (0.0, 10.0),
+    "delta_new": (0.0, 2.0),
+    "min_duration_off": (0.0, 5.0),
+}
 PRUNING_RATIO_RANGE = (0.0, 0.95)  # share of the units that go; 0 itself is structure `none`
 
 
@@ -55,14 +65,52 @@ UNPRUNED = Pruning()
 
 
 @dataclass(frozen=True)
+class OnlineTracking:
+    """How the online mode keeps track of speakers (Coria et al., "Overlap-aware low-latency online speaker diarization
+    based on end-to-end local segmentation", ASRU 2021, arXiv 2109.06483).
+
+    tau_active: seconds that a local speaker must speak in the window to be told by its voice. rho_update: seconds that
+    it must speak alone to be remembered, as a new speaker or as more of a known one. delta_new: cosine distance from
+    which a voice is nobody's that is known. None stands for the embedding's own, tuned on *calib*.
+    min_duration_off: seconds of a speaker's pauses that are closed although their end was not heard yet, which holds
+    labels back for as long; 0 closes only those that end in what was heard, and holds nothing back.
+
+    Raises OperatingPointError where one is out of range.
+    """
+
+    tau_active: float | None = None
+    rho_update: float | None = None
+    delta_new: float | None = None
+    min_duration_off: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in ONLINE_RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and low <= value <= high):
+                raise OperatingPointError(
+                    f"{name} = {value:g} is outside of what the online mode takes: use a value in [{low:g}, {high:g}]"
+                )
+
+    def over(self, tuned: "OnlineTracking") -> "OnlineTracking":
+        """With what is None taken from `tuned`."""
+        own = {name: value for name, value in asdict(self).items() if value is not None}
+        return replace(tuned, **own)
+
+
+AS_TUNED = OnlineTracking()
+
+
+@dataclass(frozen=True)
 class OperatingPoint:
     """One point of the design space (notation of the paper, Sec. 4.2 to 4.4).
 
     chunk_length: C in seconds, the update period, in [0.02, 5].
     right_context: R in seconds, the look-ahead, 0 or in [0.01, 5].
     pruning, precision: of the segmentation model.
-    mode: `chunk-wise` streaming, or `offline`: the released pipeline on the whole recording, where C and R mean nothing
-    and keep their defaults.
+    mode: where speakers get their names. `chunk-wise`: when all is heard, as in the paper. `online`: as each block is
+    emitted, for good. `offline`: the released pipeline on the whole recording, where C and R mean nothing and keep
+    their defaults.
+    online: how the online mode tracks speakers.
 
     Raises OperatingPointError when a value lies outside its range: C and R of at most 5 s keep a block inside the
     model's 10 s window.
@@ -73,6 +121,7 @@ class OperatingPoint:
     pruning: Pruning = UNPRUNED
     precision: Precision = "fp32"
     mode: Mode = "chunk-wise"
+    online: OnlineTracking = AS_TUNED
 
     def __post_init__(self) -> None:
         _check_range("chunk length C", self.chunk_length, CHUNK_LENGTH_RANGE)
@@ -84,11 +133,28 @@ class OperatingPoint:
             raise OperatingPointError(f"mode {self.mode!r} is unknown: use one of {', '.join(MODES)}")
         if self.mode == "offline" and (self.chunk_length, self.right_context) != (1.0, 0.0):
             raise OperatingPointError("the offline mode hears the whole recording first: leave C and R out")
+        if self.mode != "online" and self.online != AS_TUNED:
+            raise OperatingPointError(
+                f"tau_active, rho_update, delta_new and min_duration_off are the online mode's, and this is {self.mode}"
+            )
+
+    @property
+    def streamed(self) -> bool:
+        """Whether it has C and R: chunk-wise or online."""
+        return self.mode != "offline"
+
+    @property
+    def tracking(self) -> OnlineTracking | None:
+        """How speakers are tracked; None where they get their names when all is heard."""
+        return self.online if self.mode == "online" else None
 
     @property
     def latency(self) -> float:
-        """Algorithmic latency C + R in seconds; infinite in the offline mode."""
-        return math.inf if self.mode == "offline" else self.chunk_length + self.right_context
+        """Algorithmic latency in seconds: C + R, in the online mode with the pauses that are waited for. In the offline
+        mode it is infinite."""
+        if not self.streamed:
+            return math.inf
+        return self.chunk_length + self.right_context + self.online.min_duration_off
 
 
 def _check_range(name: str, value: float, bounds: tuple[float, float], or_zero: bool = False) -> None:

@@ -15,6 +15,7 @@ import onnxruntime
 from objectives.contract import SAMPLE_RATE, Contract
 from objectives.failures import finite
 from objectives.filterbank import FBANK_WIDTH, Filterbank
+from objectives.operating_point import AS_TUNED, OnlineTracking
 from objectives.recent import Recent
 
 MIN_FRAMES = 2  # fewer pooled frames have no standard deviation, so no embedding
@@ -23,6 +24,9 @@ MIN_FRAMES = 2  # fewer pooled frames have no standard deviation, so no embeddin
 # loop: of 14 AMI excerpts not one changes its labels
 KEPT_AS = np.float16
 LARGEST = float(np.finfo(KEPT_AS).max)
+
+
+Features = np.ndarray | Recent  # (frames, channels)
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,8 @@ class SpeakerEmbedding:
 
     key: hash of all that changes a feature. step: samples between features; the first is centred in the first frame of
     the filterbank. filterbank, network: what features are made with, `network` being an ONNX file. threshold: of the
-    clustering, tuned on *calib* for this embedding. features: (samples,) → (frames, channels).
-    weight: (dimension, 2·channels). bias: (dimension,).
+    clustering, and online: of the online mode, both tuned on *calib* for this embedding. features: (samples,) →
+    (frames, channels). weight: (dimension, 2·channels). bias: (dimension,).
     """
 
     name: str
@@ -64,6 +68,7 @@ class SpeakerEmbedding:
     features: Callable[[np.ndarray], np.ndarray]
     weight: np.ndarray
     bias: np.ndarray
+    online: OnlineTracking = AS_TUNED
 
     @property
     def centre(self) -> int:

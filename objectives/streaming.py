@@ -1,11 +1,5 @@
-"""Audio → Hypothesis, chunk by chunk. Never sees a reference.
+"""Audio → Hypothesis, chunk by chunk. Never sees a reference. When what is heard: objectives/schedule.py."""
 
-Update k = 1 … ceil(T / C) has heard e = min(kC + R, T). The model sees the 10 s that end at e, zeros before 0, and
-the block emitted is [(k-1)C, kC). All positions are integer samples, so that blocks tile the recording exactly.
-"""
-
-import math
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -17,10 +11,11 @@ from objectives.clustering import ClusteringSettings, name_local_speakers, speak
 from objectives.contract import SAMPLE_RATE, Contract
 from objectives.deployed import BATCH, Runtime, local_activity
 from objectives.hypothesis import Hypothesis
-from objectives.operating_point import OperatingPoint
+from objectives.online import OnlineSession
+from objectives.operating_point import OnlineTracking, OperatingPoint
 from objectives.recent import Recent
-from objectives.released import MIN_DURATION_OFF
-from objectives.speaker_embedding import FeatureStream, SpeakerEmbedding
+from objectives.schedule import Schedule, cut_block
+from objectives.speaker_embedding import Features, FeatureStream, SpeakerEmbedding
 from objectives.stages import OnStage, unheeded
 
 if TYPE_CHECKING:
@@ -29,84 +24,12 @@ if TYPE_CHECKING:
 # Of audio and features that the real loop keeps: a window and, besides, what it hears at once (C + R, 10 s at most) and
 # what waits for a block of features
 KEPT_SECONDS = 24.0
-ANCHOR_SECONDS = 1.0  # anchors are taken every max(C, 1 s)
-ENDLESS = sys.maxsize  # samples of a recording whose end is not known yet
-
-Features = np.ndarray | Recent  # (frames, channels)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """When what is heard and emitted, in samples, for a recording of `total` samples."""
-
-    total: int
-    chunk_length: float
-    right_context: float
-
-    def __len__(self) -> int:
-        """Number of updates, ceil(T / C)."""
-        updates = math.ceil(self.total / (self.chunk_length * SAMPLE_RATE))
-        while self._end(updates) < self.total:
-            updates += 1
-        while updates > 0 and self._end(updates - 1) >= self.total:
-            updates -= 1
-        return updates
-
-    def _end(self, update: int) -> int:
-        return round(update * self.chunk_length * SAMPLE_RATE)
-
-    def block(self, update: int) -> tuple[int, int]:
-        """[start, end) of the block that an update emits; the last one may be shorter."""
-        return self._end(update - 1), min(self._end(update), self.total)
-
-    def heard(self, update: int) -> int:
-        """How much of the recording has been heard at an update."""
-        return min(self._end(update) + round(self.right_context * SAMPLE_RATE), self.total)
-
-    def news(self, update: int) -> tuple[int, int]:
-        """[start, end) of what is heard at an update and was not at the one before."""
-        return self.heard(update - 1) if update > 1 else 0, self.heard(update)
-
-    def is_anchor(self, update: int) -> bool:
-        """Whether an update's embeddings found clusters: every one for C ≥ 1 s, else the first to end in a second."""
-        spacing = round(ANCHOR_SECONDS * SAMPLE_RATE)
-        return update == 1 or self._end(update) // spacing > self._end(update - 1) // spacing
-
-    @property
-    def anchor_seconds(self) -> float:
-        """Distance of two anchors."""
-        return max(self.chunk_length, ANCHOR_SECONDS)
-
-
-def window_ending_at(waveform: np.ndarray, end: int, length: int) -> np.ndarray:
-    """(length,) float32: the last `length` samples before `end`, zeros before the recording."""
-    window = np.zeros(length, np.float32)
-    heard = waveform[max(0, end - length) : end]
-    window[length - len(heard) :] = heard
-    return window
-
-
-def fill_gaps(activity: np.ndarray, step: int, shorter_than: float = MIN_DURATION_OFF) -> np.ndarray:
-    """Close each local speaker's pauses of up to `shorter_than` seconds: (frames, speakers) bool → the same shape.
-
-    The released pipeline's post-processing, within what an update has heard: a pause that has not ended by kC + R is
-    not known to be short, and stays.
-    """
-    longest = int(shorter_than * SAMPLE_RATE / step)  # frames
-    frames = np.arange(len(activity))[:, None]
-    never = len(activity) + longest + 1
-    # nearest active frame at or before, and at or after, each frame
-    before = np.maximum.accumulate(np.where(activity, frames, -never), axis=0)
-    after = np.minimum.accumulate(np.where(activity, frames, 2 * never)[::-1], axis=0)[::-1]
-    return after - before - 1 <= longest
 
 
 @dataclass
 class _Update:
     """What an update leaves behind: its emitted block and, until its features are ready, its local speakers."""
 
-    start: int
-    end: int
     frames: np.ndarray  # (cells, speakers) bool, of the block
     starts: np.ndarray  # (cells,) first sample of each cell
     active: np.ndarray  # (speakers,) bool, in the window
@@ -151,28 +74,22 @@ class ChunkwiseSession:
 
     def emit(self, update: int, activity: np.ndarray) -> np.ndarray:
         """The first half of `update`, which needs no features."""
-        start, end = self.schedule.block(update)
-        window_start = self.schedule.heard(update) - self.contract.window
-        first, last = self.contract.frame_at(np.array([start, end - 1]) - window_start)
-        starts = self.contract.frame_start(np.arange(first, last + 1)) + window_start
-        starts[0] = start
-        emitted = fill_gaps(activity, self.contract.step)[first : last + 1].copy()  # a view would keep all of it
+        block = cut_block(self.schedule, self.contract, update, activity)
         anchor = self.schedule.is_anchor(update)
         state = _Update(
-            start=start,
-            end=end,
-            frames=emitted,
-            starts=starts,
+            frames=block.frames,
+            starts=block.starts,
             active=np.any(activity, axis=0),
             embeddings=np.full((self.contract.speakers, self.embedding.dimension), np.nan, np.float32),
             anchor=activity if anchor else None,
         )
         self._updates.append(state)
         self._anchors += anchor
-        if anchor or emitted.any():
+        if anchor or block.frames.any():
             # a block without speech needs no names
+            window_start = self.schedule.heard(update) - self.contract.window
             self._pending.append((state, *self.embedding.features_of_speakers(self.contract, activity, window_start)))
-        return emitted
+        return block.frames
 
     def pool(self, features: Features, last: bool = False) -> None:
         """The second half of `update`: embeddings of the local speakers whose features are ready, (frames, channels).
@@ -243,7 +160,7 @@ def stream_live(
     waveform: (samples,) float32, mono, 16 kHz.
     """
     schedule = Schedule(len(waveform), point.chunk_length, point.right_context)
-    loop = LiveLoop(schedule, runtime, embedding, clustering)
+    loop = LiveLoop(schedule, runtime, embedding, clustering, online=point.tracking)
     for update in range(1, len(schedule) + 1):
         start, end = schedule.news(update)
         loop.update(update, waveform[start:end])
@@ -254,7 +171,8 @@ class LiveLoop:
     """The real loop: audio in, a block out, one update at a time. Nothing is made twice, and no window is copied. Audio
     and features are kept as far as it looks back.
 
-    on_stage: told of each stage of an update when it has ended; one update ends with its embedding.
+    on_stage: told of each stage of an update when it has ended. online: how speakers are tracked where names are to be
+    final when they are emitted; None for the chunk-wise mode.
     """
 
     def __init__(
@@ -264,10 +182,11 @@ class LiveLoop:
         embedding: SpeakerEmbedding,
         clustering: ClusteringSettings,
         on_stage: OnStage = unheeded,
+        online: OnlineTracking | None = None,
     ):
         window = runtime.contract.window
         self._runtime = runtime
-        self._session = ChunkwiseSession(schedule, runtime.contract, embedding, clustering)
+        self._session = _session(schedule, runtime.contract, embedding, clustering, online)
         self._stream = FeatureStream(embedding, KEPT_SECONDS)
         self._on_stage = on_stage
         self.centroids = np.zeros((0, embedding.dimension), np.float32)  # of the speakers, once it is finished
@@ -275,7 +194,7 @@ class LiveLoop:
         self._audio.append(np.zeros(window, np.float32))  # before the recording
 
     @property
-    def session(self) -> ChunkwiseSession:
+    def session(self) -> ChunkwiseSession | OnlineSession:
         """What was emitted so far."""
         return self._session
 
@@ -303,6 +222,9 @@ class LiveLoop:
         self._on_stage("other")
         self._session.pool(self._stream.hear(self._audio))
         self._on_stage("embedding")
+        if isinstance(self._session, OnlineSession):
+            self._session.name_block()
+            self._on_stage("clustering")
         return emitted
 
     def end(self, total: int) -> Schedule:
@@ -312,6 +234,8 @@ class LiveLoop:
 
     def finish(self, last: bool = True) -> Hypothesis:
         """Everybody's names in what was emitted. last: the recording ends here, and so does waiting for context."""
+        if isinstance(self._session, OnlineSession):
+            return self._session.hypothesis()
         self._session.pool(self._stream.hear(self._audio, last), last=True)
         self._on_stage("embedding")
         self.centroids = self._session.centroids()
@@ -333,13 +257,25 @@ def stream_batched(
     windows: of the recording. features: (frames, channels), of the whole recording.
     """
     schedule = Schedule(len(windows.waveform), point.chunk_length, point.right_context)
-    session = ChunkwiseSession(schedule, windows.contract, embedding, clustering)
+    session = _session(schedule, windows.contract, embedding, clustering, point.tracking)
     for updates in _batches(len(schedule)):
         activities = windows.activity_ending_at(schedule.heard(update) for update in updates)
         for update, activity in zip(updates, activities, strict=True):
             session.update(update, activity, features)
         on_progress(updates[-1] / len(schedule))
     return session.finish(features)
+
+
+def _session(
+    schedule: Schedule,
+    contract: Contract,
+    embedding: SpeakerEmbedding,
+    clustering: ClusteringSettings,
+    online: OnlineTracking | None,
+) -> ChunkwiseSession | OnlineSession:
+    if online is None:
+        return ChunkwiseSession(schedule, contract, embedding, clustering)
+    return OnlineSession(schedule, contract, embedding, online)
 
 
 def _batches(updates: int) -> Iterator[range]:

@@ -17,6 +17,7 @@ from studies.paper import (
     FixedPoint,
     baseline_point,
     chunk_length_point,
+    online_twin,
     precision_point,
     pruning_of,
     right_context_point,
@@ -95,20 +96,24 @@ class StudyDefinition(Table):
         return bool(self.precisions) and self.fixed.table2_variant in CHOICES
 
     def fixed_points_for(self, variant: str | None) -> tuple[FixedPoint, ...]:
-        """Baseline first, then the sweeps and the values of `fixed`, the tables last; each origin once.
+        """Baseline first, then the sweeps and the values of `fixed`, once for each way of tracking speakers, the tables
+        last; each origin once.
 
         variant: the one chosen for Table 2, whose rows are left out while it is None and not named in `fixed`.
         """
-        mode = self.space.mode
-        points = [baseline_point(mode)]
-        for name in self.fixed.sweeps:
-            points.extend(sweep(name))
-        points.extend(right_context_point(value) for value in self.fixed.right_context)
-        points.extend(chunk_length_point(value) for value in self.fixed.chunk_length)
-        points.extend(variant_point(name, mode) for name in self.variants)
+        mode, online = self.space.modes[0], self.space.online
+        points = [baseline_point(mode, online)]
+        swept = [point for name in self.fixed.sweeps for point in sweep(name)]
+        swept += [right_context_point(value) for value in self.fixed.right_context]
+        swept += [chunk_length_point(value) for value in self.fixed.chunk_length]
+        if "online" not in self.space.modes or "chunk-wise" in self.space.modes:
+            points += swept
+        if "online" in self.space.modes:
+            points += [online_twin(fixed, online) for fixed in (*points[:1], *swept) if fixed.point.mode != "online"]
+        points.extend(variant_point(name, mode, online) for name in self.variants)
         chosen = variant if self.chooses else self.fixed.table2_variant
         if chosen is not None:
-            points.extend(precision_point(precision, chosen, mode) for precision in self.precisions)
+            points.extend(precision_point(precision, chosen, mode, online) for precision in self.precisions)
         return tuple({fixed.origin: fixed for fixed in points}.values())
 
     def compression_settings(self) -> CompressionSettings:

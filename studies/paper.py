@@ -9,15 +9,16 @@ Table 1 prunes the model in FP32, Table 2 quantizes one pruned model. The paper 
 the same models at C = 1 s, R = 0. `paper:table1:Linear-40` means "the model of that row", measured here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 from objectives.errors import OperatingPointError
 from objectives.operating_point import (
+    AS_TUNED,
     BASELINE,
-    OFFLINE_BASELINE,
     UNPRUNED,
     Mode,
+    OnlineTracking,
     OperatingPoint,
     Precision,
     Pruning,
@@ -45,9 +46,9 @@ class FixedPoint:
     point: OperatingPoint
 
 
-def baseline_point(mode: Mode = "chunk-wise") -> FixedPoint:
+def baseline_point(mode: Mode = "chunk-wise", online: OnlineTracking = AS_TUNED) -> FixedPoint:
     """The unpruned FP32 model: at C = 1 s and R = 0, or offline."""
-    return FixedPoint("baseline", OFFLINE_BASELINE if mode == "offline" else BASELINE)
+    return FixedPoint("baseline", replace(BASELINE, mode=mode, online=_online(mode, online)))
 
 
 def right_context_point(right_context: float) -> FixedPoint:
@@ -62,6 +63,16 @@ def chunk_length_point(chunk_length: float) -> FixedPoint:
     source = "paper:figure2" if chunk_length in FIGURE2_CHUNK_LENGTHS else "fixed"
     point = OperatingPoint(chunk_length=chunk_length, right_context=FIGURE2_RIGHT_CONTEXT)
     return FixedPoint(f"{source}:C={chunk_length:.12g}", point)
+
+
+def online_twin(fixed: FixedPoint, online: OnlineTracking = AS_TUNED) -> FixedPoint:
+    """A streaming point of the paper with speakers tracked online, which the paper did not do."""
+    _, _, rest = fixed.origin.partition(":")
+    return FixedPoint(f"online:{rest or fixed.origin}", replace(fixed.point, mode="online", online=online))
+
+
+def _online(mode: Mode, online: OnlineTracking) -> OnlineTracking:
+    return online if mode == "online" else AS_TUNED
 
 
 def sweep(name: Sweep) -> tuple[FixedPoint, ...]:
@@ -86,16 +97,19 @@ def pruning_of(variant: str) -> Pruning:
     )
 
 
-def variant_point(variant: str, mode: Mode = "chunk-wise") -> FixedPoint:
+def variant_point(variant: str, mode: Mode = "chunk-wise", online: OnlineTracking = AS_TUNED) -> FixedPoint:
     """A variant of Table 1, in FP32: offline, or at C = 1 s and R = 0. Raises OperatingPointError."""
     source = "paper:table1" if variant in TABLE1 else "fixed"
-    return FixedPoint(f"{source}:{variant}", OperatingPoint(pruning=pruning_of(variant), mode=mode))
+    point = OperatingPoint(pruning=pruning_of(variant), mode=mode, online=_online(mode, online))
+    return FixedPoint(f"{source}:{variant}", point)
 
 
-def precision_point(precision: Precision, variant: str, mode: Mode = "chunk-wise") -> FixedPoint:
+def precision_point(
+    precision: Precision, variant: str, mode: Mode = "chunk-wise", online: OnlineTracking = AS_TUNED
+) -> FixedPoint:
     """A precision mode of Table 2 on the pruned variant chosen for it, offline or at C = 1 s and R = 0.
 
     Raises OperatingPointError.
     """
-    point = OperatingPoint(pruning=pruning_of(variant), precision=precision, mode=mode)
+    point = OperatingPoint(pruning=pruning_of(variant), precision=precision, mode=mode, online=_online(mode, online))
     return FixedPoint(f"paper:table2:{precision.upper()}", point)

@@ -4,23 +4,28 @@ To add a dimension: a field here with its range, one line in `suggest`, one in `
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal, cast, get_args
 
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from objectives.operating_point import (
+    AS_TUNED,
     CHUNK_LENGTH_RANGE,
+    ONLINE_RANGES,
     PRECISIONS,
     PRUNING_RATIO_RANGE,
     RIGHT_CONTEXT_RANGE,
     STRUCTURES,
     UNPRUNED,
     Mode,
+    OnlineTracking,
     OperatingPoint,
     Precision,
     Pruning,
     Structure,
+    Tracking,
 )
 
 LookAhead = Literal["none", "some"]
@@ -30,7 +35,12 @@ PRUNING_RATIO_STEP = 0.05
 # 0 itself is structure `none`, so the first step is the smallest ratio
 PRUNING_RATIOS = (PRUNING_RATIO_STEP, PRUNING_RATIO_RANGE[1])
 
-STREAMING_FIELDS = ("chunk_length", "look_ahead", "right_context")  # they mean nothing in the offline mode
+PAUSES = "min_duration_off"
+Thresholds = Literal["tuned", "searched"]
+THRESHOLDS: tuple[Thresholds, ...] = get_args(Thresholds)
+ONLINE_FIELDS = tuple(ONLINE_RANGES)  # they mean nothing unless speakers are tracked online
+# these mean nothing in the offline mode
+STREAMING_FIELDS = ("tracking", "chunk_length", "look_ahead", "right_context", *ONLINE_FIELDS)
 FIXED_PARAMS = "fixed_params"  # the system attribute in which Optuna keeps an enqueued trial's parameters
 
 
@@ -45,8 +55,22 @@ def _as_range(value: object) -> object:
     return tuple(value)
 
 
+def _as_choices(value: object) -> object:
+    """One choice is a list of one."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _streaming(value: object) -> object:
+    # what studies made before there was another way of streaming say
+    return "streaming" if value == "chunk-wise" else value
+
+
 def _within(bounds: tuple[float, float]) -> AfterValidator:
-    def check(value: tuple[float, float]) -> tuple[float, float]:
+    def check(value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is None:
+            return None
         low, high = value
         if not bounds[0] <= low <= high <= bounds[1]:
             raise ValueError(
@@ -72,17 +96,25 @@ def _choices(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+Range = tuple[float, float]
+
+
 class SearchSpace(BaseModel):
     """What a trial may be. Ranges are inclusive.
 
-    mode: of every trial; `offline` has no C, no R and no look-ahead. chunk_length: C, right_context: R where there is
+    mode: of every trial; `offline` has no C, no R and no look-ahead. tracking: where speakers get their names in the
+    streaming mode, `chunk-wise`, `online` or both. chunk_length: C, right_context: R where there is
     look-ahead, both in seconds and searched on a log scale; R = 0 is `look_ahead = none`. pruning_ratio: where the
-    structure is not `none`, in steps of 0.05. look_ahead, pruning_structure, precision: the choices.
+    structure is not `none`, in steps of 0.05. look_ahead, pruning_structure, precision: the choices. tau_active,
+    rho_update, delta_new, min_duration_off: of the online mode (objectives.operating_point.OnlineTracking). One value
+    holds for every trial, a range is searched beside the thresholds that were tuned for the embedding; None leaves
+    these, and waits for no pause.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    mode: Mode = "chunk-wise"
+    mode: Annotated[Literal["streaming", "offline"], BeforeValidator(_streaming)] = "streaming"
+    tracking: Annotated[tuple[Tracking, ...], BeforeValidator(_as_choices), AfterValidator(_choices)] = ("chunk-wise",)
     chunk_length: Annotated[tuple[float, float], BeforeValidator(_as_range), _within(CHUNK_LENGTH_RANGE)] = (
         CHUNK_LENGTH_RANGE
     )
@@ -95,6 +127,12 @@ class SearchSpace(BaseModel):
         tuple[float, float], BeforeValidator(_as_range), _within(PRUNING_RATIOS), AfterValidator(_on_grid)
     ] = PRUNING_RATIOS
     precision: Annotated[tuple[Precision, ...], AfterValidator(_choices)] = PRECISIONS
+    tau_active: Annotated[Range | None, BeforeValidator(_as_range), _within(ONLINE_RANGES["tau_active"])] = None
+    rho_update: Annotated[Range | None, BeforeValidator(_as_range), _within(ONLINE_RANGES["rho_update"])] = None
+    delta_new: Annotated[Range | None, BeforeValidator(_as_range), _within(ONLINE_RANGES["delta_new"])] = None
+    min_duration_off: Annotated[
+        Range | None, BeforeValidator(_as_range), _within(ONLINE_RANGES["min_duration_off"])
+    ] = None
 
     @model_validator(mode="after")
     def _offline_is_not_streamed(self) -> "SearchSpace":
@@ -103,11 +141,49 @@ class SearchSpace(BaseModel):
             raise ValueError(f"the offline mode hears the whole recording first: leave {', '.join(given)} out")
         return self
 
+    @model_validator(mode="after")
+    def _online_is_asked_for(self) -> "SearchSpace":
+        given = [name for name in ONLINE_FIELDS if getattr(self, name) is not None]
+        if given and self.mode == "streaming" and "online" not in self.tracking:
+            raise ValueError(f'{", ".join(given)} mean something in the online mode only: add tracking = "online"')
+        return self
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """Of the operating points, the one of the fixed points first."""
+        return ("offline",) if self.mode == "offline" else self.tracking
+
+    @property
+    def online(self) -> OnlineTracking:
+        """Of the fixed points: what is not searched, because it has one value or none."""
+        given = {name: getattr(self, name) for name in ONLINE_FIELDS}
+        return OnlineTracking(**{name: told[0] for name, told in given.items() if told and told[0] == told[1]})
+
+    @property
+    def opened_thresholds(self) -> tuple[str, ...]:
+        """Thresholds of the online mode that are searched."""
+        return tuple(name for name in ONLINE_FIELDS if name != PAUSES and self._is_opened(name))
+
+    @property
+    def opened_pauses(self) -> tuple[str, ...]:
+        """Whether the pauses that the online mode waits for are searched: their name, or nothing."""
+        return (PAUSES,) if self._is_opened(PAUSES) else ()
+
+    def _is_opened(self, name: str) -> bool:
+        told = getattr(self, name)
+        return told is not None and told[0] < told[1]
+
+
+EVERYTHING = SearchSpace()  # chunk-wise
+
 
 def suggest(trial: BaseTrial, space: SearchSpace) -> OperatingPoint:
     """The operating point that `trial` stands for: the only place where parameters get their names and ranges."""
     chunk_length, right_context = 1.0, 0.0  # what an offline point has
-    if space.mode == "chunk-wise":
+    mode, online = space.modes[0], AS_TUNED
+    if space.mode == "streaming":
+        if space.tracking != ("chunk-wise",):
+            mode = cast("Tracking", trial.suggest_categorical("tracking", space.tracking))
         chunk_length = trial.suggest_float("chunk_length", *space.chunk_length, log=True)
         # R = 0 cannot live in a log range, so whether to look ahead at all is a choice of its own
         if trial.suggest_categorical("look_ahead", space.look_ahead) == "some":
@@ -118,13 +194,25 @@ def suggest(trial: BaseTrial, space: SearchSpace) -> OperatingPoint:
         ratio = trial.suggest_float("pruning_ratio", *space.pruning_ratio, step=PRUNING_RATIO_STEP)
         pruning = Pruning(cast("Structure", structure), _ratio(ratio))
     precision = cast("Precision", trial.suggest_categorical("precision", space.precision))
-    return OperatingPoint(chunk_length, right_context, pruning, precision, space.mode)
+    if mode == "online":
+        # the embedding's own thresholds have no place in a range, so whether to search them is a choice of its own
+        searched = space.opened_thresholds and trial.suggest_categorical("thresholds", THRESHOLDS) == "searched"
+        names = (*(space.opened_thresholds if searched else ()), *space.opened_pauses)
+        online = replace(space.online, **{name: trial.suggest_float(name, *getattr(space, name)) for name in names})
+    return OperatingPoint(chunk_length, right_context, pruning, precision, mode, online)
 
 
-def params_of(point: OperatingPoint) -> dict[str, float | str]:
+def params_of(point: OperatingPoint, space: SearchSpace = EVERYTHING) -> dict[str, float | str]:
     """Parameters from which `suggest` makes `point` again: what is enqueued for a fixed point."""
     params: dict[str, float | str] = {}
-    if point.mode == "chunk-wise":
+    if point.streamed and space.tracking != ("chunk-wise",):
+        params["tracking"] = point.mode
+    if point.mode == "online":
+        searched = [name for name in space.opened_thresholds if getattr(point.online, name) is not None]
+        if space.opened_thresholds:
+            params["thresholds"] = "searched" if searched else "tuned"
+        params |= {name: getattr(point.online, name) for name in (*searched, *space.opened_pauses)}
+    if point.streamed:
         params["chunk_length"] = point.chunk_length
         params["look_ahead"] = "none" if point.right_context == 0.0 else "some"
         if point.right_context != 0.0:
@@ -141,8 +229,14 @@ def recall(trial: FrozenTrial, space: SearchSpace) -> OperatingPoint | None:
     (its driver died while asking)."""
     params: Mapping[str, object] = trial.system_attrs.get(FIXED_PARAMS, {}) | trial.params
     needed = {"pruning_structure", "precision"}
-    if space.mode == "chunk-wise":
+    if space.mode == "streaming":
         needed |= {"chunk_length", "look_ahead"}
+        if space.tracking != ("chunk-wise",):
+            needed.add("tracking")
+    if params.get("tracking") == "online":
+        needed |= {*space.opened_pauses} | ({"thresholds"} if space.opened_thresholds else set())
+    if params.get("thresholds") == "searched":
+        needed |= {*space.opened_thresholds}
     if params.get("look_ahead") == "some":
         needed.add("right_context")
     if params.get("pruning_structure") != "none":
@@ -157,17 +251,19 @@ def outside(point: OperatingPoint, space: SearchSpace) -> str | None:
 
     Samplers learn from every trial: one outside the ranges would be a value that they cannot draw.
     """
-    if point.mode != space.mode:
+    if point.streamed != (space.mode == "streaming"):
         return f"it is {point.mode}, and space.mode = {space.mode!r}"
-    params = params_of(point)
-    for name in ("chunk_length", "right_context", "pruning_ratio"):
+    params = {"tracking": point.mode} | params_of(point, space)
+    for name in ("chunk_length", "right_context", "pruning_ratio", *space.opened_pauses, *space.opened_thresholds):
         low, high = getattr(space, name)
         value = params.get(name)
         if isinstance(value, float) and not low <= value <= high:
             return f"{name} = {value:g} is outside space.{name} = [{low:g}, {high:g}]"
     if _between_steps(point.pruning.ratio):
         return f"pruning_ratio = {point.pruning.ratio:g} is no multiple of {PRUNING_RATIO_STEP:g}, its step"
-    for name in ("look_ahead", "pruning_structure", "precision"):
+    for name in ("tracking", "look_ahead", "pruning_structure", "precision"):
+        if name == "tracking" and not point.streamed:
+            continue
         if name in params and params[name] not in getattr(space, name):
             return f"{name} = {params[name]!r} is not among space.{name} = {list(getattr(space, name))}"
     return None

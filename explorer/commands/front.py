@@ -23,8 +23,8 @@ from studies.published import CAPTION, TABLE2_VARIANT, PaperTable
 
 TABLE_WIDTH = 165  # columns that the table needs with ordinary values
 COLUMNS = (
-    "trial", "origin", "C s", "R s", "C+R s", "pruning", "precision", "params M", "DER %", "FA / miss / conf %", "MiB",
-    "RTF", "x base",
+    "trial", "origin", "C s", "R s", "latency s", "pruning", "precision", "params M", "DER %", "FA / miss / conf %",
+    "MiB", "RTF", "x base",
 )  # fmt: skip
 LEFT = ("origin", "pruning", "precision")
 
@@ -143,12 +143,16 @@ def _pair(ours: float | None, paper: float | None, digits: int) -> str:
 def print_table(rows: Sequence[FrontRow], console: Console) -> None:
     """The front as a table. On a narrower screen lines wrap there, but no cell is ever cut."""
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
+    several = any(row.mode == "online" for row in rows)
     for name in COLUMNS:
         table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
+    if several:
+        table.add_column("tracking", no_wrap=True)
     table.add_column("standing")
     for row in rows:
         style = {"front": "bold green", "failed": "red"}.get(row.standing, "" if row.der is not None else "dim")
-        table.add_row(*map(Text, _cells(row)), style=style)
+        cells = [*_cells(row), *([row.mode] if several else []), _standing(row)]
+        table.add_row(*map(Text, cells), style=style)
     wide = _wide(console)
     wide.print(table)
     on_front = sum(row.standing == "front" for row in rows)
@@ -169,7 +173,7 @@ def _cells(row: FrontRow) -> list[str]:
         row.precision,
     ]
     if row.der is None:
-        return [*axes, "", "", "", "", "", "", _standing(row)]
+        return [*axes, "", "", "", "", "", ""]
     return [
         *axes,
         f"{_millions(row.params):.2f}",
@@ -178,7 +182,6 @@ def _cells(row: FrontRow) -> list[str]:
         f"{row.size:.2f}",
         f"{row.rtf:.4f} [{row.rtf_low:.4f}–{row.rtf_high:.4f}]",
         "emulated" if row.execution == "emulated" else f"{row.rtf_ratio:.2f}",
-        _standing(row),
     ]
 
 

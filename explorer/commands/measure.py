@@ -12,11 +12,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from explorer.commands.options import DEVICE_HELP, DeviceOption, TrustOption, trusted_files
+from objectives.errors import OperatingPointError
 from objectives.operating_point import (
     BASELINE,
     PRECISIONS,
     PRUNING_RATIO_RANGE,
     STRUCTURES,
+    Mode,
+    OnlineTracking,
     OperatingPoint,
     Precision,
     Pruning,
@@ -62,6 +65,13 @@ def measure(
         float, typer.Option(help=f"Share of the units that is cut, up to {PRUNING_RATIO_RANGE[1]:g}; with --pruning.")
     ] = 0.0,
     precision: Annotated[str, typer.Option(help=f"One of {', '.join(PRECISIONS)}.")] = BASELINE.precision,
+    online: Annotated[
+        bool, typer.Option("--online", help="Track speakers online: names are final when a block is emitted.")
+    ] = False,
+    min_duration_off: Annotated[
+        float,
+        typer.Option(help="With --online: seconds of pauses that are waited for; they add to the latency.", min=0),
+    ] = 0.0,
     offline: Annotated[
         bool, typer.Option("--offline", help="The offline mode: the released pipeline on whole recordings, no C and R.")
     ] = False,
@@ -105,6 +115,8 @@ def measure(
 
     explorer measure --pruning hidden --ratio 0.4 --precision int8_ptq
 
+    explorer measure -C 0.5 -R 0.5 --online
+
     explorer measure --offline --pruning linear --ratio 0.4 --recovery bce --steps 400
 
     explorer measure -C 0.5 -R 0.2 --corpus ./recordings --format json
@@ -114,7 +126,8 @@ def measure(
         right_context,
         pruning=Pruning(cast("Structure", pruning), ratio),
         precision=cast("Precision", precision),
-        mode="offline" if offline else "chunk-wise",
+        mode=_mode(online, offline),
+        online=OnlineTracking(min_duration_off=min_duration_off),
     )
     changes = {"method": recovery and recovery.value, "steps": steps, "qat_steps": qat_steps}
     given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
@@ -144,6 +157,12 @@ def measure(
         typer.echo(json.dumps(_told(measurement), indent=2))
         return
     _print(measurement)
+
+
+def _mode(online: bool, offline: bool) -> Mode:
+    if online and offline:
+        raise OperatingPointError("--online and --offline are two modes: give one of them")
+    return "online" if online else "offline" if offline else "chunk-wise"
 
 
 class progress:
@@ -182,7 +201,8 @@ def _told(measurement: "Measurement") -> dict[str, Any]:
     }
     return {
         "mode": point.mode,
-        **(streamed if point.mode == "chunk-wise" else {}),
+        **(streamed if point.streamed else {}),
+        **({"online": asdict(point.online)} if point.mode == "online" else {}),
         "pruning": {"structure": point.pruning.structure, "ratio": point.pruning.ratio},
         "precision": point.precision,
         "pooled": _rates(measurement.pooled),
@@ -230,7 +250,8 @@ def _sentence(measurement: "Measurement") -> str:
     if point.mode == "offline":
         told = "offline mode"
     else:
-        told = f"C {point.chunk_length:g} s, R {point.right_context:g} s, latency {point.latency:g} s"
+        told = "speakers tracked online, " if point.mode == "online" else ""
+        told += f"C {point.chunk_length:g} s, R {point.right_context:g} s, latency {point.latency:g} s"
     if point.pruning.structure != "none":
         units = ", ".join(f"{kept} {name}" for name, kept in measurement.kept.items())
         told += f", {point.pruning} (units kept: {units or 'not told'})"

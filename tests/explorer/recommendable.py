@@ -68,9 +68,10 @@ def add(
 def measured(study: optuna.Study, told: Measurement, origin: str = "search") -> optuna.Trial:
     """A trial that was measured, and is still to be told."""
     point = told.operating_point
-    study.enqueue_trial(params_of(point), user_attrs={record.ORIGIN: origin})
+    space = SearchSpace(mode="streaming" if point.streamed else "offline")
+    study.enqueue_trial(params_of(point, space), user_attrs={record.ORIGIN: origin})
     trial = study.ask()
-    suggest(trial, SearchSpace(mode=point.mode))
+    suggest(trial, space)
     for key, value in record.attributes_of(told).items():
         trial.set_user_attr(key, value)
     return trial

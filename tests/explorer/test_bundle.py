@@ -164,7 +164,7 @@ def test_a_field_too_many_is_named(folder: Path, where: Where) -> None:
         (("operating_point", "chunk_length"), 0.001, "chunk length C = 0.001 s is outside the design space"),
         (("operating_point", "chunk_length"), None, "chunk_length = None does not go with the mode 'chunk-wise'"),
         (("operating_point", "right_context"), 9.0, "right context R = 9 s"),
-        (("operating_point", "latency"), 0.5, "latency = 0.5 s is not C + R = 0.75 s"),
+        (("operating_point", "latency"), 0.5, "latency = 0.5 s is not C + R = 0.75 s, pauses"),
         (("operating_point", "mode"), "offline", "chunk_length = 0.5 does not go with the mode 'offline'"),
         (("operating_point", "pruning", "ratio"), 0.99, "pruning ratio = 0.99"),
         (("operating_point", "pruning", "structure"), "none", "pruning ratio = 0.4 needs a structure"),

@@ -24,8 +24,8 @@ from objectives.cost import (
 from objectives.deployed import Execution
 from objectives.operating_point import OperatingPoint
 from objectives.runtime import OnnxRuntime
+from objectives.schedule import Schedule, window_ending_at
 from objectives.speaker_embedding import SpeakerEmbedding
-from objectives.streaming import Schedule, window_ending_at
 
 CLUSTERING = ClusteringSettings(0.8)
 

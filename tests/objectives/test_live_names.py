@@ -6,7 +6,9 @@ import pytest
 from objectives.clustering import UNNAMED
 from objectives.hypothesis import Turn
 from objectives.live_names import GROWTH, LiveNames, LiveTurns
-from objectives.streaming import ENDLESS, ChunkwiseSession, Emitted, Features, LiveLoop, Schedule
+from objectives.schedule import ENDLESS, Schedule
+from objectives.speaker_embedding import Features
+from objectives.streaming import ChunkwiseSession, Emitted, LiveLoop
 from tests.objectives.signs import CLUSTERING, SignRuntime, sign_embedding, speech
 
 A, B = np.array([1.0, 0.1]), np.array([0.1, 1.0])

@@ -13,17 +13,9 @@ from objectives.contract import SAMPLE_RATE
 from objectives.embedding import recording_features
 from objectives.operating_point import CHUNK_LENGTH_RANGE, RIGHT_CONTEXT_RANGE, OperatingPoint
 from objectives.runtime import OnnxRuntime
+from objectives.schedule import ENDLESS, Schedule, fill_gaps, window_ending_at
 from objectives.speaker_embedding import SpeakerEmbedding
-from objectives.streaming import (
-    ENDLESS,
-    ChunkwiseSession,
-    LiveLoop,
-    Schedule,
-    fill_gaps,
-    stream_batched,
-    stream_live,
-    window_ending_at,
-)
+from objectives.streaming import ChunkwiseSession, LiveLoop, stream_batched, stream_live
 from objectives.window_classes import WindowClasses
 from tests.objectives.signs import SignRuntime, sign_embedding, speech
 

@@ -1,6 +1,7 @@
 """Ranges, conditions, and the round trip between trials and operating points."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -13,10 +14,13 @@ from pydantic import ValidationError
 from objectives.operating_point import (
     CHUNK_LENGTH_RANGE,
     OFFLINE_BASELINE,
+    ONLINE_RANGES,
     PRECISIONS,
     RIGHT_CONTEXT_RANGE,
     STRUCTURES,
+    TRACKINGS,
     UNPRUNED,
+    OnlineTracking,
     OperatingPoint,
     Pruning,
 )
@@ -34,8 +38,19 @@ streamed = st.builds(
     pruning=prunings,
     precision=st.sampled_from(PRECISIONS),
 )
+opened = st.builds(
+    OnlineTracking,
+    **{name: st.floats(*bounds) for name, bounds in ONLINE_RANGES.items() if name != "min_duration_off"},
+)
+tracked = st.just(OnlineTracking()) | opened
+online = st.builds(
+    lambda point, tracking, pauses: replace(point, mode="online", online=replace(tracking, min_duration_off=pauses)),
+    streamed,
+    tracked,
+    st.just(0.0) | st.floats(*ONLINE_RANGES["min_duration_off"]),
+)
 offline = st.builds(OperatingPoint, pruning=prunings, precision=st.sampled_from(PRECISIONS), mode=st.just("offline"))
-points = streamed | offline
+points = streamed | online | offline
 
 
 def some_range(bounds: tuple[float, float]) -> st.SearchStrategy[tuple[float, float]]:
@@ -58,18 +73,32 @@ spaces = st.builds(SearchSpace, mode=st.just("offline"), **models) | st.builds(
     look_ahead=some_of(LOOK_AHEADS),
     **models,
 )
+spaces |= st.builds(
+    SearchSpace,
+    tracking=st.sampled_from([("online",), ("chunk-wise", "online"), ("online", "chunk-wise")]),
+    **{name: st.none() | some_range(bounds) for name, bounds in ONLINE_RANGES.items()},
+    **models,
+)
+
+
+def space_of(point: OperatingPoint) -> SearchSpace:
+    """A space that holds a point, with all that it can search."""
+    if not point.streamed:
+        return SearchSpace(mode="offline")
+    return SearchSpace(tracking=TRACKINGS, **ONLINE_RANGES)
 
 
 @given(points)
 def test_params_and_back(point: OperatingPoint) -> None:
-    assert suggest(FixedTrial(dict(params_of(point))), SearchSpace(mode=point.mode)) == point
+    space = space_of(point)
+    assert suggest(FixedTrial(dict(params_of(point, space))), space) == point
 
 
 @given(points)
 def test_an_enqueued_point_is_recalled_waiting_and_complete(point: OperatingPoint) -> None:
     study = optuna.create_study(directions=["minimize"] * 3, sampler=optuna.samplers.RandomSampler(seed=0))
-    space = SearchSpace(mode=point.mode)
-    study.enqueue_trial(params_of(point))
+    space = space_of(point)
+    study.enqueue_trial(params_of(point, space))
     assert recall(study.trials[0], space) == point
     trial = study.ask()
     assert suggest(trial, space) == point
@@ -94,9 +123,14 @@ def test_what_is_drawn_lies_in_the_space(space: SearchSpace, seed: int) -> None:
     assert outside(point, space) is None
     assert ("right_context" in trial.params) == (point.right_context > 0)
     assert ("pruning_ratio" in trial.params) == (point.pruning != UNPRUNED)
-    assert ("chunk_length" in trial.params) == (space.mode == "chunk-wise")
+    assert ("chunk_length" in trial.params) == (space.mode == "streaming")
+    assert point.mode in space.modes
+    if point.mode == "online":
+        for name in ONLINE_RANGES:
+            told, value = getattr(space, name), getattr(point.online, name)
+            assert value in (None, 0.0) if told is None else value is None or told[0] <= value <= told[1]
     # Optuna's stepped floats drift by an ulp or so; ours are the hundredths that they stand for
-    assert trial.params == params_of(point) | (
+    assert trial.params == params_of(point, space) | (
         {"pruning_ratio": pytest.approx(point.pruning.ratio)} if point.pruning != UNPRUNED else {}
     )
     assert point.pruning.ratio in [0.0, *RATIOS]
@@ -126,6 +160,24 @@ def test_outside(point: OperatingPoint, told: str | None) -> None:
         precision=("fp32",),
     )
     assert told == outside(point, space) or told in outside(point, space)
+
+
+def test_tracking_is_searched_where_it_is_asked_for() -> None:
+    both = SearchSpace(tracking=("chunk-wise", "online"), delta_new=(0.2, 0.6), tau_active=0.3)
+    asked = OperatingPoint(0.5, mode="online", online=both.online)
+    assert (both.opened_thresholds, asked.online) == (("delta_new",), OnlineTracking(tau_active=0.3))
+    assert params_of(asked, both)["thresholds"] == "tuned"
+    assert outside(asked, both) is None
+    assert outside(replace(asked, mode="online", online=OnlineTracking(delta_new=0.7)), both) is not None
+    assert "tracking = 'online'" in outside(asked, SearchSpace())
+    assert "tracking = 'chunk-wise'" in outside(OperatingPoint(), SearchSpace(tracking="online"))
+
+
+def test_thresholds_mean_nothing_where_nobody_is_tracked_online() -> None:
+    with pytest.raises(ValidationError, match="delta_new"):
+        SearchSpace(delta_new=(0.2, 0.6))
+    with pytest.raises(ValidationError, match="tracking"):
+        SearchSpace(mode="offline", tracking="online")
 
 
 def test_no_look_ahead_in_a_space_without() -> None:
