@@ -15,6 +15,7 @@ from objectives.clustering import UNNAMED
 EXPECTED = 0.2  # cosine distance by which a voice may be farther from the speaker that it is expected to be
 SHARED = 0.25  # of a local speaker's speech, at least, that two windows must share to be expected to be the same
 SHARED_SECONDS = 0.75  # or so much, where it speaks long
+SHORTEST = 1e-12  # length of a vector that has a direction
 NEVER = 1e3  # cost of a pair that must not be
 
 
@@ -146,5 +147,4 @@ class SpeakerMemory:
 def _directions(vectors: np.ndarray) -> np.ndarray:
     """(n, dimension) of length 1; NaN where there is no direction."""
     length = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        return vectors / length
+    return vectors / np.where(length > SHORTEST, length, np.nan)

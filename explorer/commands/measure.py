@@ -70,7 +70,7 @@ def measure(
     ] = False,
     min_duration_off: Annotated[
         float,
-        typer.Option(help="With --online: seconds of pauses that are waited for; they add to the latency.", min=0),
+        typer.Option(help="With --online: seconds of pauses that are waited for, on top of C + R.", min=0),
     ] = 0.0,
     offline: Annotated[
         bool, typer.Option("--offline", help="The offline mode: the released pipeline on whole recordings, no C and R.")

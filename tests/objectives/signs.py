@@ -11,10 +11,12 @@ import numpy as np
 from objectives.clustering import ClusteringSettings
 from objectives.contract import SAMPLE_RATE, Contract
 from objectives.filterbank import FBANK_STEP, FBANK_WIDTH, Filterbank
+from objectives.operating_point import OnlineTracking
 from objectives.speaker_embedding import Blocks, SpeakerEmbedding
 
 CONTRACT = Contract(window=160_000, frames=589, field=991, centre=495, step=270, speakers=3, max_at_once=2)
 CLUSTERING = ClusteringSettings(threshold=0.8)
+TRACKING = OnlineTracking(tau_active=0.0, rho_update=1.0, delta_new=0.5)
 STEP = 2 * FBANK_STEP
 
 
@@ -59,6 +61,7 @@ def sign_embedding() -> SpeakerEmbedding:
         features=features,
         weight=np.eye(2, dtype=np.float32),
         bias=np.zeros(2, np.float32),
+        online=TRACKING,
     )
 
 

@@ -17,7 +17,7 @@ from objectives.assets import assets_dir
 from objectives.clustering import ClusteringSettings
 from objectives.corpus import Recording
 from objectives.evaluation import Evaluator, build_evaluator
-from objectives.operating_point import UNPRUNED, OperatingPoint, Pruning
+from objectives.operating_point import TRACKINGS, UNPRUNED, OperatingPoint, Pruning
 from objectives.scoring import score
 from objectives.streaming import stream_live
 from tests.objectives.test_precisions import EVAL, TINY, TRAIN, write_corpus
@@ -50,12 +50,19 @@ def seconds_on_a_log_scale(low: float, high: float) -> st.SearchStrategy[float]:
     pruning=st.sampled_from(PRUNINGS),
     precision=st.sampled_from(PRECISIONS),
     which=st.integers(0, 1),
+    mode=st.sampled_from(TRACKINGS),
 )
 def test_labels_are_those_of_the_real_loop(
-    evaluator: Evaluator, chunk_length: float, right_context: float, pruning: Pruning, precision: str, which: int
+    evaluator: Evaluator,
+    chunk_length: float,
+    right_context: float,
+    pruning: Pruning,
+    precision: str,
+    which: int,
+    mode: str,
 ) -> None:
     """Windows are shared between the examples, as between the trials of a study."""
-    point = OperatingPoint(chunk_length, right_context, pruning, precision)
+    point = OperatingPoint(chunk_length, right_context, pruning, precision, mode)
     recording, plane, runtime = evaluator.recordings[which], evaluator.accuracy, evaluator.runtime(point)
     live = stream_live(recording.waveform(), point, runtime, plane.embedding, plane.clustering)
     counts = evaluator.errors(point)

@@ -34,6 +34,27 @@ def test_an_annotation_is_in_seconds_and_keeps_simultaneous_turns() -> None:
     ]
 
 
+@given(cells, st.integers(0, 40))
+def test_waiting_closes_every_pause_that_is_short_enough(speaking: list[tuple[int, ...]], wait: int) -> None:
+    starts = [10 * place for place in range(len(speaking))]
+    total = 10 * len(speaking)
+    turns, known = Turns(wait), []
+    for start, now in zip(starts, speaking, strict=True):
+        for began, ended, speaker in turns.cell(start, now):
+            assert ended + wait <= start, "nothing is told before its pause is known to be long"
+            known.append((began, ended, speaker))
+    known += turns.end(total)
+    plain = Hypothesis.from_cells(np.array(starts, int), total, speaking).turns
+    for speaker in range(4):
+        merged: list[list[int]] = []
+        for began, ended, who in plain:
+            if who == speaker and merged and began - merged[-1][1] <= wait:
+                merged[-1][1] = ended
+            elif who == speaker:
+                merged.append([began, ended])
+        assert sorted([began, ended] for began, ended, who in known if who == speaker) == merged
+
+
 def test_a_turn_is_known_when_it_has_ended() -> None:
     turns = Turns()
     assert turns.cell(0, (0,)) == []
