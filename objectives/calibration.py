@@ -1,39 +1,96 @@
-"""Tune the clustering threshold of an embedding, once, on recordings set aside for it."""
+"""Tune the thresholds of an embedding, once, on recordings set aside for it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import TypeVar
+
+from pyannote.core import Annotation
 
 from objectives import machine
 from objectives.clustering import ClusteringSettings
+from objectives.corpus import Recording
 from objectives.errors import EvaluationError
 from objectives.evaluation import Evaluator
-from objectives.operating_point import OperatingPoint
+from objectives.operating_point import OnlineTracking, OperatingPoint
 from objectives.scoring import ErrorCounts, score
+from objectives.window_classes import WindowClasses
+
+T = TypeVar("T")
+OnProgress = Callable[[float], None]
+
+TAU_ACTIVE = (0.0, 0.5)  # seconds
+RHO_UPDATE = (0.5, 1.0, 2.0)  # seconds
+DELTA_NEW = tuple(round(0.2 + 0.05 * step, 2) for step in range(13))  # cosine distance, 0.20 … 0.80
 
 
 def threshold_sweep(
     evaluator: Evaluator,
     thresholds: Sequence[float],
     point: OperatingPoint,
-    on_progress: Callable[[float], None] = lambda fraction: None,
+    on_progress: OnProgress = lambda fraction: None,
 ) -> tuple[list[tuple[float, float]], float]:
     """Pooled DER (%) of an operating point at each threshold, and the best one: the middle of the lowest plateau, since
     its edges are chance. Streaming and the offline mode hear other features, and may want other thresholds.
 
     Raises CorpusError where a recording cannot be read, EvaluationError where nothing can be scored.
     """
-    counts = dict.fromkeys(thresholds, ErrorCounts())
+
+    def labels(recording: Recording, windows: WindowClasses, threshold: float) -> Annotation:
+        return evaluator.accuracy.labels(recording, point, windows, ClusteringSettings(threshold))
+
+    points = _sweep(evaluator, thresholds, point, labels, on_progress)
+    return points, plateau_middle(points)
+
+
+def online_sweep(
+    evaluator: Evaluator, point: OperatingPoint, on_progress: OnProgress = lambda fraction: None
+) -> tuple[list[tuple[OnlineTracking, float]], OnlineTracking]:
+    """Pooled DER (%) of an online operating point at each triple of thresholds, and the best one: that of the lowest
+    mean with its neighbours in delta_new, since what one value alone gains is chance.
+
+    Raises as `threshold_sweep` does.
+    """
+
+    def labels(recording: Recording, windows: WindowClasses, tracking: OnlineTracking) -> Annotation:
+        return evaluator.accuracy.labels(recording, replace(point, online=tracking), windows)
+
+    triples = [OnlineTracking(*triple) for triple in product(TAU_ACTIVE, RHO_UPDATE, DELTA_NEW)]
+    points = _sweep(evaluator, triples, point, labels, on_progress)
+    return points, steadiest(points)
+
+
+def _sweep(
+    evaluator: Evaluator,
+    values: Iterable[T],
+    point: OperatingPoint,
+    labels: Callable[[Recording, WindowClasses, T], Annotation],
+    on_progress: OnProgress,
+) -> list[tuple[T, float]]:
+    counts = dict.fromkeys(values, ErrorCounts())
     for done, recording in enumerate(evaluator.recordings, start=1):
         with machine.working():
             windows = evaluator.windows(recording, point)
-            for threshold in thresholds:
-                labels = evaluator.accuracy.labels(recording, point, windows, ClusteringSettings(threshold))
-                counts[threshold] += score(recording.reference, labels, recording.annotated)
+            for value in counts:
+                told = labels(recording, windows, value)
+                counts[value] += score(recording.reference, told, recording.annotated)
             windows.keep()
         on_progress(done / len(evaluator.recordings))
     if all(errors.total == 0 for errors in counts.values()):
         raise EvaluationError("no reference speech is left to score outside the collar: use longer recordings")
-    points = [(threshold, errors.der) for threshold, errors in counts.items()]
-    return points, plateau_middle(points)
+    return [(value, errors.der) for value, errors in counts.items()]
+
+
+def steadiest(points: Sequence[tuple[OnlineTracking, float]]) -> OnlineTracking:
+    """The triple whose DER is the lowest together with that of its neighbours in delta_new, which both must be there."""
+    known = dict(points)
+    deltas = sorted({tracking.delta_new for tracking in known if tracking.delta_new is not None})
+    means = {}
+    for before, delta, after in zip(deltas, deltas[1:], deltas[2:], strict=False):
+        for tracking in [each for each in known if each.delta_new == delta]:
+            three = [known[replace(tracking, delta_new=one)] for one in (before, delta, after)]
+            means[tracking] = sum(three) / len(three)
+    return min(means, key=lambda tracking: means[tracking])
 
 
 def plateau_middle(points: Sequence[tuple[float, float]], tolerance: float = 0.05) -> float:

@@ -135,6 +135,15 @@ def test_calibrate_shows_the_sweep_and_the_threshold_to_write_down(
     assert offline["mode"] == "offline"
 
 
+def test_calibrate_tunes_the_online_mode(corpus: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("objectives.calibration.DELTA_NEW", (0.3, 0.4, 0.5))
+    told = json.loads(invoke("calibrate", "--corpus", corpus, "--online", "--format", "json").stdout)
+    assert (told["split"], told["mode"], len(told["sweep"])) == ("calib", "online", 2 * 3 * 3)
+    assert told["best"]["delta_new"] == 0.4  # the only one with two neighbours
+    assert "delta_new = 0.4" in invoke("calibrate", "--corpus", corpus, "--online").stdout
+    assert "give one of them" in str(invoke("calibrate", "--online", "--offline").exception)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -147,6 +156,9 @@ def test_calibrate_shows_the_sweep_and_the_threshold_to_write_down(
         (["--pruning", "hidden", "--ratio", "1"], OperatingPointError, "pruning ratio = 1 is outside"),
         (["--ratio", "0.4"], OperatingPointError, "pruning ratio = 0.4 needs a structure"),
         (["--offline", "-R", "0.5"], OperatingPointError, "leave C and R out"),
+        (["--offline", "--online"], OperatingPointError, "give one of them"),
+        (["--online", "--min-duration-off", "9"], OperatingPointError, "min_duration_off = 9"),
+        (["--min-duration-off", "0.5"], OperatingPointError, "the online mode's"),
         (["--corpus", "nowhere"], CorpusError, "unknown corpus 'nowhere'"),
     ],
 )

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from objectives.calibration import plateau_middle
+from objectives.calibration import plateau_middle, steadiest
+from objectives.operating_point import OnlineTracking
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,11 @@ def test_best_is_the_middle_of_the_longest_lowest_plateau(ders: list[float], bes
 def test_best_is_a_threshold_that_was_tried_and_is_as_good_as_any(ders: dict[int, float]) -> None:
     best = plateau_middle([(float(threshold), der) for threshold, der in ders.items()])
     assert ders[int(best)] <= min(ders.values()) + 0.05
+
+
+def test_the_steadiest_triple_has_good_neighbours() -> None:
+    ders = {0.2: 30.0, 0.3: 10.0, 0.4: 30.0, 0.5: 12.0, 0.6: 11.0, 0.7: 12.0, 0.8: 9.0}
+    points = [(OnlineTracking(0.0, 1.0, delta), der) for delta, der in ders.items()]
+    worse = [(OnlineTracking(0.5, 1.0, delta), der + 1.0) for delta, der in ders.items()]
+    # 0.7 has the lowest mean (32 / 3); 0.3 alone is low by chance, and 0.8 has one neighbour only
+    assert steadiest([*worse, *points]) == OnlineTracking(0.0, 1.0, 0.7)
