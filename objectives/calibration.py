@@ -82,7 +82,7 @@ def _sweep(
 
 
 def steadiest(points: Sequence[tuple[OnlineTracking, float]]) -> OnlineTracking:
-    """The triple whose DER is the lowest together with that of its neighbours in delta_new, which both must be there."""
+    """The triple whose DER is the lowest together with that of its two neighbours in delta_new."""
     known = dict(points)
     deltas = sorted({tracking.delta_new for tracking in known if tracking.delta_new is not None})
     means = {}

@@ -60,16 +60,19 @@ def calibrate(
         progress() as show,
         build_evaluator(corpus=corpus, split=split, embedding=embedding, trusted=trusted) as evaluator,
     ):
-        if online:
-            sweep = online_sweep(evaluator, ONLINE, lambda fraction: show("tracking", fraction))
-            return _tell_online(*sweep, corpus, split, format)
         point = OFFLINE_BASELINE if offline else BASELINE
-        points, best = threshold_sweep(evaluator, THRESHOLDS, point, lambda fraction: show("clustering", fraction))
+        if online:
+            triples = online_sweep(evaluator, ONLINE, lambda fraction: show("tracking", fraction))
+        else:
+            points, best = threshold_sweep(evaluator, THRESHOLDS, point, lambda fraction: show("clustering", fraction))
+    if online:
+        _tell_online(*triples, corpus, split, format)
+        return
     if format is MeasureFormat.json:
         sweep = [{"threshold": threshold, "der": der} for threshold, der in points]
         told = {"corpus": corpus, "split": split, "mode": point.mode, "best": best, "sweep": sweep}
         typer.echo(json.dumps(told, indent=2))
-        return None
+        return
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("threshold", justify="right")
     table.add_column("DER %", justify="right")
@@ -102,10 +105,10 @@ def _tell_online(
         table.add_row(*cells, style="bold green" if tracking == best else "")
     console = Console(highlight=False)
     console.print(table)
-    told = ", ".join(f"{name} = {value:g}" for name, value in _triple(best).items())
+    lines = ", ".join(f"{name} = {value:g}" for name, value in _triple(best).items())
     console.print(
         f"{len(points)} triples on {corpus} {split}, the best of them shown. Lowest DER with its neighbours in "
-        f"delta_new: {told}",
+        f"delta_new: {lines}",
         soft_wrap=True,
     )
 
