@@ -31,6 +31,8 @@ def _title(told: PointFile) -> str:
             f"C = {point.chunk_length:.4g} s, R = {point.right_context:.4g} s, so an algorithmic latency of "
             f"{point.latency:.4g} s."
         )
+    if point.online is not None:
+        heard += " Speakers are tracked online: a name is final when its block is emitted."
     return (
         f"# Operating point: {point.precision}, {cut}, {short}\n\n"
         f"Streaming speaker diarization. {heard} Segmentation model {cut}, {point.precision}. From trial "
@@ -72,9 +74,16 @@ def _run(told: PointFile, name: str) -> str:
     explorer diarize call.wav --point {name} --rttm call.rttm
     arecord -q -f S16_LE -r 16000 -c 1 -t raw | explorer diarize - --point {name} --pcm 16000
 
-This is the only program here that keeps everything: C, R, the features in blocks of 2 s, the clustering
-(`{told.clustering.method}`, threshold {told.clustering.threshold:.4g}) and the closing of pauses of up
-to {MIN_DURATION_OFF:.3g} s."""
+This is the only program here that keeps everything: C, R, the features in blocks of 2 s, {_names(told)}
+and the closing of pauses of up to {MIN_DURATION_OFF:.3g} s."""
+
+
+def _names(told: PointFile) -> str:
+    online = told.operating_point.online
+    if online is None:
+        return f"the clustering\n(`{told.clustering.method}`, threshold {told.clustering.threshold:.4g})"
+    told_of = ", ".join(f"{name} {value:.4g}" for name, value in online.model_dump().items())
+    return f"the tracking of speakers\n({told_of})"
 
 
 def _others(told: PointFile) -> str:

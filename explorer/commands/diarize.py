@@ -53,10 +53,10 @@ def diarize(
 ) -> None:
     """Stream audio through an exported operating point, at its C and R, and print turns as they become known.
 
-    A turn is printed when it has ended, C + R after its last word at the latest. What was said when is final then; the
-    speaker's name is provisional until all is heard and clustered (the chunk-wise mode), and `unknown` where too little
-    of somebody's speech was heard; where it goes on in the next block under a name, the whole turn bears it. Final
-    turns go to --rttm. RTF and latency are told at the end.
+    A turn is printed when it has ended, C + R after its last word at the latest. What was said when is final then. So is
+    the speaker's name where the point tracks speakers online. In the chunk-wise mode it is provisional until all is
+    heard and clustered, and `unknown` where too little of somebody's speech was heard; where it goes on in the next
+    block under a name, the whole turn bears it. Final turns go to --rttm. RTF and latency are told at the end.
 
     Needs ONNX Runtime, neither torch nor Optuna. Ctrl-C ends the audio there; what was heard is finished and written.
 
@@ -140,6 +140,7 @@ def _told(bundle: "Bundle", account: "Account") -> dict[str, Any]:
         "turns": [{"start": turn.start, "end": turn.end, "speaker": turn.name} for turn in account.turns],
         "speakers": account.speakers,
         "audio": account.audio,
+        "mode": point.mode,
         "rtf": account.rtf,
         "chunk_length": point.chunk_length,
         "right_context": point.right_context,
@@ -167,8 +168,8 @@ def _print(told: dict[str, Any], account: "Account", rttm_file: Path | None) -> 
         f"{account.audio:.1f} s, {heard}; RTF {account.rtf:.3f}"
         + (" (emulated precision)" if told["execution"] == "emulated" else "")
         + f"; latency C + R = {told['latency']:g} s, and an update takes {1000 * update['median']:.0f} ms "
-        f"(p95 {1000 * update['p95']:.0f}, p99 {1000 * update['p99']:.0f}); the last clustering "
-        f"{1000 * account.clustering:.0f} ms"
+        f"(p95 {1000 * update['p95']:.0f}, p99 {1000 * update['p99']:.0f})"
+        + (f"; the last clustering {1000 * account.clustering:.0f} ms" if told["mode"] == "chunk-wise" else "")
     )
     if delay is not None:
         console.print(
@@ -176,7 +177,8 @@ def _print(told: dict[str, Any], account: "Account", rttm_file: Path | None) -> 
             f"(p95 {delay['p95']:.2f}, p99 {delay['p99']:.2f}, most {delay['max']:.2f})"
         )
     if rttm_file is not None:
-        console.print(f"final turns in {rttm_file}; names printed before may differ from these")
+        differ = "; names printed before may differ from these" if told["mode"] == "chunk-wise" else ""
+        console.print(f"final turns in {rttm_file}{differ}")
 
 
 def _some(count: int, what: str) -> str:
