@@ -53,9 +53,9 @@ def diarize(
 ) -> None:
     """Stream audio through an exported operating point, at its C and R, and print turns as they become known.
 
-    A turn is printed when it has ended, C + R after its last word at the latest. What was said when is final then. So is
-    the speaker's name where the point tracks speakers online. In the chunk-wise mode it is provisional until all is
-    heard and clustered, and `unknown` where too little of somebody's speech was heard; where it goes on in the next
+    A turn is printed when it has ended, C + R after its last word at the latest. What was said when is final then, and
+    so is the speaker's name where the point tracks speakers online. In the chunk-wise mode it is provisional until all
+    is heard and clustered, and `unknown` where too little of somebody's speech was heard; where it goes on in the next
     block under a name, the whole turn bears it. Final turns go to --rttm. RTF and latency are told at the end.
 
     Needs ONNX Runtime, neither torch nor Optuna. Ctrl-C ends the audio there; what was heard is finished and written.
