@@ -14,12 +14,14 @@ from objectives.agglomeration import agglomerate
 from objectives.released import CLUSTERING_METHOD, MIN_CLUSTER_SIZE
 
 MIN_ACTIVE_RATIO = 0.2  # of a window, pyannote.audio's
+ANCHOR_SECONDS = 1.0  # anchors are taken every max(C, 1 s)
 UNNAMED = -1  # of a local speaker that is not active
 
 # Local speakers that found clusters at most: clustering takes their number squared times 8 bytes, so 0.4 GB, and some
 # ten seconds. With anchors a second apart there are so many after an hour in which two speak in every window; after 40
 # minutes at the earliest, with three. Recordings that have fewer are clustered whole.
 MOST_FOUNDERS = 7200
+ALWAYS_WHOLE = MOST_FOUNDERS / 3 * ANCHOR_SECONDS  # seconds of a recording
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from objectives.clustering import ClusteringSettings, speaks_enough
+from objectives.clustering import ANCHOR_SECONDS, ClusteringSettings, speaks_enough
 from objectives.contract import SAMPLE_RATE, Contract
 from objectives.deployed import BATCH, Runtime, local_activity
 from objectives.hypothesis import Hypothesis
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 # Of audio and features that the real loop keeps: a window and, besides, what it hears at once (C + R, 10 s at most) and
 # what waits for a block of features
 KEPT_SECONDS = 24.0
-ANCHOR_SECONDS = 1.0  # anchors are taken every max(C, 1 s)
 ENDLESS = sys.maxsize  # samples of a recording whose end is not known yet
 
 Features = np.ndarray | Recent  # (frames, channels)
