@@ -34,7 +34,7 @@ SECTION_BOUNDS = (2.0, 10.0)
 WARM_UP_UPDATES = 3
 # Of audio, from the middle of a recording, that a timing process is given: of hours, it would hear half again for every
 # run
-TIMED_SECONDS = 600.0
+TIMED_SECONDS = 120.0
 OFFLINE_SECONDS = 60.0  # of audio at most that the offline mode is timed on
 OFFLINE_WARM_UP_SECONDS = 12.0
 
