@@ -19,7 +19,7 @@ from objectives.errors import ModelError
 from objectives.filterbank import FBANK_STEP, Filterbank
 from objectives.released import CLUSTERING_THRESHOLD
 from objectives.segmentation import file_sha256
-from objectives.speaker_embedding import Blocks, SpeakerEmbedding, features_by, features_of
+from objectives.speaker_embedding import KEPT_AS, Blocks, SpeakerEmbedding, feature_blocks, features_by
 
 CODE_VERSION = 4  # of what makes a feature: raise it whenever one would come out different
 
@@ -32,8 +32,8 @@ def recording_features(embedding: SpeakerEmbedding, waveform: np.ndarray, digest
     key = content_key(embedding=embedding.key, samples=digest or _digest(waveform))
 
     def make(path: Path) -> None:
-        features = features_of(embedding, waveform)
-        write_array(path, [features], features.shape, features.dtype.type)
+        # block by block: of three hours, all of them are 550 MB
+        write_array(path, feature_blocks(embedding, waveform), (embedding.channels,), KEPT_AS)
 
     path = kept_file("features", f"{key}.npy", make)
     with reading_arrays:

@@ -38,9 +38,8 @@ def kept_window_features(
         count = len(window_starts(len(waveform), length, step))
         features_of = fresh_window_features(embedding, waveform, length, step)
         frames = -(-((length - FBANK_WIDTH) // FBANK_STEP + 1) // (embedding.step // FBANK_STEP))
-        shape = (count, frames, embedding.channels)
         # row by row: those of a long recording do not fit into memory
-        write_array(path, map(features_of, range(count)), shape, KEPT_AS)
+        write_array(path, map(features_of, range(count)), (frames, embedding.channels), KEPT_AS)
 
     path = kept_file("features", f"{key}.npy", make)
     with reading_arrays:

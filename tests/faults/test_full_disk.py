@@ -38,7 +38,7 @@ def as_safetensors(path: Path) -> None:
 
 
 def as_array(path: Path) -> None:
-    write_array(path, [np.zeros(NUMBERS // 2, np.float32)] * 2, (NUMBERS,), np.float32)
+    write_array(path, [np.zeros(NUMBERS // 2, np.float32)] * 2, (), np.float32)
 
 
 def as_onnx(path: Path) -> None:

@@ -14,7 +14,9 @@ import torch
 import objectives.evaluation
 from objectives import machine
 from objectives.calibration import threshold_sweep
+from objectives.clustering import ALWAYS_WHOLE
 from objectives.compression import FinishedModel
+from objectives.contract import SAMPLE_RATE
 from objectives.corpus import Recording
 from objectives.deployed import Runtime
 from objectives.errors import CorpusError, EvaluationError, LeakageError
@@ -270,6 +272,20 @@ def test_identity_changes_with_whatever_changes_an_answer(excerpts: Path, evalua
     }
     for key, other in others.items():
         assert {name for name in known if known[name] != other[name]} == {key}
+
+
+def test_of_hours_the_bound_of_founders_is_told_and_minutes_are_timed(
+    excerpts: Path, evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ALWAYS_WHOLE == 2400
+    assert evaluator.identity["clustering"] == "centroid 0.8"
+    monkeypatch.setattr("objectives.evaluation.ALWAYS_WHOLE", SECONDS - 0.1)
+    monkeypatch.setattr("objectives.evaluation.TIMED_SECONDS", 2.0)
+    long = build_evaluator(corpus=str(excerpts))
+    assert long.identity["clustering"] == "centroid 0.8, founders 7200"
+    timed = long.stopwatch._settings.waveform
+    assert len(timed) == 2 * SAMPLE_RATE
+    assert timed.base is None, "a view keeps all of it"
 
 
 def _with_another_label(corpus: Path, copy: Path) -> Path:
