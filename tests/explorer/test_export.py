@@ -244,12 +244,17 @@ def test_a_loop_that_says_something_else_is_found_out(
     assert "do not give the same turns on 48000 samples" in said
 
 
-def test_other_recordings_than_the_trials_are_not_compared(quick: Exports, tmp_path: Path) -> None:
+@pytest.mark.parametrize("told_by", ["trial", "study"])
+def test_other_recordings_than_the_trials_are_not_compared(quick: Exports, tmp_path: Path, told_by: str) -> None:
+    """Trials of an earlier version do not tell: then the study does."""
     study = empty_study(stored_definition(quick.study))
-    told = json.loads(quick.study.user_attrs[IDENTITY]) | {"evaluator.corpus": "another one"}
-    study.set_user_attr(IDENTITY, json.dumps(told))
-    number = real_trial(study, quick.evaluator, LOW_BIT)
-    assert "corpus: another one → " in refused(study, number, tmp_path / "point")
+    other = {"evaluator.corpus": "another one"} if told_by == "study" else {}
+    study.set_user_attr(IDENTITY, json.dumps(json.loads(quick.study.user_attrs[IDENTITY]) | other))
+    data = {"corpus": "another one"} if told_by == "trial" else {}
+    number = real_trial(study, quick.evaluator, LOW_BIT, lambda told: replace(told, data=data))
+    said = refused(study, number, tmp_path / "point")
+    assert f"trial {number} of 'study' cannot be compared: something has changed" in said
+    assert "corpus: another one → " in said
 
 
 def test_a_trial_that_is_not_there_or_not_complete(quick: Exports, tmp_path: Path) -> None:
