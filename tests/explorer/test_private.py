@@ -79,7 +79,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
         "HF_TOKEN": TOKEN,
         "PGPASSWORD": PASSWORD,
     }
-    corpus = str(write_excerpts(home / "patients"))
+    corpus = str(write_excerpts(home / "patients", seconds=6))
     done = subprocess.run(
         [*isolated(), sys.executable, "-m", "tests.explorer.shut_off", str(folder), corpus],
         cwd=folder,

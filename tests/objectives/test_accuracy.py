@@ -43,7 +43,7 @@ def seconds_on_a_log_scale(low: float, high: float) -> st.SearchStrategy[float]:
     return st.floats(np.log(low), np.log(high)).map(lambda exponent: float(np.exp(exponent)))
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     chunk_length=seconds_on_a_log_scale(0.25, 5.0) | st.sampled_from([0.5, 1.0, 2.0]),
     right_context=st.sampled_from([0.0, 0.5, 1.0]) | seconds_on_a_log_scale(0.01, 5.0),
