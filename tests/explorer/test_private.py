@@ -233,6 +233,13 @@ def test_a_message_names_files_and_no_folders(said: str, told: str) -> None:
     assert without_paths(said) == told
 
 
+def test_folders_with_spaces_in_their_names_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ana of ward 7")
+    monkeypatch.setenv(CACHE_VARIABLE, "/data/what is kept")
+    said = "/home/ana of ward 7/calls/7.wav: unreadable; /data/what is kept/models/0a1b.bin: damaged"
+    assert without_paths(said) == "7.wav: unreadable; 0a1b.bin: damaged"
+
+
 def fail(point: OperatingPoint) -> None:
     """As the real evaluator fails: by naming files."""
     raise EvaluationError(f"{cache_dir()}/models/0a1b.bin: cannot be read; /home/ana/calls/7.wav: nor this")
