@@ -1,6 +1,6 @@
 """Budgets → operating points with reasons, as data. Nothing here prints."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import optuna
@@ -23,10 +23,9 @@ from explorer.front import FrontRow, dominates, row_of
 from explorer.held_out import HeldOut, TestScore, held_out, other_machine
 from explorer.roles import Role, roles_of, scored
 from explorer.stored import stored_definition
+from explorer.workers import OnStage
 from studies.definition import StudyDefinition
 from studies.published import TABLE2_VARIANT
-
-OnStage = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def test_one_frame_has_no_embedding(embedding: SpeakerEmbedding) -> None:
     assert np.isfinite(embedding.pool(np.ones((2, embedding.channels), np.float32))).all()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seconds=st.floats(0.01, 7.0), steps=st.lists(st.floats(0.01, 3.0), max_size=4))
 def test_features_are_the_same_whenever_they_are_asked_for(
     excerpt: np.ndarray, embedding: SpeakerEmbedding, seconds: float, steps: list[float]
