@@ -18,7 +18,6 @@ from objectives._cache import cache_dir
 from objectives._download import HubFile, Package, PinnedFile
 from objectives.assets import ASSETS, Asset, Progress, assets_dir, fetch, state, verify
 from objectives.errors import AssetError
-from tests.faults.disks import fill, make_room, on_small_disk
 
 WEIGHTS = b"weights " * 500
 VOICE = b"voice " * 700
@@ -382,25 +381,3 @@ def test_ami_excerpts_are_what_their_lists_say():
     assert listed == audio
     # upstream spells one name trñ00 (one code point) in its list and on disk, and trn00 in its RTTM and UEM
     assert annotated == (audio - {"trñ00"}) | {"trn00"}
-
-
-@pytest.mark.parametrize(("name", "spare"), [("a", 8), ("story", 8)])
-def test_a_full_disk_is_named_and_nothing_half_is_left(registry, tmp_path, name, spare):
-    """spare: KiB, of which pip takes some for itself; too few for either archive."""
-
-    def body(disk: Path) -> None:
-        (disk / "spare").write_bytes(bytes(spare * 1024))
-        fill(disk)
-        (disk / "spare").unlink()
-        with pytest.raises(AssetError) as caught:
-            fetch(name, registry=registry)
-        told = str(caught.value)
-        assert told.startswith(f"{assets_dir()} cannot keep {name}: [Errno 28] ")
-        assert "No space left on device; make room or permit writing there, or name another folder in" in told
-        assert state(name, registry=registry) == "absent" or verify(name, registry=registry)
-        make_room(disk)
-        assert fetch(name, registry=registry).exists()
-        verify(name, registry=registry)
-        assert not [path for path in files_below(disk) if ".staging" in path and "archive" not in path]
-
-    on_small_disk(cache_dir(), "1m", body)
