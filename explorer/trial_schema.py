@@ -39,7 +39,7 @@ Text = Annotated[str, AfterValidator(_writable)]
 Name = Annotated[Text, AfterValidator(_in_a_line)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Amount = Annotated[float, Field(ge=0.0)]
-Texts = dict[Name, Name]
+Texts = dict[Text, Text]  # a folder's name may hold anything
 
 
 class _Strict(BaseModel):
@@ -96,7 +96,7 @@ class _Attributes(_Strict):
     latency: Annotated[float, Field(gt=0.0)] | None = None
     pruning: Name = ""
     kept_units: dict[Name, Count] = {}
-    recordings: dict[Name, _Errors] = {}
+    recordings: dict[Text, _Errors] = {}
     execution: Literal["native", "emulated"] = "native"
     kernel: Name | None = None
     model_key: Name = ""

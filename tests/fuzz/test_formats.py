@@ -7,7 +7,14 @@ import pytest
 from tests.fuzz.campaign import FORMATS, run_formats
 from tests.fuzz.cases import Format, Outcome, run_case
 
-CASES = {"rttm": 1000, "uem": 1000, "splits.json": 1000, "study.toml": 1000, "operating_point.json": 1000}
+CASES = {
+    "rttm": 1000,
+    "uem": 1000,
+    "splits.json": 1000,
+    "study.toml": 1000,
+    "operating_point.json": 1000,
+    "trial attributes": 15,
+}
 OTHERS = 40  # cases of what takes milliseconds
 NATIVE = 8  # of what takes tens of them
 ONE_KIND = ("model sidecar", "study: identity, resumed", "features.npy", "windows.npz")  # made again, or as before
