@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 
 from explorer import bootstrap
 from explorer import trial_record as record
-from explorer.attributes import damaged, kept_json
+from explorer.attributes import damaged, kept_json, user_attributes
 from explorer.stored import device_of, evaluated_by
 from explorer.workers import Evaluator, EvaluatorSettings, OnStage, prefixed
 from objectives.errors import AssetError, CorpusError, EvaluationError, LeakageError, ModelError, StudyError, quoted
@@ -114,7 +114,7 @@ def _score(
     known: Mapping[int, TestScore],
     on_progress: OnStage,
 ) -> HeldOut:
-    if SETTINGS not in study.user_attrs:
+    if SETTINGS not in user_attributes(study):
         _keep(study, SETTINGS, dict(evaluator.identity))
     machine = {key: value for key, value in evaluator.identity.items() if key.startswith(MACHINE)}
     scores, failures = dict(known), []

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from explorer import selection
 from explorer import trial_record as record
-from explorer.attributes import damaged, kept_json
+from explorer.attributes import damaged, kept_json, user_attributes
 from objectives.errors import StudyError
 from objectives.versions import DATA
 from studies.definition import StudyDefinition
@@ -26,10 +26,11 @@ OVER = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
 def stored_definition(study: optuna.Study) -> StudyDefinition:
     """The definition that a study was last run with. Raises StudyError where the study is not explorer's, or where the
     definition was damaged or is another version's."""
-    if DEFINITION not in study.user_attrs:
+    told = user_attributes(study)
+    if DEFINITION not in told:
         raise StudyError(f"the study {study.study_name!r} was not made by `explorer run`: it has no definition")
     try:
-        return StudyDefinition.model_validate_json(study.user_attrs[DEFINITION])
+        return StudyDefinition.model_validate_json(told[DEFINITION])
     except ValidationError as error:
         raise damaged(study, DEFINITION, error) from error
 

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from explorer import agreement, database
 from explorer import trial_record as record
 from explorer.agreement import Change, CostCheck, Figure
+from explorer.attributes import damaged_trial
 from explorer.stored import device_of, refuse_other_data, stored_definition
 from explorer.workers import EvaluatorSettings, OnStage, prefixed
 from objectives.errors import StudyError
@@ -144,6 +145,10 @@ def _trials(study: optuna.Study, numbers: Sequence[int]) -> tuple[list[FrozenTri
             )
     asked = [found[number] for number in dict.fromkeys(numbers)]
     found |= database.read(study, {_source(trial) for trial in asked} - found.keys())
+    for trial in asked:
+        if _source(trial) not in found:
+            why = f"the study has no trial {_source(trial)}"
+            raise damaged_trial(study.study_name, trial.number, f"attribute {record.REUSED_FROM!r}", why)
     return asked, {_source(trial): found[_source(trial)] for trial in asked}
 
 
