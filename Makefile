@@ -3,18 +3,23 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: study test install install-dev bench clean
+.PHONY: study test check assets install install-dev bench clean
 
 study: install  ## install, fetch what is pinned, run the quickstart study
 	$(BIN)/explorer assets fetch
 	$(BIN)/explorer run quickstart
 
-test: install-dev  ## lint, types, and every test
+# In the order of the folders: tests/objectives is long, and of many files, none of which keeps one process to the end.
+test: check assets  ## lint, types, and every test
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+check: install-dev  ## lint and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+assets: install-dev  ## fetch what is pinned
 	$(BIN)/explorer assets fetch
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 bench: install-dev  ## figures of speed; nothing else should run
 	$(BIN)/python -m tests.benchmarks.planes
@@ -29,9 +34,11 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+# All at once: two installations would resolve everything twice.
+$(VENV)/.installed-dev: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable ".[dev]"
-	touch $@
+	touch $(VENV)/.installed $@
 
 clean:  ## remove the virtual environment; studies and fetched assets stay
 	rm -rf $(VENV)

@@ -12,7 +12,7 @@ from objectives.errors import StudyError, quoted, reason_of
 
 def kept_json(study: optuna.Study, key: str) -> Mapping[str, Any] | None:
     """The object that an attribute holds; None where the study has no such attribute. Raises StudyError."""
-    stored = study.user_attrs.get(key)
+    stored = user_attributes(study).get(key)
     if stored is None:
         return None
     try:
@@ -24,12 +24,29 @@ def kept_json(study: optuna.Study, key: str) -> Mapping[str, Any] | None:
     return told
 
 
+def user_attributes(study: optuna.Study) -> Mapping[str, Any]:
+    """All that a study keeps. Raises StudyError where a row of it is no JSON."""
+    try:
+        return study.user_attrs
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StudyError(f"the study {study.study_name!r}: its attributes {_unreadable(error)}") from error
+
+
 def damaged(study: optuna.Study, key: str, why: object) -> StudyError:
     """The error that names an attribute which cannot be read."""
+    return StudyError(f"the study {study.study_name!r}: its attribute {key!r} {_unreadable(why)}")
+
+
+def damaged_trial(study: str, number: int, what: str, why: object) -> StudyError:
+    """The error that names what cannot be read of a trial."""
+    return StudyError(f"trial {number} of the study {study!r}: its {what} {_unreadable(why)}")
+
+
+def _unreadable(why: object) -> str:
     if isinstance(why, ValidationError):
         first = why.errors()[0]
         why = f"{'.'.join(map(str, first['loc'])) or 'all of it'} = {quoted(first['input'])}: {first['msg']}"
-    return StudyError(
-        f"the study {study.study_name!r}: its attribute {key!r} cannot be read ({reason_of(why)}): it was changed by "
-        "hand, or written by another version of explorer: use that version, or restore the storage from a copy"
+    return (
+        f"cannot be read ({reason_of(why)}): it was changed by hand, or written by another version of explorer: use "
+        "that version, or restore the storage from a copy"
     )

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from explorer import database
 from explorer import trial_record as record
+from explorer.attributes import damaged_trial
 from explorer.budgets import Budgets, Shortfall, keeps, shortfall
 from explorer.distance import BASELINE
 from explorer.front import feasible_front
@@ -72,7 +73,7 @@ def candidates(study: optuna.Study, definition: StudyDefinition, budgets: Budget
             "the whole recording first and has no latency: leave it out"
         )
     trials = database.skim(study, ATTRIBUTES)
-    complete = _points(trials)
+    complete = _points(study.study_name, trials)
     points = tuple(point for point in complete if not record.exceeded(point.trial))
     if not points:
         raise StudyError(
@@ -94,11 +95,15 @@ def candidates(study: optuna.Study, definition: StudyDefinition, budgets: Budget
     )
 
 
-def _points(trials: Sequence[FrozenTrial]) -> list[Point]:
+def _points(study: str, trials: Sequence[FrozenTrial]) -> list[Point]:
     """Complete trials, those that reuse another's measurement with that one."""
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     origins = {trial.number: [record.origin_of(trial)] for trial in complete if record.is_measured(trial)}
     for trial in complete:
         if not record.is_measured(trial):
-            origins[trial.user_attrs[record.REUSED_FROM]].append(record.origin_of(trial))
+            source = trial.user_attrs[record.REUSED_FROM]
+            if source not in origins:
+                why = f"trial {source} measured nothing that it could have taken over"
+                raise damaged_trial(study, trial.number, f"attribute {record.REUSED_FROM!r}", why)
+            origins[source].append(record.origin_of(trial))
     return [Point(trial, tuple(dict.fromkeys(origins[trial.number]))) for trial in complete if trial.number in origins]

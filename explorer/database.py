@@ -23,6 +23,8 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from explorer import trial_record as record
+from explorer.attributes import damaged_trial
+from explorer.trial_schema import check
 
 TRIAL, VALUE, PARAM = models.TrialModel, models.TrialValueModel, models.TrialParamModel
 DATES = TRIAL.__table__.c  # as they are stored: in UTC
@@ -34,12 +36,13 @@ def skim(study: optuna.Study, keys: Collection[str]) -> list[FrozenTrial]:
     """Every trial in order, with its state, values, constraints and the user attributes of these `keys`.
 
     Without dates, parameters, distributions and anything else; a storage that is no database gives more.
-    Raises optuna.exceptions.StorageInternalError where the database cannot be read.
+    Raises StudyError where what a trial carries was damaged, as `read` and `read_all` do, and
+    optuna.exceptions.StorageInternalError where the database cannot be read.
     """
     database = database_of(study)
     if database is None:
-        return study.get_trials(deepcopy=False)
-    return _read(database, TRIAL.study_id == study._study_id, USER.key.in_(keys), whole=False)
+        return [check(study.study_name, trial, whole=False) for trial in study.get_trials(deepcopy=False)]
+    return _read(database, study, TRIAL.study_id == study._study_id, USER.key.in_(keys), whole=False)
 
 
 def read(study: optuna.Study, numbers: Collection[int]) -> dict[int, FrozenTrial]:
@@ -49,9 +52,10 @@ def read(study: optuna.Study, numbers: Collection[int]) -> dict[int, FrozenTrial
     """
     database = database_of(study)
     if database is None:
-        return {trial.number: trial for trial in study.get_trials(deepcopy=False) if trial.number in numbers}
+        found = [trial for trial in study.get_trials(deepcopy=False) if trial.number in numbers]
+        return {trial.number: check(study.study_name, trial, whole=True) for trial in found}
     these = (TRIAL.study_id == study._study_id) & TRIAL.number.in_(numbers)
-    return {trial.number: trial for trial in _read(database, these, None, whole=True)}
+    return {trial.number: trial for trial in _read(database, study, these, None, whole=True)}
 
 
 def read_all(study: optuna.Study, known: Sequence[FrozenTrial] = ()) -> list[FrozenTrial]:
@@ -61,7 +65,7 @@ def read_all(study: optuna.Study, known: Sequence[FrozenTrial] = ()) -> list[Fro
     """
     database = database_of(study)
     if database is None:
-        return study.get_trials(deepcopy=False)
+        return [check(study.study_name, trial, whole=True) for trial in study.get_trials(deepcopy=False)]
     of_study = TRIAL.study_id == study._study_id
     finished = {trial._trial_id: trial for trial in known if trial.state.is_finished()}
     try:
@@ -79,7 +83,8 @@ def read_all(study: optuna.Study, known: Sequence[FrozenTrial] = ()) -> list[Fro
     }
     new = [number for trial_id, number, _, _ in present if trial_id not in same]
     few = len(new) < MANY
-    read_now = _read(database, of_study & TRIAL.number.in_(new) if few else of_study, None, whole=True) if new else []
+    wanted = of_study & TRIAL.number.in_(new) if few else of_study
+    read_now = _read(database, study, wanted, None, whole=True) if new else []
     trials = {trial.number: trial for trial in [*same.values(), *read_now]}
     return [trials[number] for number in sorted(trials)]
 
@@ -137,7 +142,11 @@ def database_of(study: optuna.Study) -> RDBStorage | None:
 
 
 def _read(
-    database: RDBStorage, which: ColumnElement[bool], attributes: ColumnElement[bool] | None, whole: bool
+    database: RDBStorage,
+    study: optuna.Study,
+    which: ColumnElement[bool],
+    attributes: ColumnElement[bool] | None,
+    whole: bool,
 ) -> list[FrozenTrial]:
     try:
         with database.engine.connect() as connection:
@@ -145,14 +154,14 @@ def _read(
             # trials first: what is complete then has all of its rows, whatever a driver writes meanwhile
             trials = connection.execute(select(*columns).where(which).order_by(TRIAL.number)).all()
             values = _values(connection, which)
-            user = _attributes(connection, USER, which, attributes)
-            system = _attributes(
-                connection, SYSTEM, which, None if whole else SYSTEM.key.startswith(record.CONSTRAINTS)
-            )
-            params = _params(connection, which) if whole else {}
+            name = study.study_name
+            user = _attributes(connection, name, USER, which, attributes)
+            of_system = None if whole else SYSTEM.key.startswith(record.CONSTRAINTS)
+            system = _attributes(connection, name, SYSTEM, which, of_system)
+            params = _params(connection, name, which) if whole else {}
     except DBAPIError as error:
         raise StorageInternalError("the trials of a study could not be read") from error
-    return [
+    made = [
         FrozenTrial(
             number=number,
             trial_id=trial_id,
@@ -169,6 +178,7 @@ def _read(
         )
         for trial_id, number, state, start, complete in trials
     ]
+    return [check(name, trial, whole) for trial in made]
 
 
 def _local(stored: datetime | None) -> datetime | None:
@@ -187,23 +197,32 @@ def _values(connection: Connection, which: ColumnElement[bool]) -> Mapping[int, 
 
 def _attributes(
     connection: Connection,
+    study: str,
     table: type[models.TrialUserAttributeModel] | type[models.TrialSystemAttributeModel],
     which: ColumnElement[bool],
     keys: ColumnElement[bool] | None,
 ) -> Mapping[int, dict[str, Any]]:
-    query = select(table.trial_id, table.key, table.value_json).join(TRIAL, TRIAL.trial_id == table.trial_id)
+    query = select(table.trial_id, TRIAL.number, table.key, table.value_json).join(
+        TRIAL, TRIAL.trial_id == table.trial_id
+    )
     query = query.where(which) if keys is None else query.where(which, keys)
     found: defaultdict[int, dict[str, Any]] = defaultdict(dict)
-    for trial_id, key, value in connection.execute(query).all():
-        found[trial_id][key] = json.loads(value)
+    for trial_id, number, key, value in connection.execute(query).all():
+        try:
+            found[trial_id][key] = json.loads(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise damaged_trial(study, number, f"attribute {key!r}", error) from error
     return found
 
 
-def _params(connection: Connection, which: ColumnElement[bool]) -> Mapping[int, dict[str, tuple[Any, Any]]]:
-    columns = (PARAM.trial_id, PARAM.param_name, PARAM.param_value, PARAM.distribution_json)
+def _params(connection: Connection, study: str, which: ColumnElement[bool]) -> Mapping[int, dict[str, tuple[Any, Any]]]:
+    columns = (PARAM.trial_id, TRIAL.number, PARAM.param_name, PARAM.param_value, PARAM.distribution_json)
     query = select(*columns).join(TRIAL, TRIAL.trial_id == PARAM.trial_id).where(which).order_by(PARAM.param_id)
     found: defaultdict[int, dict[str, tuple[Any, Any]]] = defaultdict(dict)
-    for trial_id, name, value, told in connection.execute(query).all():
-        distribution = json_to_distribution(told)
-        found[trial_id][name] = distribution.to_external_repr(value), distribution
+    for trial_id, number, name, value, told in connection.execute(query).all():
+        try:
+            distribution = json_to_distribution(told)
+            found[trial_id][name] = distribution.to_external_repr(value), distribution
+        except (TypeError, ValueError, KeyError, IndexError, RecursionError) as error:
+            raise damaged_trial(study, number, f"parameter {name!r}", error) from error
     return found

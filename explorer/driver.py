@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 
-from explorer import presence, provenance, selection
+from explorer import database, presence, provenance, selection
 from explorer import trial_record as record
 from explorer.attributes import kept_json
 from explorer.drivers import claim
@@ -58,6 +58,7 @@ def run_study(
     with claim(name, storage_url, storage) as held:
         with held.turn():
             study = _create_or_resume(name, definition, workers.identity, storage)
+            database.read_all(study)  # what is damaged is named before anything is told
             fail_abandoned(study, held)
             selection.enqueue_missing(study, definition)
             trials = study.get_trials(deepcopy=False)

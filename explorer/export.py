@@ -38,7 +38,7 @@ from explorer.bundle import (
 )
 from explorer.card import card
 from explorer.parity import OnProgress, Parity, measure_parity
-from explorer.stored import evaluated_by, stored_definition
+from explorer.stored import refuse_other_data, stored_definition
 from explorer.workers import EvaluatorSettings
 from objectives.assets import ASSETS
 from objectives.checkpoint import read_checkpoint
@@ -53,11 +53,13 @@ from objectives.runtime import execution_on_cpu
 from objectives.segmentation import DEFAULT_SEGMENTATION, contract_of
 from objectives.segmentation_onnx import portable_onnx
 from objectives.speaker_embedding import SpeakerEmbedding
+from objectives.versions import DATA
 from studies.definition import StudyDefinition
 from studies.search_space import recall
 
-# Of an evaluator's identity: what a trial must have in common with the evaluator that a bundle is compared on
-COMPARED = ("corpus", "split", "segmentation", "embedding", "clustering")
+# Of an evaluator's identity: what a trial must have in common with the evaluator that a bundle is compared on. The code
+# may be another one: whether it still answers the same is what is measured
+COMPARED = tuple(key for key in DATA if key != "code")
 
 PACKAGES = ("explorer", "torch", "torchao", "pyannote.audio", "onnxruntime", "onnx", "optuna", "numpy", "scipy")
 
@@ -95,7 +97,7 @@ def export_trial(
         build_evaluator(**asdict(settings) | {"compression": settings.compression}) as evaluator,
         appearing(folder, force) as staged,
     ):
-        _refuse_other_data(study, evaluator)
+        refuse_other_data(study, [trial], evaluator.identity, COMPARED)
         model = _model_of(evaluator, point, trial, on_progress)
         on_progress("writing", 0.0)
         with writing(folder):
@@ -126,21 +128,6 @@ def _complete(study: optuna.Study, number: int) -> FrozenTrial:
             "export could be compared with: choose a complete one"
         )
     return trial
-
-
-def _refuse_other_data(study: optuna.Study, evaluator: Evaluator) -> None:
-    """What a bundle does on other recordings, or names otherwise, cannot be compared with the trial."""
-    before = evaluated_by(study)
-    changes = [
-        f"{key}: {before[key]} → {evaluator.identity[key]}"
-        for key in COMPARED
-        if key in before and before[key] != evaluator.identity[key]
-    ]
-    if changes:
-        raise StudyError(
-            f"{study.study_name!r} cannot be exported from: something has changed since it was run "
-            f"({'; '.join(changes)}). Put that back, or run the study again under another --name"
-        )
 
 
 def _model_of(

@@ -33,7 +33,9 @@ def write_plot(study: optuna.Study, rows: Sequence[FrontRow], path: Path) -> Non
     try:
         write_whole(path, made)
     except OSError as error:
-        raise StudyError(f"{path}: the plot cannot be written ({error.strerror}): give another FILE") from error
+        raise StudyError(
+            f"{path}: the plot cannot be written ({error.strerror}): make room there, or give another FILE"
+        ) from error
 
 
 def _picture(study: optuna.Study, rows: Sequence[FrontRow], suffix: str) -> bytes:

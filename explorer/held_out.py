@@ -7,7 +7,7 @@ test DER is kept in the study, and a point is never scored there again.
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
@@ -18,9 +18,9 @@ from optuna.trial import FrozenTrial
 
 from explorer import bootstrap
 from explorer import trial_record as record
-from explorer.attributes import damaged, kept_json
-from explorer.stored import evaluated_by
-from explorer.workers import Evaluator, EvaluatorSettings
+from explorer.attributes import damaged, kept_json, user_attributes
+from explorer.stored import device_of, evaluated_by
+from explorer.workers import Evaluator, EvaluatorSettings, OnStage, prefixed
 from objectives.errors import AssetError, CorpusError, EvaluationError, LeakageError, ModelError, StudyError, quoted
 from studies.definition import StudyDefinition
 from studies.search_space import recall
@@ -34,7 +34,6 @@ OTHER_SPLIT = ("split", "cost")
 MACHINE = "machine"
 
 Status = Literal["scored", "absent", "searched", "unavailable", "not asked"]
-OnStage = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def held_out(
         corpus = load_corpus(definition.corpus, definition.seed)
         if not corpus.splits.get(TEST):
             return HeldOut("absent", f"the corpus {definition.corpus!r} has no split {TEST!r}", known)
-        settings = replace(EvaluatorSettings.of(definition, "cuda" if _on_gpu(study) else "cpu", trusted), split=TEST)
+        settings = replace(EvaluatorSettings.of(definition, device_of(study), trusted), split=TEST)
         with settings.build() as evaluator:
             if why := _differs(study, evaluator.identity):
                 return HeldOut("unavailable", why, known)
@@ -115,7 +114,7 @@ def _score(
     known: Mapping[int, TestScore],
     on_progress: OnStage,
 ) -> HeldOut:
-    if SETTINGS not in study.user_attrs:
+    if SETTINGS not in user_attributes(study):
         _keep(study, SETTINGS, dict(evaluator.identity))
     machine = {key: value for key, value in evaluator.identity.items() if key.startswith(MACHINE)}
     scores, failures = dict(known), []
@@ -124,7 +123,7 @@ def _score(
         assert point is not None, "it is complete"
         step = f"trial {trial.number} on {TEST}, {place} of {len(missing)}"
         try:
-            counts = evaluator.errors(point, _prefixed(on_progress, step))
+            counts = evaluator.errors(point, prefixed(on_progress, step))
         except EvaluationError as error:
             failures.append(f"trial {trial.number} could not be scored on {TEST} ({error})")
             continue
@@ -136,10 +135,6 @@ def _score(
         _keep(study, SCORE.format(trial=trial.number), told)  # at once: what was looked at is never scored again
         scores[trial.number] = _score_of(told)
     return HeldOut("unavailable" if failures else "scored", "; ".join(failures), scores)
-
-
-def _prefixed(on_progress: OnStage, step: str) -> OnStage:
-    return lambda stage, fraction: on_progress(f"{step}: {stage}", fraction)
 
 
 def other_machine(study: optuna.Study, score: TestScore) -> bool:
@@ -186,11 +181,6 @@ def _refuse_other_recordings(study: optuna.Study, known: Mapping[int, TestScore]
     for number, other in known.items():
         if other.recordings.keys() != score.recordings.keys():
             raise damaged(study, SCORE.format(trial=number), f"not of the recordings that trial {first} was scored on")
-
-
-def _on_gpu(study: optuna.Study) -> bool:
-    """Whether the study's windows were run on a GPU: identities name it only then."""
-    return "accuracy" in evaluated_by(study)
 
 
 def _differs(study: optuna.Study, identity: Mapping[str, str]) -> str | None:

@@ -1,6 +1,6 @@
 """Budgets → operating points with reasons, as data. Nothing here prints."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import optuna
@@ -23,10 +23,10 @@ from explorer.front import FrontRow, dominates, row_of
 from explorer.held_out import HeldOut, TestScore, held_out, other_machine
 from explorer.roles import Role, roles_of, scored
 from explorer.stored import stored_definition
+from explorer.trial_schema import check_same_recordings
+from explorer.workers import OnStage
 from studies.definition import StudyDefinition
 from studies.published import TABLE2_VARIANT
-
-OnStage = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def recommend(
     shown = [missed.nearest] if missed else [point.number for point in found.front]
     references = _references(found)
     whole = database.read(study, {*shown, *references.values()})
+    check_same_recordings(study.study_name, whole.values())
     recordings = len(whole[shown[0]].user_attrs[record.RECORDINGS])
     rows = {number: _row(study, definition, trial, found) for number, trial in whole.items()}
     if PAPER_POINT in references and rows[references[PAPER_POINT]].pruning != TABLE2_VARIANT:

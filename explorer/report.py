@@ -19,6 +19,7 @@ from explorer.private import without_paths
 from explorer.report_facts import Headline
 from explorer.status import status
 from explorer.stored import stored_definition
+from explorer.trial_schema import check_same_recordings
 from objectives.errors import AssetError, CorpusError, StudyError
 from studies.definition import StudyDefinition
 from studies.paper import SWEEPS
@@ -74,6 +75,7 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
         )
     told = status(study)
     trials = database.read(study, [row.trial for row in measured if row.trial is not None])
+    check_same_recordings(study.study_name, trials.values())
     on_step(f"reading the references of {report_facts.corpus_name(told.definition, study)}")
     speech = _speech(study, definition, trials[next(iter(trials))].user_attrs["recordings"])
     on_step("drawing")

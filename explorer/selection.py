@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from explorer import trial_record as record
 from explorer.attributes import damaged, kept_json
+from explorer.workers import OnStage, prefixed
 from objectives.errors import EvaluationError
 from objectives.operating_point import OperatingPoint
 from studies.definition import StudyDefinition
@@ -26,8 +27,7 @@ if TYPE_CHECKING:  # it brings pyannote, which neither the front nor the status 
 
 CHOICE = "table2_variant"  # study attribute: the choice as it stands
 
-OnProgress = Callable[[str, float], None]
-CalibrationErrors = Callable[[OperatingPoint, OnProgress], "Mapping[str, ErrorCounts]"]
+CalibrationErrors = Callable[[OperatingPoint, OnStage], "Mapping[str, ErrorCounts]"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def fixed_points(study: optuna.Study, definition: StudyDefinition) -> tuple[Fixe
 
 
 def choose(
-    study: optuna.Study, definition: StudyDefinition, calibration_errors: CalibrationErrors, on_progress: OnProgress
+    study: optuna.Study, definition: StudyDefinition, calibration_errors: CalibrationErrors, on_progress: OnStage
 ) -> Choice:
     """Choose the candidate of lowest DER and keep it in the study, each DER as soon as it is known.
 
@@ -102,7 +102,7 @@ def choose(
             if choice.on == "eval":
                 der[variant] = _der_of_trial(study, fixed.origin)
             else:
-                der[variant] = _der_on_calib(fixed.point, calibration_errors, _prefixed(on_progress, step))
+                der[variant] = _der_on_calib(fixed.point, calibration_errors, prefixed(on_progress, step))
         except EvaluationError as error:
             return _keep(study, Choice(choice.on, der, error=f"{variant}: {error}"))
         _keep(study, Choice(choice.on, der))
@@ -136,15 +136,11 @@ def _der_of_trial(study: optuna.Study, origin: str) -> float:
     raise EvaluationError("its trial failed; the next run repeats it")
 
 
-def _der_on_calib(point: OperatingPoint, calibration_errors: CalibrationErrors, on_progress: OnProgress) -> float:
+def _der_on_calib(point: OperatingPoint, calibration_errors: CalibrationErrors, on_progress: OnStage) -> float:
     pooled = reduce(add, calibration_errors(point, on_progress).values())
     if not (pooled.total > 0 and math.isfinite(pooled.der)):
         raise EvaluationError("calib has no reference speech to score: check its RTTM and UEM, or choose on eval")
     return pooled.der
-
-
-def _prefixed(on_progress: OnProgress, step: str) -> OnProgress:
-    return lambda stage, fraction: on_progress(f"{step}: {stage}", fraction)
 
 
 def _size(variant: str) -> float:

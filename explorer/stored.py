@@ -1,7 +1,7 @@
 """What a study itself carries, and how much of it is left to do."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -9,10 +9,13 @@ from pydantic import ValidationError
 
 from explorer import selection
 from explorer import trial_record as record
-from explorer.attributes import damaged, kept_json
+from explorer.attributes import damaged, kept_json, user_attributes
 from objectives.errors import StudyError
 from objectives.versions import DATA
 from studies.definition import StudyDefinition
+
+if TYPE_CHECKING:  # it brings torch, which neither the front nor the status of a study should wait for
+    from objectives.machine import Device
 
 DEFINITION = "definition"  # study attribute: the definition, budget included
 IDENTITY = "identity"  # study attribute: what may not change between runs, definition and evaluator
@@ -23,10 +26,11 @@ OVER = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
 def stored_definition(study: optuna.Study) -> StudyDefinition:
     """The definition that a study was last run with. Raises StudyError where the study is not explorer's, or where the
     definition was damaged or is another version's."""
-    if DEFINITION not in study.user_attrs:
+    told = user_attributes(study)
+    if DEFINITION not in told:
         raise StudyError(f"the study {study.study_name!r} was not made by `explorer run`: it has no definition")
     try:
-        return StudyDefinition.model_validate_json(study.user_attrs[DEFINITION])
+        return StudyDefinition.model_validate_json(told[DEFINITION])
     except ValidationError as error:
         raise damaged(study, DEFINITION, error) from error
 
@@ -49,6 +53,30 @@ def data_of(study: optuna.Study) -> Mapping[str, str]:
     """What a study's trials are measured on and with, by content, for trials that do not tell it themselves."""
     told = evaluated_by(study)
     return {key: told[key] for key in DATA if key in told}
+
+
+def device_of(study: optuna.Study) -> "Device":
+    """Where a study's windows are run: identities name the accuracy plane's device only where it is a GPU."""
+    return "cuda" if "accuracy" in evaluated_by(study) else "cpu"
+
+
+def refuse_other_data(
+    study: optuna.Study, trials: Iterable[FrozenTrial], now: Mapping[str, str], keys: Collection[str] = DATA
+) -> None:
+    """Raise StudyError where one of these trials was measured on other recordings, or with other weights or settings,
+    than an evaluator of the identity `now` has: what both say cannot be compared.
+
+    keys: of the identity, those that must be alike. What a study of an earlier version does not tell is not compared.
+    """
+    before = evaluated_by(study)
+    for trial in trials:
+        then = {**before, **trial.user_attrs.get(record.DATA, {})}
+        changed = [f"{key}: {then[key]} → {now[key]}" for key in keys if key in then and then[key] != now[key]]
+        if changed:
+            raise StudyError(
+                f"trial {trial.number} of {study.study_name!r} cannot be compared: something has changed since it was "
+                f"measured ({'; '.join(changed)}). Put that back, or run the study again under another --name"
+            )
 
 
 def remaining(study: optuna.Study, definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> int:

@@ -5,7 +5,7 @@ own (objectives/fresh.py), and so is the finished model where that is asked for;
 compared with that. So a damaged cache is found out, and so is a study whose figures were changed.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,8 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 from explorer import agreement, database
 from explorer import trial_record as record
 from explorer.agreement import Change, CostCheck, Figure
-from explorer.stored import evaluated_by, stored_definition
-from explorer.workers import EvaluatorSettings, OnStage
+from explorer.attributes import damaged_trial
+from explorer.stored import device_of, refuse_other_data, stored_definition
+from explorer.workers import EvaluatorSettings, OnStage, prefixed
 from objectives.errors import StudyError
 from objectives.evaluation import Evaluator
 from objectives.fresh import FreshCache, fresh_cache, kept_models
@@ -104,16 +105,16 @@ def verify(
     points = {number: _point(trial, definition.space) for number, trial in sources.items()}
     keys = {trial.user_attrs[record.MODEL_KEY] for trial in sources.values() if record.MODEL_KEY in trial.user_attrs}
     known = {key: model.sha256 for key, model in kept_models().items()}
-    settings = EvaluatorSettings.of(definition, device or _device_of(study), trusted)
+    settings = EvaluatorSettings.of(definition, device or device_of(study), trusted)
     on_progress("getting ready", 0.0)
     with fresh_cache(() if remake else keys) as cache, settings.build() as evaluator:
         assert isinstance(evaluator, Evaluator)
-        _refuse_other_data(study, sources.values(), evaluator)
+        refuse_other_data(study, sources.values(), evaluator.identity)
         found: dict[int, Verified] = {}
         for place, (number, trial) in enumerate(sources.items(), start=1):
             step = f"trial {number}, {place} of {len(sources)}"
             found[number] = _verify_one(
-                trial, points[number], evaluator, cache, known, cost, _prefixed(on_progress, step)
+                trial, points[number], evaluator, cache, known, cost, prefixed(on_progress, step)
             )
         damaged = {str(path): why for path, why in cache.differing().items()}
         return Verification(
@@ -144,6 +145,10 @@ def _trials(study: optuna.Study, numbers: Sequence[int]) -> tuple[list[FrozenTri
             )
     asked = [found[number] for number in dict.fromkeys(numbers)]
     found |= database.read(study, {_source(trial) for trial in asked} - found.keys())
+    for trial in asked:
+        if _source(trial) not in found:
+            why = f"the study has no trial {_source(trial)}"
+            raise damaged_trial(study.study_name, trial.number, f"attribute {record.REUSED_FROM!r}", why)
     return asked, {_source(trial): found[_source(trial)] for trial in asked}
 
 
@@ -156,28 +161,6 @@ def _point(trial: FrozenTrial, space: SearchSpace) -> OperatingPoint:
     if point is None:
         raise StudyError(f"trial {trial.number}: its parameters are outside the study's search space")
     return point
-
-
-def _device_of(study: optuna.Study) -> Device:
-    """Identities name the accuracy plane's device only where it is a GPU."""
-    return "cuda" if "accuracy" in evaluated_by(study) else "cpu"
-
-
-def _refuse_other_data(study: optuna.Study, trials: Collection[FrozenTrial], evaluator: Evaluator) -> None:
-    """Figures of other recordings, weights or settings cannot be compared."""
-    before = evaluated_by(study)
-    for trial in trials:
-        then = {**before, **trial.user_attrs.get(record.DATA, {})}
-        changed = [
-            f"{key}: {then[key]} → {evaluator.identity[key]}"
-            for key in DATA
-            if key in then and then[key] != evaluator.identity[key]
-        ]
-        if changed:
-            raise StudyError(
-                f"trial {trial.number} of {study.study_name!r} cannot be compared: something has changed since it was "
-                f"measured ({'; '.join(changed)}). Put that back, or run the study again under another --name"
-            )
 
 
 def _verify_one(
@@ -282,7 +265,3 @@ def _in_words(point: OperatingPoint) -> str:
     streamed = f"C {point.chunk_length:g} s, R {point.right_context:g} s" if point.streamed else "offline"
     online = ", online" if point.mode == "online" else ""
     return f"{streamed}{online}, {point.pruning}, {point.precision}"
-
-
-def _prefixed(on_progress: OnStage, step: str) -> OnStage:
-    return lambda stage, fraction: on_progress(f"{step}: {stage}", fraction)

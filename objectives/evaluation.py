@@ -9,10 +9,10 @@ from typing import Any
 from objectives import machine
 from objectives._threads import one_blas_thread
 from objectives.accuracy import AccuracyPlane, KeepGoing
-from objectives.clustering import ClusteringSettings
+from objectives.clustering import ALWAYS_WHOLE, MOST_FOUNDERS, ClusteringSettings
 from objectives.compression import Compressor, FinishedModel
 from objectives.corpus import Recording
-from objectives.cost import Timing
+from objectives.cost import TIMED_SECONDS, Timing, middle
 from objectives.deployed import Runtime
 from objectives.embedding import load_embedding
 from objectives.errors import EvaluationError
@@ -292,7 +292,7 @@ def build_evaluator(
     baseline = compressor.finish(BASELINE.pruning, BASELINE.precision)
     timed = max(chosen, key=lambda recording: (recording.duration, recording.uri))
     settings = CostSettings(
-        waveform=timed.waveform(),
+        waveform=middle(timed.waveform(), TIMED_SECONDS).copy(),  # not a view, which would keep hours
         embedding=speaker_embedding.name,
         clustering=clustering,
         baseline=baseline,
@@ -307,7 +307,8 @@ def build_evaluator(
         "segmentation": baseline.key,
         "compression": json.dumps(asdict(compressor.settings), sort_keys=True),
         "embedding": speaker_embedding.key,
-        "clustering": f"{clustering.method} {clustering.threshold:g}",
+        "clustering": f"{clustering.method} {clustering.threshold:g}"
+        + (f", founders {MOST_FOUNDERS}" if timed.duration > ALWAYS_WHOLE else ""),
         "cost": f"{settings.repeats} repeats, {settings.threads} threads, on {timed.uri}",
         "code": CODE_VERSION,
         **({} if device == "cpu" else {"accuracy": heard_by}),

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
+from objectives._arrays import DAMAGE
 from objectives._cache import CACHE_VARIABLE, cache_dir
 from objectives._store import lock_of, reading_arrays, writing
 from objectives.assets import assets_dir
 from objectives.model_store import StoredModel, models_dir, release, stored_models
-from objectives.window_classes import DAMAGE
 
 FOLDER = "fresh"
 COMPARED = ("features", "windows", "models", "recovery")  # folders of the cache that hold what was computed

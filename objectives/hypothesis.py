@@ -1,6 +1,6 @@
 """Who spoke when, as a system says it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,7 @@ class Hypothesis:
     turns: tuple[Turn, ...]
 
     @classmethod
-    def from_cells(cls, starts: np.ndarray, total: int, speaking: Sequence[tuple[int, ...]]) -> "Hypothesis":
+    def from_cells(cls, starts: np.ndarray, total: int, speaking: Iterable[tuple[int, ...]]) -> "Hypothesis":
         """Merge consecutive cells. starts: (cells,) first sample of each, a cell lasting until the next begins.
         speaking: who speaks in each cell."""
         turns = Turns()

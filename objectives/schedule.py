@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from objectives.clustering import ANCHOR_SECONDS
 from objectives.contract import SAMPLE_RATE, Contract
 from objectives.released import MIN_DURATION_OFF
 
-ANCHOR_SECONDS = 1.0  # anchors are taken every max(C, 1 s)
 ENDLESS = sys.maxsize  # samples of a recording whose end is not known yet
 
 

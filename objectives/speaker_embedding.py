@@ -5,7 +5,7 @@ asks. Sharing features between updates and trials is therefore exact. The offlin
 released pipeline's do, are in objectives/window_features.py. Needs no torch, so that a deployed point does not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,18 +159,17 @@ class FeatureStream:
         return self._features
 
 
+def feature_blocks(embedding: SpeakerEmbedding, waveform: np.ndarray) -> Iterator[np.ndarray]:
+    """All features of a recording, block by block: (samples,) → (frames, channels) float16 each."""
+    plan = embedding.blocks
+    for block in range(-(-len(waveform) // plan.length)):
+        start, end = plan.span(block, len(waveform))
+        yield embedding.block(waveform[start:end], block)
+
+
 def features_of(embedding: SpeakerEmbedding, waveform: np.ndarray) -> np.ndarray:
     """All features of a recording: (samples,) → (frames, channels) float16."""
-    plan = embedding.blocks
-    blocks = -(-len(waveform) // plan.length)
-    rows = np.empty((blocks * plan.length // embedding.step, embedding.channels), KEPT_AS)
-    count = 0
-    for block in range(blocks):
-        start, end = plan.span(block, len(waveform))
-        made = embedding.block(waveform[start:end], block)
-        rows[count : count + len(made)] = made
-        count += len(made)
-    return rows[:count]
+    return np.concatenate([np.zeros((0, embedding.channels), KEPT_AS), *feature_blocks(embedding, waveform)])
 
 
 def features_by(filterbank: Filterbank, session: onnxruntime.InferenceSession) -> Callable[[np.ndarray], np.ndarray]:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from objectives.clustering import ClusteringSettings, name_local_speakers, speaker_centroids
+from objectives.clustering import ClusteringSettings, speaks_enough
 from objectives.contract import SAMPLE_RATE, Contract
 from objectives.deployed import BATCH, Runtime, local_activity
 from objectives.hypothesis import Hypothesis
+from objectives.kept_updates import KeptUpdates
 from objectives.online import OnlineSession
 from objectives.operating_point import OnlineTracking, OperatingPoint
 from objectives.recent import Recent
@@ -26,17 +27,6 @@ if TYPE_CHECKING:
 KEPT_SECONDS = 24.0
 
 
-@dataclass
-class _Update:
-    """What an update leaves behind: its emitted block and, until its features are ready, its local speakers."""
-
-    frames: np.ndarray  # (cells, speakers) bool, of the block
-    starts: np.ndarray  # (cells,) first sample of each cell
-    active: np.ndarray  # (speakers,) bool, in the window
-    embeddings: np.ndarray  # (speakers, dimension), NaN until pooled
-    anchor: np.ndarray | None  # (frames, speakers) bool of the window, where the update is an anchor
-
-
 @dataclass(frozen=True)
 class Emitted:
     """A block as it was emitted, and whose speech it may be. starts: (cells,) first sample of each. frames: (cells,
@@ -46,6 +36,18 @@ class Emitted:
     frames: np.ndarray
     active: np.ndarray
     embeddings: np.ndarray
+
+
+@dataclass
+class _Pending:
+    """An update whose features are not ready. needed: number of them. chosen: for each local speaker, which ones.
+    anchor: its number, where it is one. enough: (speakers,) bool, who speak enough to found clusters."""
+
+    block: Emitted
+    needed: int
+    chosen: list[np.ndarray]
+    anchor: int | None
+    enough: np.ndarray
 
 
 @dataclass
@@ -59,9 +61,13 @@ class ChunkwiseSession:
     contract: Contract
     embedding: SpeakerEmbedding
     clustering: ClusteringSettings
-    _updates: list[_Update] = field(default_factory=list)
-    _pending: deque[tuple[_Update, int, list[np.ndarray]]] = field(default_factory=deque)
+    _kept: KeptUpdates = field(init=False)
+    _latest: Emitted = field(init=False)
+    _pending: deque[_Pending] = field(default_factory=deque)
     _anchors: int = 0
+
+    def __post_init__(self) -> None:
+        self._kept = KeptUpdates(self.contract.speakers, self.embedding.dimension)
 
     def update(self, update: int, activity: np.ndarray, features: Features) -> np.ndarray:
         """Take in what the model said of an update's window, (frames, speakers) bool, and the features that are ready.
@@ -75,20 +81,18 @@ class ChunkwiseSession:
     def emit(self, update: int, activity: np.ndarray) -> np.ndarray:
         """The first half of `update`, which needs no features."""
         block = cut_block(self.schedule, self.contract, update, activity)
+        unknown = np.full((self.contract.speakers, self.embedding.dimension), np.nan, np.float32)
+        emitted = Emitted(block.starts, block.frames, np.any(activity, axis=0), unknown)
         anchor = self.schedule.is_anchor(update)
-        state = _Update(
-            frames=block.frames,
-            starts=block.starts,
-            active=np.any(activity, axis=0),
-            embeddings=np.full((self.contract.speakers, self.embedding.dimension), np.nan, np.float32),
-            anchor=activity if anchor else None,
-        )
-        self._updates.append(state)
-        self._anchors += anchor
-        if anchor or block.frames.any():
-            # a block without speech needs no names
+        wanted = anchor or bool(block.frames.any())  # a block without speech needs no names
+        self._kept.add(block.starts, block.frames, emitted.active & wanted)
+        if wanted:
             window_start = self.schedule.heard(update) - self.contract.window
-            self._pending.append((state, *self.embedding.features_of_speakers(self.contract, activity, window_start)))
+            needed, chosen = self.embedding.features_of_speakers(self.contract, activity, window_start)
+            number = self._anchors if anchor else None
+            self._pending.append(_Pending(emitted, needed, chosen, number, speaks_enough(activity)))
+        self._anchors += anchor
+        self._latest = emitted
         return block.frames
 
     def pool(self, features: Features, last: bool = False) -> None:
@@ -96,9 +100,12 @@ class ChunkwiseSession:
 
         last: there will be no more features, so those that are there must do.
         """
-        while self._pending and (last or self._pending[0][1] <= len(features)):
-            update, _, chosen = self._pending.popleft()
-            update.embeddings = self._pooled(update, chosen, features)
+        while self._pending and (last or self._pending[0].needed <= len(features)):
+            update = self._pending.popleft()
+            active, pooled = update.block.active, self._pooled(update, features)
+            self._kept.embed(pooled.embeddings[active], update.anchor, update.enough[active])
+            if update.block is self._latest:
+                self._latest = pooled
 
     def finish(self, features: np.ndarray) -> Hypothesis:
         """Cluster, name and return what was emitted. `features` are all that the recording has."""
@@ -107,25 +114,11 @@ class ChunkwiseSession:
 
     def centroids(self) -> np.ndarray:
         """(clusters, dimension): speakers as far as anchors are pooled, by the clustering."""
-        anchors = [update for update in self._updates if update.anchor is not None]
-        embeddings = np.array([update.embeddings for update in anchors])
-        # (anchors, speakers, dimension)
-        activity = np.array([update.anchor for update in anchors])
-        # (anchors, frames, speakers)
-        return speaker_centroids(embeddings, activity, self.clustering, self.schedule.anchor_seconds)
+        return self._kept.centroids(self.clustering, self.schedule.anchor_seconds)
 
     def name(self, centroids: np.ndarray) -> Hypothesis:
         """What was emitted, its local speakers named by the nearest centroids."""
-        active = np.array([update.active for update in self._updates])
-        # (updates, speakers)
-        embeddings = np.array([update.embeddings for update in self._updates])
-        # (updates, speakers, dimension)
-        names = name_local_speakers(embeddings, active, centroids)
-        cells = np.concatenate([update.starts for update in self._updates])
-        speaking = [
-            tuple(row[cell]) for update, row in zip(self._updates, names, strict=True) for cell in update.frames
-        ]
-        return Hypothesis.from_cells(cells, self.schedule.total, speaking)
+        return Hypothesis.from_cells(self._kept.starts(), self.schedule.total, self._kept.speaking(centroids))
 
     @property
     def anchors(self) -> int:
@@ -134,18 +127,16 @@ class ChunkwiseSession:
 
     def latest(self, features: Features) -> Emitted:
         """The latest block, its local speakers' embeddings pooled from what is ready now."""
-        update = self._updates[-1]
-        embeddings = update.embeddings
-        if self._pending and self._pending[-1][0] is update:
-            embeddings = self._pooled(update, self._pending[-1][2], features)
-        return Emitted(update.starts, update.frames, update.active, embeddings)
+        if self._pending and self._pending[-1].block is self._latest:
+            return self._pooled(self._pending[-1], features)
+        return self._latest
 
-    def _pooled(self, update: _Update, chosen: list[np.ndarray], features: Features) -> np.ndarray:
-        pooled = update.embeddings.copy()
-        for speaker, frames in enumerate(chosen):
-            if update.active[speaker]:
-                pooled[speaker] = self.embedding.pool(features[frames[frames < len(features)]])
-        return pooled
+    def _pooled(self, update: _Pending, features: Features) -> Emitted:
+        embeddings = update.block.embeddings.copy()
+        for speaker, frames in enumerate(update.chosen):
+            if update.block.active[speaker]:
+                embeddings[speaker] = self.embedding.pool(features[frames[frames < len(features)]])
+        return replace(update.block, embeddings=embeddings)
 
 
 def stream_live(

@@ -6,13 +6,12 @@ too: a window's classes need one byte a frame, and are kept on disk by model and
 """
 
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from objectives._arrays import DAMAGE
 from objectives._store import lock_of, make_in_place, reading_arrays, writing
 from objectives.contract import SAMPLE_RATE, Contract
 from objectives.deployed import Runtime
@@ -22,8 +21,6 @@ from objectives.windows import window_at
 # continuous range hardly ever asks for the same sample twice, and would fill the disk.
 GRID = SAMPLE_RATE // 100
 MOST_KEPT = 200_000  # windows of one model and recording: 120 MB in memory, a tenth of it on disk
-
-DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class WindowClasses:
@@ -93,6 +90,8 @@ def _read(path: Path, frames: int) -> dict[int, np.ndarray]:
     try:
         with reading_arrays, np.load(path) as told:  # reading checks the archive's checksums
             ends, classes = told["ends"], told["classes"].reshape(-1, frames)
+            if (ends.dtype, classes.dtype) != (np.int64, np.uint8):
+                raise ValueError(f"it holds {ends.dtype} and {classes.dtype}")
             return dict(zip(ends.tolist(), classes, strict=True))
     except DAMAGE as error:
         warnings.warn(f"{path} is damaged ({error}): its windows are run again", RuntimeWarning, stacklevel=4)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from objectives._store import content_key, kept_file, reading_arrays, write_array
+from objectives._arrays import kept_array
+from objectives._store import content_key, write_array
 from objectives.filterbank import FBANK_STEP, FBANK_WIDTH
 from objectives.speaker_embedding import KEPT_AS, SpeakerEmbedding
 from objectives.windows import sliding_windows, window_starts
@@ -38,11 +39,7 @@ def kept_window_features(
         count = len(window_starts(len(waveform), length, step))
         features_of = fresh_window_features(embedding, waveform, length, step)
         frames = -(-((length - FBANK_WIDTH) // FBANK_STEP + 1) // (embedding.step // FBANK_STEP))
-        shape = (count, frames, embedding.channels)
         # row by row: those of a long recording do not fit into memory
-        write_array(path, map(features_of, range(count)), shape, KEPT_AS)
+        write_array(path, map(features_of, range(count)), (frames, embedding.channels), KEPT_AS)
 
-    path = kept_file("features", f"{key}.npy", make)
-    with reading_arrays:
-        kept: np.ndarray = np.load(path, mmap_mode="r")
-    return kept.__getitem__
+    return kept_array("features", f"{key}.npy", make).__getitem__

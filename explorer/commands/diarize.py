@@ -92,12 +92,12 @@ def diarize(
         for samples in pieces:
             listener.hear(samples, began)
     account = listener.end()
-    if rttm_file is not None:
-        _write(rttm_file, rttm(account.turns, "recording" if pcm is not None else Path(audio).stem))
     told = _told(bundle, account)
     if format is DiarizeFormat.json:
-        typer.echo(json.dumps(told))
-    else:
+        typer.echo(json.dumps(told))  # before the file, which may not be writable any more: the turns are in it
+    if rttm_file is not None:
+        _write(rttm_file, rttm(account.turns, "recording" if pcm is not None else Path(audio).stem))
+    if format is DiarizeFormat.table:
         _print(told, account, rttm_file)
     if pieces.interrupted:
         raise typer.Exit(INTERRUPTED)
@@ -123,7 +123,9 @@ def _write(path: Path, text: str) -> None:
     try:
         write_whole(path, text.encode())
     except OSError as error:
-        raise CorpusError(f"{path}: cannot be written ({error.strerror}): give another --rttm") from error
+        raise CorpusError(
+            f"{path}: cannot be written ({error.strerror}): make room there, or give another --rttm"
+        ) from error
 
 
 def _as_line(turn: "Spoken") -> None:

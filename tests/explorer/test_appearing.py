@@ -179,6 +179,21 @@ def test_what_a_kill_caught_between_two_steps_comes_back(tmp_path: Path) -> None
     assert sorted(above.iterdir()) == [folder, longer]
 
 
+def test_all_of_a_folder_is_on_the_disk_before_it_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, flushed = tmp_path / "point", set[int]()
+
+    def note(handle: int) -> None:
+        if not folder.exists():
+            flushed.add(os.fstat(handle).st_ino)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with appearing(folder, replace=False) as staged:
+        (staged / "figures").mkdir()
+        (staged / "figures" / "one.svg").write_text("one")
+        (staged / "index.html").write_text("two")
+    assert {path.stat().st_ino for path in (folder, *folder.rglob("*"))} == flushed
+
+
 def test_a_file_takes_its_place_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, link = tmp_path / "turns.rttm", tmp_path / "link"
     link.symlink_to(path)

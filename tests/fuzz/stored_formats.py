@@ -78,7 +78,8 @@ def _stored(valid: Any) -> Any:
 
 
 @contextmanager
-def _cache(folder: Path) -> Iterator[None]:
+def in_cache(folder: Path) -> Iterator[None]:
+    """The cache lies elsewhere for a while."""
     before = os.environ.get(CACHE_VARIABLE)
     os.environ[CACHE_VARIABLE] = str(folder)
     try:
@@ -96,7 +97,7 @@ def _kept() -> StoredModel:
 
 
 def _models(folder: Path) -> tuple[StoredModel, bytes]:
-    with _cache(folder):
+    with in_cache(folder):
         model = _kept()
     return model, model.path.with_suffix(".json").read_bytes()
 
@@ -107,7 +108,7 @@ def _sidecar_bytes(prepared: Any, draw: random.Random) -> bytes:
 
 def _sidecar(prepared: Any, path: Path) -> None:
     model = prepared[0]
-    with _cache(model.path.parent.parent), warnings.catch_warnings():
+    with in_cache(model.path.parent.parent), warnings.catch_warnings():
         model.path.with_suffix(".json").write_bytes(path.read_bytes())
         (entry,) = stored_models()
         assert entry.state in ("whole", "damaged")

@@ -19,14 +19,14 @@ EVAL = ("dev00", "tst00")
 CALIB = "trn05"
 
 
-def write_excerpts(folder: Path, test: Sequence[str] = (), train: Sequence[str] = ()) -> Path:
-    """The first 12 s of AMI excerpts, audio + RTTM: two in split eval, one in calib, and those named in the others."""
+def write_excerpts(folder: Path, test: Sequence[str] = (), train: Sequence[str] = (), seconds: float = SECONDS) -> Path:
+    """The beginnings of AMI excerpts, audio + RTTM: two in split eval, one in calib, and those named in the others."""
     known = {recording.uri: recording for recording in load_corpus("ami-excerpts").split("all")}
     for uri in (*EVAL, CALIB, *test, *train):
         recording = known[uri]
-        heard = recording.reference.crop(Segment(0, SECONDS), mode="intersection")
+        heard = recording.reference.crop(Segment(0, seconds), mode="intersection")
         turns = [(turn.start, turn.duration, str(who)) for turn, _, who in heard.itertracks(yield_label=True)]
-        write_audio(folder / f"{uri}.wav", recording.waveform()[: SECONDS * SAMPLE_RATE])
+        write_audio(folder / f"{uri}.wav", recording.waveform()[: round(seconds * SAMPLE_RATE)])
         (folder / f"{uri}.rttm").write_text(rttm(uri, turns))
     splits = {"eval": EVAL, "calib": [CALIB]}
     splits |= {name: uris for name, uris in (("test", test), ("train", train)) if uris}

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from objectives._cache import CACHE_VARIABLE
 from objectives._store import reading_arrays
 from objectives.accuracy import AccuracyPlane
-from objectives.assets import assets_dir
 from objectives.clustering import ClusteringSettings
 from objectives.corpus import Recording
 from objectives.evaluation import Evaluator, build_evaluator
 from objectives.operating_point import TRACKINGS, UNPRUNED, OperatingPoint, Pruning
 from objectives.scoring import score
 from objectives.streaming import stream_live
+from tests.objectives.caches import fresh_cache
 from tests.objectives.test_precisions import EVAL, TINY, TRAIN, write_corpus
 
 PRUNINGS = (UNPRUNED, Pruning("both", 0.4))
@@ -30,11 +30,10 @@ PRECISIONS = ("fp32", "int8_ptq", "int4_ptq")
 def evaluator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluator]:
     """Of two recordings of 12 s, with models made from a tiny budget in a cache of its own."""
     folder = tmp_path_factory.mktemp("accuracy")
-    (folder / "cache").mkdir()
-    (folder / "cache" / "assets").symlink_to(assets_dir())
+    cache = fresh_cache(folder / "cache")
     write_corpus(folder / "corpus", train=TRAIN, calib=("trn05",), eval=(*EVAL, "tst00"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CACHE_VARIABLE, str(folder / "cache"))
+        patch.setenv(CACHE_VARIABLE, str(cache))
         with build_evaluator(corpus=str(folder / "corpus"), compression=TINY) as evaluator:
             yield evaluator
 
@@ -43,7 +42,7 @@ def seconds_on_a_log_scale(low: float, high: float) -> st.SearchStrategy[float]:
     return st.floats(np.log(low), np.log(high)).map(lambda exponent: float(np.exp(exponent)))
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     chunk_length=seconds_on_a_log_scale(0.25, 5.0) | st.sampled_from([0.5, 1.0, 2.0]),
     right_context=st.sampled_from([0.0, 0.5, 1.0]) | seconds_on_a_log_scale(0.01, 5.0),

@@ -1,7 +1,9 @@
 """Frame-level features and their pooling, against the models they are cut from."""
 
 import itertools
+import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from objectives._cache import CACHE_VARIABLE
 from objectives.assets import fetch
 from objectives.backend import WeSpeakerResNet34
 from objectives.contract import SAMPLE_RATE
@@ -18,6 +21,7 @@ from objectives.recent import Recent
 from objectives.runtime import OnnxRuntime
 from objectives.sources import load_corpus
 from objectives.speaker_embedding import Blocks, FeatureStream, SpeakerEmbedding, features_of
+from tests.objectives.signs import sign_embedding
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
@@ -41,6 +45,26 @@ def test_another_state_dict_is_refused(tmp_path) -> None:
     torch.save(state, path)
     with pytest.raises(ModelError, match=r"other\.pt.*937"):
         load_campplus(path)
+
+
+def test_features_of_hours_take_the_memory_of_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 20 minutes, 7.7 MB of features; a block has 13 kB."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    signs, channels = sign_embedding(), 64
+    wide = replace(
+        signs,
+        features=lambda samples: np.repeat(signs.features(samples), channels, axis=1),
+        weight=np.zeros((2, 2 * channels), np.float32),
+    )
+    waveform = np.linspace(-1, 1, 1200 * SAMPLE_RATE + 77, dtype=np.float32)
+    tracemalloc.start()
+    try:
+        features = recording_features(wide, waveform)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3e6
+    np.testing.assert_array_equal(features, features_of(wide, waveform))
 
 
 @torch.inference_mode()
@@ -77,7 +101,7 @@ def test_one_frame_has_no_embedding(embedding: SpeakerEmbedding) -> None:
     assert np.isfinite(embedding.pool(np.ones((2, embedding.channels), np.float32))).all()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seconds=st.floats(0.01, 7.0), steps=st.lists(st.floats(0.01, 3.0), max_size=4))
 def test_features_are_the_same_whenever_they_are_asked_for(
     excerpt: np.ndarray, embedding: SpeakerEmbedding, seconds: float, steps: list[float]

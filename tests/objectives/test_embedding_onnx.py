@@ -20,7 +20,7 @@ from objectives.embedding import (
     load_embedding,
     wespeaker_embedding,
 )
-from objectives.embedding_onnx import CAMPPLUS_CARD, WESPEAKER_CARD, EmbeddingCard, write_embedding_onnx
+from objectives.embedding_onnx import CAMPPLUS_CARD, WESPEAKER_CARD, EmbeddingCard
 from objectives.onnx_metadata import check_metadata
 from objectives.onnx_trace import trace
 
@@ -53,9 +53,8 @@ def wespeaker() -> Case:
 @pytest.mark.parametrize("make", [campplus, wespeaker])
 def test_features_and_embedding_are_the_networks(excerpt: np.ndarray, tmp_path: Path, make: Callable[[], Case]) -> None:
     case = make()
-    write_embedding_onnx(tmp_path / "embedding.onnx", case.frames, case.affine, case.card)
     trace(case.frames, torch.zeros(1, 300, 80), tmp_path / "frames.onnx", {"fbank": {1: "time"}}, {"features": {}})
-    session, frames = (open_session(tmp_path / name, 1) for name in ("embedding.onnx", "frames.onnx"))
+    session, frames = (open_session(path, 1) for path in (case.embedding.network, tmp_path / "frames.onnx"))
     assert [one.name for one in session.get_outputs()] == ["embedding", "features"]
     heard = torch.from_numpy(np.stack([excerpt[: 3 * SAMPLE_RATE], excerpt[-3 * SAMPLE_RATE :]]))
     fbank = case.fbank(heard[:, None])
@@ -67,7 +66,7 @@ def test_features_and_embedding_are_the_networks(excerpt: np.ndarray, tmp_path: 
         np.testing.assert_array_equal(features, expected)
         pooled = case.embedding.pool(features[0].T)
         np.testing.assert_allclose(both[index], pooled, rtol=1e-4, atol=1e-4 * np.abs(pooled).max())
-    found = check_metadata(tmp_path / "embedding.onnx", "embedding")
+    found = check_metadata(case.embedding.network, "embedding")
     assert found["output_dim"] == str(case.embedding.dimension) == str(both.shape[1])
     assert found["normalize_samples"] == {campplus: "1", wespeaker: "0"}[make]
     assert found["framework"] == {campplus: "3d-speaker", wespeaker: "wespeaker"}[make]

@@ -14,7 +14,9 @@ import torch
 import objectives.evaluation
 from objectives import machine
 from objectives.calibration import threshold_sweep
+from objectives.clustering import ALWAYS_WHOLE
 from objectives.compression import FinishedModel
+from objectives.contract import SAMPLE_RATE
 from objectives.corpus import Recording
 from objectives.deployed import Runtime
 from objectives.errors import CorpusError, EvaluationError, LeakageError
@@ -29,12 +31,13 @@ from objectives.stop import Stop
 from tests.objectives.excerpts import CALIB, EVAL, SECONDS, write_excerpts
 
 POINT = OperatingPoint(1.0, 0.5)
+REPEATS = 1  # wherever time is taken, so that one process takes it
 PRUNED = OperatingPoint(pruning=Pruning("linear", 0.4))
 
 
 @pytest.fixture(scope="module")
 def evaluator(excerpts: Path) -> Iterator[Evaluator]:
-    with build_evaluator(corpus=str(excerpts), repeats=2) as evaluator:
+    with build_evaluator(corpus=str(excerpts), repeats=REPEATS) as evaluator:
         yield evaluator
 
 
@@ -56,7 +59,7 @@ def test_size_time_and_what_was_measured_are_told(measurement: Measurement, eval
     assert measurement.size_mib == pytest.approx(5.63, abs=0.01)
     assert measurement.params == 1_473_265
     assert measurement.execution == "native"
-    assert len(measurement.timing.rtf) == 2
+    assert len(measurement.timing.rtf) == REPEATS
     assert measurement.timing.threads == 1
     assert measurement.machine == machine.describe()
     model = evaluator.model(POINT)
@@ -86,7 +89,7 @@ def test_windows_of_another_device_change_who_is_named_and_not_what_is_timed(
         return TorchRuntime(model, torch.device("cpu"), fixed_batch=8)
 
     monkeypatch.setattr(machine, "name_of", lambda device: f"{device} GPU")
-    with build_evaluator(corpus=str(excerpts), repeats=2, device="cuda") as other:
+    with build_evaluator(corpus=str(excerpts), repeats=REPEATS, device="cuda") as other:
         assert set(other.identity.items()) ^ set(evaluator.identity.items()) == {("accuracy", "cuda GPU")}
         monkeypatch.setattr(objectives.evaluation, "open_runtime", in_torch)
         measured = other.measure(POINT)
@@ -122,7 +125,7 @@ def test_the_offline_mode_is_measured_like_any_other_point(measurement: Measurem
     }
     assert offline.counts != measurement.counts
     assert (offline.model_key, offline.size_bytes) == (measurement.model_key, measurement.size_bytes)
-    assert len(offline.timing.rtf) == len(offline.timing.baseline_rtf) == 2
+    assert len(offline.timing.rtf) == len(offline.timing.baseline_rtf) == REPEATS
     accuracy = [fraction for stage, fraction in stages if stage == "accuracy"]
     assert accuracy == sorted(accuracy)
     assert accuracy[-1] == pytest.approx(1.0)
@@ -256,7 +259,7 @@ def test_few_models_are_open_at_a_time(evaluator: Evaluator, monkeypatch: pytest
 
 
 def test_identity_changes_with_whatever_changes_an_answer(excerpts: Path, evaluator: Evaluator, tmp_path: Path) -> None:
-    def identity(folder: Path = excerpts, repeats: int = 2, **settings: Any) -> Mapping[str, str]:
+    def identity(folder: Path = excerpts, repeats: int = REPEATS, **settings: Any) -> Mapping[str, str]:
         return build_evaluator(corpus=str(folder), repeats=repeats, **settings).identity
 
     known = evaluator.identity
@@ -270,6 +273,20 @@ def test_identity_changes_with_whatever_changes_an_answer(excerpts: Path, evalua
     }
     for key, other in others.items():
         assert {name for name in known if known[name] != other[name]} == {key}
+
+
+def test_of_hours_the_bound_of_founders_is_told_and_minutes_are_timed(
+    excerpts: Path, evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ALWAYS_WHOLE == 2400
+    assert evaluator.identity["clustering"] == "centroid 0.8"
+    monkeypatch.setattr("objectives.evaluation.ALWAYS_WHOLE", SECONDS - 0.1)
+    monkeypatch.setattr("objectives.evaluation.TIMED_SECONDS", 2.0)
+    long = build_evaluator(corpus=str(excerpts))
+    assert long.identity["clustering"] == "centroid 0.8, founders 7200"
+    timed = long.stopwatch._settings.waveform
+    assert len(timed) == 2 * SAMPLE_RATE
+    assert timed.base is None, "a view keeps all of it"
 
 
 def _with_another_label(corpus: Path, copy: Path) -> Path:
@@ -294,7 +311,7 @@ def test_identity_names_models_and_machine(evaluator: Evaluator) -> None:
 
 def test_audio_that_turns_unreadable_fails_the_point_by_name(tmp_path: Path) -> None:
     corpus = write_excerpts(tmp_path)
-    evaluator = build_evaluator(corpus=str(corpus))
+    evaluator = build_evaluator(corpus=str(corpus), repeats=REPEATS)
     (corpus / f"{EVAL[1]}.wav").write_bytes(b"no longer audio")
     with pytest.raises(EvaluationError, match=rf"^{EVAL[1]}: .*{EVAL[1]}\.wav"):
         evaluator(BASELINE)

@@ -11,9 +11,9 @@ import pytest
 
 from objectives import compression, evaluation, low_bit, machine, recovery, training_windows
 from objectives._cache import CACHE_VARIABLE
-from objectives.assets import assets_dir
 from objectives.evaluation import Evaluator, build_evaluator
 from objectives.operating_point import BASELINE, OperatingPoint
+from tests.objectives.caches import fresh_cache
 from tests.objectives.test_machine import GLIMPSE, PATIENCE, Holders, hold, wait_until_gate_is_taken
 from tests.objectives.test_precisions import CALIB, EVAL, LINEAR_40, TINY, TRAIN, write_corpus
 
@@ -33,13 +33,12 @@ HEAVY = [
 
 @pytest.fixture(scope="module")
 def evaluator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluator]:
-    """Whose cache holds nothing but assets, and what it made itself."""
+    """Whose cache holds little but assets, and what it made itself."""
     folder = tmp_path_factory.mktemp("quiet")
-    (folder / "cache").mkdir()
-    (folder / "cache" / "assets").symlink_to(assets_dir())
+    cache = fresh_cache(folder / "cache")
     write_corpus(folder / "corpus", train=TRAIN, calib=CALIB, eval=EVAL)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CACHE_VARIABLE, str(folder / "cache"))
+        patch.setenv(CACHE_VARIABLE, str(cache))
         with build_evaluator(corpus=str(folder / "corpus"), compression=TINY) as evaluator:
             yield evaluator
 

@@ -13,21 +13,12 @@ import torch
 
 from objectives._cache import CACHE_VARIABLE
 from objectives._threads import one_blas_thread, one_torch_thread
-from objectives.assets import assets_dir
-from objectives.embedding import load_embedding
 from tests.objectives.answers import answers
+from tests.objectives.caches import fresh_cache
 from tests.objectives.excerpts import write_excerpts
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ("trn00", "trn01", "trn03")
-
-
-def fresh_cache(folder: Path) -> Path:
-    """An empty cache but for assets and the embedding's graph, which takes seconds to make."""
-    (folder / "models").mkdir(parents=True)
-    (folder / "assets").symlink_to(assets_dir().resolve(), target_is_directory=True)
-    shutil.copy(load_embedding("campplus").network, folder / "models")
-    return folder
 
 
 def test_models_features_and_errors_are_the_same_on_other_threads_in_another_place_and_language(

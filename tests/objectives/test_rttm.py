@@ -68,10 +68,12 @@ def test_uem_parts_are_merged() -> None:
     ("line", "complaint"),
     [
         ("a NA 0", "3 fields instead of 4"),
+        ("a NA 0 1 2", "5 fields instead of 4"),
         ("a NA 0 x", "end 'x' is not a number"),
         ("a NA -1 3", "start -1 s is negative"),
         ("a NA 3 3", "from 3 s to 3 s has no length"),
         ("a NA 4 3", "from 4 s to 3 s has no length"),
+        ("a NA 4 1e400", "from 4 s to 1e400 s has no length"),
     ],
 )
 def test_malformed_uem_line(line: str, complaint: str) -> None:

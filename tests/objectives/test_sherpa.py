@@ -14,7 +14,7 @@ from objectives.backend import WeSpeakerResNet34, kaldi
 from objectives.clustering import ClusteringSettings
 from objectives.compression import Compressor, FinishedModel
 from objectives.embedding import SpeakerEmbedding, _CAMPPlusFrames, _WeSpeakerFrames, load_campplus
-from objectives.embedding_onnx import CAMPPLUS_CARD, WESPEAKER_CARD, write_embedding_onnx
+from objectives.embedding_onnx import WESPEAKER_CARD, write_embedding_onnx
 from objectives.offline import STEP_SAMPLES, diarize_offline
 from objectives.onnx_metadata import SEGMENTATION_NUMBERS, metadata_in, set_metadata
 from objectives.operating_point import UNPRUNED, Precision
@@ -38,11 +38,9 @@ def waveform() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def campplus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def campplus(embedding: SpeakerEmbedding) -> Path:
     """The file of CAM++."""
-    path, model = tmp_path_factory.mktemp("embedding") / "embedding.onnx", load_campplus(fetch("campplus"))
-    write_embedding_onnx(path, _CAMPPlusFrames(model), model.xvector.projection(), CAMPPLUS_CARD)
-    return path
+    return embedding.network
 
 
 def finished(precision: Precision) -> FinishedModel:

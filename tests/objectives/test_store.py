@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from objectives._cache import CACHE_VARIABLE
-from objectives._store import content_key, kept_file
+from objectives._store import content_key, kept_file, write_array
 from objectives.errors import AssetError
 
 PATIENCE = 30.0
@@ -44,6 +45,17 @@ def test_a_key_changes_with_every_ingredient_and_not_with_their_order() -> None:
     ]
     assert len({key, *others}) == 6
     assert len(key) == 32
+
+
+@pytest.mark.parametrize("lengths", [[], [0], [3, 0, 1], [1000] * 12])
+def test_an_array_of_unknown_length_is_the_file_that_numpy_writes(tmp_path: Path, lengths: list[int]) -> None:
+    rows = np.arange(2.0 * sum(lengths), dtype=np.float32).reshape(-1, 2)
+    parts = np.split(rows, np.cumsum(lengths)[:-1]) if lengths else []
+    write_array(tmp_path / "ours.npy", iter(parts), (2,), np.float32)
+    np.save(tmp_path / "numpys.npy", rows)
+    assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpys.npy").read_bytes()
+    write_array(tmp_path / "row by row.npy", iter(rows), (2,), np.float32)
+    assert (tmp_path / "row by row.npy").read_bytes() == (tmp_path / "numpys.npy").read_bytes()
 
 
 def test_a_file_is_made_once_and_kept(cache: Path) -> None:

@@ -1,0 +1,169 @@
+"""What the attributes of a stored trial must be like to be believed.
+
+They are rows of a database, which others may write to, cut short or hand on: what is read is checked once, where it is
+read, so that a damaged one is named and breaks nothing. Whether the figures are true, `explorer verify` tells.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from explorer import trial_record as record
+from explorer.attributes import damaged_trial
+
+REQUIRED = (  # of a complete trial
+    "der", "execution", "kept_units", "latency", "machine", record.MODEL_KEY, "params", record.RECORDINGS,
+    "rtf_repeats", "rtf_ratio", "rtf_spread", "threads",
+)  # fmt: skip
+CLOSE = 1e-6  # of a sum to what it is a sum of, which is as exact as floats are
+
+
+def _writable(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("it is no text that can be written") from error
+    return value
+
+
+def _in_a_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("it holds what cannot be printed in a line")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_writable)]
+Name = Annotated[Text, AfterValidator(_in_a_line)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Amount = Annotated[float, Field(ge=0.0)]
+Texts = dict[Text, Text]  # a folder's name may hold anything
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+class _Errors(_Strict):
+    """Errors of a recording or of all, as `trial_record.errors_of` writes them."""
+
+    der: Amount | None
+    false_alarm: Amount | None
+    missed_detection: Amount | None
+    confusion: Amount | None
+    false_alarm_seconds: Amount
+    missed_detection_seconds: Amount
+    confusion_seconds: Amount
+    total_seconds: Amount
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "_Errors":
+        seconds = self.false_alarm_seconds, self.missed_detection_seconds, self.confusion_seconds
+        if self.total_seconds > 0:
+            rates = self.der, self.false_alarm, self.missed_detection, self.confusion
+            made = 100.0 * math.fsum(seconds), *(100.0 * one for one in seconds)
+            if not all(
+                rate is not None and _close(rate, percent / self.total_seconds)
+                for rate, percent in zip(rates, made, strict=True)
+            ):
+                raise ValueError("its percentages are not those of its seconds")
+        return self
+
+
+class _Updates(_Strict):
+    median: Amount
+    p95: Amount
+    p99: Amount
+    updates: Count
+
+
+class _Stop(_Strict):
+    kind: Name
+    reason: Text
+    latency: Amount | None = None
+    least_der: float | None = None
+
+
+class _Attributes(_Strict):
+    """All that an explorer reads of a trial's attributes; the types where they are there."""
+
+    origin: Name = record.SEARCH
+    error: Text | None = None
+    seconds: float = 0.0
+    reused_from: Count = 0
+    latency: Annotated[float, Field(gt=0.0)] | None = None
+    pruning: Name = ""
+    kept_units: dict[Name, Count] = {}
+    recordings: dict[Text, _Errors] = {}
+    execution: Literal["native", "emulated"] = "native"
+    kernel: Name | None = None
+    model_key: Name = ""
+    model_sha256: Name | None = None
+    params: Count = 0
+    size_bytes: Count = 0
+    story: dict[Name, Any] = {}
+    machine: Texts = {}
+    data: Texts | None = None
+    versions: Texts | None = None
+    rtf_repeats: Annotated[list[Amount], Field(min_length=1)] = [0.0]
+    rtf_baseline_repeats: list[Amount] = []
+    rtf_spread: Annotated[list[Amount], Field(min_length=2, max_length=2)] = [0.0, 0.0]
+    rtf_ratio: Amount = 0.0
+    threads: Count = 0
+    update_latency: _Updates | None = None
+    stage_shares: dict[Name, Amount] | None = None
+    peak_memory_mib: Amount | None = None
+    der: _Errors | None = None
+    stop: _Stop | None = None
+
+    @model_validator(mode="after")
+    def _is_timed_whole(self) -> "_Attributes":
+        timed = {"rtf_repeats", "rtf_spread", "rtf_ratio"}
+        if lacking := timed - self.model_fields_set if timed & self.model_fields_set else ():
+            raise ValueError(f"it was timed, and {', '.join(sorted(lacking))} is not there")
+        return self
+
+
+def check(study: str, trial: FrozenTrial, whole: bool) -> FrozenTrial:
+    """The trial, where it can be believed. whole: with all of its attributes. Raises StudyError that names the trial,
+    the attribute and its value."""
+    try:
+        _Attributes.model_validate(trial.user_attrs)
+    except ValidationError as error:
+        name, *_ = error.errors()[0]["loc"] or ("all",)
+        raise damaged_trial(study, trial.number, f"attribute {name!r}", error) from error
+    for name, excess in trial.system_attrs.items():
+        told = excess if isinstance(excess, list) else [excess]
+        if name.startswith(record.CONSTRAINTS) and not all(_is_number(each) for each in told):
+            raise damaged_trial(study, trial.number, f"attribute {name!r}", "holds no number")
+    if trial.state is not TrialState.COMPLETE:
+        return trial
+    if len(trial.values or ()) != len(record.METRIC_NAMES) or not all(map(math.isfinite, trial.values)):
+        raise damaged_trial(study, trial.number, "values", f"{trial.values} and not DER, size and RTF")
+    if whole and (absent := [name for name in REQUIRED if name not in trial.user_attrs]):
+        raise damaged_trial(study, trial.number, f"attribute {absent[0]!r}", "it is not there")
+    return trial
+
+
+def check_same_recordings(study: str, trials: Iterable[FrozenTrial]) -> None:
+    """Raise StudyError where complete trials, read whole, were not scored on the same recordings: one of them is
+    damaged, since a study's corpus never changes, and paired they cannot be compared."""
+    first: FrozenTrial | None = None
+    for trial in trials:
+        if trial.state is not TrialState.COMPLETE:
+            continue
+        first = first or trial
+        if other := trial.user_attrs[record.RECORDINGS].keys() ^ first.user_attrs[record.RECORDINGS].keys():
+            named = ", ".join(sorted(other)[:3])
+            why = f"{named}: of trial {first.number} and of this one, only one has it"
+            raise damaged_trial(study, trial.number, f"attribute {record.RECORDINGS!r}", why)
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=CLOSE, abs_tol=CLOSE)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
