@@ -67,7 +67,8 @@ class StandInEvaluator:
         if what == CANNOT_TRAVEL:
             raise Crooked("one", "two")
         tries = sum(line.split()[1] == f"{what:g}" for line in notes(folder, "started"))
-        if what == KILLS or (what == KILLS_ONCE and tries == 1):
+        # in the end it lives, so that whoever begins it again for ever fails a test instead of hanging it
+        if tries <= {KILLS: 5, KILLS_ONCE: 1}.get(what, 0):
             os.kill(os.getpid(), signal.SIGKILL)
         if what == HOLDS and tries == 1:  # the machine, as whoever takes time does
             with machine.quiet():

@@ -4,6 +4,8 @@ import ast
 import hashlib
 import sys
 from contextlib import suppress
+from dataclasses import is_dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import objectives.embedding
 import objectives.segmentation
 from objectives.assets import fetch
 from objectives.backend import Model, PyanNet, WeSpeakerResNet34
-from objectives.checkpoint import build_network, load_as_stock, read_checkpoint
+from objectives.checkpoint import ALLOWED, build_network, load_as_stock, read_checkpoint
 from objectives.compression import Compressor, load_network, save_checkpoint
 from objectives.embedding import load_embedding
 from objectives.errors import AssetError, ModelError
@@ -93,6 +95,15 @@ def test_what_is_in_the_hubs_own_cache_needs_no_network(tmp_path: Path, monkeypa
     monkeypatch.setattr("socket.getaddrinfo", refuse)
     monkeypatch.setattr("socket.socket.connect", refuse)
     assert segmentation_checkpoint(SIMSAMU_SEGMENTATION) == path
+
+
+def test_what_a_checkpoint_may_ask_for_is_made_of_values_alone() -> None:
+    """Text, choices and records whose making runs nothing but what is generated for them."""
+    assert ALLOWED
+    for kind in ALLOWED:
+        assert issubclass(kind, (str, Enum)) or is_dataclass(kind), kind
+        assert not hasattr(kind, "__post_init__"), kind
+        assert "__setstate__" not in vars(kind), kind
 
 
 def test_a_checkpoint_cannot_have_a_module_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
