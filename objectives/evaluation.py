@@ -19,7 +19,7 @@ from objectives.errors import EvaluationError
 from objectives.failures import failing_the_trial
 from objectives.machine import Device
 from objectives.measurement import UNHURRIED, Judge, Measurement, Stopped
-from objectives.operating_point import BASELINE, UNPRUNED, OperatingPoint
+from objectives.operating_point import BASELINE, UNPRUNED, OnlineTracking, OperatingPoint
 from objectives.runtime import execution_on_cpu, open_runtime
 from objectives.scoring import ErrorCounts, pool
 from objectives.segmentation import DEFAULT_SEGMENTATION, segmentation_checkpoint
@@ -309,6 +309,7 @@ def build_evaluator(
         "embedding": speaker_embedding.key,
         "clustering": f"{clustering.method} {clustering.threshold:g}"
         + (f", founders {MOST_FOUNDERS}" if timed.duration > ALWAYS_WHOLE else ""),
+        "tracking": _tracking(speaker_embedding.online),
         "cost": f"{settings.repeats} repeats, {settings.threads} threads, on {timed.uri}",
         "code": CODE_VERSION,
         **({} if device == "cpu" else {"accuracy": heard_by}),
@@ -323,3 +324,9 @@ def build_evaluator(
         machine=here,
         device=device,
     )
+
+
+def _tracking(online: OnlineTracking) -> str:
+    """The embedding's own thresholds of the online mode, in words."""
+    tuned = {"tau_active": online.tau_active, "rho_update": online.rho_update, "delta_new": online.delta_new}
+    return ", ".join(f"{name} {value:g}" for name, value in tuned.items() if value is not None) or "not tuned"

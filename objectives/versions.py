@@ -12,7 +12,7 @@ PACKAGES = (
 ABSENT = "(absent)"
 
 # Of an evaluator's identity: what the errors of a point are of. Those of others cannot be compared with them
-DATA = ("corpus", "split", "segmentation", "embedding", "clustering", "code")
+DATA = ("corpus", "split", "segmentation", "embedding", "clustering", "tracking", "code")
 
 
 def versions() -> dict[str, str]:
