@@ -4,6 +4,7 @@ Reading one needs ONNX Runtime and neither torch nor Optuna, so that it can run 
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -215,7 +216,7 @@ class Bundle:
         filterbank = Filterbank(part.window, part.scale)
         network = self.folder / EMBEDDING
         with _mending(network):
-            features = features_by(filterbank, open_session(network, threads))
+            features = _finite(features_by(filterbank, open_session(network, threads)), network)
             made = features(np.zeros(FBANK_WIDTH + (TRIED - 1) * FBANK_STEP, np.float32))
             if abs(len(made) - TRIED * FBANK_STEP / part.step) > 1:
                 raise ValueError(f"gives {len(made)} features for {TRIED} frames, and by {POINT} step = {part.step}")
@@ -278,6 +279,18 @@ def _check(folder: Path, name: str, part: FilePart) -> None:
             f"{path}: {found.bytes} bytes with SHA-256 {found.sha256[:12]}…, where {POINT} says {part.bytes} with "
             f"{part.sha256[:12]}…: it was changed or cut short, copy the bundle again or export it again"
         )
+
+
+def _finite(features: Callable[[np.ndarray], np.ndarray], network: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Those features, and a BundleError that names the file where one is none."""
+
+    def checked(samples: np.ndarray) -> np.ndarray:
+        made = features(samples)
+        if not np.isfinite(made).all():
+            raise BundleError(f"{network}: gives features that are NaN or infinite: export the operating point again")
+        return made
+
+    return checked
 
 
 class _mending:

@@ -39,6 +39,13 @@ def test_native_decoders_survive(tmp_path: Path) -> None:
     assert all(len(outcomes) == NATIVE for outcomes in found.values())
 
 
+def test_features_that_are_nan_name_their_file(tmp_path: Path) -> None:
+    """What a campaign of a thousand once found."""
+    damaged = [format for format in FORMATS if format.name == "bundle embedding.onnx"]
+    (outcome,) = run_formats(damaged, tmp_path, 0, 11, 1)["bundle embedding.onnx"]
+    assert (outcome.kind, "embedding.onnx: gives features that are NaN" in outcome.told) == ("refused", True)
+
+
 def test_a_traceback_and_a_poor_message_are_noticed(tmp_path: Path) -> None:
     """What the campaign looks for is found where it is there."""
     from objectives.errors import CorpusError
