@@ -175,6 +175,8 @@ def test_what_was_finished_in_the_copy_before_is_not_read_again(study: optuna.St
     first = SnapshotStorage(tmp_path / "1.db", url)
     before = first.get_all_trials(1, deepcopy=False)
     suggest(running, small_study().space)
+    for name, value in before[0].user_attrs.items():
+        running.set_user_attr(name, value)
     study.tell(running, (1.0, 2.0, 3.0))
     study.ask()
     source.copy_to(tmp_path / "2.db")

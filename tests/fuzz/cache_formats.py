@@ -31,7 +31,7 @@ def _spoil(prepared: Any, draw: random.Random) -> bytes:
 
 
 def _features() -> np.ndarray:
-    return kept_array("features", "a.npy", lambda path: write_array(path, [FEATURES], FEATURES.shape, np.float16))
+    return kept_array("features", "a.npy", lambda path: write_array(path, [FEATURES], FEATURES.shape[1:], np.float16))
 
 
 def _prepare_features(folder: Path) -> _Kept:

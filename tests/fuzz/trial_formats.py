@@ -21,7 +21,7 @@ from explorer.front import front
 from explorer.recommendation import recommend
 from explorer.status import status
 from explorer.storage import load_study
-from explorer.stored import stored_definition
+from explorer.stored import refuse_other_data, stored_definition
 from objectives.measurement import Measurement
 from objectives.operating_point import OperatingPoint
 from studies.search_space import recall
@@ -120,7 +120,7 @@ def _verify(study: optuna.Study, number: int) -> None:
         point = recall(trial, stored_definition(study).space)
         assert point is not None
         cache = SimpleNamespace(models={})
-        verification._refuse_other_data(study, [trial], _Evaluator())  # type: ignore[arg-type]
+        refuse_other_data(study, [trial], _Evaluator.identity)
         found = verification._verify_one(
             trial,
             point,

@@ -25,7 +25,7 @@ def kept(calls: list[Path] | None = None) -> np.ndarray:
     def make(path: Path) -> None:
         if calls is not None:
             calls.append(path)
-        write_array(path, [MADE], MADE.shape, np.float16)
+        write_array(path, [MADE], MADE.shape[1:], np.float16)
 
     return kept_array("features", "one.npy", make)
 
