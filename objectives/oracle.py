@@ -1,17 +1,20 @@
 """What diarization would say if its segmentation, or its clustering, knew the reference: where the errors come from.
 
-**Oracle segmentation** (`ReferenceWindows`) stands in the place of the model. In each window it says what a perfect model
-could: a local speaker is active in the frames whose centres lie in its turns of the reference. It has the model's frames,
-`contract.speakers` local speakers a window and `contract.max_at_once` of them at a time. Where the reference has more,
-those who speak most in the window stay, and the speech of the others is left out: there it is a missed detection. What
-follows is the operating point's own: embedding features, clustering or online tracking, closed pauses, blocks.
+**Oracle segmentation** (`ReferenceWindows`) stands in the place of the model. In each window it says what a perfect
+model could: a local speaker is active in the frames whose centres lie in its turns of the reference. It has the model's
+frames, `contract.speakers` local speakers a window and `contract.max_at_once` of them at a time. Where the reference
+has more, those who speak most in the window stay, and the speech of the others is left out: there it is a missed
+detection. What follows is the operating point's own: embedding features, clustering or online tracking, closed pauses,
+blocks.
 
-**Oracle clustering** (`name_by_reference`) stands in the place of the embedding, the clustering and the online tracking.
-The model's local speakers are named, window by window, by the people of the reference with whom they share the most
-frames, one to one (the Hungarian method). One who shares no frame with anybody who is left gets a name of its own. So
-whoever speaks when is the model's to say: false alarm and missed detection stay what they are, and of the confusion
-what the model makes within a window. (A pause that is closed after naming follows the names: in the offline mode, and
-in the online mode with min_duration_off, false alarm and missed detection may move a little.)
+**Oracle clustering** (`name_by_reference`) stands in the place of the embedding, the clustering and the online
+tracking. The model's local speakers are named, window by window, by the people of the reference with whom they share
+the most frames, one to one (the Hungarian method). One who shares no frame with anybody who is left gets a name of its
+own. So whoever speaks when is the model's to say: false alarm and missed detection stay what they are, and of the
+confusion what the model makes within a window: one local speaker for two people, and the like. It is no bound: the name
+that is right for a voice in its window need not be the luckiest one for the block that is emitted. (A pause that is
+closed after naming follows the names: in the offline mode, and in the online mode with min_duration_off, false alarm
+and missed detection may move a little.)
 
 **Both** is the floor that frames, blocks, closed pauses and the number of local speakers leave.
 
@@ -135,12 +138,14 @@ def names_of_windows(reference: ReferenceWindows) -> Callable[[np.ndarray], np.n
 
 
 def labels_named(
-    plane: AccuracyPlane, recording: Recording, point: OperatingPoint, windows: LocalSpeakers, reference: ReferenceWindows
+    plane: AccuracyPlane,
+    recording: Recording,
+    point: OperatingPoint,
+    windows: LocalSpeakers,
+    reference: ReferenceWindows,
 ) -> Annotation:
     """Who speaks when, by an operating point with oracle clustering. Raises CorpusError."""
     if point.mode != "offline":
         return stream_named(windows, reference, point).annotation("recording")
     features_of = plane.features_of_windows(recording, windows.contract)
-    return diarize_offline(
-        windows, features_of, plane.embedding, plane.clustering, names=names_of_windows(reference)
-    )
+    return diarize_offline(windows, features_of, plane.embedding, plane.clustering, names=names_of_windows(reference))
