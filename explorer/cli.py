@@ -23,6 +23,7 @@ COMMANDS = (
     "report",
     "dashboard",
     "verify",
+    "explain",
     "export",
     "diarize",
     "measure",

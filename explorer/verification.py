@@ -101,8 +101,8 @@ def verify(
     could be compared, and what the corpus, models and evaluation raise.
     """
     definition = stored_definition(study)
-    asked, sources = _trials(study, numbers)
-    points = {number: _point(trial, definition.space) for number, trial in sources.items()}
+    asked, sources = measured_trials(study, numbers)
+    points = {number: point_of(trial, definition.space) for number, trial in sources.items()}
     keys = {trial.user_attrs[record.MODEL_KEY] for trial in sources.values() if record.MODEL_KEY in trial.user_attrs}
     known = {key: model.sha256 for key, model in kept_models().items()}
     settings = EvaluatorSettings.of(definition, device or device_of(study), trusted)
@@ -127,8 +127,11 @@ def verify(
         )
 
 
-def _trials(study: optuna.Study, numbers: Sequence[int]) -> tuple[list[FrozenTrial], dict[int, FrozenTrial]]:
-    """The trials that were asked for, and the ones that measured them, by number."""
+def measured_trials(study: optuna.Study, numbers: Sequence[int]) -> tuple[list[FrozenTrial], dict[int, FrozenTrial]]:
+    """The trials that were asked for, and the ones that measured them, by number.
+
+    Raises StudyError where the study has no such trial, or it was not measured.
+    """
     found = database.read(study, set(numbers))
     for number in numbers:
         if number not in found:
@@ -156,7 +159,8 @@ def _source(trial: FrozenTrial) -> int:
     return int(trial.user_attrs.get(record.REUSED_FROM, trial.number))
 
 
-def _point(trial: FrozenTrial, space: SearchSpace) -> OperatingPoint:
+def point_of(trial: FrozenTrial, space: SearchSpace) -> OperatingPoint:
+    """The operating point of a trial. Raises StudyError where it has none."""
     point = recall(trial, space)
     if point is None:
         raise StudyError(f"trial {trial.number}: its parameters are outside the study's search space")
@@ -228,7 +232,7 @@ def _verified(
     return Verified(
         trial=trial.number,
         origin=record.origin_of(trial),
-        point=_in_words(point),
+        point=in_words(point),
         measured_by=trial.number,
         stopped=stopped,
         exact=exact,
@@ -261,7 +265,8 @@ def _as(trial: FrozenTrial, source: Verified, measured: FrozenTrial) -> Verified
     )
 
 
-def _in_words(point: OperatingPoint) -> str:
+def in_words(point: OperatingPoint) -> str:
+    """For people: `C 1 s, R 0 s, Linear-40, int8_ptq`."""
     streamed = f"C {point.chunk_length:g} s, R {point.right_context:g} s" if point.streamed else "offline"
     online = ", online" if point.mode == "online" else ""
     return f"{streamed}{online}, {point.pruning}, {point.precision}"

@@ -8,8 +8,9 @@ cores: while one recording is clustered and scored, windows of the next ones are
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ from objectives.speaker_embedding import SpeakerEmbedding
 from objectives.streaming import stream_batched
 from objectives.window_classes import WindowClasses
 from objectives.window_features import FeaturesOf, kept_window_features
+from objectives.windows import LocalSpeakers
 
 AUDIO_BYTES = 2**30  # of decoded audio that a process keeps: 4.6 hours
 TELL_EVERY = 0.25  # seconds between two reports of progress
@@ -66,6 +68,27 @@ class AccuracyPlane:
 
         Raises EvaluationError naming the recording that cannot be read.
         """
+        counts: Counts = {}
+        with closing(self.heard(recordings, point, model_key, runtime, on_progress)) as heard:
+            for recording, windows in heard:
+                counts[recording.uri] = self._counts(recording, point, windows)
+                if not keep_going(counts):
+                    break
+        return counts
+
+    def heard(
+        self,
+        recordings: Sequence[Recording],
+        point: OperatingPoint,
+        model_key: str,
+        runtime: Runtime,
+        on_progress: Callable[[float], None],
+    ) -> Generator[tuple[Recording, WindowClasses], None, None]:
+        """Recordings in the order given, each once its windows were run and its features made; the next ones are run
+        meanwhile. Close it where it is not taken to the end.
+
+        Raises EvaluationError naming the recording that cannot be read.
+        """
         ends = {recording.uri: ends_of(point, recording, runtime.contract) for recording in recordings}
         tally = _Tally(sum(map(len, ends.values())), on_progress)
 
@@ -83,17 +106,13 @@ class AccuracyPlane:
                     raise EvaluationError(f"{recording.uri}: {error}") from error
                 return windows
 
-        counts: Counts = {}
         with ThreadPoolExecutor(self.lanes, "windows") as pool:
             try:
                 for recording, future in _ahead(pool, hear, recordings, self.lanes):
-                    counts[recording.uri] = self._counts(recording, point, tally.wait(future))
-                    if not keep_going(counts):
-                        break
+                    yield recording, tally.wait(future)
             finally:  # what was begun ahead is of no use any more
                 tally.stopped = True
                 pool.shutdown(wait=False, cancel_futures=True)
-        return counts
 
     def prepare(self, recordings: Sequence[Recording], on_progress: Callable[[float], None]) -> None:
         """Read recordings and make their features for streaming, so that what is wrong with one shows at once.
@@ -138,7 +157,7 @@ class AccuracyPlane:
         self,
         recording: Recording,
         point: OperatingPoint,
-        windows: WindowClasses,
+        windows: LocalSpeakers,
         clustering: ClusteringSettings | None = None,
     ) -> Annotation:
         """Who speaks when, by an operating point. clustering: other settings than the plane's. Raises CorpusError."""

@@ -19,9 +19,11 @@ from objectives.contract import SAMPLE_RATE, Contract
 from objectives.released import MIN_DURATION_OFF
 from objectives.speaker_embedding import SpeakerEmbedding
 from objectives.stages import OnStage, Stage, unheeded
-from objectives.window_classes import WindowClasses
 from objectives.window_features import FeaturesOf
-from objectives.windows import window_starts
+from objectives.windows import LocalSpeakers, window_starts
+
+# (windows, frames, speakers) bool → (windows, speakers) int, whose who is not active is of no matter
+Names = Callable[[np.ndarray], np.ndarray]
 
 STEP = 1  # seconds
 STEP_SAMPLES = STEP * SAMPLE_RATE
@@ -35,19 +37,22 @@ STAGE_OF_STEP: Mapping[str, Stage] = {
 
 
 def diarize_offline(
-    windows: WindowClasses,
+    windows: LocalSpeakers,
     features: FeaturesOf,
     embedding: SpeakerEmbedding,
     clustering: ClusteringSettings,
     min_duration_off: float = MIN_DURATION_OFF,
     on_stage: OnStage = unheeded,
+    names: Names | None = None,
 ) -> Annotation:
     """The released pipeline on a whole recording.
 
     windows: of the recording. features: of its windows, every `STEP_SAMPLES`. on_stage: told of each stage when it has
-    ended; what comes after the last one is `other`.
+    ended; what comes after the last one is `other`. names: who names the local speakers, instead of the clustering.
     """
     pipeline = _ReleasedPipeline(windows, embedding, clustering, min_duration_off)
+    if names is not None:
+        pipeline.clustering = _naming(names)
     on_stage("other")
     with warnings.catch_warnings():
         # where nobody speaks for long enough to found a cluster, pyannote.audio takes the mean of no embeddings
@@ -76,10 +81,19 @@ def released_clustering(settings: ClusteringSettings) -> AgglomerativeClustering
     return clustering
 
 
+def _naming(names: Names) -> Callable[..., Any]:
+    """What the pipeline takes for a clustering: its clusters are names that are known."""
+
+    def clusters(segmentations: SlidingWindowFeature, **_: Any) -> tuple[np.ndarray, None, None]:
+        return names(segmentations.data > 0), None, None  # neither scores nor centroids, as of pyannote's own oracle
+
+    return clusters
+
+
 class _ReleasedPipeline(SpeakerDiarization):
     def __init__(
         self,
-        windows: WindowClasses,
+        windows: LocalSpeakers,
         embedding: SpeakerEmbedding,
         clustering: ClusteringSettings,
         min_duration_off: float,

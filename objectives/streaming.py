@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +17,7 @@ from objectives.recent import Recent
 from objectives.schedule import Schedule, cut_block
 from objectives.speaker_embedding import Features, FeatureStream, SpeakerEmbedding
 from objectives.stages import OnStage, unheeded
-
-if TYPE_CHECKING:
-    from objectives.window_classes import WindowClasses
+from objectives.windows import LocalSpeakers
 
 # Of audio and features that the real loop keeps: a window and, besides, what it hears at once (C + R, 10 s at most) and
 # what waits for a block of features
@@ -236,7 +233,7 @@ class LiveLoop:
 
 
 def stream_batched(
-    windows: "WindowClasses",
+    windows: LocalSpeakers,
     features: np.ndarray,
     point: OperatingPoint,
     embedding: SpeakerEmbedding,
@@ -249,7 +246,7 @@ def stream_batched(
     """
     schedule = Schedule(len(windows.waveform), point.chunk_length, point.right_context)
     session = _session(schedule, windows.contract, embedding, clustering, point.tracking)
-    for updates in _batches(len(schedule)):
+    for updates in batches(len(schedule)):
         activities = windows.activity_ending_at(schedule.heard(update) for update in updates)
         for update, activity in zip(updates, activities, strict=True):
             session.update(update, activity, features)
@@ -269,6 +266,7 @@ def _session(
     return OnlineSession(schedule, contract, embedding, online)
 
 
-def _batches(updates: int) -> Iterator[range]:
+def batches(updates: int) -> Iterator[range]:
+    """Updates 1 … `updates`, as many at once as windows are run at once."""
     for first in range(1, updates + 1, BATCH):
         yield range(first, min(first + BATCH, updates + 1))

@@ -1,6 +1,29 @@
 """Windows of a recording, as the segmentation model takes them."""
 
+from collections.abc import Iterable
+from typing import Protocol
+
 import numpy as np
+
+from objectives.contract import Contract
+
+
+class LocalSpeakers(Protocol):
+    """Who of a window's local speakers speaks when, in the windows of one recording: what diarization starts from."""
+
+    @property
+    def waveform(self) -> np.ndarray:
+        """(samples,) float32, mono, 16 kHz: the recording."""
+        ...
+
+    @property
+    def contract(self) -> Contract:
+        """How frames lie in a window."""
+        ...
+
+    def activity_ending_at(self, ends: Iterable[int]) -> np.ndarray:
+        """(windows, frames, speakers) bool: the local speakers of the windows that end at these samples."""
+        ...
 
 
 def window_starts(total: int, length: int, step: int) -> range:
