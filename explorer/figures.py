@@ -191,7 +191,7 @@ def short_name(row: FrontRow) -> str:
 def _axes(row: FrontRow) -> str:
     told: list[str] = [row.mode] if row.mode == "online" else []
     if row.chunk_length is not None and row.right_context is not None:
-        told = [f"C={row.chunk_length:.2g}", f"R={row.right_context:.2g}"]
+        told += [f"C={row.chunk_length:.2g}", f"R={row.right_context:.2g}"]
     if row.pruning != "none":
         told.append(row.pruning)
     return " ".join([*told, row.precision])

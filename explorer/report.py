@@ -15,6 +15,8 @@ from explorer.appearing import appearing, writing
 from explorer.drawing import as_bytes, as_inline_svg
 from explorer.exhibits import Absent, Exhibit
 from explorer.front import front
+from explorer.modes import mode_pairs
+from explorer.modes_exhibit import modes_exhibit
 from explorer.private import without_paths
 from explorer.report_facts import Headline
 from explorer.status import status
@@ -88,6 +90,7 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
         sections=(
             ("The joint front", exhibits.front_exhibits(joint)),
             ("The paper's figures and tables, measured here", _paper(rows, trials)),
+            ("Names that are final at once", (modes_exhibit(mode_pairs(rows, trials)),)),
             (
                 "Where the compute goes, and where the errors are",
                 (_stages(joint, definition), _overlap(rows, trials, speech)),

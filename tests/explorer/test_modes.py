@@ -1,0 +1,100 @@
+"""Chunk-wise and online side by side: pairs of the same point, their difference, and the report's part."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from explorer import database
+from explorer.exhibits import Absent, Exhibit
+from explorer.front import front
+from explorer.modes import ModePair, mode_curves, mode_pairs
+from explorer.modes_exhibit import modes_exhibit, told
+from explorer.report import write_report
+from explorer.storage import load_study
+from objectives.measurement import UNHURRIED, Judge, Measurement, Stopped
+from objectives.operating_point import OperatingPoint
+from objectives.scoring import ErrorCounts
+from tests.explorer.analytic import AnalyticEvaluator, judged, measurement, run_study, small_study
+
+WORSE = {
+    0.5: (5.0, 10.0),
+    1.0: (-5.0, 10.0),
+    2.0: (0.0, 0.0),
+}  # C → seconds of confusion that online adds, by recording
+
+
+class Online(AnalyticEvaluator):
+    """In the online mode recordings `a` and `b`, of 50 s each, have as much more confusion as WORSE says."""
+
+    def __call__(
+        self, point: OperatingPoint, on_progress: Callable[[str, float], None], judge: Judge = UNHURRIED
+    ) -> Measurement | Stopped:
+        made = measurement(point)
+        base = {uri: replace(counts, confusion=counts.confusion + 10.0) for uri, counts in made.counts.items()}
+        if point.mode == "online":
+            more = dict(zip(base, WORSE[point.chunk_length], strict=True))
+            base = {uri: replace(counts, confusion=counts.confusion + more[uri]) for uri, counts in base.items()}
+        counts: dict[str, ErrorCounts] = base
+        return judged(replace(made, counts=counts), judge)
+
+
+@pytest.fixture
+def study(url: str) -> optuna.Study:
+    definition = small_study(
+        trials=0,
+        space={"tracking": ["chunk-wise", "online"]},
+        fixed={"right_context": [], "chunk_length": [0.5, 2.0]},
+    )
+    run_study("both", definition, Online(), url)
+    return load_study("both", url)
+
+
+def pairs_of(study: optuna.Study) -> tuple[ModePair, ...]:
+    rows = front(study)
+    return mode_pairs(rows, database.read(study, [row.trial for row in rows if row.trial is not None]))
+
+
+def test_each_online_point_stands_beside_its_chunkwise_one(study: optuna.Study) -> None:
+    half, one, two = pairs_of(study)
+    assert [pair.chunk_length for pair in (half, one, two)] == [0.5, 1.0, 2.0]
+    assert (half.difference, one.difference, two.difference) == pytest.approx((15.0, 5.0, 0.0))  # of 100 s of speech
+    # both recordings twice: the least and the most that two draws can give
+    assert (half.low, half.high) == pytest.approx((10.0, 20.0))
+    assert (one.low, one.high) == pytest.approx((-10.0, 20.0))
+    assert (two.low, two.high) == pytest.approx((0.0, 0.0))
+    assert [pair.tied for pair in (half, one, two)] == [False, True, True]
+    trials = {trial.number: trial for trial in study.trials}
+    for pair in (half, one, two):
+        assert pair.online_der == trials[pair.online_trial].values[0]
+        assert pair.chunkwise_der == trials[pair.chunkwise_trial].values[0]
+        assert pair.latency == pair.chunk_length
+    assert told(half) == "+15.00 [+10.00, +20.00]"
+    assert told(one) == "+5.00 [−10.00, +20.00] tied"
+
+
+def test_a_curve_has_one_pair_for_each_c_as_tuned(study: optuna.Study) -> None:
+    pairs = pairs_of(study)
+    opened = replace(pairs[0], thresholds={"delta_new": 0.4}, online_trial=99)
+    (curve,) = mode_curves([opened, *pairs])
+    assert curve.pairs == pairs
+    assert mode_curves(pairs[:1]) == ()
+
+
+def test_the_report_has_figure_table_and_sheet(study: optuna.Study, tmp_path: Path) -> None:
+    page = write_report(study, tmp_path / "report").read_text(encoding="utf-8")
+    assert "+15.00 [+10.00, +20.00]" in page
+    assert (tmp_path / "report" / "figures" / "modes.png").stat().st_size > 10_000
+    lines = (tmp_path / "report" / "data" / "modes.csv").read_text().splitlines()
+    assert len(lines) == 4
+    exhibit = modes_exhibit(pairs_of(study))
+    assert isinstance(exhibit, Exhibit)
+    assert "at C = 0.5 s" in exhibit.alternative
+
+
+def test_a_study_of_one_mode_says_what_would_measure_both() -> None:
+    exhibit = modes_exhibit(())
+    assert isinstance(exhibit, Absent)
+    assert exhibit.command == "explorer run online"
