@@ -114,9 +114,7 @@ def _pair(chunkwise: FrontRow, online: FrontRow, trials: Mapping[int, FrozenTria
         chunkwise_trial=chunkwise_trial,
         online_trial=online_trial,
         thresholds={
-            name: value
-            for name, value in (online.online or {}).items()
-            if value is not None and value != TUNED[name]
+            name: value for name, value in (online.online or {}).items() if value is not None and value != TUNED[name]
         },
         latency=latency,
         chunkwise_der=der,
