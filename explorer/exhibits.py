@@ -249,10 +249,16 @@ def overlap_exhibit(found: OverlapFigure, same: bool) -> Exhibit:
     ]
     if same:
         said.append("The baseline itself has the lowest DER of the front; beside it stands the next of the front.")
-    told = [f"{_signed(rank)} ({name})" for name, rank in found.rank_correlation.items()]
+    told = [
+        f"{_signed(rank.value)} [{_signed(rank.low)}, {_signed(rank.high)}] ({name})"
+        for name, rank in found.rank_correlation.items()
+    ]
     number = len({point.uri for point in found.points})
     if told:
-        said.append(f"Rank correlation (Spearman) over {number} recordings: {', '.join(told)}.")
+        said.append(
+            f"Rank correlation (Spearman) of DER with the overlap over {number} recordings, with the 95 % interval of "
+            f"a bootstrap over them: {', '.join(told)}. One whose interval holds zero cannot be told from none."
+        )
     if found.unscored:
         said.append(f"Left out, since nothing in them is scored: {', '.join(found.unscored)}.")
     return Exhibit(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from optuna.trial import FrozenTrial
-from scipy.stats import spearmanr
 
+from explorer.covariate import RankCorrelation, rank_correlation
 from explorer.front import FrontRow
 from objectives.operating_point import Precision
 from studies.published import TABLE2
@@ -15,7 +15,7 @@ from studies.published import TABLE2
 if TYPE_CHECKING:  # it brings pyannote
     from objectives.corpus_summary import SpeechSummary
 
-FEWEST_FOR_RANKS = 4  # recordings, below which a rank correlation says nothing
+BETWEEN = "the second less the first"  # of two series: what the difference of DER has to do with overlap
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ class OverlapPoint:
 
 @dataclass(frozen=True)
 class OverlapFigure:
-    """rank_correlation: Spearman's, of overlap share and DER, by series; left out where it says nothing. unscored: as
-    in PrecisionDeltas."""
+    """rank_correlation: of overlap share and DER, by series, and BETWEEN of two series; left out where it says nothing.
+    unscored: as in PrecisionDeltas."""
 
     points: tuple[OverlapPoint, ...]
-    rank_correlation: Mapping[str, float]
+    rank_correlation: Mapping[str, RankCorrelation]
     unscored: tuple[str, ...]
 
 
@@ -116,16 +116,20 @@ def precision_deltas(rows: Sequence[FrontRow], trials: Mapping[int, FrozenTrial]
 def overlap_figure(series: Mapping[str, FrozenTrial], speech: Mapping[str, "SpeechSummary"]) -> OverlapFigure:
     """DER against overlap share of the recordings of some trials, named by series. speech: of the corpus, by URI."""
     points: list[OverlapPoint] = []
-    ranks: dict[str, float] = {}
+    found: dict[str, dict[str, float]] = {}
     unscored: dict[str, None] = {}
     for name, trial in series.items():
-        ders, without = _ders(trial)
+        found[name], without = _ders(trial)
         unscored |= dict.fromkeys(without)
-        own = [OverlapPoint(name, trial.number, uri, speech[uri].overlap_share, der) for uri, der in ders.items()]
-        points += own
-        shares, errors = [point.overlap_share for point in own], [point.der for point in own]
-        if len(own) >= FEWEST_FOR_RANKS and len(set(shares)) > 1 and len(set(errors)) > 1:
-            ranks[name] = float(spearmanr(shares, errors).statistic)
+        points += [
+            OverlapPoint(name, trial.number, uri, speech[uri].overlap_share, der) for uri, der in found[name].items()
+        ]
+    if len(series) == 2:
+        first, second = found.values()
+        found[BETWEEN] = {uri: second[uri] - first[uri] for uri in first}
+    shares = {name: [speech[uri].overlap_share for uri in ders] for name, ders in found.items()}
+    told = {name: rank_correlation(shares[name], [*ders.values()]) for name, ders in found.items()}
+    ranks = {name: rank for name, rank in told.items() if rank is not None}
     return OverlapFigure(tuple(points), ranks, tuple(unscored))
 
 

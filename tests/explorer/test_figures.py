@@ -20,7 +20,7 @@ from explorer.drawing_front import draw_front, draw_panel, labelled
 from explorer.exhibits import overlap_series, trials_in_words
 from explorer.figures import FrontPoint, OtherTrial, joint_front, short_name, stage_shares, sweep_curve
 from explorer.front import FrontRow
-from explorer.per_recording import RecordingDelta, overlap_figure, precision_deltas
+from explorer.per_recording import BETWEEN, RecordingDelta, overlap_figure, precision_deltas
 from explorer.report_facts import name_of_model, without_paths
 from explorer.sheets import as_csv
 from objectives.corpus import Recording
@@ -294,8 +294,12 @@ def test_rank_correlation_by_hand() -> None:
         uri: speech_of(uri, [(0, 4, "ana"), (0, end, "bob")] if end else [(0, 4, "ana")]) for uri, end in ends.items()
     }
     # ranks of DER: 1 3 2 4, so d² = 0 1 1 0 and rho = 1 − 6 · 2 / (4 · 15)
-    found = overlap_figure({"x": trial(0, {"a": 1.0, "b": 3.0, "c": 2.0, "d": 4.0})}, speech)
-    assert found.rank_correlation == {"x": pytest.approx(0.8)}
+    x = trial(0, {"a": 1.0, "b": 3.0, "c": 2.0, "d": 4.0})
+    found = overlap_figure({"x": x}, speech)
+    assert {name: rank.value for name, rank in found.rank_correlation.items()} == {"x": pytest.approx(0.8)}
+    y = trial(1, {"a": 5.0, "b": 6.0, "c": 4.0, "d": 5.0})  # less x: 4 3 2 1, the more overlap the less
+    found = overlap_figure({"x": x, "y": y}, speech)
+    assert found.rank_correlation[BETWEEN].value == pytest.approx(-1.0)
 
 
 def test_the_baseline_stands_beside_the_lowest_der_of_the_front() -> None:
