@@ -26,6 +26,14 @@ from studies.definition import SAMPLERS, Limits, StudyDefinition, packaged
 INTERRUPTED = 130  # what a shell reports of a program ended by Ctrl-C
 
 
+class TrackingOption(StrEnum):
+    """When speakers get their names while streaming."""
+
+    chunkwise = "chunk-wise"
+    online = "online"
+    both = "both"
+
+
 class RunFormat(StrEnum):
     """How the front is printed when the run ends."""
 
@@ -65,6 +73,13 @@ def run(
         typer.Option(
             help="Budget as `key=value`, repeatable: `latency` (C + R, s), `der` (%), `size` (MiB), `rtf`. "
             "Trials over a budget are stopped and stay in the study, marked infeasible.",
+        ),
+    ] = None,
+    tracking: Annotated[
+        TrackingOption | None,
+        typer.Option(
+            help="When speakers get their names: `chunk-wise`, as the recording ends; `online`, for good as a block is "
+            "emitted; `both`, as one more dimension. Give the study a `--name` of its own."
         ),
     ] = None,
     jobs: Annotated[int, typer.Option(help=JOBS_HELP, min=1)] = 1,
@@ -110,6 +125,8 @@ def run(
 
         explorer run joint --jobs 4
 
+        explorer run joint --tracking both --name joint-online
+
         explorer run pruning --name pruning-of-my-calls --corpus ./recordings
 
         explorer run my-study.toml --corpus ./recordings --storage sqlite:///mine.db
@@ -120,7 +137,7 @@ def run(
         "the command line",
         trials=trials, timeout=timeout, corpus=corpus, split=split, seed=seed, sampler=sampler,
         stop_after_failures=stop_after_failures,
-        limits=_limits(limit or []), racing=None if racing is None else {"enabled": racing},
+        limits=_limits(limit or []), space=_tracking(tracking), racing=None if racing is None else {"enabled": racing},
     )  # fmt: skip
     if jobs > 1 and scheduler is not None:
         raise StudyError(f"--jobs {jobs} and --scheduler {scheduler}: a cluster has its own workers, so give only one")
@@ -166,6 +183,12 @@ def _workers(settings: EvaluatorSettings, jobs: int, scheduler: str | None, disp
     if scheduler is not None:
         return cluster_workers(scheduler, settings, display.trial_progress)
     return local_workers(jobs, settings, display.trial_progress)
+
+
+def _tracking(given: TrackingOption | None) -> dict[str, list[str]] | None:
+    if given is None:
+        return None
+    return {"tracking": ["chunk-wise", "online"] if given is TrackingOption.both else [given.value]}
 
 
 def _limits(given: list[str]) -> dict[str, float] | None:

@@ -132,6 +132,12 @@ def test_options_win_over_the_file(built: list[dict[str, Any]]) -> None:
     assert [row["exceeded"] for row in rows if row["origin"] == "paper:figure1:R=0.5"] == [["latency"]]
 
 
+@pytest.mark.parametrize(("word", "modes"), [("both", {"chunk-wise", "online"}), ("online", {"online"})])
+def test_tracking_is_a_dimension_when_asked(built: list[dict[str, Any]], word: str, modes: set[str]) -> None:
+    ran = typed("run", "study.toml", "--tracking", word, "--trials", "0", "--format", "json")
+    assert {row["mode"] for row in json.loads(ran.stdout)["front"]} == modes
+
+
 @pytest.mark.parametrize(
     ("words", "needle"),
     [
