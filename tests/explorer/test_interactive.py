@@ -91,7 +91,7 @@ def test_the_hover_text_has_all_that_one_chooses_by() -> None:
         "<b>trial 7</b>, paper:figure1:R=0.5",
         "<b>on the front</b>",
         "C = 1 s, R = 0.5 s, latency 1.5 s",
-        "pruning Linear-40, precision fp32",
+        "chunk-wise, pruning Linear-40, precision fp32",
         "1.45 million parameters, kept hidden 84",
         "DER 20.00 % = 5.0 false alarm + 10.0 missed + 5.0 confusion",
         "size 4.00 MiB",

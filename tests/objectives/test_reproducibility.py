@@ -49,7 +49,7 @@ def test_models_features_and_errors_are_the_same_on_other_threads_in_another_pla
     told = json.loads(theirs)
     assert told.pop("threads") == 2  # or nothing was tried
     assert told == ours
-    assert len(ours["files"]) == 2 + 2 * 2 + 1  # features, windows of two models, the windows that were trained on
+    assert len(ours["files"]) == 2 * 2 + 2 * 2 + 1  # features and checksums, windows of two models, those trained on
 
 
 def test_threads_are_limited_and_given_back() -> None:
