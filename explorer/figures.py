@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from explorer import database
 from explorer import trial_record as record
+from explorer.comparison import Key, key
 from explorer.front import FrontRow, Standing
 from objectives.operating_point import Precision, Structure
 from studies.paper import FIGURE1_CHUNK_LENGTH, FIGURE2_RIGHT_CONTEXT, Sweep
@@ -18,7 +19,6 @@ NOTHING_RIGHT = 100.0  # percent: the DER of a system that says nothing; above i
 CLEARANCE = 1.1  # of that end above the highest DER that is drawn where it is
 MOST_BARS = 30  # a figure of more would not fit a page
 ONLINE = "online"  # source of an origin
-Key = tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -218,11 +218,6 @@ def _front_point(members: Sequence[FrontRow]) -> FrontPoint:
         emulated=row.execution == "emulated",
         stage_shares=row.stage_shares,
     )
-
-
-def key(row: FrontRow) -> Key:
-    """What makes two rows the same operating point."""
-    return row.mode, row.chunk_length, row.right_context, row.pruning, row.precision, tuple((row.online or {}).items())
 
 
 def _is_plain(row: FrontRow) -> bool:

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from explorer import database
 from explorer import trial_record as record
-from explorer.figures import key
+from explorer.comparison import key
 from explorer.front import FrontRow
 from explorer.private import without_paths
 from explorer.provenance import in_words
