@@ -127,6 +127,17 @@ def beside(rows: Sequence["FrontRow"], found: Sequence[Comparison]) -> tuple["Fr
     return tuple(_filled(row, of_standing.get(_number(row)), with_best.get(_number(row))) for row in rows)
 
 
+def to_trial(row: "FrontRow") -> str:
+    """`18: +0.39 [−5.16, +6.20] tied` of a row; empty where it is compared with none."""
+    return "" if row.versus is None else f"{row.versus}: {told(row)}"
+
+
+def matched(rows: Sequence["FrontRow"], found: Sequence[Comparison], kind: Kind) -> dict[Key, Comparison]:
+    """By operating point, since fixed points that are the same one share a comparison."""
+    of_trial = {one.trial: one for one in found if one.kind == kind}
+    return {key(row): of_trial[row.trial] for row in rows if row.trial in of_trial}
+
+
 def key(row: "FrontRow") -> Key:
     """What makes two rows the same operating point."""
     return row.mode, row.chunk_length, row.right_context, row.pruning, row.precision, tuple((row.online or {}).items())

@@ -27,7 +27,7 @@ class FrontPoint:
 
     label: `baseline / C=1`, `Linear-40`; what a search trial was, `C=2.5 R=0.17 Both-5 int4_ptq`. fixed: some origin of
     it is a fixed point. der: percent. size: MiB. rtf: median. latency: C + R in seconds, None offline. emulated: its
-    RTF says nothing of a gain. stage_shares: see FrontRow.
+    RTF says nothing of a gain. stage_shares, tied_with_best: see FrontRow.
     """
 
     trials: tuple[int, ...]
@@ -42,6 +42,7 @@ class FrontPoint:
     precision: Precision
     emulated: bool
     stage_shares: Mapping[str, float] | None
+    tied_with_best: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,7 @@ def _front_point(members: Sequence[FrontRow]) -> FrontPoint:
         precision=cast("Precision", row.precision),
         emulated=row.execution == "emulated",
         stage_shares=row.stage_shares,
+        tied_with_best=row.tied_with_best,
     )
 
 

@@ -14,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from explorer import caveats, comparison, sheets, storage
-from explorer.bootstrap import FEWEST
 from explorer.comparison import MATCHED, Comparison
 from explorer.front import FrontRow, table_rows
 from explorer.front import whole_front as front_of
@@ -112,7 +111,7 @@ def as_csv(rows: Sequence[FrontRow]) -> str:
 def print_tables(rows: Sequence[FrontRow], console: Console, compared: Sequence[Comparison] = ()) -> None:
     """The front, the pairs to compare, and the paper's tables that the study has, ours beside theirs."""
     print_table(rows, console)
-    for line in _how_compared(rows, compared):
+    for line in caveats.of_differences(rows, compared):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if by := sorted({row.kernel for row in rows if row.kernel is not None and row.kernel.startswith("torch ")}):
         console.print(f"DER: windows run by {', '.join(by)}; RTF is the CPU's.", markup=False, highlight=False)
@@ -145,23 +144,6 @@ def print_pairs(compared: Sequence[Comparison], console: Console) -> None:
         cells = [str(one.trial), one.point, str(one.versus), one.versus_point, f"{one.der:.2f}"]
         table.add_row(*map(Text, [*cells, f"{one.versus_der:.2f}", comparison.told(one), one.kind]))
     _wide(console).print(table)
-
-
-def _how_compared(rows: Sequence[FrontRow], compared: Sequence[Comparison]) -> list[str]:
-    """What the differences are, and what to know before they are believed."""
-    if not compared:
-        return []
-    recordings = compared[0].recordings
-    split = next((row.data["split"] for row in rows if row.data and "split" in row.data), "the split")
-    said = (
-        "Δ DER to a trial, points: on the front to the next better one there; of a dominated point to the best of those "
-        "that dominate it; of one over a budget to the baseline."
-    )
-    if recordings >= FEWEST:
-        said += f" In brackets: {caveats.method(recordings)}; tied: it holds zero."
-    if any(row.tied_with_best for row in rows):
-        said += " ≈: tied with the lowest DER of the front."
-    return [said, *caveats.notes(recordings, split)]
 
 
 def _print_beside_paper(name: PaperTable, rows: Sequence[FrontRow], console: Console) -> None:
@@ -231,7 +213,7 @@ def _cells(row: FrontRow) -> list[str]:
         *axes,
         f"{_millions(row.params):.2f}",
         f"{'≈ ' if row.tied_with_best else ''}{row.der:.2f}",
-        "" if row.versus is None else f"{row.versus}: {comparison.told(row)}",
+        comparison.to_trial(row),
         f"{row.false_alarm:.1f} / {row.missed_detection:.1f} / {row.confusion:.1f}",
         f"{row.size:.2f}",
         f"{row.rtf:.4f} [{row.rtf_low:.4f}–{row.rtf_high:.4f}]",
