@@ -232,9 +232,12 @@ class _Between:
 
     def _rates_of(self, row: "FrontRow") -> bootstrap.Rates:
         number = _number(row)
-        if number not in self._rates:
-            self._rates[number] = self._draws(row).rates(self._scored(row))
-        return self._rates[number]
+        if number in self._rates:
+            return self._rates[number]
+        rates = self._draws(row).rates(self._scored(row))
+        if row.standing != "dominated" or row.origin != record.SEARCH:  # of thousands, each is compared but once
+            self._rates[number] = rates
+        return rates
 
     def _scored(self, row: "FrontRow") -> Scored:
         return record.scored_seconds(self._trials[_number(row)].user_attrs[record.RECORDINGS])

@@ -25,17 +25,20 @@ from explorer.sheets import as_csv
 from studies.published import CAPTION, REMARKS, TABLE2_VARIANT, PaperTable
 
 UNKNOWN = "–"
+NO_BREAK = "\u00a0"  # a space
 MOST_NAMED = 4  # of those that dominate a row; the sheet has all
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table in words. strong: places of the rows that are emphasised. left: places of the columns of words."""
+    """A table in words. strong: places of the rows that are emphasised. left: places of the columns of words. wraps:
+    of those whose cells may take two lines, where the page is too narrow."""
 
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     strong: frozenset[int] = frozenset()
     left: frozenset[int] = frozenset({0})
+    wraps: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,7 @@ def table_exhibit(rows: Sequence[FrontRow], table: PaperTable, compared: Sequenc
             ),
             tuple(_table_row(row, changes.get(comparison.key(row))) for row in found),
             left=frozenset({0, 2, 9}),
+            wraps=frozenset({9}),
         ),
         sheets={table: as_csv(FrontRow, found)},
     )
@@ -302,6 +306,7 @@ def whole_front(rows: Sequence[FrontRow], compared: Sequence[Comparison] = ()) -
             tuple(_front_row(row) for row in rows),
             strong=frozenset(place for place, row in enumerate(rows) if row.standing == "front"),
             left=frozenset({1, 5, 6, 9, 14}),
+            wraps=frozenset({9, 12}),
         ),
         sheets={"front": as_csv(FrontRow, rows)},
     )  # fmt: skip
@@ -331,6 +336,11 @@ def _signed(value: float, digits: int = 2) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
+def _two_lines(told: str) -> str:
+    """A difference that is broken before its interval and nowhere else."""
+    return told.replace(" ", NO_BREAK).replace(f"{NO_BREAK}[", " [")
+
+
 def _axis(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.3g}"
 
@@ -358,7 +368,8 @@ def _table_row(row: FrontRow, change: Comparison | None) -> tuple[str, ...]:
         ", ".join(f"{part} {units}" for part, units in row.kept.items()) or row.standing,
         number(_millions(row), 2), number(row.paper_params, 2),
         number(row.size, 2), number(row.paper_size, 2),
-        number(row.der, 2), number(row.paper_der, 2), UNKNOWN if change is None else comparison.told(change),
+        number(row.der, 2), number(row.paper_der, 2),
+        UNKNOWN if change is None else _two_lines(comparison.told(change)),
         _spread(row.rtf, row.rtf_low, row.rtf_high), _ratio(row), number(row.paper_rtf, 4),
     )  # fmt: skip
 
@@ -376,7 +387,7 @@ def _front_row(row: FrontRow) -> tuple[str, ...]:
         row.pruning,
         row.precision if row.mode != "online" else f"{row.precision}, online",
         number(_millions(row), 2),
-        f"{'≈ ' if row.tied_with_best else ''}{number(row.der, 2)}", comparison.to_trial(row) or UNKNOWN,
+        f"{'≈ ' if row.tied_with_best else ''}{number(row.der, 2)}", _two_lines(comparison.to_trial(row)) or UNKNOWN,
         _parts(row) if row.der is not None else UNKNOWN, number(row.size, 2),
         _spread(row.rtf, row.rtf_low, row.rtf_high), _ratio(row) if row.der is not None else UNKNOWN,
         standing,

@@ -1,6 +1,6 @@
 """The Pareto front as data: what is on it, and every fixed point beside it. Tables and files are made from this."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
@@ -124,10 +124,15 @@ def whole_front(study: optuna.Study) -> Front:
     known = [row_of(study, definition, trial, best) for trial in shown.values()]
     rows = [row for row in known if row is not None]
     rows += _not_queued(study, definition, {row.origin for row in rows})
-    rows.sort(key=_order)
+    ordered = in_order(rows)
     check_same_recordings(study.study_name, shown.values())
-    compared = comparison.compare(rows, shown)
-    return Front(comparison.beside(rows, compared), compared)
+    compared = comparison.compare(ordered, shown)
+    return Front(comparison.beside(ordered, compared), compared)
+
+
+def in_order(rows: Iterable[FrontRow]) -> tuple[FrontRow, ...]:
+    """Best DER first, unmeasured last."""
+    return tuple(sorted(rows, key=_order))
 
 
 def feasible_front(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
