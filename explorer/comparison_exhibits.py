@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from explorer import caveats
 from explorer.comparison import MATCHED, Comparison, told
-from explorer.exhibits import Absent, Exhibit, Grid
+from explorer.exhibits import Absent, Exhibit, Grid, trials_in_words
 from explorer.front import FrontRow
 from explorer.sheets import as_csv
 
@@ -24,7 +24,8 @@ def pairs_exhibit(rows: Sequence[FrontRow], compared: Sequence[Comparison]) -> E
     recordings = matched[0].recordings
     said = [
         "Two operating points that differ in one choice alone. Δ DER: points that the first has more of; "
-        f"{caveats.method(recordings)}. Tied: the interval holds zero.",
+        f"{caveats.method(recordings)}. Tied: the interval holds zero. Made of "
+        f"{trials_in_words(number for one in matched for number in (one.trial, one.versus))}.",
         *caveats.notes(recordings, caveats.split_of(rows)),
         f"The sheet has all {len(compared)} comparisons, also those of the front.",
     ]
