@@ -14,12 +14,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from optuna.trial import FrozenTrial, TrialState
 from pyannote.core import Annotation, Segment, Timeline
 
+from explorer.comparison import Comparison
 from explorer.drawing import as_bytes, spread, styled
 from explorer.drawing_curves import draw_stages
 from explorer.drawing_front import draw_front, draw_panel, labelled
 from explorer.exhibits import overlap_series, trials_in_words
 from explorer.figures import FrontPoint, OtherTrial, joint_front, short_name, stage_shares, sweep_curve
-from explorer.comparison import Comparison
 from explorer.front import FrontRow
 from explorer.per_recording import RecordingDelta, overlap_figure, precision_deltas
 from explorer.report_facts import name_of_model, without_paths

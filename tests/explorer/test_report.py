@@ -236,7 +236,8 @@ def test_every_caption_names_trials_of_the_study(page: str, study: optuna.Study)
 def test_published_figures_are_marked_and_never_drawn_as_a_curve(page: str) -> None:
     told = words(page)
     assert told.count("the text prints no value of this curve") == 2
-    assert "variant trial kept units params M published MiB published DER % published Δ DER RTF × base published" in told
+    heads = "variant trial kept units params M published MiB published DER % published Δ DER RTF × base published"
+    assert heads in told
     assert '<td class=" published">12.66</td>' in page  # Linear-40's DER
     assert told.count("SIMSAMU, offline, NVIDIA L40S") >= 3
 
