@@ -178,7 +178,7 @@ recordings = st.tuples(seconds, seconds, st.sampled_from((0.0, 30.0)))  # of two
 scored = st.dictionaries(st.sampled_from("abcdefgh"), recordings, min_size=1)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(scored)
 def test_draws_that_are_shared_give_what_two_alone_give(told: dict[str, tuple[float, float, float]]) -> None:
     ours = {uri: (mine, total) for uri, (mine, _, total) in told.items()}
@@ -190,7 +190,7 @@ def test_draws_that_are_shared_give_what_two_alone_give(told: dict[str, tuple[fl
         ours, theirs = theirs, ours
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(scored)
 def test_a_difference_turns_its_sign_with_its_sides(told: dict[str, tuple[float, float, float]]) -> None:
     trials = {side: trial({uri: pair[side] for uri, pair in told.items()}) for side in (0, 1)}
