@@ -9,6 +9,7 @@ from explorer.front import FrontRow
 from explorer.held_out import TEST, TestScore
 
 WIDE = 0.2  # of the baseline's DER: an interval wider than that leaves open whether errors grew by a tenth
+MANY = 20  # comparisons at 95 %: one of them errs by chance
 NEAR_REAL_TIME = 0.5  # RTF: a machine twice as busy does not keep up
 
 
@@ -95,7 +96,12 @@ def of_differences(rows: Sequence[FrontRow], compared: Sequence[Comparison]) -> 
         said += f" In brackets: {method(recordings)}; tied: it holds zero."
     if any(row.tied_with_best for row in rows):
         said += " ≈: tied with the lowest DER of the front."
-    return said, *notes(recordings, split_of(rows))
+    lines = [said, *notes(recordings, split_of(rows))]
+    if recordings >= bootstrap.FEWEST and len(compared) >= MANY:
+        lines.append(
+            f"Of {len(compared)} comparisons, one in twenty of those that do not differ is told apart by chance."
+        )
+    return tuple(lines)
 
 
 def split_of(rows: Sequence[FrontRow]) -> str:

@@ -280,6 +280,16 @@ def test_the_table_marks_what_is_tied_with_the_best(study: optuna.Study) -> None
     assert "paired bootstrap over 2 recordings" in shown
     assert "The lowest DER was found by looking at these 2 recordings" in shown
     assert "Pairs" not in shown
+    assert "by chance" not in shown
+
+
+def test_many_comparisons_err_by_chance() -> None:
+    study = empty_study()
+    for number in range(11):
+        add(study, (10.0 + number, 20.0), size=30.0 - number)
+    found = front_of(study)
+    shown = printed(found.rows, found.comparisons)
+    assert "Of 20 comparisons, one in twenty of those that do not differ is told apart by chance." in shown
 
 
 def test_a_study_without_pairs_says_what_would_have_them(study: optuna.Study) -> None:
