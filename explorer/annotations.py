@@ -19,14 +19,16 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
 from sqlalchemy import delete, insert, select
 
+from explorer import comparison
 from explorer import trial_record as record
-from explorer.front import FrontRow, every_row, front
+from explorer.front import FrontRow, every_row, in_order, whole_front
 from explorer.interactive import CARD, der_against_latency, front_figure
 from explorer.notes import Look, study_note, trial_note, unread_note
 from explorer.recordings import as_csv, as_png, by_recording
 from explorer.search_figures import hypervolume_history, importance
 from explorer.snapshot import SnapshotStorage
 from explorer.stored import DEFINITION, stored_definition
+from explorer.trial_schema import check_same_recordings
 from objectives.errors import StudyError
 from studies.definition import StudyDefinition
 
@@ -72,7 +74,9 @@ def _annotate(
     figures, missing = _figures(trials, drawn)
     left_out = sum(row.der is not None for row in rows.values()) - len(drawn)
     look = Look(f"{taken:%Y-%m-%d %H:%M:%S}", source, missing, left_out)
-    note = study_note(study.study_name, definition, trials, front(study), look)
+    told_front = whole_front(study)
+    note = study_note(study.study_name, definition, trials, told_front.rows, look, told_front.comparisons)
+    rows |= {row.trial: row for row in _compared(study, drawn, trials)}
     told = {FIGURE.format(name): figure.to_json() for name, figure in figures.items()}
     _write(study, storage, {NOTE_VERSION: 1, NOTE: note, **told})
     return Annotations(
@@ -106,6 +110,15 @@ def _figures(trials: Sequence[FrozenTrial], rows: Sequence[FrontRow]) -> tuple[d
         except StudyError as error:
             missing[name] = str(error)
     return figures, missing
+
+
+def _compared(study: optuna.Study, rows: Sequence[FrontRow], trials: Sequence[FrozenTrial]) -> tuple[FrontRow, ...]:
+    """Rows that were measured, with what each stands beside."""
+    numbers = {row.trial for row in rows}
+    of_rows = {trial.number: trial for trial in trials if trial.number in numbers}
+    check_same_recordings(study.study_name, of_rows.values())
+    ordered = in_order(rows)
+    return comparison.beside(ordered, comparison.compare(ordered, of_rows))
 
 
 def _drawn(rows: Sequence[FrontRow]) -> list[FrontRow]:

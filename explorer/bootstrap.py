@@ -7,10 +7,11 @@ the world and a corpus, and errors within one are not independent, so recordings
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -20,6 +21,7 @@ FEW = 10  # below so many recordings the draws are too much alike for the interv
 CHUNK = 2**22  # numbers of draws that are held at once
 
 Scored = Mapping[str, tuple[float, float]]  # recording (URI) → seconds of error, seconds of reference speech
+Rates = npt.NDArray[np.float64]  # (resamples,): a point's DER as a share, NaN where nothing was drawn that has speech
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,36 @@ def pooled_der(scored: Scored) -> float:
     return 100.0 * math.fsum(errors for errors, _ in scored.values()) / math.fsum(total for _, total in scored.values())
 
 
+class Resampler:
+    """The draws of a set of recordings (URIs), made once for all points that are compared on them: what `difference`
+    would draw for each two of them anew."""
+
+    def __init__(self, uris: Collection[str], resamples: int = RESAMPLES, seed: int = SEED) -> None:
+        self._uris = sorted(uris)  # so that a seed means the same whatever the order
+        self._draws = _drawn(len(self._uris), resamples, seed) if len(self._uris) >= FEWEST else ()
+
+    def rates(self, scored: Scored) -> Rates:
+        """What a point's DER is in each resample. Raises ValueError where it was scored on other recordings."""
+        if scored.keys() != set(self._uris):
+            raise ValueError(f"not the same recordings: {sorted(scored.keys() ^ set(self._uris))} are in one of two")
+        seconds = np.array([scored[uri] for uri in self._uris]).reshape(-1, 2)  # (recordings, 2)
+        found = [np.empty(0)]
+        for times in self._draws:
+            errors, spoken = (times.astype(float) @ seconds).T  # (drawn,) each
+            heard = spoken > 0
+            found.append(np.divide(errors, spoken, out=np.full(len(times), np.nan), where=heard))
+        return np.concatenate(found)
+
+    def interval(self, ours: Rates, theirs: Rates) -> Interval | None:
+        """Of DER(ours) − DER(theirs). None with fewer than two recordings, or without any speech."""
+        differences = 100.0 * (ours - theirs)
+        differences = differences[~np.isnan(differences)]
+        if not differences.size:
+            return None
+        low, high = np.quantile(differences, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+        return Interval(float(low), float(high), len(self._uris), int(differences.size))
+
+
 def difference(ours: Scored, theirs: Scored, resamples: int = RESAMPLES, seed: int = SEED) -> Interval | None:
     """The interval of DER(ours) − DER(theirs). None with fewer than two recordings.
 
@@ -59,21 +91,15 @@ def difference(ours: Scored, theirs: Scored, resamples: int = RESAMPLES, seed: i
     """
     if ours.keys() != theirs.keys():
         raise ValueError(f"not the same recordings: {sorted(ours.keys() ^ theirs.keys())} are in one of the two only")
-    uris = sorted(ours)  # so that a seed means the same whatever the order
-    if len(uris) < FEWEST:
-        return None
-    first, second = (np.array([scored[uri] for uri in uris]) for scored in (ours, theirs))  # (recordings, 2)
+    resampler = Resampler(ours.keys(), resamples, seed)
+    return resampler.interval(resampler.rates(ours), resampler.rates(theirs))
+
+
+def _drawn(recordings: int, resamples: int, seed: int) -> tuple[npt.NDArray[np.unsignedinteger], ...]:
+    """How often each recording is drawn: (drawn, recordings) each, in as few bytes as the numbers take."""
     random = np.random.default_rng(seed)
-    found = []
-    at_once = max(1, CHUNK // len(uris))
-    for start in range(0, resamples, at_once):
-        drawn = min(at_once, resamples - start)
-        times = random.multinomial(len(uris), np.full(len(uris), 1 / len(uris)), size=drawn)  # (drawn, recordings)
-        a, b = times @ first, times @ second  # (drawn, 2): seconds of error, of reference speech
-        heard = (a[:, 1] > 0) & (b[:, 1] > 0)
-        found.append(100.0 * (a[heard, 0] / a[heard, 1] - b[heard, 0] / b[heard, 1]))
-    differences = np.concatenate(found)
-    if not differences.size:
-        return None
-    low, high = np.quantile(differences, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return Interval(float(low), float(high), len(uris), int(differences.size))
+    at_once = max(1, CHUNK // recordings)
+    share = np.full(recordings, 1 / recordings)
+    sizes = (min(at_once, resamples - start) for start in range(0, resamples, at_once))
+    drawn = (random.multinomial(recordings, share, size=size) for size in sizes)
+    return tuple(times.astype(np.min_scalar_type(times.max())) for times in drawn)

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from explorer import bootstrap
+from explorer.comparison import Comparison
 from explorer.distance import Distance
 from explorer.front import FrontRow
 from explorer.held_out import TEST, TestScore
 
 WIDE = 0.2  # of the baseline's DER: an interval wider than that leaves open whether errors grew by a tenth
+MANY = 20  # comparisons at 95 %: one of them errs by chance
 NEAR_REAL_TIME = 0.5  # RTF: a machine twice as busy does not keep up
 
 
@@ -79,6 +81,32 @@ def notes(recordings: int, split: str) -> tuple[str, ...]:
             "to be too narrow. Take them as a hint."
         )
     return tuple(said)
+
+
+def of_differences(rows: Sequence[FrontRow], compared: Sequence[Comparison]) -> tuple[str, ...]:
+    """What the differences of a front are, and what to know before they are believed; nothing where there are none."""
+    if not compared:
+        return ()
+    recordings = compared[0].recordings
+    said = (
+        "Δ DER to a trial, points: on the front to the next better one there; of a dominated point to the best of "
+        "those that dominate it; of one over a budget to the baseline."
+    )
+    if recordings >= bootstrap.FEWEST:
+        said += f" In brackets: {method(recordings)}; tied: it holds zero."
+    if any(row.tied_with_best for row in rows):
+        said += " ≈: tied with the lowest DER of the front."
+    lines = [said, *notes(recordings, split_of(rows))]
+    if recordings >= bootstrap.FEWEST and len(compared) >= MANY:
+        lines.append(
+            f"Of {len(compared)} comparisons, one in twenty of those that do not differ is told apart by chance."
+        )
+    return tuple(lines)
+
+
+def split_of(rows: Sequence[FrontRow]) -> str:
+    """The split that was measured, as the rows know it."""
+    return next((row.data["split"] for row in rows if row.data and "split" in row.data), "the split")
 
 
 def method(recordings: int) -> str:

@@ -7,7 +7,9 @@ from itertools import groupby
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial
 
-from explorer import drawing_curves, drawing_front
+from explorer import comparison, drawing_curves, drawing_front
+from explorer.caveats import of_differences
+from explorer.comparison import Comparison
 from explorer.figures import (
     FrontPoint,
     JointFront,
@@ -23,17 +25,20 @@ from explorer.sheets import as_csv
 from studies.published import CAPTION, REMARKS, TABLE2_VARIANT, PaperTable
 
 UNKNOWN = "–"
+NO_BREAK = "\u00a0"  # a space
 MOST_NAMED = 4  # of those that dominate a row; the sheet has all
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table in words. strong: places of the rows that are emphasised. left: places of the columns of words."""
+    """A table in words. strong: places of the rows that are emphasised. left: places of the columns of words. wraps:
+    of those whose cells may take two lines, where the page is too narrow."""
 
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     strong: frozenset[int] = frozenset()
     left: frozenset[int] = frozenset({0})
+    wraps: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,11 @@ def front_exhibits(front: JointFront) -> tuple[Exhibit, ...]:
         if any(point.emulated for point in front.points):
             said.append("Where the RTF is emulated it says nothing of a gain.")
         unnamed = len(front.points) - len(drawing_front.labelled(front.points))
+        if tied := [number for point in front.points if point.tied_with_best for number in point.trials]:
+            said.append(
+                f"The lowest DER of the front, {on_front[0].der:.2f} %, cannot be told here from that of "
+                f"{trials_in_words(tied)}."
+            )
         if unnamed:
             said.append(f"{unnamed} points of the front have no name here, for want of room: the table has them.")
         found.append(
@@ -138,8 +148,9 @@ def sweep_exhibit(curve: SweepCurve) -> Exhibit:
     )
 
 
-def table_exhibit(rows: Sequence[FrontRow], table: PaperTable) -> Exhibit | None:
-    """Table 1 or 2, ours beside the published figures; None where the study has no row of it that was measured."""
+def table_exhibit(rows: Sequence[FrontRow], table: PaperTable, compared: Sequence[Comparison]) -> Exhibit | None:
+    """Table 1 or 2, ours beside the published figures; None where the study has no row of it that was measured.
+    compared: as explorer.front has them; what a pruning, or a precision, changes is among them."""
     found = table_rows(rows, table)
     measured = [row for row in found if row.der is not None]
     if not measured:
@@ -148,6 +159,8 @@ def table_exhibit(rows: Sequence[FrontRow], table: PaperTable) -> Exhibit | None
     title = (
         "Table 1: pruning in FP32" if table == "table1" else f"Table 2: precision of {pruned} (paper: {TABLE2_VARIANT})"
     )
+    kind: comparison.Kind = "pruned against unpruned" if table == "table1" else "low-bit against FP32"
+    changes = comparison.matched(rows, compared, kind)
     latencies = {row.latency for row in measured}
     mode = "offline, as the paper" if latencies == {None} else "streamed at C = 1 s, R = 0; the paper ran it offline"
     return Exhibit(
@@ -155,7 +168,8 @@ def table_exhibit(rows: Sequence[FrontRow], table: PaperTable) -> Exhibit | None
         title=title,
         caption=(
             f"Ours ({mode}): {trials_in_words(row.trial for row in measured if row.trial is not None)}. {CAPTION} "
-            "Other data and another machine: compare within a column, not across; parameters and sizes should agree."
+            "Other data and another machine: compare within a column, not across; parameters and sizes should agree. "
+            f"Δ DER: {kind}, points, with the 95 % interval; tied: it holds zero."
         ),
         grid=Grid(
             (
@@ -168,12 +182,14 @@ def table_exhibit(rows: Sequence[FrontRow], table: PaperTable) -> Exhibit | None
                 "published",
                 "DER %",
                 "published",
+                "Δ DER",
                 "RTF",
                 "× base",
                 "published",
             ),
-            tuple(_table_row(row) for row in found),
-            left=frozenset({0, 2}),
+            tuple(_table_row(row, changes.get(comparison.key(row))) for row in found),
+            left=frozenset({0, 2, 9}),
+            wraps=frozenset({9}),
         ),
         sheets={table: as_csv(FrontRow, found)},
     )
@@ -185,7 +201,8 @@ def delta_exhibit(found: PrecisionDeltas) -> Exhibit:
         f"Difference of a recording's DER to FP32 of the same model (trial {found.reference}); "
         f"{trials_in_words(summary.trial for summary in found.summaries)}. Boxes go from quartile to quartile with the "
         "median, whiskers from the smallest to the largest; quantiles are interpolated linearly.",
-        "Pooled is the difference of the DERs over all recordings; published is that difference in the paper's Table 2 "
+        "Pooled is the difference of the DERs over all recordings, with the 95 % interval of a paired bootstrap over "
+        "them; tied: it holds zero. Published is that difference in the paper's Table 2 "
         f"({TABLE2_VARIANT}, SIMSAMU). The paper's text prints no value of its Figure 3.",
     ]
     if found.unscored:
@@ -200,14 +217,18 @@ def delta_exhibit(found: PrecisionDeltas) -> Exhibit:
         + "; ".join(f"{summary.precision} {_signed(summary.median, 1)}" for summary in found.summaries)
         + " percentage points.",
         grid=Grid(
-            ("precision", "trial", "recordings", "median", "IQR", "P90", "maximum", "pooled", "published, pooled"),
+            (
+                "precision", "trial", "recordings", "median", "IQR", "P90", "maximum", "pooled [95 %]",
+                "published, pooled",
+            ),
             tuple(
                 (
                     s.precision + (" (emulated)" if s.emulated else ""), str(s.trial), str(s.number),
                     _signed(s.median),
                     f"{s.upper_quartile - s.lower_quartile:.2f} "
                     f"[{_signed(s.lower_quartile)}, {_signed(s.upper_quartile)}]",
-                    _signed(s.p90), _signed(s.largest), _signed(s.pooled), _signed(s.published),
+                    _signed(s.p90), _signed(s.largest),
+                    comparison.in_words(s.pooled, s.pooled_low, s.pooled_high, s.tied), _signed(s.published),
                 )
                 for s in found.summaries
             ),
@@ -271,21 +292,27 @@ def overlap_exhibit(found: OverlapFigure, same: bool) -> Exhibit:
     )
 
 
-def whole_front(rows: Sequence[FrontRow]) -> Exhibit:
-    """The front and every fixed point as a table."""
+def whole_front(rows: Sequence[FrontRow], compared: Sequence[Comparison] = ()) -> Exhibit:
+    """The front and every fixed point as a table. compared: as explorer.front has them."""
     return Exhibit(
         name="front",
         title="The front and every fixed point",
-        caption="Rows in bold are on the front of DER, size and RTF. RTF: median [smallest–largest]; × base: over the "
-        "FP32 baseline timed in the same breath.",
+        caption=" ".join(
+            (
+                "Rows in bold are on the front of DER, size and RTF. RTF: median [smallest–largest]; × base: over the "
+                "FP32 baseline timed in the same breath.",
+                *of_differences(rows, compared),
+            )
+        ),
         grid=Grid(
             (
                 "trial", "origin", "C s", "R s", "C + R s", "pruning", "precision", "params M", "DER %",
-                "FA / miss / conf %", "MiB", "RTF", "× base", "standing",
+                "Δ DER to", "FA / miss / conf %", "MiB", "RTF", "× base", "standing",
             ),
             tuple(_front_row(row) for row in rows),
             strong=frozenset(place for place, row in enumerate(rows) if row.standing == "front"),
-            left=frozenset({1, 5, 6, 13}),
+            left=frozenset({1, 5, 6, 9, 14}),
+            wraps=frozenset({9, 12}),
         ),
         sheets={"front": as_csv(FrontRow, rows)},
     )  # fmt: skip
@@ -315,6 +342,11 @@ def _signed(value: float, digits: int = 2) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
+def _two_lines(told: str) -> str:
+    """A difference that is broken before its interval and nowhere else."""
+    return told.replace(" ", NO_BREAK).replace(f"{NO_BREAK}[", " [")
+
+
 def _axis(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.3g}"
 
@@ -335,7 +367,7 @@ def _millions(row: FrontRow) -> float | None:
     return None if row.params is None else row.params / 1e6
 
 
-def _table_row(row: FrontRow) -> tuple[str, ...]:
+def _table_row(row: FrontRow, change: Comparison | None) -> tuple[str, ...]:
     return (
         row.origin.rpartition(":")[2],
         UNKNOWN if row.trial is None else str(row.trial),
@@ -343,6 +375,7 @@ def _table_row(row: FrontRow) -> tuple[str, ...]:
         number(_millions(row), 2), number(row.paper_params, 2),
         number(row.size, 2), number(row.paper_size, 2),
         number(row.der, 2), number(row.paper_der, 2),
+        UNKNOWN if change is None else _two_lines(comparison.told(change)),
         _spread(row.rtf, row.rtf_low, row.rtf_high), _ratio(row), number(row.paper_rtf, 4),
     )  # fmt: skip
 
@@ -360,7 +393,8 @@ def _front_row(row: FrontRow) -> tuple[str, ...]:
         row.pruning,
         row.precision if row.mode != "online" else f"{row.precision}, online",
         number(_millions(row), 2),
-        number(row.der, 2), _parts(row) if row.der is not None else UNKNOWN, number(row.size, 2),
+        f"{'≈ ' if row.tied_with_best else ''}{number(row.der, 2)}", _two_lines(comparison.to_trial(row)) or UNKNOWN,
+        _parts(row) if row.der is not None else UNKNOWN, number(row.size, 2),
         _spread(row.rtf, row.rtf_low, row.rtf_high), _ratio(row) if row.der is not None else UNKNOWN,
         standing,
     )  # fmt: skip

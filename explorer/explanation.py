@@ -20,7 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from explorer import bootstrap, database
 from explorer import trial_record as record
-from explorer.bootstrap import Interval, Scored
+from explorer.bootstrap import Scored
+from explorer.comparison import Points, points, told_points
 from explorer.stored import device_of, refuse_other_data, stored_definition
 from explorer.verification import in_words, measured_trials, point_of
 from explorer.workers import EvaluatorSettings, OnStage, prefixed
@@ -52,16 +53,6 @@ class Errors:
     missed_detection: float
     confusion: float
     recordings: Mapping[str, Mapping[str, float | None]]
-
-
-@dataclass(frozen=True)
-class Points:
-    """A difference of DER in points. interval: of it, None with a single recording. tied: whether that holds zero, so
-    that these recordings cannot tell it from none."""
-
-    points: float
-    interval: Interval | None
-    tied: bool
 
 
 @dataclass(frozen=True)
@@ -215,13 +206,6 @@ def scored_of(counts: Mapping[str, ErrorCounts], less: Mapping[str, ErrorCounts]
     return {uri: (one.seconds - off[uri], one.total) for uri, one in counts.items()}
 
 
-def points(ours: Scored, theirs: Scored) -> Points:
-    """By how much ours is more."""
-    interval = bootstrap.difference(ours, theirs)
-    more = bootstrap.pooled_der(ours) - bootstrap.pooled_der(theirs)
-    return Points(more, interval, interval is not None and interval.contains_zero)
-
-
 def errors_of(condition: Condition, counts: Mapping[str, ErrorCounts]) -> Errors:
     """Of all recordings together."""
     whole = pool(counts.values())
@@ -299,13 +283,6 @@ def _said_of_added(added: Added, point: OperatingPoint) -> list[str]:
     if added.total.tied:
         said += " That is no difference that these recordings can tell from none."
     return [said]
-
-
-def told_points(one: Points) -> str:
-    """`+1.25 [−0.10, +2.60]`, and whether that can be told from none."""
-    if one.interval is None:
-        return f"{one.points:+.2f}"
-    return f"{one.points:+.2f} [{one.interval.low:+.2f}, {one.interval.high:+.2f}{', tied' if one.tied else ''}]"
 
 
 def _caveats(trial: FrozenTrial, as_it_is: Errors, point: OperatingPoint, recordings: int) -> list[str]:

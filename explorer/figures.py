@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from explorer import database
 from explorer import trial_record as record
+from explorer.comparison import Key, key
 from explorer.front import FrontRow, Standing
 from objectives.operating_point import Precision, Structure
 from studies.paper import FIGURE1_CHUNK_LENGTH, FIGURE2_RIGHT_CONTEXT, Sweep
@@ -18,7 +19,6 @@ NOTHING_RIGHT = 100.0  # percent: the DER of a system that says nothing; above i
 CLEARANCE = 1.1  # of that end above the highest DER that is drawn where it is
 MOST_BARS = 30  # a figure of more would not fit a page
 ONLINE = "online"  # source of an origin
-Key = tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class FrontPoint:
 
     label: `baseline / C=1`, `Linear-40`; what a search trial was, `C=2.5 R=0.17 Both-5 int4_ptq`. fixed: some origin of
     it is a fixed point. der: percent. size: MiB. rtf: median. latency: C + R in seconds, None offline. emulated: its
-    RTF says nothing of a gain. stage_shares: see FrontRow.
+    RTF says nothing of a gain. stage_shares, tied_with_best: see FrontRow.
     """
 
     trials: tuple[int, ...]
@@ -42,6 +42,7 @@ class FrontPoint:
     precision: Precision
     emulated: bool
     stage_shares: Mapping[str, float] | None
+    tied_with_best: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -217,12 +218,8 @@ def _front_point(members: Sequence[FrontRow]) -> FrontPoint:
         precision=cast("Precision", row.precision),
         emulated=row.execution == "emulated",
         stage_shares=row.stage_shares,
+        tied_with_best=row.tied_with_best,
     )
-
-
-def key(row: FrontRow) -> Key:
-    """What makes two rows the same operating point."""
-    return row.mode, row.chunk_length, row.right_context, row.pruning, row.precision, tuple((row.online or {}).items())
 
 
 def _is_plain(row: FrontRow) -> bool:

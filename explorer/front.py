@@ -1,6 +1,6 @@
 """The Pareto front as data: what is on it, and every fixed point beside it. Tables and files are made from this."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
@@ -11,9 +11,11 @@ from optuna.study._multi_objective import (  # Optuna's own dominance; it has no
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from explorer import database, provenance, selection
+from explorer import comparison, database, provenance, selection
 from explorer import trial_record as record
+from explorer.comparison import Comparison
 from explorer.stored import data_of, stored_definition
+from explorer.trial_schema import check_same_recordings
 from objectives.operating_point import Mode, OperatingPoint
 from studies.definition import StudyDefinition
 from studies.published import TABLE1, TABLE2, PaperTable, place, published
@@ -42,7 +44,11 @@ class FrontRow:
     model_sha256: of the finished model and its file. data: what it was measured on and with, by content: corpus (name
     and fingerprint), split, weights, clustering. versions: of packages, None where they were not kept. paper_*: what
     the paper published for a row of its Tables 1 and 2 (params in millions), on other recordings and another
-    machine: see studies.published.
+    machine: see studies.published. versus: trial that the DER is compared with: of the front the next better one there,
+    of a dominated point the best of those that dominate it, of one over a budget the baseline. der_difference, der_low,
+    der_high: by how many points it is more than that one's, and the 95 % interval; tied: whether that holds zero; None
+    with a single recording: see comparison.Comparison. tied_with_best: whether a point of the front cannot be told from
+    the lowest DER; None of that one.
     """
 
     trial: int | None
@@ -83,12 +89,32 @@ class FrontRow:
     paper_size: float | None = None
     paper_rtf: float | None = None
     paper_der: float | None = None
+    versus: int | None = None
+    der_difference: float | None = None
+    der_low: float | None = None
+    der_high: float | None = None
+    tied: bool | None = None
+    tied_with_best: bool | None = None
+
+
+@dataclass(frozen=True)
+class Front:
+    """rows: every trial on the front and every fixed point, best DER first, unmeasured last. comparisons: among those
+    that were measured."""
+
+    rows: tuple[FrontRow, ...]
+    comparisons: tuple[Comparison, ...]
 
 
 def front(study: optuna.Study) -> tuple[FrontRow, ...]:
-    """Every trial on the front and every fixed point, best DER first, unmeasured last.
+    """The rows of the whole front. Raises StudyError as that does."""
+    return whole_front(study).rows
 
-    Raises StudyError where the study was not made by `explorer run`.
+
+def whole_front(study: optuna.Study) -> Front:
+    """The front, every fixed point, and which of them can be told apart by DER.
+
+    Raises StudyError where the study was not made by `explorer run`, or a trial of these is damaged.
     """
     definition = stored_definition(study)
     trials = database.skim(study, keys=(record.ORIGIN,))
@@ -98,6 +124,14 @@ def front(study: optuna.Study) -> tuple[FrontRow, ...]:
     known = [row_of(study, definition, trial, best) for trial in shown.values()]
     rows = [row for row in known if row is not None]
     rows += _not_queued(study, definition, {row.origin for row in rows})
+    ordered = in_order(rows)
+    check_same_recordings(study.study_name, shown.values())
+    compared = comparison.compare(ordered, shown)
+    return Front(comparison.beside(ordered, compared), compared)
+
+
+def in_order(rows: Iterable[FrontRow]) -> tuple[FrontRow, ...]:
+    """Best DER first, unmeasured last."""
     return tuple(sorted(rows, key=_order))
 
 

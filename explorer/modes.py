@@ -4,9 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from optuna.trial import FrozenTrial
-
-from explorer import bootstrap, roles
+from explorer.comparison import Comparison
 from explorer.front import FrontRow
 from objectives.operating_point import AS_TUNED
 
@@ -22,9 +20,8 @@ class ModePair:
 
     chunk_length, right_context: seconds. *_trial: their numbers; *_der, *_confusion: percent of scored speech; *_rtf:
     medians. thresholds: those of the online one that are not what was tuned for the embedding. latency: seconds, of the
-    online one; chunk-wise labels wait for the end of the recording. difference: of DER, online less chunk-wise, in
-    points. low, high: its 95 % interval by the paired bootstrap over recordings, None with a single recording. tied:
-    whether that holds zero.
+    online one; chunk-wise labels wait for the end of the recording. der_difference: online less chunk-wise, in points,
+    with der_low, der_high and tied as of a Comparison.
     """
 
     chunk_length: float
@@ -41,10 +38,10 @@ class ModePair:
     online_confusion: float
     chunkwise_rtf: float
     online_rtf: float
-    difference: float
-    low: float | None
-    high: float | None
-    tied: bool
+    der_difference: float
+    der_low: float | None
+    der_high: float | None
+    tied: bool | None
 
 
 @dataclass(frozen=True)
@@ -57,21 +54,17 @@ class ModeCurve:
     pairs: tuple[ModePair, ...]
 
 
-def mode_pairs(rows: Sequence[FrontRow], trials: Mapping[int, FrozenTrial]) -> tuple[ModePair, ...]:
+def mode_pairs(rows: Sequence[FrontRow], compared: Sequence[Comparison]) -> tuple[ModePair, ...]:
     """Every measured online row beside the chunk-wise one of the same C, R and model, by R and C.
 
-    trials: of the rows, whole, by number.
+    compared: of the rows, as explorer.comparison.compare gives it.
     """
-    measured = [row for row in rows if row.der is not None]
-    chunkwise = {_place(row): row for row in measured if row.mode == "chunk-wise"}
-    seen = set()
-    pairs = []
-    for row in measured:
-        other = chunkwise.get(_place(row))
-        which = (_place(row), tuple((row.online or {}).items()))
-        if row.mode == "online" and other is not None and which not in seen:
-            seen.add(which)  # a point that was drawn twice has the same figures
-            pairs.append(_pair(other, row, trials))
+    by_trial = {row.trial: row for row in rows}
+    pairs = [
+        _pair(by_trial[one.versus], by_trial[one.trial], one)
+        for one in compared
+        if one.kind == "online against chunk-wise"
+    ]
     return tuple(sorted(pairs, key=lambda pair: (pair.right_context, pair.pruning, pair.precision, pair.chunk_length)))
 
 
@@ -90,41 +83,34 @@ def mode_curves(pairs: Sequence[ModePair]) -> tuple[ModeCurve, ...]:
     return tuple(curves[:MOST_LINES])
 
 
-def _place(row: FrontRow) -> tuple[float | None, float | None, str, str]:
-    return row.chunk_length, row.right_context, row.pruning, row.precision
-
-
-def _pair(chunkwise: FrontRow, online: FrontRow, trials: Mapping[int, FrozenTrial]) -> ModePair:
-    numbers = chunkwise.trial, online.trial
+def _pair(chunkwise: FrontRow, online: FrontRow, found: Comparison) -> ModePair:
     figures = (
-        chunkwise.chunk_length, chunkwise.right_context, online.latency, chunkwise.der, online.der,
-        chunkwise.confusion, online.confusion, chunkwise.rtf, online.rtf,
+        chunkwise.chunk_length, chunkwise.right_context, online.latency, chunkwise.confusion, online.confusion,
+        chunkwise.rtf, online.rtf,
     )  # fmt: skip
-    assert None not in (*numbers, *figures), "a row with a DER has the rest as well"
-    chunkwise_trial, online_trial = (int(one) for one in numbers if one is not None)
-    length, context, latency, der, other_der, confusion, other_confusion, rtf, other_rtf = (
+    assert None not in figures, "a row with a DER has the rest as well"
+    length, context, latency, confusion, other_confusion, rtf, other_rtf = (
         float(one) for one in figures if one is not None
     )
-    interval = bootstrap.difference(roles.scored(trials[online_trial]), roles.scored(trials[chunkwise_trial]))
     return ModePair(
         chunk_length=length,
         right_context=context,
         pruning=chunkwise.pruning,
         precision=chunkwise.precision,
-        chunkwise_trial=chunkwise_trial,
-        online_trial=online_trial,
+        chunkwise_trial=found.versus,
+        online_trial=found.trial,
         thresholds={
             name: value for name, value in (online.online or {}).items() if value is not None and value != TUNED[name]
         },
         latency=latency,
-        chunkwise_der=der,
-        online_der=other_der,
+        chunkwise_der=found.versus_der,
+        online_der=found.der,
         chunkwise_confusion=confusion,
         online_confusion=other_confusion,
         chunkwise_rtf=rtf,
         online_rtf=other_rtf,
-        difference=other_der - der,
-        low=None if interval is None else interval.low,
-        high=None if interval is None else interval.high,
-        tied=interval is not None and interval.contains_zero,
+        der_difference=found.der_difference,
+        der_low=found.der_low,
+        der_high=found.der_high,
+        tied=found.tied,
     )

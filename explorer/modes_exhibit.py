@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from explorer import bootstrap, palette
+from explorer.comparison import in_words
 from explorer.drawing import new_figure, styled
 from explorer.drawing_front import plain_log
 from explorer.exhibits import Absent, Exhibit, Grid, trials_in_words
@@ -68,14 +69,6 @@ def draw_modes(curves: Sequence[ModeCurve]) -> Figure:
         return figure
 
 
-def told(pair: ModePair) -> str:
-    """`+5.20 [+1.10, +9.30]`, and `tied` where these recordings cannot tell it from none."""
-    if pair.low is None or pair.high is None:
-        return f"{pair.difference:+.2f}, a single recording".replace("-", "−")
-    span = f"{pair.difference:+.2f} [{pair.low:+.2f}, {pair.high:+.2f}]".replace("-", "−")
-    return f"{span} tied" if pair.tied else span
-
-
 def _row(pair: ModePair) -> tuple[str, ...]:
     model = f"{pair.precision}" if pair.pruning == "none" else f"{pair.pruning} {pair.precision}"
     return (
@@ -85,7 +78,7 @@ def _row(pair: ModePair) -> tuple[str, ...]:
         f"{pair.chunkwise_trial}, {pair.online_trial}",
         f"{pair.chunkwise_der:.2f}",
         f"{pair.online_der:.2f}",
-        told(pair),
+        in_words(pair.der_difference, pair.der_low, pair.der_high, pair.tied),
         f"{pair.chunkwise_confusion:.1f}, {pair.online_confusion:.1f}",
         f"{pair.latency:.3g}",
         f"{pair.chunkwise_rtf:.4f}, {pair.online_rtf:.4f}",

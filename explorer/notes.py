@@ -9,8 +9,10 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from explorer import comparison
 from explorer import trial_record as record
-from explorer.caveats import NEAR_REAL_TIME
+from explorer.caveats import NEAR_REAL_TIME, of_differences
+from explorer.comparison import MATCHED, Comparison
 from explorer.front import FrontRow
 from explorer.provenance import in_words, mixed_versions, versions_of
 from studies.definition import BUDGET, StudyDefinition
@@ -35,9 +37,14 @@ class Look:
 
 
 def study_note(
-    name: str, definition: StudyDefinition, trials: Sequence[FrozenTrial], rows: Sequence[FrontRow], look: Look
+    name: str,
+    definition: StudyDefinition,
+    trials: Sequence[FrozenTrial],
+    rows: Sequence[FrontRow],
+    look: Look,
+    compared: Sequence[Comparison] = (),
 ) -> str:
-    """The note of a study. rows: the front and the fixed points, in the order to show them."""
+    """The note of a study. rows: the front and the fixed points, in the order to show them. compared: among these."""
     measured = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     parts = [
         f"# {cell(name)}",
@@ -49,6 +56,8 @@ def study_note(
         "DER: missed detection + false alarm + confusion, percent of scored speech, 0.5 s collar, overlap scored, "
         "pooled over the recordings. RTF: median [smallest–largest] of the repeats; × base: ratio to the FP32 baseline "
         "timed in the same breath. Size: of the segmentation model on disk.",
+        cell(" ".join(of_differences(rows, compared))),
+        _pairs([one for one in compared if one.kind in MATCHED]),
         EMULATED if any(row.execution == "emulated" for row in rows) else "",
         "## How to read the figures",
         _reading(look),
@@ -125,6 +134,7 @@ def _figures(row: FrontRow) -> str:
     lines = {
         "DER": f"{row.der:.2f} % = {row.missed_detection:.2f} missed + {row.false_alarm:.2f} false alarm "
         f"+ {row.confusion:.2f} confusion",
+        **_beside(row),
         "size": f"{row.size:.3f} MiB",
         "parameters": f"{row.params:,}",
         "units kept": ", ".join(f"{key} {value}" for key, value in row.kept.items()) or "all",
@@ -154,6 +164,20 @@ def _figures(row: FrontRow) -> str:
             "(published: SIMSAMU, offline, NVIDIA L40S; not comparable across)"
         )
     return _table(("", ""), list(lines.items()))
+
+
+def _beside(row: FrontRow) -> dict[str, str]:
+    """How its DER compares; nothing of a row that is compared with none."""
+    if row.versus is None:
+        return {}
+    which = {"front": "the next better one of the front", "dominated": "which dominates it"}.get(
+        row.standing, "the baseline"
+    )
+    lines = {f"DER beside trial {row.versus}, {which}": f"{comparison.told(row)} points"}
+    if row.tied_with_best is not None:
+        said = "tied: these recordings cannot tell them apart" if row.tied_with_best else "told apart"
+        lines["DER beside the lowest of the front"] = said
+    return lines
 
 
 def _rtf(row: FrontRow) -> str:
@@ -187,7 +211,20 @@ def _counts(trials: Sequence[FrozenTrial]) -> str:
 
 
 def _front_table(rows: Sequence[FrontRow]) -> str:
-    head = ("trial", "origin", "C s", "R s", "pruning", "precision", "DER %", "MiB", "RTF", "× base", "standing")
+    head = (
+        "trial",
+        "origin",
+        "C s",
+        "R s",
+        "pruning",
+        "precision",
+        "DER %",
+        "Δ DER to",
+        "MiB",
+        "RTF",
+        "× base",
+        "standing",
+    )
     return _table(head, [_front_line(row) for row in rows])
 
 
@@ -197,11 +234,24 @@ def _front_line(row: FrontRow) -> tuple[str, ...]:
     precision = row.precision if row.mode != "online" else f"{row.precision}, online"
     point = (trial, row.origin, *times, row.pruning, precision)
     if row.der is None or row.rtf is None:
-        return (*point, "–", "–", "–", "–", row.standing)
+        return (*point, "–", "–", "–", "–", "–", row.standing)
     standing = f"infeasible: {', '.join(row.exceeded)}" if row.standing == "infeasible" else row.standing
     ratio = "emulated" if row.execution == "emulated" else f"{row.rtf_ratio:.2f}"
     rtf = f"{row.rtf:.4f} [{row.rtf_low:.4f}–{row.rtf_high:.4f}]"
-    return (*point, f"{row.der:.2f}", f"{row.size:.2f}", rtf, ratio, standing)
+    der = f"{'≈ ' if row.tied_with_best else ''}{row.der:.2f}"
+    return (*point, der, comparison.to_trial(row) or "–", f"{row.size:.2f}", rtf, ratio, standing)
+
+
+def _pairs(matched: Sequence[Comparison]) -> str:
+    """Points that differ in one choice alone."""
+    if not matched:
+        return ""
+    head = ("pair", "trial", "operating point", "DER %", "to trial", "operating point", "DER %", "Δ DER")
+    lines = [
+        (m.kind, m.trial, m.point, f"{m.der:.2f}", m.versus, m.versus_point, f"{m.versus_der:.2f}", comparison.told(m))
+        for m in matched
+    ]
+    return _table(head, lines)
 
 
 def _reading(look: Look) -> str:

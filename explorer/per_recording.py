@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from optuna.trial import FrozenTrial
 
+from explorer.comparison import Comparison, matched
+from explorer.comparison import key as key_of
 from explorer.covariate import RankCorrelation, rank_correlation
 from explorer.front import FrontRow
 from objectives.operating_point import Precision
@@ -36,7 +38,8 @@ class DeltaSummary:
     """ΔDER of one precision mode over so many recordings (`number`), in percentage points.
 
     smallest … largest: over recordings, quantiles interpolated linearly; p90: 90th percentile. pooled: difference of
-    the DERs over all recordings. published: the same difference in the paper's Table 2.
+    the DERs over all recordings; pooled_low, pooled_high, tied: see comparison.Comparison.
+    published: the same difference in the paper's Table 2.
     """
 
     precision: Precision
@@ -49,6 +52,9 @@ class DeltaSummary:
     p90: float
     largest: float
     pooled: float
+    pooled_low: float | None
+    pooled_high: float | None
+    tied: bool | None
     published: float
     emulated: bool
 
@@ -88,10 +94,13 @@ class OverlapFigure:
     unscored: tuple[str, ...]
 
 
-def precision_deltas(rows: Sequence[FrontRow], trials: Mapping[int, FrozenTrial]) -> PrecisionDeltas | None:
+def precision_deltas(
+    rows: Sequence[FrontRow], trials: Mapping[int, FrozenTrial], compared: Sequence[Comparison]
+) -> PrecisionDeltas | None:
     """Figure 3 from the rows of Table 2 that were measured, each beside FP32 of the same model, C and R.
 
-    trials: of the rows, whole, by number. None where the study lacks the rows, or their FP32.
+    trials: of the rows, whole, by number. compared: as explorer.front has them. None where the study lacks
+    the rows, or their FP32.
     """
     measured = [row for row in rows if row.der is not None]
     modes = {row.precision: row for row in measured if row.origin.startswith("paper:table2:")}
@@ -99,6 +108,7 @@ def precision_deltas(rows: Sequence[FrontRow], trials: Mapping[int, FrozenTrial]
     reference = next((row for row in measured if quantized and _is_reference(row, quantized[0])), None)
     if reference is None or reference.trial is None:
         return None
+    to_fp32 = matched(measured, compared, "low-bit against FP32")
     base, unscored = _ders(trials[reference.trial])
     deltas: list[RecordingDelta] = []
     summaries: list[DeltaSummary] = []
@@ -109,7 +119,7 @@ def precision_deltas(rows: Sequence[FrontRow], trials: Mapping[int, FrozenTrial]
             RecordingDelta(row.precision, row.trial, uri, ders[uri], base[uri], ders[uri] - base[uri]) for uri in base
         ]
         deltas += own
-        summaries.append(_summary(row, reference, own))
+        summaries.append(_summary(row, reference, own, to_fp32.get(key_of(row))))
     return PrecisionDeltas(quantized[0].pruning, reference.trial, tuple(deltas), tuple(summaries), unscored)
 
 
@@ -145,7 +155,9 @@ def _ders(trial: FrozenTrial) -> tuple[dict[str, float], tuple[str, ...]]:
     return ders, tuple(uri for uri in told if uri not in ders)
 
 
-def _summary(row: FrontRow, reference: FrontRow, deltas: Sequence[RecordingDelta]) -> DeltaSummary:
+def _summary(
+    row: FrontRow, reference: FrontRow, deltas: Sequence[RecordingDelta], change: Comparison | None
+) -> DeltaSummary:
     assert row.trial is not None
     assert row.der is not None
     assert reference.der is not None
@@ -162,6 +174,9 @@ def _summary(row: FrontRow, reference: FrontRow, deltas: Sequence[RecordingDelta
         p90=p90,
         largest=largest,
         pooled=row.der - reference.der,
+        pooled_low=change.der_low if change else None,
+        pooled_high=change.der_high if change else None,
+        tied=change.tied if change else None,
         published=TABLE2[row.precision.upper()].der - TABLE2["FP32"].der,
         emulated=row.execution == "emulated",
     )

@@ -12,9 +12,11 @@ import optuna
 
 from explorer import database, exhibits, figures, per_recording, report_facts
 from explorer.appearing import appearing, writing
+from explorer.comparison import Comparison
+from explorer.comparison_exhibits import pairs_exhibit
 from explorer.drawing import as_bytes, as_inline_svg
 from explorer.exhibits import Absent, Exhibit
-from explorer.front import front
+from explorer.front import whole_front
 from explorer.modes import mode_pairs
 from explorer.modes_exhibit import modes_exhibit
 from explorer.private import without_paths
@@ -68,7 +70,8 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
     Raises StudyError where the study was not made by `explorer run`, or has nothing measured yet.
     """
     definition = stored_definition(study)
-    rows = [replace(row, error=row.error and without_paths(row.error)) for row in front(study)]
+    found = whole_front(study)
+    rows = [replace(row, error=row.error and without_paths(row.error)) for row in found.rows]
     measured = [row for row in rows if row.der is not None]
     if not measured:
         raise StudyError(
@@ -89,13 +92,14 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
         facts=report_facts.facts(study, definition, told, rows, trials, _overlap_share(speech)),
         sections=(
             ("The joint front", exhibits.front_exhibits(joint)),
-            ("The paper's figures and tables, measured here", _paper(rows, trials)),
-            ("Names that are final at once", (modes_exhibit(mode_pairs(rows, trials)),)),
+            ("The paper's figures and tables, measured here", _paper(rows, trials, found.comparisons)),
+            ("What these recordings can tell apart", (pairs_exhibit(rows, found.comparisons),)),
+            ("Names that are final at once", (modes_exhibit(mode_pairs(rows, found.comparisons)),)),
             (
                 "Where the compute goes, and where the errors are",
                 (_stages(joint, definition), _overlap(rows, trials, speech)),
             ),
-            ("The front as a table", (exhibits.whole_front(rows),)),
+            ("The front as a table", (exhibits.whole_front(rows, found.comparisons),)),
         ),
         unfinished=report_facts.unfinished(study, told),
         notes=report_facts.notes(definition, rows),
@@ -160,16 +164,16 @@ def _fill(folder: Path, report: Report, study: str) -> None:
 
 
 def _paper(
-    rows: Sequence[figures.FrontRow], trials: Mapping[int, optuna.trial.FrozenTrial]
+    rows: Sequence[figures.FrontRow], trials: Mapping[int, optuna.trial.FrozenTrial], compared: Sequence[Comparison]
 ) -> tuple[Exhibit | Absent, ...]:
     shown: list[Exhibit | Absent] = []
     for figure in SWEEPS:
         curve = figures.sweep_curve(rows, figure)
         shown.append(exhibits.sweep_exhibit(curve) if curve else _absent(figure, "fewer than two points of this curve"))
     for table in PAPER_TABLES:
-        found = exhibits.table_exhibit(rows, table)
+        found = exhibits.table_exhibit(rows, table, compared)
         shown.append(found or _absent(table, "no measured row of this table"))
-    deltas = per_recording.precision_deltas(rows, trials)
+    deltas = per_recording.precision_deltas(rows, trials, compared)
     lack = "no low-bit row of Table 2 beside FP32 of the same model"
     shown.append(exhibits.delta_exhibit(deltas) if deltas else _absent("figure3", lack))
     return tuple(shown)

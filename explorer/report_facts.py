@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from explorer import database
 from explorer import trial_record as record
-from explorer.figures import key
+from explorer.comparison import key
 from explorer.front import FrontRow
 from explorer.private import without_paths
 from explorer.provenance import in_words
@@ -56,7 +56,9 @@ def headlines(rows: Sequence[FrontRow], told: StudyStatus) -> tuple[Headline, ..
     for best in told.best:
         row = by_number.get(best.trial)
         what = "" if row is None else f"{_in_words(row)}; "
-        found.append(Headline(f"best {best.metric}", f"{best.value:.3g}", f"{what}trial {best.trial}"))
+        tied = {key(row) for row in on_front if row.tied_with_best} if best.metric == record.METRIC_NAMES[0] else ()
+        also = f"; tied with {len(tied)} more of the front" if tied else ""
+        found.append(Headline(f"best {best.metric}", f"{best.value:.3g}", f"{what}trial {best.trial}{also}"))
     return tuple(found)
 
 

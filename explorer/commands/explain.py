@@ -147,6 +147,6 @@ def _rates(one: "Errors") -> list[str]:
 
 
 def _points(one: "Points") -> Text:
-    from explorer.explanation import told_points
+    from explorer.comparison import told_points
 
     return Text(told_points(one))

@@ -13,20 +13,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from explorer import sheets, storage
+from explorer import caveats, comparison, sheets, storage
+from explorer.comparison import MATCHED, Comparison
 from explorer.front import FrontRow, table_rows
-from explorer.front import front as front_of
+from explorer.front import whole_front as front_of
 from explorer.front_plot import KNOWN, check_suffix, write_plot
 from explorer.provenance import in_words, mixed_versions
 from studies.definition import name_of
 from studies.published import CAPTION, TABLE2_VARIANT, PaperTable
 
-TABLE_WIDTH = 165  # columns that the table needs with ordinary values
+TABLE_WIDTH = 198  # columns that the table needs with ordinary values
 COLUMNS = (
-    "trial", "origin", "C s", "R s", "latency s", "pruning", "precision", "params M", "DER %", "FA / miss / conf %",
-    "MiB", "RTF", "x base",
+    "trial", "origin", "C s", "R s", "latency s", "pruning", "precision", "params M", "DER %", "Δ DER to",
+    "FA / miss / conf %", "MiB", "RTF", "x base",
 )  # fmt: skip
-LEFT = ("origin", "pruning", "precision")
+LEFT = ("origin", "pruning", "precision", "Δ DER to")
 
 
 class FrontFormat(StrEnum):
@@ -46,6 +47,10 @@ def front(
         str | None,
         typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
     ] = None,
+    pairs: Annotated[
+        bool,
+        typer.Option("--pairs", help="Every comparison of DER instead, one a row, also of the front's points."),
+    ] = False,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help=f"Also draw it into FILE, by its suffix: {', '.join(KNOWN)}."),
@@ -59,6 +64,11 @@ def front(
     A row is **on the front** (nothing feasible is at least as good in DER, size and RTF, and better in one),
     **dominated** (and by which trials of the front), **infeasible** (and which limit it passes), or not measured yet.
 
+    *Δ DER* is to another trial, with the 95 % interval of a paired bootstrap over recordings: on the front to the next
+    better point there, of a dominated point to the best of those that dominate it. **tied** are two that these
+    recordings cannot tell apart, and **≈** marks what is tied with the lowest DER of the front. Below stand pairs that
+    differ in one choice alone: QAT or PTQ, online or chunk-wise, low-bit or FP32, pruned or not.
+
     RTF is the median of the repeats with its spread; *x base* is the ratio to the FP32 baseline timed in the same
     breath. Where the machine has no kernel for a precision the execution is *emulated*: that RTF is no gain, and has
     no ratio.
@@ -66,6 +76,8 @@ def front(
         explorer front quickstart
 
         explorer front joint --format csv > front.csv
+
+        explorer front joint --pairs --format csv > pairs.csv
 
         explorer front joint --plot front.png
 
@@ -75,17 +87,20 @@ def front(
     if plot is not None:
         check_suffix(plot)
     found = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
-    rows = front_of(found)
+    whole = front_of(found)
+    rows, told = whole.rows, whole.comparisons
     if plot is not None:
         write_plot(found, rows, plot)
         Console(stderr=True, soft_wrap=True).print(f"drawn into {plot}", style="dim", markup=False, highlight=False)
     match format:
+        case FrontFormat.table if pairs:
+            print_pairs(told, Console())
         case FrontFormat.table:
-            print_tables(rows, Console())
+            print_tables(rows, Console(), told)
         case FrontFormat.csv:
-            typer.echo(as_csv(rows), nl=False)
+            typer.echo(sheets.as_csv(Comparison, told) if pairs else as_csv(rows), nl=False)
         case FrontFormat.json:
-            typer.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+            typer.echo(json.dumps([dataclasses.asdict(one) for one in (told if pairs else rows)], indent=2))
 
 
 def as_csv(rows: Sequence[FrontRow]) -> str:
@@ -93,9 +108,11 @@ def as_csv(rows: Sequence[FrontRow]) -> str:
     return sheets.as_csv(FrontRow, rows)
 
 
-def print_tables(rows: Sequence[FrontRow], console: Console) -> None:
-    """The front, and the paper's tables that the study has, ours beside theirs."""
+def print_tables(rows: Sequence[FrontRow], console: Console, compared: Sequence[Comparison] = ()) -> None:
+    """The front, the pairs to compare, and the paper's tables that the study has, ours beside theirs."""
     print_table(rows, console)
+    for line in caveats.of_differences(rows, compared):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if by := sorted({row.kernel for row in rows if row.kernel is not None and row.kernel.startswith("torch ")}):
         console.print(f"DER: windows run by {', '.join(by)}; RTF is the CPU's.", markup=False, highlight=False)
     if mixed := mixed_versions(
@@ -103,12 +120,30 @@ def print_tables(rows: Sequence[FrontRow], console: Console) -> None:
     ):
         say = in_words(mixed)
         console.print(f"{say[0].upper()}{say[1:]}.", markup=False, highlight=False, soft_wrap=True, style="yellow")
+    if matched := [one for one in compared if one.kind in MATCHED]:
+        console.print()
+        print_pairs(matched, console)
     shown = [(table, found) for table in get_args(PaperTable) if (found := table_rows(rows, table))]
     for table, found in shown:
         console.print()
         _print_beside_paper(table, found, console)
     if shown:
         console.print(f"Ours / the paper's. {CAPTION}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_pairs(compared: Sequence[Comparison], console: Console) -> None:
+    """Comparisons, one a row."""
+    table = Table(
+        box=None, header_style="bold", pad_edge=False, title="Pairs", title_justify="left", title_style="bold"
+    )
+    for name in ("trial", "operating point", "to trial", "operating point", "DER %", "to DER %", "Δ DER", "what"):
+        table.add_column(
+            name, justify="left" if name in ("operating point", "Δ DER", "what") else "right", no_wrap=True
+        )
+    for one in compared:
+        cells = [str(one.trial), one.point, str(one.versus), one.versus_point, f"{one.der:.2f}"]
+        table.add_row(*map(Text, [*cells, f"{one.versus_der:.2f}", comparison.told(one), one.kind]))
+    _wide(console).print(table)
 
 
 def _print_beside_paper(name: PaperTable, rows: Sequence[FrontRow], console: Console) -> None:
@@ -173,11 +208,12 @@ def _cells(row: FrontRow) -> list[str]:
         row.precision,
     ]
     if row.der is None:
-        return [*axes, "", "", "", "", "", ""]
+        return [*axes, "", "", "", "", "", "", ""]
     return [
         *axes,
         f"{_millions(row.params):.2f}",
-        f"{row.der:.2f}",
+        f"{'≈ ' if row.tied_with_best else ''}{row.der:.2f}",
+        comparison.to_trial(row),
         f"{row.false_alarm:.1f} / {row.missed_detection:.1f} / {row.confusion:.1f}",
         f"{row.size:.2f}",
         f"{row.rtf:.4f} [{row.rtf_low:.4f}–{row.rtf_high:.4f}]",

@@ -270,7 +270,9 @@ def _der(told: DerDistance) -> str:
 
 
 def _interval(interval: Interval | None) -> str:
-    return "no interval, a single recording" if interval is None else in_words(interval)
+    if interval is None:
+        return "no interval, a single recording"
+    return in_words(interval) + (", tied" if interval.contains_zero else "")
 
 
 def _signed(value: float, digits: int) -> str:

@@ -14,7 +14,7 @@ from explorer import storage
 from explorer.commands.front import print_tables
 from explorer.commands.options import DEVICE_HELP, DeviceOption, TrustOption, trusted_files
 from explorer.driver import Outcome, run_study
-from explorer.front import front
+from explorer.front import whole_front
 from explorer.progress import Display
 from explorer.refusals import refusal
 from explorer.selection import choice_of
@@ -206,7 +206,7 @@ def _limits(given: list[str]) -> dict[str, float] | None:
 
 
 def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url: str, format: RunFormat) -> None:
-    rows = front(outcome.study)
+    found = whole_front(outcome.study)
     if format is RunFormat.json:
         told: dict[str, Any] = {
             "study": name,
@@ -214,12 +214,12 @@ def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url
             "stopped": outcome.stopped,
             "trials": outcome.trials,
             "failed": outcome.failed,
-            "front": [dataclasses.asdict(row) for row in rows],
+            "front": [dataclasses.asdict(row) for row in found.rows],
         }
         typer.echo(json.dumps(told, indent=2))
         return
     console = Console(highlight=False)
-    print_tables(rows, console)
+    print_tables(found.rows, console, found.comparisons)
     console.print(_ending(name, outcome, definition, storage_url), soft_wrap=True, markup=False)
     sys.stdout.flush()
 

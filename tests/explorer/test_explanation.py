@@ -71,7 +71,7 @@ def test_what_the_recordings_cannot_tell_is_tied() -> None:
 
 def test_a_single_recording_has_no_interval_and_no_tie() -> None:
     told = by_hand(none=[20.0], segmentation=[20.0], clustering=[12.0], both=[0.0])
-    assert (told.segmentation.interval, told.apart.tied) == (None, False)
+    assert (told.segmentation.interval, told.apart.tied) == (None, None)
     assert told.said[1] == "So the clustering costs more points (+8.00) than the segmentation (+0.00)."
     assert any("a single recording" in caveat for caveat in told.caveats)
 

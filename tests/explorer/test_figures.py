@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from optuna.trial import FrozenTrial, TrialState
 from pyannote.core import Annotation, Segment, Timeline
 
+from explorer.comparison import Comparison
 from explorer.drawing import as_bytes, spread, styled
 from explorer.drawing_curves import draw_stages
 from explorer.drawing_front import draw_front, draw_panel, labelled
@@ -217,7 +218,10 @@ def test_deltas_by_hand() -> None:
     ]
     base = {"a": 10.0, "b": 20.0, "c": 30.0, "d": 40.0, "e": 50.0, "silent": None}
     low_bit = {"a": 11.0, "b": 19.0, "c": 32.0, "d": 44.0, "e": 60.0, "silent": None}  # +1 −1 +2 +4 +10
-    found = precision_deltas(rows, {3: trial(3, base), 4: trial(4, low_bit)})
+    told_apart = Comparison(
+        "low-bit against FP32", 4, 3, "int8_ptq", "fp32", 31.5, 30.0, 1.5, -1.0, 10.0, recordings=6, tied=True
+    )
+    found = precision_deltas(rows, {3: trial(3, base), 4: trial(4, low_bit)}, [told_apart])
     assert found is not None
     assert (found.pruning, found.reference, found.unscored) == ("Linear-40", 3, ("silent",))
     assert [delta.delta for delta in found.deltas] == [1.0, -1.0, 2.0, 4.0, 10.0]
@@ -226,6 +230,7 @@ def test_deltas_by_hand() -> None:
     assert (told.smallest, told.lower_quartile, told.median, told.upper_quartile, told.largest) == (-1, 1, 2, 4, 10)
     assert told.p90 == pytest.approx(7.6)
     assert (told.number, told.pooled) == (5, pytest.approx(1.5))
+    assert (told.pooled_low, told.pooled_high, told.tied) == (-1.0, 10.0, True)
     assert told.published == pytest.approx(23.67 - 12.66)
 
 
@@ -235,8 +240,8 @@ def test_without_fp32_of_the_same_model_there_are_no_deltas() -> None:
         row(4, "paper:table2:INT8_PTQ", pruning="Linear-40", precision="int8_ptq"),
         row(5, "fixed:C=0.3", pruning="Linear-40", chunk_length=0.3),
     ]
-    assert precision_deltas(rows, {}) is None
-    assert precision_deltas(rows[:1], {}) is None
+    assert precision_deltas(rows, {}, ()) is None
+    assert precision_deltas(rows[:1], {}, ()) is None
 
 
 # --- stages and overlap

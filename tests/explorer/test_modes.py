@@ -7,11 +7,10 @@ from pathlib import Path
 import optuna
 import pytest
 
-from explorer import database
 from explorer.exhibits import Absent, Exhibit
-from explorer.front import front
+from explorer.front import whole_front
 from explorer.modes import ModePair, mode_curves, mode_pairs
-from explorer.modes_exhibit import modes_exhibit, told
+from explorer.modes_exhibit import modes_exhibit
 from explorer.report import write_report
 from explorer.storage import load_study
 from objectives.measurement import UNHURRIED, Judge, Measurement, Stopped
@@ -53,26 +52,26 @@ def study(url: str) -> optuna.Study:
 
 
 def pairs_of(study: optuna.Study) -> tuple[ModePair, ...]:
-    rows = front(study)
-    return mode_pairs(rows, database.read(study, [row.trial for row in rows if row.trial is not None]))
+    found = whole_front(study)
+    return mode_pairs(found.rows, found.comparisons)
 
 
 def test_each_online_point_stands_beside_its_chunkwise_one(study: optuna.Study) -> None:
     half, one, two = pairs_of(study)
     assert [pair.chunk_length for pair in (half, one, two)] == [0.5, 1.0, 2.0]
-    assert (half.difference, one.difference, two.difference) == pytest.approx((15.0, 5.0, 0.0))  # of 100 s of speech
+    assert (half.der_difference, one.der_difference, two.der_difference) == pytest.approx(
+        (15.0, 5.0, 0.0)
+    )  # of 100 s of speech
     # both recordings twice: the least and the most that two draws can give
-    assert (half.low, half.high) == pytest.approx((10.0, 20.0))
-    assert (one.low, one.high) == pytest.approx((-10.0, 20.0))
-    assert (two.low, two.high) == pytest.approx((0.0, 0.0))
+    assert (half.der_low, half.der_high) == pytest.approx((10.0, 20.0))
+    assert (one.der_low, one.der_high) == pytest.approx((-10.0, 20.0))
+    assert (two.der_low, two.der_high) == pytest.approx((0.0, 0.0))
     assert [pair.tied for pair in (half, one, two)] == [False, True, True]
     trials = {trial.number: trial for trial in study.trials}
     for pair in (half, one, two):
         assert pair.online_der == trials[pair.online_trial].values[0]
         assert pair.chunkwise_der == trials[pair.chunkwise_trial].values[0]
         assert pair.latency == pair.chunk_length
-    assert told(half) == "+15.00 [+10.00, +20.00]"
-    assert told(one) == "+5.00 [−10.00, +20.00] tied"
 
 
 def test_a_curve_has_one_pair_for_each_c_as_tuned(study: optuna.Study) -> None:
@@ -86,6 +85,7 @@ def test_a_curve_has_one_pair_for_each_c_as_tuned(study: optuna.Study) -> None:
 def test_the_report_has_figure_table_and_sheet(study: optuna.Study, tmp_path: Path) -> None:
     page = write_report(study, tmp_path / "report").read_text(encoding="utf-8")
     assert "+15.00 [+10.00, +20.00]" in page
+    assert "+5.00 [−10.00, +20.00] tied" in page
     assert (tmp_path / "report" / "figures" / "modes.png").stat().st_size > 10_000
     lines = (tmp_path / "report" / "data" / "modes.csv").read_text().splitlines()
     assert len(lines) == 4

@@ -143,7 +143,8 @@ def test_the_note_of_a_study(study: optuna.Study) -> None:
     assert told.startswith("# a\\|b\n\nWords\n\nA copy of `sqlite:///x.db`, taken 2026-01-02 03:04:05: 3 complete.")
     table = [line.replace("&emsp;", "") for line in told.splitlines() if line.startswith("| ")]
     assert (
-        r"| 0 | baseline | 1 | 0 | none | fp32 | 15.00 | 4.00 | 0.0300 \[0.0270–0.0330\] | 1.00 | dominated |" in table
+        r"| 0 | baseline | 1 | 0 | none | fp32 | 15.00 | 2: +2.50 \[+2.50, +2.50\] | 4.00 | 0.0300 \[0.0270–0.0330\] "
+        "| 1.00 | dominated |" in table
     )
     assert any("fixed:C=0.1" in line and line.endswith("| 7.00 | infeasible: rtf |") for line in table)
     assert any("| fp16 |" in line and "| emulated | front |" in line for line in table)

@@ -58,7 +58,7 @@ def test_the_table_puts_test_first_and_says_all_there_is_to_say(studied: str) ->
     assert "Trial 2 (search): C 0.22 s, R 0 s, unpruned, fp32" in text
     # DER by formula: 10 + 5 / 0.22 against 15; on eval 21.75 against 21, by −0.5 and +2
     assert "DER on test +17.73 points (+118.2 %), 95 % interval +17.73 to +17.73 (2 recordings)" in text
-    assert "DER on eval +0.75 points (+3.6 %), 95 % interval −0.50 to +2.00 (2 recordings)" in text
+    assert "DER on eval +0.75 points (+3.6 %), 95 % interval −0.50 to +2.00 (2 recordings), tied" in text
     assert "4.00 × smaller; RTF × 0.50" in text
     assert "as measured here (trial 1) DER on test" in text
     assert "2.00 × smaller; RTF not comparable, emulated" in text

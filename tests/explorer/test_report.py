@@ -43,7 +43,7 @@ FIXED = {
     "table2_variant": "Linear-40",
 }
 FIGURES = {"front-size", "front-latency", "figure1", "figure2", "figure3", "stages", "overlap"}
-SHEETS = FIGURES | {"search", "table1", "table2", "figure3-recordings", "front"}
+SHEETS = FIGURES | {"search", "table1", "table2", "figure3-recordings", "front", "pairs"}
 
 
 class Recorded(AnalyticEvaluator):
@@ -137,6 +137,7 @@ def test_every_part_is_there(folder: Path, page: str) -> None:
         "Table 2: precision of Linear-40 (paper: Linear-40)",
         "Where the compute goes",
         "DER against overlapped speech",
+        "Pairs, told apart or tied",
         "The front and every fixed point",
         "corpus calls, split eval: 3 recordings, 100.0 s of scored speech",
         "cpu a formula",
@@ -222,7 +223,7 @@ def test_sheets_say_what_the_study_says(folder: Path, study: optuna.Study) -> No
 
 def test_every_caption_names_trials_of_the_study(page: str, study: optuna.Study) -> None:
     captions = [html.unescape(text) for text in re.findall(r"<figcaption>(.*?)</figcaption>", page, flags=re.DOTALL)]
-    assert len(captions) == len(FIGURES) + 3  # two tables of the paper and the front's own
+    assert len(captions) == len(FIGURES) + 4  # two tables of the paper, the pairs and the front's own
     for caption in captions:
         if "Rows in bold" in caption:  # its trials are its rows
             continue
@@ -235,7 +236,8 @@ def test_every_caption_names_trials_of_the_study(page: str, study: optuna.Study)
 def test_published_figures_are_marked_and_never_drawn_as_a_curve(page: str) -> None:
     told = words(page)
     assert told.count("the text prints no value of this curve") == 2
-    assert "variant trial kept units params M published MiB published DER % published RTF × base published" in told
+    heads = "variant trial kept units params M published MiB published DER % published Δ DER RTF × base published"
+    assert heads in told
     assert '<td class=" published">12.66</td>' in page  # Linear-40's DER
     assert told.count("SIMSAMU, offline, NVIDIA L40S") >= 3
 

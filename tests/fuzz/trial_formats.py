@@ -115,7 +115,7 @@ def _look(study: optuna.Study, number: int, drawn: bool) -> None:
 
 def _verify(study: optuna.Study, number: int) -> None:
     """`verify`, all but its measurement."""
-    asked, sources = verification._trials(study, [number])
+    asked, sources = verification.measured_trials(study, [number])
     for trial in sources.values():
         point = recall(trial, stored_definition(study).space)
         assert point is not None

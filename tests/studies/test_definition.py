@@ -175,7 +175,9 @@ def test_a_mistake_names_the_file_the_key_and_the_remedy(tmp_path: Path, text: s
 
 
 def test_a_study_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="chunk_length, joint, online, pruning, quantization, quickstart, right_context"):
+    with pytest.raises(
+        StudyError, match="chunk_length, joint, online, pruning, quantization, quickstart, right_context"
+    ):
         find("nonsense")
     with pytest.raises(StudyError, match=r"none\.toml: cannot be read"):
         find(str(tmp_path / "none.toml"))
