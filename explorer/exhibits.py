@@ -25,7 +25,7 @@ from explorer.sheets import as_csv
 from studies.published import CAPTION, REMARKS, TABLE2_VARIANT, PaperTable
 
 UNKNOWN = "–"
-NO_BREAK = "\u00a0"  # a space
+NO_BREAK, JOINED = "\u00a0", "\u2060"  # a space, and nothing at all, where no line ends
 MOST_NAMED = 4  # of those that dominate a row; the sheet has all
 
 
@@ -343,8 +343,8 @@ def _signed(value: float, digits: int = 2) -> str:
 
 
 def _two_lines(told: str) -> str:
-    """A difference that is broken before its interval and nowhere else."""
-    return told.replace(" ", NO_BREAK).replace(f"{NO_BREAK}[", " [")
+    """A figure that is broken before what stands in brackets and nowhere else."""
+    return told.replace(" ", NO_BREAK).replace(f"{NO_BREAK}[", " [").replace("–", f"{JOINED}–{JOINED}")
 
 
 def _axis(value: float | None) -> str:
@@ -395,6 +395,6 @@ def _front_row(row: FrontRow) -> tuple[str, ...]:
         number(_millions(row), 2),
         f"{'≈ ' if row.tied_with_best else ''}{number(row.der, 2)}", _two_lines(comparison.to_trial(row)) or UNKNOWN,
         _parts(row) if row.der is not None else UNKNOWN, number(row.size, 2),
-        _spread(row.rtf, row.rtf_low, row.rtf_high), _ratio(row) if row.der is not None else UNKNOWN,
+        _two_lines(_spread(row.rtf, row.rtf_low, row.rtf_high)), _ratio(row) if row.der is not None else UNKNOWN,
         standing,
     )  # fmt: skip
