@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -15,41 +15,23 @@ from explorer.exhibits import Absent, Exhibit
 from explorer.explanation import told_points
 from explorer.stress import Answer, Grid, answer, stress
 from explorer.stress_figure import stress_exhibit, stress_figure
-from explorer.stress_kept import SCORE, Cell, Stressed, stressed_trials
+from explorer.stress_kept import SCORE, stressed_trials
 from explorer.trial_record import errors_of
 from explorer.workers import EvaluatorSettings
 from objectives.corpus_summary import summarize_recordings
 from objectives.errors import CorpusError, StudyError
 from objectives.evaluation import Evaluator
 from objectives.operating_point import OperatingPoint
-from objectives.scoring import ErrorCounts, pool
 from objectives.sources import load_corpus
 from objectives.voices import speech_folder, spoken_alone
 from tests.explorer.analytic import measurement
 from tests.explorer.exportable import LOW_BIT, real_definition, real_study, real_trial, tell
 from tests.explorer.recommendable import add, empty_study
+from tests.explorer.stressed import kept, stressed
 from tests.objectives.corpora import write_audio
 from tests.objectives.speech import write_voices
 
 GRID = Grid(overlaps=(0.0, 0.2), noises=(None, 10.0), speakers=(2, 2), minutes=0.24, length=0.12)
-COMMON = {"overlaps": [0.0, 0.2], "noises": [None, 10.0], "rounds": 1, "band": "wide", "noise_kind": "pink"}
-
-
-def stressed(trial: int, *errors: Sequence[float], **conditions: object) -> Stressed:
-    """A trial whose cells have so many seconds of confusion in each recording, out of 100 s."""
-    cells = []
-    for (overlap, noise), each in zip([(0.0, None), (0.0, 10.0), (0.2, None), (0.2, 10.0)], errors, strict=True):
-        counts = {f"r{place}": ErrorCounts(confusion=one, total=100.0) for place, one in enumerate(each)}
-        told = {uri: errors_of(one) for uri, one in counts.items()}
-        cells.append(Cell.of(overlap, noise, overlap, errors_of(pool(counts.values())), told))
-    speech = {"name": "calls", "found": "by hand", "people": 3}
-    return Stressed(trial, f"point {trial}", "key", COMMON | {"speech": speech} | conditions, tuple(cells), {})
-
-
-def kept(study: optuna.Study, *each: Stressed) -> None:
-    for one in each:
-        study.set_user_attr(SCORE.format(trial=one.trial), json.dumps(one.told()))
-
 
 # --- by hand
 
