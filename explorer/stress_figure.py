@@ -128,33 +128,29 @@ def draw_stress(found: StressFigure) -> Figure:
     trial."""
     overlaps, noises = _some(found.overlaps), _some(found.noises)
     rows = 2 if len(found.noises) > 1 else 1
+    highest = max(point.der for point in found.points)
     with styled():
         figure = new_figure(0.9 + 2.3 * rows)
-        axes = figure.subplots(rows, max(len(noises), len(overlaps) if rows == 2 else 1), sharey=True, squeeze=False)
-        for row in axes:
-            for panel in row:
-                panel.set_visible(False)
-        for place, noise in enumerate(noises):
-            panel = axes[0][place]
+        parts = figure.subfigures(rows, 1, squeeze=False)[:, 0]
+        above = parts[0].subplots(1, len(noises), sharey=True, squeeze=False)[0]
+        for panel, noise in zip(above, noises, strict=True):
             _lines(panel, found, [point for point in found.points if point.noise == noise], "overlap")
+            panel.set(xlabel="overlapped speech, %", ylim=(0.0, 1.08 * highest))
             panel.set_title(_noise_in_words(noise), fontsize=9)
-            panel.set_xlabel("overlapped speech, %")
-        for place, overlap in enumerate(overlaps if rows == 2 else ()):
-            panel = axes[1][place]
-            _lines(panel, found, [point for point in found.points if point.overlap == overlap], "noise")
-            panel.set_title(f"overlap {100 * overlap:g} %", fontsize=9)
-            panel.set_xticks(range(len(found.noises)), ["none" if one is None else f"{one:g}" for one in found.noises])
-            panel.set_xlabel("speech over noise, dB")
-        for row in axes:
-            row[0].set_ylabel("DER, %")
-        axes[0][0].set_ylim(bottom=0.0)
-        handles, labels = axes[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=2)
+        above[0].set_ylabel("DER, %")
+        if rows == 2:
+            below = parts[1].subplots(1, len(overlaps), sharey=True, squeeze=False)[0]
+            for panel, overlap in zip(below, overlaps, strict=True):
+                _lines(panel, found, [point for point in found.points if point.overlap == overlap], "noise")
+                panel.set(xlabel="speech over noise, dB", ylim=(0.0, 1.08 * highest))
+                panel.set_title(_overlap_in_words(found, overlap), fontsize=9)
+                panel.set_xticks(range(len(found.noises)), ["none" if n is None else f"{n:g}" for n in found.noises])
+            below[0].set_ylabel("DER, %")
+        parts[0].legend(*above[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
         return figure
 
 
 def _lines(panel: Axes, found: StressFigure, points: Sequence[StressPoint], over: str) -> None:
-    panel.set_visible(True)
     for one, (colour, marker, line) in zip(found.trials, LOOKS, strict=False):
         own = [point for point in points if point.trial == one.trial]
         places = [
@@ -193,7 +189,7 @@ def _grid(found: StressFigure) -> Grid:
         for noise in found.noises:
             own = [point for point in found.points if point.trial == one.trial and point.noise == noise]
             rows.append((str(one.trial), one.point, _noise_in_words(noise), *map(_told, own)))
-    heads = ("trial", "operating point", "noise", *(f"overlap {100 * overlap:g} %" for overlap in found.overlaps))
+    heads = ("trial", "operating point", "noise", *(_overlap_in_words(found, overlap) for overlap in found.overlaps))
     return Grid(heads, tuple(rows), left=frozenset({1, 2}))
 
 
@@ -202,6 +198,12 @@ def _told(point: StressPoint) -> str:
         return f"{point.der:.1f}"
     star = " *" if point.added_low is not None and not point.tied else ""
     return f"{point.der:.1f} ({point.added:+.1f}{star})".replace("-", "−")
+
+
+def _overlap_in_words(found: StressFigure, overlap: float) -> str:
+    """What came out, which recordings of few turns may miss."""
+    share = next(point.overlap_share for point in found.points if point.overlap == overlap)
+    return f"overlap {100 * share:.0f} %"
 
 
 def _noise_in_words(noise: float | None) -> str:
