@@ -24,6 +24,7 @@ COMMANDS = (
     "dashboard",
     "verify",
     "explain",
+    "stress",
     "export",
     "diarize",
     "measure",

@@ -131,7 +131,7 @@ def explain(
     with EvaluatorSettings.of(definition, device or device_of(study), trusted).build() as evaluator:
         assert isinstance(evaluator, Evaluator)
         refuse_other_data(study, [trial], evaluator.identity)
-        key = _same_model(trial, point, evaluator, on_progress)
+        key = same_model(trial, point, evaluator, on_progress)
         ours = isolate(evaluator, point, prefixed(on_progress, f"trial {number}"))
         theirs: Isolated = {}
         if plain != point:
@@ -180,7 +180,7 @@ def explanation(
     )
 
 
-def _same_model(trial: FrozenTrial, point: OperatingPoint, evaluator: Evaluator, on_progress: OnStage) -> str:
+def same_model(trial: FrozenTrial, point: OperatingPoint, evaluator: Evaluator, on_progress: OnStage) -> str:
     """Key of the trial's model. Raises StudyError where its settings make another one now."""
     key = evaluator.model(point, on_progress).key
     then = trial.user_attrs.get(record.MODEL_KEY, key)  # one that was stopped at once had none

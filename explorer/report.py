@@ -23,6 +23,7 @@ from explorer.private import without_paths
 from explorer.report_facts import Headline
 from explorer.status import status
 from explorer.stored import stored_definition
+from explorer.stress_figure import stress_exhibit
 from explorer.trial_schema import check_same_recordings
 from objectives.errors import AssetError, CorpusError, StudyError
 from studies.definition import StudyDefinition
@@ -99,6 +100,7 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
                 "Where the compute goes, and where the errors are",
                 (_stages(joint, definition), _overlap(rows, trials, speech)),
             ),
+            ("Overlap and noise, made up", (stress_exhibit(study),)),
             ("The front as a table", (exhibits.whole_front(rows, found.comparisons),)),
         ),
         unfinished=report_facts.unfinished(study, told),

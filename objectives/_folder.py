@@ -34,7 +34,7 @@ def folder_corpus(folder: Path, name: str, seed: int) -> Corpus:
 
     Raises CorpusError naming the file, the value and the remedy, as `objectives.sources.load_corpus` tells.
     """
-    files = _visible_files(folder)
+    files = visible_files(folder)
     audio = _audio_by_uri(folder, files)
     rttm = _Notes("RTTM", [path for path in files if path.suffix.lower() == ".rttm"], read_rttm, audio)
     uem = _Notes("UEM", [path for path in files if path.suffix.lower() == ".uem"], read_uem, audio)
@@ -118,7 +118,8 @@ class _Notes(Generic[T]):
         return uri if written in self._uris else written
 
 
-def _visible_files(folder: Path) -> list[Path]:
+def visible_files(folder: Path) -> list[Path]:
+    """All files below a folder, hidden ones aside, in the same order on every machine."""
     found = [
         path
         for path in folder.rglob("*")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -52,7 +53,8 @@ class AccuracyPlane:
     embedding: SpeakerEmbedding
     clustering: ClusteringSettings
     lanes: int
-    _audio: dict[str, tuple[np.ndarray, str]] = field(default_factory=dict)  # URI → waveform, digest; latest last
+    # file and seconds of it → waveform, digest; latest last. Not by URI, which another corpus may have as well
+    _audio: dict[tuple[Path, float], tuple[np.ndarray, str]] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def errors(
@@ -169,13 +171,14 @@ class AccuracyPlane:
         return labels.annotation("recording")
 
     def _waveform(self, recording: Recording) -> tuple[np.ndarray, str]:
+        key = recording.audio, recording.duration
         with self._guard:
-            known = self._audio.pop(recording.uri, None)
+            known = self._audio.pop(key, None)
         if known is None:
             waveform = recording.waveform()
             known = waveform, hashlib.sha256(waveform.data).hexdigest()  # of three hours, a copy is 690 MB
         with self._guard:
-            self._audio[recording.uri] = known
+            self._audio[key] = known
             while sum(waveform.nbytes for waveform, _ in self._audio.values()) > AUDIO_BYTES and len(self._audio) > 1:
                 del self._audio[next(iter(self._audio))]
         return known

@@ -1,4 +1,4 @@
-"""`explorer corpus`: what a corpus holds, and whether it can be used."""
+"""`explorer corpus`: what a corpus holds, and whether it can be used; `explorer corpus simulate` makes one."""
 
 import csv
 import json
@@ -6,16 +6,38 @@ import sys
 from collections import deque
 from dataclasses import asdict
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
+
+from explorer.commands.simulate import simulate
 
 if TYPE_CHECKING:  # they bring pyannote, for which every other command would wait too
     from objectives.corpus import Corpus
     from objectives.corpus_summary import SpeechSummary
+
+SHOW, SIMULATE = "show", "simulate"
+
+
+class _ShownByName(TyperGroup):
+    """`explorer corpus NAME` is `explorer corpus show NAME`; a folder called simulate is ./simulate."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (SHOW, SIMULATE, "--help"):
+            args = [SHOW, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_ShownByName,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="What a corpus holds (`explorer corpus NAME_OR_PATH`, short for `show`), and conversations that are made.",
+)
 
 
 class Format(StrEnum):
@@ -139,3 +161,7 @@ def _table(title: str, first: str, summaries: "tuple[SpeechSummary, ...]") -> Ta
             f"{100 * summary.overlap_share:.1f}",
         )
     return table
+
+
+app.command(SHOW)(corpus)
+app.command(SIMULATE)(simulate)

@@ -33,6 +33,7 @@ from objectives.scoring import ErrorCounts
 from objectives.sources import load_corpus
 from tests.explorer.analytic import AnalyticEvaluator, judged, measurement, run_study, small_study
 from tests.explorer.processes import PATIENCE, start
+from tests.explorer.stressed import kept, stressed
 from tests.objectives.corpora import write_recording
 
 FIXED = {
@@ -42,7 +43,7 @@ FIXED = {
     "precisions": ["fp32", "int8_ptq", "int4_qat"],
     "table2_variant": "Linear-40",
 }
-FIGURES = {"front-size", "front-latency", "figure1", "figure2", "figure3", "stages", "overlap"}
+FIGURES = {"front-size", "front-latency", "figure1", "figure2", "figure3", "stages", "overlap", "stress"}
 SHEETS = FIGURES | {"search", "table1", "table2", "figure3-recordings", "front", "pairs"}
 
 
@@ -76,6 +77,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> str:
     name = load_corpus(str(corpus))
     definition = small_study(trials=6, fixed=FIXED, corpus=str(corpus), description="<All> of it & more")
     run_study("all", definition, Recorded(identity={"corpus": f"{name.name} {name.fingerprint}"}), url)
+    kept(storage.load_study("all", url), stressed(0, *[[10.0, 20.0]] * 4), stressed(1, *[[10.0, 30.0]] * 4))
     return url
 
 
@@ -138,6 +140,7 @@ def test_every_part_is_there(folder: Path, page: str) -> None:
         "Where the compute goes",
         "DER against overlapped speech",
         "Pairs, told apart or tied",
+        "DER under overlap and noise",
         "The front and every fixed point",
         "corpus calls, split eval: 3 recordings, 100.0 s of scored speech",
         "cpu a formula",

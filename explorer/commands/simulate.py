@@ -1,0 +1,180 @@
+"""`explorer corpus simulate`: annotated conversations made of single-speaker recordings."""
+
+import json
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from explorer.appearing import appearing, writing
+from explorer.commands.measure import progress
+from objectives.errors import CorpusError
+
+if TYPE_CHECKING:  # it brings pyannote and scipy
+    from objectives.simulation import Simulation
+
+NONE = "none"
+
+
+class SimulateFormat(StrEnum):
+    """How what was made is told."""
+
+    table = "table"
+    json = "json"
+
+
+class BandOption(StrEnum):
+    """What the conversations are heard through."""
+
+    wide = "wide"
+    telephone = "telephone"
+
+
+class NoiseOption(StrEnum):
+    """Noise that is made."""
+
+    pink = "pink"
+    speech_shaped = "speech-shaped"
+
+
+SpeakersOption = Annotated[str, typer.Option(metavar="N|N-N", help="Speakers of a conversation, such as `2` or `2-3`.")]
+NoiseKindOption = Annotated[NoiseOption, typer.Option(help="Noise that is made, where no --noise-dir is given.")]
+NoiseDirOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Your own recordings of noise, in the place of noise that is made.")
+]
+BandChoice = Annotated[BandOption, typer.Option(help="`telephone`: 300 to 3400 Hz, 8 kHz, G.711 (μ-law).")]
+
+
+def simulate(
+    speech_dir: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SPEECH_DIR", help="A folder of recordings for each person, or files named PERSON-anything."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make: a corpus as any other.")],
+    overlap: Annotated[float, typer.Option(help="Share of the speech in which two speak at once, 0 to 0.5.")] = 0.1,
+    noise: Annotated[
+        str, typer.Option(metavar="DB|none", help="Speech over noise in dB, where somebody speaks; `none`: no noise.")
+    ] = NONE,
+    noise_kind: NoiseKindOption = NoiseOption.pink,
+    noise_dir: NoiseDirOption = None,
+    band: BandChoice = BandOption.wide,
+    speakers: SpeakersOption = "2-3",
+    minutes: Annotated[float, typer.Option(help="Of all recordings together.")] = 60.0,
+    length: Annotated[float, typer.Option(help="Minutes of one recording, at most.")] = 5.0,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn: the same files again, byte by byte.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier simulation at OUT.")] = False,
+    format: Annotated[
+        SimulateFormat, typer.Option(help="`table` for people, `json` for programs.")
+    ] = SimulateFormat.table,
+) -> None:
+    """Make annotated conversations of single-speaker recordings, for controlled tests of overlap and noise.
+
+    Who speaks is told by the folders of SPEECH_DIR (LibriSpeech's as well) or by file names up to the first `-` or `_`.
+    What is silent there is left out by its energy, pauses of more than 0.5 s too, so that the reference names speech.
+    People take turns with gaps and overlaps, two at once at most, until two speak in the share of the speech that
+    `--overlap` asks for. OUT has audio, RTTM, UEM, a splits.json in which nobody is in two splits, and
+    `simulation.json`, which tells every setting and where each turn is from. It appears whole or not at all.
+
+    These are no real conversations: nobody listens to anybody. They tell how a setting degrades with overlap and
+    noise, and not what it does on your calls.
+
+        explorer corpus simulate ./LibriSpeech/dev-clean ./made --overlap 0.1 --noise 15 --band telephone --minutes 60
+
+        explorer run quickstart --corpus ./made --name made
+    """
+    # late, so that only this command waits for them
+    from objectives.line import noise_folder
+    from objectives.simulation import MARKER, SimulationSettings
+    from objectives.simulation import simulate as simulated
+    from objectives.voices import speech_folder
+
+    settings = SimulationSettings(
+        overlap=overlap,
+        noise=decibels(noise),
+        noise_kind=noise_kind.value,
+        band=band.value,
+        speakers=speaker_range(speakers),
+        minutes=minutes,
+        length=length,
+        seed=seed,
+    )
+    out = out.absolute()
+    refuse_existing(out, MARKER, force)
+    own_noise = None if noise_dir is None or settings.noise is None else noise_folder(noise_dir)
+    voices = speech_folder(speech_dir)
+    if out.resolve().is_relative_to(speech_dir.resolve()):
+        raise CorpusError(
+            f"{out} lies inside {speech_dir}, and would be taken for speech the next time: give another OUT"
+        )
+    with writing(out, CorpusError):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with appearing(out, force, CorpusError) as staged, progress() as show:
+        with writing(out, CorpusError):
+            made = simulated(voices, settings, staged, own_noise, lambda done: show("making conversations", done))
+        refuse_existing(out, MARKER, force)  # it took a while
+    if format is SimulateFormat.json:
+        typer.echo(json.dumps({"folder": str(out), **made.told()}, indent=2, ensure_ascii=False))
+    else:
+        _print(made, out)
+
+
+def decibels(told: str) -> float | None:
+    """`15`, or `none`. Raises CorpusError."""
+    if told.strip().lower() == NONE:
+        return None
+    try:
+        return float(told)
+    except ValueError as error:
+        raise CorpusError(f"noise {told!r}: give dB of speech over noise, such as 15, or none") from error
+
+
+def speaker_range(told: str) -> tuple[int, int]:
+    """`2`, or `2-3`. Raises CorpusError."""
+    matched = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", told.strip(), re.ASCII)
+    if matched is None:
+        raise CorpusError(f"speakers {told!r}: give a number, or the fewest and the most, such as 2-3")
+    return int(matched[1]), int(matched[2] or matched[1])
+
+
+def refuse_existing(folder: Path, marker: str, force: bool) -> None:
+    """Raise CorpusError where something lies there that is not to be replaced."""
+    if not folder.exists():
+        return
+    if not force:
+        raise CorpusError(f"{folder} is there already: give another OUT, or --force to replace an earlier simulation")
+    if not (folder / marker).is_file():
+        raise CorpusError(
+            f"{folder} is not of `explorer corpus simulate` (no {marker} in it), so --force does not replace it: give "
+            "another OUT"
+        )
+
+
+def _print(made: "Simulation", out: Path) -> None:
+    say = Console(highlight=False, soft_wrap=True)
+    people = sum(len(each) for each in made.people.values())
+    say.print(f"{people} people in {made.voices.name}: {made.voices.found}", markup=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("split", "people", "recordings", "minutes", "speech", "overlap %"):
+        table.add_column(name, justify="left" if name == "split" else "right")
+    for split, members in made.people.items():
+        own = [one for one in made.recordings if one.split == split]
+        speech = sum(one.conversation.speech for one in own)
+        overlap = sum(one.conversation.overlap for one in own)
+        minutes = sum(one.duration for one in own) / 60
+        table.add_row(
+            split, str(len(members)), str(len(own)), f"{minutes:.1f}", f"{speech / 60_000:.1f}",
+            f"{100 * overlap / speech:.1f}" if speech else "",
+        )  # fmt: skip
+    say.print(table)
+    if made.rounds > 1:
+        said = f"caveat: somebody has too little speech: all of it is used up to {made.rounds} times"
+        say.print(said, markup=False)
+    if len(made.people) < len(("eval", "train", "calib")):
+        say.print(f"caveat: too few people or recordings for other splits than {', '.join(made.people)}", markup=False)
+    say.print(f"in {out}", markup=False)

@@ -1,0 +1,100 @@
+"""What a study keeps of a trial under overlap and noise. Needs neither torch nor a corpus."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import optuna
+
+from explorer import bootstrap
+from explorer import trial_record as record
+from explorer.attributes import damaged, kept_json, user_attributes
+
+SCORE = "stress:{trial}"  # study attribute of each trial that was stressed
+ROUNDING = 1e-6  # points of DER between a sum of recordings and the same sum read again
+PARTS = ("der", "false_alarm", "missed_detection", "confusion")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One level of overlap and noise. overlap: share of the speech that was asked for, overlap_share: that came out.
+    noise: dB of speech over noise, None for none. der and its parts: percent, pooled. recordings: errors by URI."""
+
+    overlap: float
+    noise: float | None
+    overlap_share: float
+    der: float
+    false_alarm: float
+    missed_detection: float
+    confusion: float
+    recordings: Mapping[str, Mapping[str, float | None]]
+
+    @classmethod
+    def of(
+        cls,
+        overlap: float,
+        noise: float | None,
+        share: float,
+        pooled: Mapping[str, Any],
+        recordings: Mapping[str, Mapping[str, float | None]],
+    ) -> "Cell":
+        """From what `trial_record.errors_of` wrote of all recordings and of each."""
+        figures = {part: float(pooled[part]) for part in PARTS}
+        return cls(overlap, noise, share, **figures, recordings=recordings)
+
+    @property
+    def scored(self) -> bootstrap.Scored:
+        """Seconds of error and of reference speech by recording."""
+        return record.scored_seconds(self.recordings)
+
+
+@dataclass(frozen=True)
+class Stressed:
+    """A trial in each cell, overlap by overlap. conditions: all that trials must share to be compared: the grid, the
+    speech, and a hash of the sound. machine: where it was scored."""
+
+    trial: int
+    point: str
+    model_key: str
+    conditions: Mapping[str, Any]
+    cells: tuple[Cell, ...]
+    machine: Mapping[str, str]
+
+    def told(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def read_stressed(trial: int, told: Mapping[str, Any]) -> Stressed:
+    """What `told` wrote. Raises KeyError, TypeError or ValueError where it is something else."""
+    cells = tuple(Cell(**each) for each in told["cells"])
+    if not cells or told["trial"] != trial:
+        raise ValueError(f"{len(cells)} cells of trial {told['trial']}")
+    grid = [(overlap, noise) for overlap in told["conditions"]["overlaps"] for noise in told["conditions"]["noises"]]
+    if [(cell.overlap, cell.noise) for cell in cells] != grid:
+        raise ValueError("its cells are not those of its grid")
+    for cell in cells:
+        if cell.recordings.keys() != cells[0].recordings.keys():
+            raise ValueError("its cells are not of the same recordings")
+        figures = [getattr(cell, part) for part in PARTS]
+        if not all(isinstance(figure, float) and math.isfinite(figure) for figure in figures):
+            raise ValueError(f"a DER of {figures}")
+        if abs((pooled := bootstrap.pooled_der(cell.scored)) - cell.der) > ROUNDING:
+            raise ValueError(f"a DER of {cell.der:g}, and of its recordings together {pooled:g}")
+    return Stressed(trial, told["point"], told["model_key"], told["conditions"], cells, told["machine"])
+
+
+def stressed_trials(study: optuna.Study) -> tuple[Stressed, ...]:
+    """What the study keeps, by trial. Raises StudyError where that was damaged."""
+    prefix = SCORE.format(trial="")
+    found = []
+    for key in user_attributes(study):
+        if key.startswith(prefix) and key.removeprefix(prefix).isdecimal():
+            told = kept_json(study, key)
+            assert told is not None, "it is there"
+            try:
+                found.append(read_stressed(int(key.removeprefix(prefix)), told))
+            except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+                raise damaged(study, key, f"{type(error).__name__}: {error}") from error
+    return tuple(sorted(found, key=lambda one: one.trial))

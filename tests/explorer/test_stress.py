@@ -1,0 +1,285 @@
+"""`explorer stress`: by hand, and on real recordings and models."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from typer.testing import CliRunner
+
+from explorer import stress as stressing
+from explorer.cli import app
+from explorer.exhibits import Absent, Exhibit
+from explorer.explanation import told_points
+from explorer.stress import Answer, Grid, answer, stress
+from explorer.stress_figure import stress_exhibit, stress_figure
+from explorer.stress_kept import SCORE, stressed_trials
+from explorer.trial_record import errors_of
+from explorer.workers import EvaluatorSettings
+from objectives.corpus_summary import summarize_recordings
+from objectives.errors import CorpusError, StudyError
+from objectives.evaluation import Evaluator
+from objectives.operating_point import OperatingPoint
+from objectives.sources import load_corpus
+from objectives.voices import speech_folder, spoken_alone
+from tests.explorer.analytic import measurement
+from tests.explorer.exportable import LOW_BIT, real_definition, real_study, real_trial, tell
+from tests.explorer.recommendable import add, empty_study
+from tests.explorer.stressed import kept, stressed
+from tests.objectives.corpora import write_audio
+from tests.objectives.speech import write_voices
+
+GRID = Grid(overlaps=(0.0, 0.2), noises=(None, 10.0), speakers=(2, 2), minutes=0.24, length=0.12)
+
+# --- by hand
+
+
+def test_a_grid_is_in_order_and_means_something() -> None:
+    grid = Grid(overlaps=(0.2, 0.0, 0.2), noises=(5.0, None, 20.0))
+    assert (grid.overlaps, grid.noises) == ((0.0, 0.2), (None, 20.0, 5.0))
+    for wrong in ({"overlaps": (0.7,)}, {"noises": ()}, {"overlaps": (0.1,), "speakers": (1, 1)}, {"minutes": 0.0}):
+        with pytest.raises(CorpusError):
+            Grid(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(CorpusError, match="11 × 10 cells"):
+        Grid(overlaps=tuple(place / 100 for place in range(11)), noises=tuple(map(float, range(10))))
+
+
+def test_cells_are_compared_with_the_first_and_with_the_other_trial() -> None:
+    ours = stressed(3, [10.0] * 12, [12.0] * 12, [14.0, 16.0] * 6, [30.0] * 12)
+    theirs = stressed(0, [8.0, 12.0] * 6, [10.0] * 12, [20.0] * 12, [20.0] * 12)
+    told = answer("study", ours, theirs)
+    assert told.added[0] is None
+    assert [round(one.points, 6) for one in told.added[1:] if one] == [2.0, 5.0, 20.0]
+    assert [(round(one.points, 6), one.tied) for one in told.apart] == [
+        (0.0, True),
+        (2.0, False),
+        (-5.0, False),
+        (10.0, False),
+    ]
+    assert told.said[0].startswith(
+        "From overlap 0 %, no noise to overlap 0 %, noise at 10 dB the DER of trial 3 goes from"
+    )
+    assert "goes from 10.00 to 15.00 %: +5.00 [" in told.said[1]
+    assert told.said[2] == (
+        "Beside trial 0, trial 3 has the higher DER in 2 of 4 cells, the lower in 1, and in 1 the recordings cannot "
+        "tell them apart."
+    )
+    assert told.caveats == (
+        "simulated: conversations made up of 3 people of calls (by hand), who do not listen to one another; what noise "
+        "their recordings have is in every cell",
+    )
+
+
+def test_what_makes_it_hard_to_believe_is_told() -> None:
+    few = stressed(3, [1.0], [1.0], [1.0], [1.0], rounds=4)
+    off = dataclasses.replace(
+        few, cells=(*few.cells[:2], *(dataclasses.replace(c, overlap_share=0.1) for c in few.cells[2:]))
+    )
+    said = " ".join(answer("study", off, None).caveats)
+    for needle in ("a single recording", "used up to 4 times over", "the overlap that came out is 10.0 % for 20 %"):
+        assert needle in said
+
+
+def test_what_is_kept_is_read_again_and_damage_is_named() -> None:
+    study = empty_study()
+    ours, theirs = stressed(12, [1.0], [2.0], [3.0], [4.0]), stressed(3, [1.0], [2.0], [3.0], [4.0])
+    kept(study, ours, theirs)
+    study.set_user_attr("stress:of something else", "1")
+    assert stressed_trials(study) == (theirs, ours)
+
+    def damaged(change: object) -> str:
+        told = json.loads(json.dumps(ours.told()))
+        change(told)  # type: ignore[operator]
+        study.set_user_attr(SCORE.format(trial=12), json.dumps(told))
+        with pytest.raises(StudyError) as error:
+            stressed_trials(study)
+        return str(error.value)
+
+    assert "a DER of 9, and of its recordings together 1" in damaged(lambda told: told["cells"][0].update(der=9.0))
+    assert "not those of its grid" in damaged(lambda told: told["cells"].pop())
+    assert "KeyError: 'cells'" in damaged(lambda told: told.pop("cells"))
+    assert "4 cells of trial 4" in damaged(lambda told: told.update(trial=4))
+    assert "its attribute 'stress:12'" in damaged(lambda told: told["cells"][1]["recordings"].update(other={}))
+
+
+# --- in the report
+
+
+def test_the_report_draws_those_that_were_stressed_alike() -> None:
+    study = empty_study()
+    absent = stress_exhibit(study)
+    assert isinstance(absent, Absent)
+    assert absent.command == "explorer stress study TRIAL"
+    ours, theirs = (stressed(n, [10.0] * 12, [12.0] * 12, [14.0, 6.0] * 6, [30.0] * 12) for n in (3, 0))
+    kept(study, ours, theirs, stressed(9, [1.0], [2.0], [3.0], [4.0], seed=5))
+    found = stress_figure(stressed_trials(study))
+    assert found is not None
+    assert [one.trial for one in found.trials] == [0, 3]
+    assert found.left_out == (9,)
+    assert len(found.points) == 8
+    shown = stress_exhibit(study)
+    assert isinstance(shown, Exhibit)
+    assert shown.grid is not None
+    assert shown.grid.heads == ("trial", "operating point", "noise", "overlap 0 %", "overlap 20 %")
+    assert shown.grid.rows[2:] == (
+        ("3", "point 3", "no noise", "10.0", "10.0 (+0.0)"),
+        ("3", "point 3", "noise at 10 dB", "12.0 (+2.0 *)", "30.0 (+20.0 *)"),
+    )
+    assert "Stressed otherwise, and left out: trial 9." in shown.caption
+    assert "Trials 0, 3." in shown.caption
+    assert shown.alternative.startswith("trial 0: 10.0 % with 0 % overlap and no noise, 30.0 % at most, with 20 %")
+    assert shown.figure is not None
+    panels = shown.figure.axes
+    assert [panel.get_title(loc="left") for panel in panels] == [
+        "no noise",
+        "noise at 10 dB",
+        "overlap 0 %",
+        "overlap 20 %",
+    ]
+    assert [list(line.get_ydata()) for line in panels[1].lines] == [[12.0, 30.0]] * 2
+    assert [list(line.get_ydata()) for line in panels[2].lines] == [[10.0, 12.0]] * 2
+    assert shown.sheets is not None
+    assert shown.sheets["stress"].count("\n") == 9
+
+
+# --- on real models
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What three people of AMI meetings say alone."""
+    folder = tmp_path_factory.mktemp("voices")
+    recordings = {one.audio: one for one in load_corpus("ami-excerpts").split("all")}
+    sources = spoken_alone("ami", recordings.values()).sources
+    for person in ("FEE078", "FEE083", "MÉO069"):
+        for number, part in enumerate(sources[person][:2]):
+            sound = recordings[part.path].waveform()[round(part.start * 16000) : round(part.stop() * 16000)]
+            write_audio(folder / person / f"{number}.wav", sound)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study_and_evaluator(
+    excerpts: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[optuna.Study, Evaluator]]:
+    url = f"sqlite:///{tmp_path_factory.mktemp('stressed')}/studies.db"
+    study, evaluator = real_study(real_definition(excerpts), url)
+    for point in (LOW_BIT, dataclasses.replace(LOW_BIT, precision="fp32")):
+        real_trial(study, evaluator, point)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EvaluatorSettings, "build", lambda self: evaluator)
+        yield study, evaluator
+
+
+@pytest.fixture(scope="module")
+def told(study_and_evaluator: tuple[optuna.Study, Evaluator], speech: Path) -> Answer:
+    return stress(study_and_evaluator[0], 0, GRID, speech, against=1)
+
+
+def test_each_cell_is_what_its_conversations_give(
+    told: Answer, study_and_evaluator: tuple[optuna.Study, Evaluator], speech: Path, tmp_path: Path
+) -> None:
+    """Recordings of all cells have the same URIs: nothing that one of them left behind may serve another."""
+    evaluator = study_and_evaluator[1]
+    voices = speech_folder(speech)
+    scripts, _ = stressing._scripts(voices, GRID)
+    assert [(cell.overlap, cell.noise) for cell in told.stressed.cells] == [(0, None), (0, 10), (0.2, None), (0.2, 10)]
+    for place, cell in enumerate(told.stressed.cells):
+        folder = tmp_path / str(place)
+        share, recordings = stressing._conversations(voices, GRID.settings(cell.overlap, cell.noise), scripts, folder)
+        assert cell.overlap_share == pytest.approx(share)
+        counts = dataclasses.replace(evaluator, recordings=recordings).errors(LOW_BIT)
+        assert {uri: errors_of(one) for uri, one in counts.items()} == cell.recordings
+        summaries = summarize_recordings(load_corpus(folder))
+        spoken = sum(one.speech + one.overlap for one in summaries)
+        if place == 0:
+            said = spoken
+        assert spoken == pytest.approx(said)  # the same words in every cell
+        assert cell.der == pytest.approx(cell.false_alarm + cell.missed_detection + cell.confusion)
+    assert len({cell.der for cell in told.stressed.cells}) > 2
+    assert told.stressed.cells[2].overlap_share > 0.1
+
+
+def test_the_study_keeps_it_and_its_trials_stay(
+    told: Answer, study_and_evaluator: tuple[optuna.Study, Evaluator]
+) -> None:
+    study = study_and_evaluator[0]
+    assert told.against is not None
+    assert stressed_trials(study) == (told.stressed, told.against)
+    assert told.stressed.conditions == told.against.conditions
+    assert [trial.number for trial in study.trials] == [0, 1]
+    assert not any("stress" in key for trial in study.trials for key in trial.user_attrs)
+    assert "speech" in told.stressed.conditions
+    assert "/" not in json.dumps(told.stressed.conditions["speech"]).replace("SPEAKER/CHAPTER", "")
+
+
+def test_the_speech_is_the_studys_own_by_default(study_and_evaluator: tuple[optuna.Study, Evaluator]) -> None:
+    """Two excerpts of 12 s: too little, which is told with what would be enough."""
+    with pytest.raises(CorpusError, match=r"people say 3 s or more alone, and conversations are of 9: .*--speech DIR"):
+        stress(study_and_evaluator[0], 0, dataclasses.replace(GRID, speakers=(2, 9)))
+
+
+def test_another_model_corpus_or_trial_is_refused(
+    study_and_evaluator: tuple[optuna.Study, Evaluator], speech: Path
+) -> None:
+    study = empty_study(real_definition(Path("any")))
+    with pytest.raises(StudyError, match=r"trial 0 of 'study' cannot be compared: .*corpus: analytic → "):
+        stress(study, tell(study, measurement(LOW_BIT)), GRID, speech)
+    study = empty_study(real_definition(Path("any")))
+    study.set_user_attr("identity", "{}")
+    with pytest.raises(StudyError, match="ran the model model-int8_ptq, and the same settings make "):
+        stress(study, tell(study, dataclasses.replace(measurement(LOW_BIT), data={})), GRID, speech)
+    with pytest.raises(StudyError, match="no trial 9"):
+        stress(study, 0, GRID, speech, against=9)
+    assert stressed_trials(study) == ()
+
+
+def test_a_storage_that_cannot_be_written_is_named(
+    told: Answer, study_and_evaluator: tuple[optuna.Study, Evaluator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = study_and_evaluator[0]
+
+    def refuse(*words: object) -> None:
+        raise optuna.exceptions.StorageInternalError("read-only")
+
+    monkeypatch.setattr(study._storage, "set_study_user_attr", refuse)
+    with pytest.raises(StudyError, match="cannot be kept in the study"):
+        stressing._keep(study, told.stressed)
+
+
+def test_the_command_prints_a_table_and_json(told: Answer, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    study = empty_study(url=url)
+    add(study, [1.0], point=OperatingPoint(2.0))
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr("explorer.stress.stress", lambda *given: (asked.append(given), told)[1])
+    words = ["stress", "study", "0", "--against", "1", "--overlap", "0.2,0", "--noise", "10,none", "--storage", url]
+    shown = CliRunner().invoke(app, words, env={"COLUMNS": "160"})
+    assert shown.exit_code == 0, shown.output
+    assert told.added[3] is not None
+    for needle in (
+        "against trial 1",
+        told_points(told.added[3]),
+        told_points(told.apart[0]),
+        *told.said,
+        *told.caveats,
+    ):
+        assert needle in shown.stdout
+    assert asked[0][2].overlaps == (0.0, 0.2)  # type: ignore[attr-defined]
+    said = json.loads(CliRunner().invoke(app, [*words, "--format", "json"]).stdout)
+    assert said == json.loads(json.dumps(dataclasses.asdict(told)))
+    assert set(said["stressed"]["cells"][0]["recordings"]) == {"stress000", "stress001"}
+    wrong = CliRunner().invoke(app, ["stress", "study", "0", "--overlap", "much", "--storage", url])
+    assert "overlap 'much': give shares" in str(wrong.exception)
+    assert "--against" in CliRunner().invoke(app, ["stress", "--help"]).output
+
+
+def test_silent_people_take_no_part(tmp_path: Path) -> None:
+    voices = speech_folder(write_voices(tmp_path, 3, seconds=4.0))  # 1.46 s twice, in two files: 5.8 s
+    assert len(stressing._with_enough(voices, GRID, own=False).sources) == 3
+    quiet = {**voices.sources, "p00": voices.sources["p00"][:1]}
+    assert list(stressing._with_enough(dataclasses.replace(voices, sources=quiet), GRID, own=False).sources) == [
+        "p01",
+        "p02",
+    ]
