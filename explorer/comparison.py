@@ -17,8 +17,9 @@ from explorer import bootstrap
 from explorer import trial_record as record
 from explorer.bootstrap import Interval, Scored
 
-if TYPE_CHECKING:  # it fills its rows with what is found here
+if TYPE_CHECKING:  # the one fills its rows with what is found here, the other brings pyannote
     from explorer.front import FrontRow
+    from objectives.scoring import ErrorCounts
 
 Kind = Literal[
     "front neighbours",
@@ -72,6 +73,12 @@ class Comparison:
     der_high: float | None
     recordings: int
     tied: bool | None
+
+
+def scored_of(counts: Mapping[str, "ErrorCounts"], less: Mapping[str, "ErrorCounts"] | None = None) -> Scored:
+    """(seconds of error, seconds of reference speech) by recording. less: errors to be taken off."""
+    off = {uri: 0.0 if less is None else less[uri].seconds for uri in counts}
+    return {uri: (one.seconds - off[uri], one.total) for uri, one in counts.items()}
 
 
 def points(ours: Scored, theirs: Scored) -> Points:

@@ -20,8 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from explorer import bootstrap, database
 from explorer import trial_record as record
-from explorer.bootstrap import Scored
-from explorer.comparison import Points, points, told_points
+from explorer.comparison import Points, points, scored_of, told_points
 from explorer.stored import device_of, refuse_other_data, stored_definition
 from explorer.verification import in_words, measured_trials, point_of
 from explorer.workers import EvaluatorSettings, OnStage, prefixed
@@ -198,12 +197,6 @@ def _trial_of(study: optuna.Study, point: OperatingPoint, space: SearchSpace) ->
         if trial.state is TrialState.COMPLETE and recall(trial, space) == point:
             return int(trial.number)
     return None
-
-
-def scored_of(counts: Mapping[str, ErrorCounts], less: Mapping[str, ErrorCounts] | None = None) -> Scored:
-    """(seconds of error, seconds of reference speech) by recording. less: errors to be taken off."""
-    off = {uri: 0.0 if less is None else less[uri].seconds for uri in counts}
-    return {uri: (one.seconds - off[uri], one.total) for uri, one in counts.items()}
 
 
 def errors_of(condition: Condition, counts: Mapping[str, ErrorCounts]) -> Errors:

@@ -14,6 +14,8 @@ from pydantic import TypeAdapter
 
 from explorer import trial_record as record
 from explorer.attributes import damaged, kept_json
+from explorer.bootstrap import Scored
+from explorer.comparison import points, scored_of, told_points
 from explorer.workers import OnStage, prefixed
 from objectives.errors import EvaluationError
 from objectives.operating_point import OperatingPoint
@@ -34,20 +36,28 @@ CalibrationErrors = Callable[[OperatingPoint, OnStage], "Mapping[str, ErrorCount
 class Choice:
     """How far the choice is. on: `calib`, or `eval` for the study's own split. der: percent by variant, those known.
 
-    variant: the chosen one, None while there is none. error: why there is none yet.
+    variant: the chosen one, None while there is none. error: why there is none yet. scored: by variant, seconds of
+    error and of reference speech by recording; a choice that an earlier version kept has none.
     """
 
     on: str
     der: Mapping[str, float] = field(default_factory=dict)
     variant: str | None = None
     error: str | None = None
+    scored: Mapping[str, Scored] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """`Linear-40: DER on calib 12.66 % (Linear-20 14.94, …)`, for people."""
-        others = ", ".join(f"{name} {der:.2f}" for name, der in self.der.items() if name != self.variant)
+        """`Linear-40: DER on calib 12.66 % (Linear-20 14.94, +2.28 [−0.40, +4.81] tied; …)`, for people."""
+        others = "; ".join(self._beside(name) for name in self.der if name != self.variant)
         if self.variant is None:
             return f"not chosen yet ({self.error or 'its turn comes after the other fixed points'})"
         return f"{self.variant}: DER on {self.on} {self.der[self.variant]:.2f} %" + (f" ({others})" if others else "")
+
+    def _beside(self, name: str) -> str:
+        told = f"{name} {self.der[name]:.2f}"
+        if self.variant is None or not {name, self.variant} <= self.scored.keys():
+            return told
+        return f"{told}, {told_points(points(self.scored[name], self.scored[self.variant]))}"
 
 
 def choice_of(study: optuna.Study, definition: StudyDefinition) -> Choice | None:
@@ -65,6 +75,8 @@ def choice_of(study: optuna.Study, definition: StudyDefinition) -> Choice | None
             raise ValueError("a DER is no number")
         for name in (*choice.der, *filter(None, (choice.variant,))):
             pruning_of(name)
+        if any(scored.keys() != next(iter(choice.scored.values())).keys() for scored in choice.scored.values()):
+            raise ValueError("candidates were scored on different recordings")
     except ValueError as error:  # pydantic's ValidationError is one
         raise damaged(study, CHOICE, error) from error
     return choice
@@ -92,7 +104,7 @@ def choose(
     """
     choice = choice_of(study, definition)
     assert choice is not None, "there is nothing to choose"
-    der = dict(choice.der)
+    der, scored = dict(choice.der), dict(choice.scored)
     for number, variant in enumerate(definition.candidates, start=1):
         if variant in der:
             continue
@@ -100,13 +112,14 @@ def choose(
         fixed = variant_point(variant, definition.space.modes[0], definition.space.online)
         try:
             if choice.on == "eval":
-                der[variant] = _der_of_trial(study, fixed.origin)
+                der[variant], scored[variant] = _of_trial(study, fixed.origin)
             else:
-                der[variant] = _der_on_calib(fixed.point, calibration_errors, prefixed(on_progress, step))
+                der[variant], scored[variant] = _on_calib(fixed.point, calibration_errors, prefixed(on_progress, step))
         except EvaluationError as error:
-            return _keep(study, Choice(choice.on, der, error=f"{variant}: {error}"))
-        _keep(study, Choice(choice.on, der))
-    return _keep(study, Choice(choice.on, der, variant=min(der, key=lambda name: (der[name], _size(name), name))))
+            return _keep(study, Choice(choice.on, der, error=f"{variant}: {error}", scored=scored))
+        _keep(study, Choice(choice.on, der, scored=scored))
+    best = min(der, key=lambda name: (der[name], _size(name), name))
+    return _keep(study, Choice(choice.on, der, variant=best, scored=scored))
 
 
 def enqueue_missing(study: optuna.Study, definition: StudyDefinition, failed_too: bool = True) -> int:
@@ -129,18 +142,21 @@ def _keep(study: optuna.Study, choice: Choice) -> Choice:
     return choice
 
 
-def _der_of_trial(study: optuna.Study, origin: str) -> float:
+def _of_trial(study: optuna.Study, origin: str) -> tuple[float, Scored]:
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         if record.origin_of(trial) == origin:
-            return float(trial.values[0])
+            return float(trial.values[0]), record.scored_seconds(trial.user_attrs[record.RECORDINGS])
     raise EvaluationError("its trial failed; the next run repeats it")
 
 
-def _der_on_calib(point: OperatingPoint, calibration_errors: CalibrationErrors, on_progress: OnStage) -> float:
-    pooled = reduce(add, calibration_errors(point, on_progress).values())
+def _on_calib(
+    point: OperatingPoint, calibration_errors: CalibrationErrors, on_progress: OnStage
+) -> tuple[float, Scored]:
+    counts = calibration_errors(point, on_progress)
+    pooled = reduce(add, counts.values())
     if not (pooled.total > 0 and math.isfinite(pooled.der)):
         raise EvaluationError("calib has no reference speech to score: check its RTTM and UEM, or choose on eval")
-    return pooled.der
+    return pooled.der, scored_of(counts)
 
 
 def _size(variant: str) -> float:

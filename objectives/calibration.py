@@ -1,9 +1,9 @@
 """Tune the thresholds of an embedding, once, on recordings set aside for it."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from pyannote.core import Annotation
 
@@ -13,11 +13,25 @@ from objectives.corpus import Recording
 from objectives.errors import EvaluationError
 from objectives.evaluation import Evaluator
 from objectives.operating_point import OnlineTracking, OperatingPoint
-from objectives.scoring import ErrorCounts, score
+from objectives.scoring import ErrorCounts, pool, score
 from objectives.window_classes import WindowClasses
 
 T = TypeVar("T")
 OnProgress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Swept(Generic[T]):
+    """One value of what is swept, and its errors by recording (URI)."""
+
+    value: T
+    counts: Mapping[str, ErrorCounts]
+
+    @property
+    def der(self) -> float:
+        """Percent, pooled over the recordings."""
+        return pool(self.counts.values()).der
+
 
 TAU_ACTIVE = (0.0, 0.5)  # seconds
 RHO_UPDATE = (0.5, 1.0, 2.0)  # seconds
@@ -29,8 +43,8 @@ def threshold_sweep(
     thresholds: Sequence[float],
     point: OperatingPoint,
     on_progress: OnProgress = lambda fraction: None,
-) -> tuple[list[tuple[float, float]], float]:
-    """Pooled DER (%) of an operating point at each threshold, and the best one: the middle of the lowest plateau, since
+) -> tuple[list[Swept[float]], float]:
+    """Errors of an operating point at each threshold, and the best one: the middle of the lowest plateau, since
     its edges are chance. Streaming and the offline mode hear other features, and may want other thresholds.
 
     Raises CorpusError where a recording cannot be read, EvaluationError where nothing can be scored.
@@ -39,14 +53,14 @@ def threshold_sweep(
     def labels(recording: Recording, windows: WindowClasses, threshold: float) -> Annotation:
         return evaluator.accuracy.labels(recording, point, windows, ClusteringSettings(threshold))
 
-    points = _sweep(evaluator, thresholds, point, labels, on_progress)
-    return points, plateau_middle(points)
+    found = _sweep(evaluator, thresholds, point, labels, on_progress)
+    return found, plateau_middle([(one.value, one.der) for one in found])
 
 
 def online_sweep(
     evaluator: Evaluator, point: OperatingPoint, on_progress: OnProgress = lambda fraction: None
-) -> tuple[list[tuple[OnlineTracking, float]], OnlineTracking]:
-    """Pooled DER (%) of an online operating point at each triple of thresholds, and the best one: that of the lowest
+) -> tuple[list[Swept[OnlineTracking]], OnlineTracking]:
+    """Errors of an online operating point at each triple of thresholds, and the best one: that of the lowest
     mean with its neighbours in delta_new, since what one value alone gains is chance.
 
     Raises as `threshold_sweep` does.
@@ -56,8 +70,8 @@ def online_sweep(
         return evaluator.accuracy.labels(recording, replace(point, online=tracking), windows)
 
     triples = [OnlineTracking(*triple) for triple in product(TAU_ACTIVE, RHO_UPDATE, DELTA_NEW)]
-    points = _sweep(evaluator, triples, point, labels, on_progress)
-    return points, steadiest(points)
+    found = _sweep(evaluator, triples, point, labels, on_progress)
+    return found, steadiest([(one.value, one.der) for one in found])
 
 
 def _sweep(
@@ -66,19 +80,20 @@ def _sweep(
     point: OperatingPoint,
     labels: Callable[[Recording, WindowClasses, T], Annotation],
     on_progress: OnProgress,
-) -> list[tuple[T, float]]:
-    counts = dict.fromkeys(values, ErrorCounts())
+) -> list[Swept[T]]:
+    counts: dict[T, dict[str, ErrorCounts]] = {value: {} for value in values}
     for done, recording in enumerate(evaluator.recordings, start=1):
         with machine.working():
             windows = evaluator.windows(recording, point)
-            for value in counts:
+            for value, scored in counts.items():
                 told = labels(recording, windows, value)
-                counts[value] += score(recording.reference, told, recording.annotated)
+                scored[recording.uri] = score(recording.reference, told, recording.annotated)
             windows.keep()
         on_progress(done / len(evaluator.recordings))
-    if all(errors.total == 0 for errors in counts.values()):
+    found = [Swept(value, scored) for value, scored in counts.items()]
+    if all(pool(one.counts.values()).total == 0 for one in found):
         raise EvaluationError("no reference speech is left to score outside the collar: use longer recordings")
-    return [(value, errors.der) for value, errors in counts.items()]
+    return found
 
 
 def steadiest(points: Sequence[tuple[OnlineTracking, float]]) -> OnlineTracking:

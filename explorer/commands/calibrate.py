@@ -2,17 +2,23 @@
 
 import json
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from explorer.commands.measure import MeasureFormat, progress
 from explorer.commands.options import TrustOption, trusted_files
 from objectives.errors import OperatingPointError
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OnlineTracking, OperatingPoint
 
+if TYPE_CHECKING:  # they bring torch
+    from explorer.comparison import Points
+    from objectives.calibration import Swept
+
+T = TypeVar("T")
 ONLINE = OperatingPoint(mode="online")
 THRESHOLD_NAMES = ("tau_active", "rho_update", "delta_new")
 SHOWN = 10  # of the triples
@@ -47,6 +53,9 @@ def calibrate(
 
         explorer calibrate --corpus ./recordings --online
 
+    *Δ DER* is to the chosen threshold, with the 95 % interval of a paired bootstrap over recordings; what is **tied**
+    these recordings cannot tell from it.
+
     The thresholds of the online mode go under `[space]`, where a value holds for every trial and a range is searched.
     """
     if online and offline:
@@ -62,22 +71,31 @@ def calibrate(
     ):
         point = OFFLINE_BASELINE if offline else BASELINE
         if online:
-            triples = online_sweep(evaluator, ONLINE, lambda fraction: show("tracking", fraction))
+            tracked = online_sweep(evaluator, ONLINE, lambda fraction: show("tracking", fraction))
         else:
-            points, best = threshold_sweep(evaluator, THRESHOLDS, point, lambda fraction: show("clustering", fraction))
+            swept = threshold_sweep(evaluator, THRESHOLDS, point, lambda fraction: show("clustering", fraction))
     if online:
-        _tell_online(*triples, corpus, split, format)
-        return
+        _tell_online(*tracked, corpus, split, format)
+    else:
+        _tell(*swept, corpus, split, point, format)
+
+
+def _tell(
+    found: "Sequence[Swept[float]]", best: float, corpus: str, split: str, point: OperatingPoint, format: MeasureFormat
+) -> None:
+    beside = _beside(found, best)
     if format is MeasureFormat.json:
-        sweep = [{"threshold": threshold, "der": der} for threshold, der in points]
+        sweep = [{"threshold": one.value, "der": one.der, **_as_json(beside[one.value])} for one in found]
         told = {"corpus": corpus, "split": split, "mode": point.mode, "best": best, "sweep": sweep}
         typer.echo(json.dumps(told, indent=2))
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("threshold", justify="right")
     table.add_column("DER %", justify="right")
-    for threshold, der in points:
-        table.add_row(f"{threshold:.2f}", f"{der:.2f}", style="bold green" if threshold == best else "")
+    table.add_column("Δ DER to the chosen")
+    for one in found:
+        cells = [f"{one.value:.2f}", f"{one.der:.2f}", _in_words(beside[one.value])]
+        table.add_row(*map(Text, cells), style="bold green" if one.value == best else "")
     console = Console(highlight=False)
     console.print(table)
     console.print(
@@ -85,32 +103,68 @@ def calibrate(
         "(the middle of its plateau)",
         soft_wrap=True,
     )
+    _tell_method(found, split, console)
 
 
 def _tell_online(
-    points: Sequence[tuple[OnlineTracking, float]], best: OnlineTracking, corpus: str, split: str, format: MeasureFormat
+    found: "Sequence[Swept[OnlineTracking]]", best: OnlineTracking, corpus: str, split: str, format: MeasureFormat
 ) -> None:
+    beside = _beside(found, best)
     if format is MeasureFormat.json:
-        sweep = [_triple(tracking) | {"der": der} for tracking, der in points]
+        sweep = [{**_triple(one.value), "der": one.der, **_as_json(beside[one.value])} for one in found]
         told = {"corpus": corpus, "split": split, "mode": "online", "best": _triple(best), "sweep": sweep}
         typer.echo(json.dumps(told, indent=2))
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in (*THRESHOLD_NAMES, "DER %"):
         table.add_column(name, justify="right")
-    ranked = sorted(points, key=lambda one: one[1])
-    shown = [one for place, one in enumerate(ranked) if place < SHOWN or one[0] == best]
-    for tracking, der in shown:
-        cells = [*(f"{value:g}" for value in _triple(tracking).values()), f"{der:.2f}"]
-        table.add_row(*cells, style="bold green" if tracking == best else "")
+    table.add_column("Δ DER to the chosen")
+    ranked = sorted(found, key=lambda one: one.der)
+    for one in [one for place, one in enumerate(ranked) if place < SHOWN or one.value == best]:
+        cells = [
+            *(f"{value:g}" for value in _triple(one.value).values()),
+            f"{one.der:.2f}",
+            _in_words(beside[one.value]),
+        ]
+        table.add_row(*map(Text, cells), style="bold green" if one.value == best else "")
     console = Console(highlight=False)
     console.print(table)
     lines = ", ".join(f"{name} = {value:g}" for name, value in _triple(best).items())
     console.print(
-        f"{len(points)} triples on {corpus} {split}, the best of them shown. Lowest DER with its neighbours in "
+        f"{len(found)} triples on {corpus} {split}, the best of them shown. Lowest DER with its neighbours in "
         f"delta_new: {lines}",
         soft_wrap=True,
     )
+    _tell_method(found, split, console)
+
+
+def _beside(found: "Sequence[Swept[T]]", best: T) -> "dict[T, Points | None]":
+    """By how much the DER of each value is above that of the chosen one; None for that one."""
+    from explorer.comparison import points, scored_of
+
+    chosen = next(scored_of(one.counts) for one in found if one.value == best)
+    return {one.value: None if one.value == best else points(scored_of(one.counts), chosen) for one in found}
+
+
+def _in_words(one: "Points | None") -> str:
+    from explorer.comparison import told_points
+
+    return "" if one is None else told_points(one)
+
+
+def _as_json(one: "Points | None") -> dict[str, float | bool | None]:
+    from explorer.comparison import ends
+
+    low, high = (None, None) if one is None else ends(one.interval)
+    tied = None if one is None else one.tied
+    return {"der_difference": 0.0 if one is None else one.points, "der_low": low, "der_high": high, "tied": tied}
+
+
+def _tell_method(found: "Sequence[Swept[T]]", split: str, console: Console) -> None:
+    from explorer.caveats import notes
+
+    for line in notes(len(found[0].counts), split):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _triple(tracking: OnlineTracking) -> dict[str, float]:

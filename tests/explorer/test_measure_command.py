@@ -142,6 +142,11 @@ def test_calibrate_shows_the_sweep_and_the_threshold_to_write_down(
     assert (told["corpus"], told["split"], told["mode"]) == (corpus, "calib", "chunk-wise")
     assert [point["threshold"] for point in told["sweep"]] == [0.5, 0.8]
     assert told["best"] in (0.5, 0.8)
+    other = next(one for one in told["sweep"] if one["threshold"] != told["best"])
+    assert other["der_difference"] == pytest.approx(
+        other["der"] - next(one["der"] for one in told["sweep"] if one["threshold"] == told["best"])
+    )
+    assert (other["der_low"], other["tied"]) == (None, None)  # a single recording has no interval
     assert f"clustering_threshold = {told['best']:.2f}" in invoke("calibrate", "--corpus", corpus).stdout
     offline = json.loads(invoke("calibrate", "--corpus", corpus, "--offline", "--format", "json").stdout)
     assert offline["mode"] == "offline"

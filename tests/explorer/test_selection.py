@@ -51,8 +51,17 @@ def test_calib_decides_and_eval_is_not_asked(url: str) -> None:
     }  # fmt: skip
     # 0.5 × (10 + 5 + 10 × 0.4) and 10 + 5 + 0.4
     choice = choice_of(outcome.study, tables())
-    assert choice == Choice("calib", pytest.approx({"Hidden-40": 9.5, "Linear-40": 15.4}), "Hidden-40")
-    assert str(choice) == "Hidden-40: DER on calib 9.50 % (Linear-40 15.40)"
+    scored = {name: {"c": (pytest.approx(der), 100.0)} for name, der in {"Hidden-40": 9.5, "Linear-40": 15.4}.items()}
+    assert choice == Choice("calib", pytest.approx({"Hidden-40": 9.5, "Linear-40": 15.4}), "Hidden-40", scored=scored)
+    assert str(choice) == "Hidden-40: DER on calib 9.50 % (Linear-40 15.40, +5.90)"  # a single recording: no interval
+
+
+def test_the_choice_says_whether_its_recordings_can_tell() -> None:
+    scored = {"Linear-40": {"a": (1.0, 10.0), "b": (1.0, 10.0)}, "Hidden-40": {"a": (2.0, 10.0), "b": (0.5, 10.0)}}
+    choice = Choice("calib", {"Linear-40": 10.0, "Hidden-40": 12.5}, "Linear-40", scored=scored)
+    assert str(choice) == "Linear-40: DER on calib 10.00 % (Hidden-40 12.50, +2.50 [−5.00, +10.00] tied)"
+    before = Choice("calib", choice.der, "Linear-40")  # as an earlier version kept it
+    assert str(before) == "Linear-40: DER on calib 10.00 % (Hidden-40 12.50)"
 
 
 def test_the_papers_way_takes_the_trials_of_table_1(url: str) -> None:
@@ -104,7 +113,10 @@ def test_what_was_measured_on_calib_before_a_kill_is_kept(url: str) -> None:
     evaluator = AnalyticEvaluator(before=killed)
     with pytest.raises(KeyboardInterrupt):
         run_study("study", tables(), evaluator, url)
-    assert choice_of(load_study("study", url), tables()) == Choice("calib", {"Hidden-40": pytest.approx(19.0)})
+    half = Choice(
+        "calib", {"Hidden-40": pytest.approx(19.0)}, scored={"Hidden-40": {"c": (pytest.approx(19.0), 100.0)}}
+    )
+    assert choice_of(load_study("study", url), tables()) == half
     after = AnalyticEvaluator()
     run_study("study", tables(), after, url)
     assert [point.pruning for point in after.calibrated] == [LINEAR]

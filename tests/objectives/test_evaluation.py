@@ -336,12 +336,13 @@ def test_a_split_that_is_not_there_is_refused(excerpts: Path) -> None:
 def test_a_sweep_finds_what_single_measurements_find(excerpts: Path, point: OperatingPoint) -> None:
     fractions: list[float] = []
     evaluator = build_evaluator(corpus=str(excerpts), split="calib")
-    points, best = threshold_sweep(evaluator, (0.2, 0.8), point, fractions.append)
-    assert [threshold for threshold, _ in points] == [0.2, 0.8]
+    found, best = threshold_sweep(evaluator, (0.2, 0.8), point, fractions.append)
+    assert [one.value for one in found] == [0.2, 0.8]
     assert fractions == [1.0]  # one recording
     single = build_evaluator(corpus=str(excerpts), split="calib", clustering_threshold=0.2)
-    assert points[0][1] == pool(single.errors(point).values()).der
-    assert dict(points)[best] <= min(der for _, der in points) + 0.05
+    assert found[0].counts == single.errors(point)
+    ders = {one.value: one.der for one in found}
+    assert ders[best] <= min(ders.values()) + 0.05
 
 
 def test_recordings_are_those_of_the_split(excerpts: Path, evaluator: Evaluator) -> None:
