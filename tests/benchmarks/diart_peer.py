@@ -313,9 +313,9 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         if pipelines is None:
+            answer: Mapping[str, Any] = found()
             pipelines = Pipelines(Settings(**asked))
             trust_pyannote()
-            answer: Mapping[str, Any] = found()
         else:
             try:
                 answer = pipelines.run(System(**asked["system"]), asked["wavs"])
