@@ -6,6 +6,7 @@ and the few classes of `ALLOWED`, which is all that pyannote.audio's own checkpo
 what it says run. The bytes that are hashed are the bytes that are read, so nothing can be swapped in between.
 """
 
+import copyreg
 import hashlib
 import inspect
 import io
@@ -25,6 +26,9 @@ Network = TypeVar("Network", bound=Model)
 
 # none runs code or reads a file when it is made, whatever it is made of
 ALLOWED = (TorchVersion, Specifications, Problem, Resolution)
+
+for _choices in (Problem, Resolution):  # Python up to 3.11.3 pickles a choice as a call of getattr, which is no data
+    copyreg.pickle(_choices, lambda choice: (type(choice), (choice.value,)))
 
 NEEDED = ("state_dict", "hyper_parameters", "pyannote.audio")
 

@@ -39,6 +39,10 @@ class Turns:
             self._open.setdefault(speaker, start)
         return self._known(start - self._wait)
 
+    def passed(self, sample: int) -> list[Turn]:
+        """Everything before this sample was told: the turns that no cell from there on can continue."""
+        return self._known(sample - self._wait - 1)
+
     def _known(self, until: int) -> list[Turn]:
         over = [(began, ended, speaker) for speaker, (began, ended) in self._over.items() if ended <= until]
         for _, _, speaker in over:

@@ -49,7 +49,8 @@ class OnlineSession:
         before = self._latest.heard if self._latest is not None else 0
         _, chosen = self.embedding.features_of_speakers(self.contract, activity, heard - self.contract.window)
         block = cut_block(self.schedule, self.contract, update, activity)
-        self._latest = _Latest(block, heard, heard - before, activity, chosen)
+        _, end = self.schedule.block(update)
+        self._latest = _Latest(block, end, heard, heard - before, activity, chosen)
         return block.frames
 
     def pool(self, features: Features, last: bool = False) -> None:
@@ -80,6 +81,7 @@ class OnlineSession:
         speaking = [tuple(names[cell].tolist()) for cell in latest.block.frames]
         cells = zip(latest.block.starts, speaking, strict=True)
         ended = [turn for start, now in cells for turn in self._turns.cell(int(start), now)]
+        ended += self._turns.passed(latest.end)
         self._known = ended
         self._ended += ended
 
@@ -108,10 +110,11 @@ class OnlineSession:
 
 @dataclass(frozen=True)
 class _Latest:
-    """The latest update. heard: samples. moved: samples since the window before. chosen: features of each local
-    speaker."""
+    """The latest update. end: sample at which its block ends. heard: samples. moved: samples since the window before.
+    chosen: features of each local speaker."""
 
     block: Block
+    end: int
     heard: int
     moved: int
     activity: np.ndarray

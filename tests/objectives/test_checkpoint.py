@@ -15,8 +15,8 @@ import torch
 import objectives.embedding
 import objectives.segmentation
 from objectives.assets import fetch
-from objectives.backend import Model, PyanNet, WeSpeakerResNet34
-from objectives.checkpoint import ALLOWED, build_network, load_as_stock, read_checkpoint
+from objectives.backend import Model, Problem, PyanNet, WeSpeakerResNet34
+from objectives.checkpoint import ALLOWED, build_network, load_as_stock, plain, read_checkpoint
 from objectives.compression import Compressor, load_network, save_checkpoint
 from objectives.embedding import load_embedding
 from objectives.errors import AssetError, ModelError
@@ -153,6 +153,14 @@ def evil(tmp_path: Path, sentinel: Path) -> bytes:
     """A hostile checkpoint, made while the pinned one that it is made of can still be had."""
     among_training_state(tmp_path / "evil.bin", sentinel)
     return (tmp_path / "evil.bin").read_bytes()
+
+
+def test_settings_are_data_however_python_pickles_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11.2 writes them as a call of getattr."""
+    monkeypatch.setattr(Enum, "__reduce_ex__", lambda choice, protocol: (getattr, (type(choice), choice.name)))
+    path = fetch("segmentation-3.0")
+    found = plain(path, read_checkpoint(path))
+    assert found["pyannote.audio"]["specifications"].problem is Problem.MONO_LABEL_CLASSIFICATION
 
 
 def test_models_made_of_a_trusted_checkpoint_are_data_again(

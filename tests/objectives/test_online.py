@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from objectives.contract import SAMPLE_RATE
@@ -43,6 +43,9 @@ def told_until(waveform: np.ndarray, point: OperatingPoint, updates: int, known:
 
 @settings(max_examples=25, deadline=None)
 @given(chunk_length=chunk_lengths, right_context=right_contexts, wait=pauses, share=st.floats(0.2, 0.9))
+@example(
+    chunk_length=4.71875, right_context=2.0, wait=1.40625, share=0.5
+)  # over before the block ends, not its last cell
 def test_no_label_ever_changes(chunk_length: float, right_context: float, wait: float, share: float) -> None:
     """Whatever follows: the same past, and another future, give the same turns in the same updates; and what was told
     on the way is what stands in the end."""
