@@ -28,6 +28,7 @@ from explorer.workers import Workers
 from objectives.errors import StudyError, ascii_controls, shortened
 from studies.definition import StudyDefinition
 
+TRACKING = "evaluator.tracking"  # the embedding's own thresholds of the online mode
 MOST_SHOWN = 12  # settings that differ, in one message
 
 
@@ -102,6 +103,7 @@ def _create_or_resume(
 def _refuse_differences(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     # through JSON, so that a tuple and the list that it became are the same
     new = json.loads(json.dumps(new))
+    old = _as_told_now(old, new)
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     if keys:
         lines = "".join(f"\n  {_short(key)}: {_shown(old, key)} → {_shown(new, key)}" for key in keys[:MOST_SHOWN])
@@ -111,6 +113,16 @@ def _refuse_differences(name: str, old: Mapping[str, Any], new: Mapping[str, Any
             f"the study {name!r} was made with other settings, and trials of both cannot be compared:{lines}\n"
             f"Give --name for a new study, or go back to the old settings to resume this one."
         )
+
+
+def _as_told_now(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """What an earlier version did not tell yet, since there was one way only: speakers were tracked chunk-wise."""
+    told = {"space.tracking": ["chunk-wise"], **old}
+    if told.get("space.mode") == "chunk-wise":
+        told["space.mode"] = "streaming"
+    if "space.tracking" not in old and TRACKING in new:
+        told.setdefault(TRACKING, new[TRACKING])
+    return told
 
 
 def _shown(settings: Mapping[str, Any], key: str) -> str:

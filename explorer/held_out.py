@@ -32,6 +32,7 @@ SCORE = "test_split:{trial}"  # study attribute of each point that was scored th
 # Of what identifies an evaluator, what a study's split changes, and what decides no label or next to none
 OTHER_SPLIT = ("split", "cost")
 MACHINE = "machine"
+SINCE = ("tracking",)  # what a study of an earlier version does not tell, and has no need of
 
 Status = Literal["scored", "absent", "searched", "unavailable", "not asked"]
 
@@ -192,7 +193,10 @@ def _differs(study: optuna.Study, identity: Mapping[str, str]) -> str | None:
         keys = [
             key
             for key in {**told, **identity}
-            if key not in OTHER_SPLIT and not key.startswith(MACHINE) and told.get(key) != identity.get(key)
+            if key not in OTHER_SPLIT
+            and not key.startswith(MACHINE)
+            and told.get(key) != identity.get(key)
+            and (key in told or key not in SINCE)
         ]
         if keys:
             changes = "; ".join(f"{key}: {told.get(key, '(absent)')} → {identity.get(key, '(absent)')}" for key in keys)

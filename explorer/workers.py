@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from objectives.failures import failing_the_trial
-from objectives.operating_point import OperatingPoint
+from objectives.operating_point import OnlineTracking, OperatingPoint
 from objectives.settings import CompressionSettings
 from objectives.versions import versions
 from studies.definition import StudyDefinition
@@ -65,7 +65,10 @@ class Builder(Protocol):
 
 @dataclass(frozen=True)
 class EvaluatorSettings:
-    """The arguments of objectives.evaluation.build_evaluator, which explains them. None stands for the default."""
+    """The arguments of objectives.evaluation.build_evaluator, which explains them. None stands for the default.
+
+    tracking: what the study says of the online mode; None where it has no such point.
+    """
 
     corpus: str = "ami-excerpts"
     split: str = "eval"
@@ -78,6 +81,7 @@ class EvaluatorSettings:
     compression: CompressionSettings | None = None
     device: "Device" = "cpu"
     trusted: frozenset[str] = frozenset()
+    tracking: OnlineTracking | None = None
 
     @classmethod
     def of(
@@ -96,23 +100,30 @@ class EvaluatorSettings:
             compression=definition.compression_settings(),
             device=device,
             trusted=trusted,
+            tracking=definition.space.online if "online" in definition.space.modes else None,
         )
 
     def build(self, accuracy_threads: int | None = None) -> Evaluator:
         """Build it. Limits torch to so many threads in the whole process.
 
-        Raises CorpusError, LeakageError, AssetError or ModelError, and EvaluationError where memory runs out.
+        Raises CorpusError, LeakageError, AssetError or ModelError, and EvaluationError where memory runs out;
+        ModelError also where the online mode is asked for and was never tuned for the embedding.
         """
         # late, so that a driver that only talks to workers does not wait for torch
         import torch
 
         from objectives.evaluation import build_evaluator
+        from objectives.online import tracking_of
 
         if accuracy_threads is not None:
             torch.set_num_threads(accuracy_threads)
         given = asdict(self) | {"compression": self.compression}
+        del given["tracking"]
         with failing_the_trial("models and recordings cannot be loaded"):
-            return build_evaluator(**given, accuracy_threads=accuracy_threads)
+            evaluator = build_evaluator(**given, accuracy_threads=accuracy_threads)
+            if self.tracking is not None:
+                tracking_of(self.tracking, evaluator.accuracy.embedding)
+            return evaluator
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,8 @@ class SpeakerEmbedding:
 
     key: hash of all that changes a feature. step: samples between features; the first is centred in the first frame of
     the filterbank. filterbank, network: what features are made with, `network` being an ONNX file. threshold: of the
-    clustering, and online: of the online mode, both tuned on *calib* for this embedding. features: (samples,) →
-    (frames, channels). weight: (dimension, 2·channels). bias: (dimension,).
+    clustering, tuned on *calib* for this embedding; online: of the online mode, tuned on *train*. features: (samples,)
+    → (frames, channels). weight: (dimension, 2·channels). bias: (dimension,).
     """
 
     name: str
