@@ -234,6 +234,21 @@ def test_deltas_by_hand() -> None:
     assert told.published == pytest.approx(23.67 - 12.66)
 
 
+def test_deltas_are_to_fp32_with_the_same_thresholds() -> None:
+    def online(delta_new: float | None) -> dict[str, object]:
+        return {"pruning": "Linear-40", "mode": "online", "online": {"delta_new": delta_new, "min_duration_off": 0.0}}
+
+    rows = [
+        row(3, "search", **online(0.9)),
+        row(5, "paper:table1:Linear-40", **online(None)),
+        row(6, "paper:table2:INT8_PTQ", precision="int8_ptq", **online(None)),
+    ]
+    found = precision_deltas(rows, {5: trial(5, {"a": 10.0}), 6: trial(6, {"a": 11.0})}, ())
+    assert found is not None
+    assert found.reference == 5
+    assert precision_deltas([rows[0], rows[2]], {}, ()) is None
+
+
 def test_without_fp32_of_the_same_model_there_are_no_deltas() -> None:
     rows = [
         row(3, "paper:table1:Linear-20", pruning="Linear-20"),
