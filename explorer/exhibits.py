@@ -159,7 +159,7 @@ def table_exhibit(rows: Sequence[FrontRow], table: PaperTable, compared: Sequenc
     title = (
         "Table 1: pruning in FP32" if table == "table1" else f"Table 2: precision of {pruned} (paper: {TABLE2_VARIANT})"
     )
-    kind: comparison.Kind = "pruned against unpruned" if table == "table1" else "low-bit against FP32"
+    kind: comparison.Kind = "pruned against unpruned" if table == "table1" else "lower precision against FP32"
     changes = comparison.matched(rows, compared, kind)
     latencies = {row.latency for row in measured}
     mode = "offline, as the paper" if latencies == {None} else "streamed at C = 1 s, R = 0; the paper ran it offline"

@@ -108,7 +108,7 @@ def precision_deltas(
     reference = next((row for row in measured if quantized and _is_reference(row, quantized[0])), None)
     if reference is None or reference.trial is None:
         return None
-    to_fp32 = matched(measured, compared, "low-bit against FP32")
+    to_fp32 = matched(measured, compared, "lower precision against FP32")
     base, unscored = _ders(trials[reference.trial])
     deltas: list[RecordingDelta] = []
     summaries: list[DeltaSummary] = []

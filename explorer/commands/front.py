@@ -67,7 +67,7 @@ def front(
     *Δ DER* is to another trial, with the 95 % interval of a paired bootstrap over recordings: on the front to the next
     better point there, of a dominated point to the best of those that dominate it. **tied** are two that these
     recordings cannot tell apart, and **≈** marks what is tied with the lowest DER of the front. Below stand pairs that
-    differ in one choice alone: QAT or PTQ, online or chunk-wise, low-bit or FP32, pruned or not.
+    differ in one choice alone: QAT or PTQ, online or chunk-wise, lower precision or FP32, pruned or not.
 
     RTF is the median of the repeats with its spread; *x base* is the ratio to the FP32 baseline timed in the same
     breath. Where the machine has no kernel for a precision the execution is *emulated*: that RTF is no gain, and has

@@ -219,7 +219,7 @@ def test_deltas_by_hand() -> None:
     base = {"a": 10.0, "b": 20.0, "c": 30.0, "d": 40.0, "e": 50.0, "silent": None}
     low_bit = {"a": 11.0, "b": 19.0, "c": 32.0, "d": 44.0, "e": 60.0, "silent": None}  # +1 −1 +2 +4 +10
     told_apart = Comparison(
-        "low-bit against FP32", 4, 3, "int8_ptq", "fp32", 31.5, 30.0, 1.5, -1.0, 10.0, recordings=6, tied=True
+        "lower precision against FP32", 4, 3, "int8_ptq", "fp32", 31.5, 30.0, 1.5, -1.0, 10.0, recordings=6, tied=True
     )
     found = precision_deltas(rows, {3: trial(3, base), 4: trial(4, low_bit)}, [told_apart])
     assert found is not None
