@@ -306,7 +306,7 @@ def whole_front(rows: Sequence[FrontRow], compared: Sequence[Comparison] = ()) -
         ),
         grid=Grid(
             (
-                "trial", "origin", "C s", "R s", "C + R s", "pruning", "precision", "params M", "DER %",
+                "trial", "origin", "C s", "R s", "latency s", "pruning", "precision", "params M", "DER %",
                 "Δ DER to", "FA / miss / conf %", "MiB", "RTF", "× base", "standing",
             ),
             tuple(_front_row(row) for row in rows),

@@ -26,7 +26,7 @@ class FrontPoint:
     """One operating point of the front's figure, whatever number of fixed points and trials it stands for.
 
     label: `baseline / C=1`, `Linear-40`; what a search trial was, `C=2.5 R=0.17 Both-5 int4_ptq`. fixed: some origin of
-    it is a fixed point. der: percent. size: MiB. rtf: median. latency: C + R in seconds, None offline. emulated: its
+    it is a fixed point. der: percent. size: MiB. rtf: median. latency: in seconds, None offline. emulated: its
     RTF says nothing of a gain. stage_shares, tied_with_best: see FrontRow.
     """
 

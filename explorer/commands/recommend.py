@@ -16,7 +16,7 @@ from explorer import caveats, storage
 from explorer.bootstrap import Interval
 from explorer.budgets import NAMES, UNITS, Budgets, der_increase, within
 from explorer.commands.measure import progress
-from explorer.commands.options import TrustOption, trusted_files
+from explorer.commands.options import LATENCY, TrustOption, trusted_files
 from explorer.distance import DerDistance, Distance
 from explorer.front import FrontRow
 from explorer.held_out import TEST
@@ -39,7 +39,7 @@ class RecommendFormat(StrEnum):
 
 def recommend(
     study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
-    max_latency: Annotated[float | None, typer.Option(help="Largest C + R in seconds.")] = None,
+    max_latency: Annotated[float | None, typer.Option(help=f"Largest latency in seconds: {LATENCY}.")] = None,
     max_size: Annotated[float | None, typer.Option(help="Largest segmentation model in MiB.")] = None,
     max_rtf: Annotated[float | None, typer.Option(help="Largest RTF (median).")] = None,
     max_der_increase: Annotated[
@@ -152,7 +152,7 @@ def _markdown_row(found: Sequence[str]) -> str:
 
 
 def summary(advice: Advice) -> str:
-    """`Within C + R ≤ 1 s: 8 of 17 points, 5 of them dominated by none of the others.`"""
+    """`Within latency ≤ 1 s: 8 of 17 points, 5 of them dominated by none of the others.`"""
     budget = f"Within {within(advice.limits)}" if advice.limits else "Without budgets"
     if "der" in advice.limits and advice.baseline_der:
         budget += f" ({100 * (advice.limits['der'] / advice.baseline_der - 1):.3g} % over the baseline's)"
@@ -192,7 +192,7 @@ def columns(advice: Advice) -> list[str]:
     ders = [f"DER % {advice.split}"]
     if any(one.test for one in advice.recommendations):
         ders.insert(0, f"DER % {TEST}")
-    return ["trial", "origin", "C s", "R s", "C+R s", "pruning", "precision", *ders, "MiB", "RTF", "roles"]
+    return ["trial", "origin", "C s", "R s", "latency s", "pruning", "precision", *ders, "MiB", "RTF", "roles"]
 
 
 def cells(one: Recommendation, advice: Advice) -> list[str]:

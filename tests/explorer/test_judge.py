@@ -26,6 +26,13 @@ def test_a_point_over_its_latency_is_neither_made_nor_measured(url: str) -> None
     assert load_study("study", url).best_trials == []
 
 
+def test_pauses_that_are_waited_for_count_in_the_latency_that_is_told(url: str) -> None:
+    space = {"tracking": "online", "min_duration_off": 0.5, "chunk_length": [1.0, 1.0], "look_ahead": ["none"]}
+    run_study("study", small_study(fixed={}, space=space, limits={"latency": 1.2}), AnalyticEvaluator(), url)
+    _, searched = trials_of(url)
+    assert record.why_stopped(searched) == "latency is 1.5 s, over the budget of 1.2 s"
+
+
 @pytest.mark.parametrize(
     ("limits", "exceeded", "timed", "scored"),
     [
