@@ -7,11 +7,11 @@ from typing import cast
 import optuna
 from optuna.trial import TrialState
 
-from explorer import database
+from explorer import tracked
 from explorer import trial_record as record
 from explorer.comparison import Key, key
 from explorer.front import FrontRow, Standing
-from objectives.operating_point import Precision, Structure
+from objectives.operating_point import Precision, Structure, Tracking
 from studies.paper import FIGURE1_CHUNK_LENGTH, FIGURE2_RIGHT_CONTEXT, Sweep
 from studies.published import BASELINE_VARIANT
 
@@ -131,14 +131,17 @@ def joint_front(rows: Sequence[FrontRow], others: Sequence[OtherTrial] = ()) -> 
     return JointFront(tuple(points), tuple(others), ceiling)
 
 
-def other_trials(study: optuna.Study, shown: Sequence[FrontRow]) -> tuple[OtherTrial, ...]:
-    """Complete trials of the search that are not among `shown`."""
+def other_trials(
+    study: optuna.Study, shown: Sequence[FrontRow], tracking: Tracking | None = None
+) -> tuple[OtherTrial, ...]:
+    """Complete trials of the search that are not among `shown`. tracking: of this mode alone; None for all of them."""
+    trials = tracked.skim(study, (record.ORIGIN, "latency", record.MODEL_KEY), tracking)
     known = {row.trial for row in shown}
     return tuple(
         OtherTrial(
             trial.number, der, size, rtf, trial.user_attrs.get("latency"), trial.user_attrs.get(record.MODEL_KEY)
         )
-        for trial in database.skim(study, (record.ORIGIN, "latency", record.MODEL_KEY))
+        for trial in tracked.tracked(trials, tracking)
         if trial.state is TrialState.COMPLETE and trial.number not in known
         for der, size, rtf in (trial.values,)
     )
