@@ -9,7 +9,7 @@ from objectives.errors import StudyError
 # 0.1 s + 0.2 s of latency keep a budget of 0.3 s
 ROUNDING = 1e-9
 UNITS = {"latency": "s", "size": "MiB", "rtf": "", "der": "%"}
-NAMES = {"latency": "C + R", "size": "size", "rtf": "RTF", "der": "DER"}
+NAMES = {"latency": "latency", "size": "size", "rtf": "RTF", "der": "DER"}
 
 Values = Mapping[str, float]  # what a candidate has of each: latency s, size MiB, rtf, der %; no latency offline
 
@@ -18,8 +18,8 @@ Values = Mapping[str, float]  # what a candidate has of each: latency s, size Mi
 class Budgets:
     """The most that a user can live with; None for no budget.
 
-    latency: C + R in seconds. size: MiB. rtf: seconds of compute per second of audio, median. der_increase: a share of
-    the baseline's DER, 0.05 for 5 % more errors.
+    latency: seconds, C + R and the pauses that the online mode waits for. size: MiB. rtf: seconds of compute per second
+    of audio, median. der_increase: a share of the baseline's DER, 0.05 for 5 % more errors.
 
     Raises StudyError where a budget is no positive number (der_increase may be 0).
     """
@@ -130,7 +130,7 @@ def _excesses(limits: Values, values: Values) -> dict[str, float]:
 
 
 def in_words(name: str, limit: float) -> str:
-    """`C + R ≤ 1 s`."""
+    """`latency ≤ 1 s`."""
     return f"{NAMES[name]} ≤ {limit:.4g} {UNITS[name]}".rstrip()
 
 

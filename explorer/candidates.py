@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from explorer import database
 from explorer import trial_record as record
 from explorer.attributes import damaged_trial
 from explorer.budgets import Budgets, Shortfall, keeps, shortfall
 from explorer.distance import BASELINE
 from explorer.front import feasible_front
+from explorer.tracked import check_tracking, skim, tracked
 from objectives.errors import StudyError
+from objectives.operating_point import Tracking
 from studies.definition import StudyDefinition
 
 ATTRIBUTES = (record.ORIGIN, record.REUSED_FROM, "latency")
@@ -46,7 +47,8 @@ class Point:
 class Candidates:
     """limits: budgets by name, `der` in percent. points: all that keep the study's own limits. inside: of those, within
     the budgets. front: of those, not dominated by another one inside; lowest DER first. best: the study's own front.
-    references: the point of each origin of a fixed point, whatever limits it passes.
+    All of these are of the mode that was asked for alone, where one was. references: the point of each origin of a
+    fixed point, of whatever mode and whatever limits it passes.
     """
 
     limits: Mapping[str, float]
@@ -64,20 +66,29 @@ class Candidates:
         return shortfall(self.limits, {point.number: point.values for point in self.points})
 
 
-def candidates(study: optuna.Study, definition: StudyDefinition, budgets: Budgets) -> Candidates:
-    """Raises StudyError where the study has no complete trial within its own limits, or a budget means nothing in it:
-    latency offline, an increase over a baseline that is not measured."""
+def candidates(
+    study: optuna.Study, definition: StudyDefinition, budgets: Budgets, tracking: Tracking | None = None
+) -> Candidates:
+    """tracking: whose points alone take part; None for all of them.
+
+    Raises StudyError where the study has no complete trial within its own limits, or what is asked means nothing in it:
+    a mode that it does not have, latency offline, an increase over a baseline that is not measured.
+    """
+    check_tracking(study, definition, tracking)
     if definition.space.mode == "offline" and budgets.latency is not None:
         raise StudyError(
             f"--max-latency {budgets.latency:g}: the study {study.study_name!r} is of the offline mode, which hears "
             "the whole recording first and has no latency: leave it out"
         )
-    trials = database.skim(study, ATTRIBUTES)
+    trials = skim(study, ATTRIBUTES, tracking)
+    of_mode = tracked(trials, tracking)
+    numbers = {trial.number for trial in of_mode}
     complete = _points(study.study_name, trials)
-    points = tuple(point for point in complete if not record.exceeded(point.trial))
+    points = tuple(point for point in complete if point.number in numbers and not record.exceeded(point.trial))
     if not points:
+        what = "trial" if tracking is None else f"{tracking} trial"
         raise StudyError(
-            f"the study {study.study_name!r} has no complete trial within its own limits yet: run it, and see "
+            f"the study {study.study_name!r} has no complete {what} within its own limits yet: run it, and see "
             f"`explorer status {study.study_name}`"
         )
     references = {origin: point for point in complete for origin in point.origins if origin != record.SEARCH}
@@ -90,7 +101,7 @@ def candidates(study: optuna.Study, definition: StudyDefinition, budgets: Budget
         points=points,
         inside=inside,
         front=tuple(sorted((p for p in inside if p.number in not_dominated), key=lambda p: (p.trial.values, p.number))),
-        best=tuple(feasible_front(study, trials)),
+        best=tuple(feasible_front(study, of_mode)),
         references=references,
     )
 

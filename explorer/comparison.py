@@ -1,8 +1,8 @@
 """Which operating points of a study are compared by DER, and whether its recordings can tell them apart.
 
 A point of the front is compared with the next better one there, a dominated one with the best of those that dominate
-it, one over a budget with the baseline; and any two that differ in one choice alone (QAT or PTQ, low-bit or FP32,
-pruned or not, online or chunk-wise) with each other. One set of draws of the recordings serves all of them
+it, one over a budget with the baseline; and any two that differ in one choice alone (QAT or PTQ, lower precision or
+FP32, pruned or not, online or chunk-wise) with each other. One set of draws of the recordings serves all of them
 (explorer/bootstrap.py).
 """
 
@@ -28,14 +28,14 @@ Kind = Literal[
     "over a budget",
     "QAT against PTQ",
     "online against chunk-wise",
-    "low-bit against FP32",
+    "lower precision against FP32",
     "pruned against unpruned",
 ]
 STANDING: tuple[Kind, ...] = ("front neighbours", "lowest DER", "dominated", "over a budget")
 MATCHED: tuple[Kind, ...] = (
     "QAT against PTQ",
     "online against chunk-wise",
-    "low-bit against FP32",
+    "lower precision against FP32",
     "pruned against unpruned",
 )
 BASELINE = "baseline"  # origin
@@ -193,7 +193,7 @@ def _matched(rows: Sequence["FrontRow"]) -> list[tuple[Kind, "FrontRow", "FrontR
         "online against chunk-wise": lambda row: (
             replace(row, mode="chunk-wise", online=None) if row.mode == "online" else row
         ),
-        "low-bit against FP32": lambda row: replace(row, precision="fp32"),
+        "lower precision against FP32": lambda row: replace(row, precision="fp32"),
         "pruned against unpruned": lambda row: replace(row, pruning="none"),
     }
     return [

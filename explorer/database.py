@@ -32,17 +32,18 @@ MANY = 10_000  # trials to ask for by number: SQLite takes some thirty thousand 
 USER, SYSTEM = models.TrialUserAttributeModel, models.TrialSystemAttributeModel
 
 
-def skim(study: optuna.Study, keys: Collection[str]) -> list[FrozenTrial]:
-    """Every trial in order, with its state, values, constraints and the user attributes of these `keys`.
+def skim(study: optuna.Study, keys: Collection[str], params: Collection[str] = ()) -> list[FrozenTrial]:
+    """Every trial in order, with its state, values, constraints, the user attributes of these `keys` and the parameters
+    of these names (`params`).
 
-    Without dates, parameters, distributions and anything else; a storage that is no database gives more.
+    Without dates, other parameters and anything else; a storage that is no database gives more.
     Raises StudyError where what a trial carries was damaged, as `read` and `read_all` do, and
     optuna.exceptions.StorageInternalError where the database cannot be read.
     """
     database = database_of(study)
     if database is None:
         return [check(study.study_name, trial, whole=False) for trial in study.get_trials(deepcopy=False)]
-    return _read(database, study, TRIAL.study_id == study._study_id, USER.key.in_(keys), whole=False)
+    return _read(database, study, TRIAL.study_id == study._study_id, USER.key.in_(keys), whole=False, names=params)
 
 
 def read(study: optuna.Study, numbers: Collection[int]) -> dict[int, FrozenTrial]:
@@ -147,6 +148,7 @@ def _read(
     which: ColumnElement[bool],
     attributes: ColumnElement[bool] | None,
     whole: bool,
+    names: Collection[str] = (),
 ) -> list[FrozenTrial]:
     try:
         with database.engine.connect() as connection:
@@ -158,7 +160,8 @@ def _read(
             user = _attributes(connection, name, USER, which, attributes)
             of_system = None if whole else SYSTEM.key.startswith(record.CONSTRAINTS)
             system = _attributes(connection, name, SYSTEM, which, of_system)
-            params = _params(connection, name, which) if whole else {}
+            named = which if whole else which & PARAM.param_name.in_(names)
+            params = _params(connection, name, named) if whole or names else {}
     except DBAPIError as error:
         raise StorageInternalError("the trials of a study could not be read") from error
     made = [

@@ -32,7 +32,7 @@ LEGEND = 1.0  # inches
 GREY = "#666666"
 
 Axis = Literal["size", "latency", "rtf"]  # what DER is drawn against
-X_LABELS: dict[Axis, str] = {"size": "size, MiB (log)", "latency": "latency C + R, s (log)", "rtf": "RTF (log)"}
+X_LABELS: dict[Axis, str] = {"size": "size, MiB (log)", "latency": "latency, s (log)", "rtf": "RTF (log)"}
 
 
 def draw_front(front: JointFront) -> Figure:

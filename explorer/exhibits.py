@@ -159,7 +159,7 @@ def table_exhibit(rows: Sequence[FrontRow], table: PaperTable, compared: Sequenc
     title = (
         "Table 1: pruning in FP32" if table == "table1" else f"Table 2: precision of {pruned} (paper: {TABLE2_VARIANT})"
     )
-    kind: comparison.Kind = "pruned against unpruned" if table == "table1" else "low-bit against FP32"
+    kind: comparison.Kind = "pruned against unpruned" if table == "table1" else "lower precision against FP32"
     changes = comparison.matched(rows, compared, kind)
     latencies = {row.latency for row in measured}
     mode = "offline, as the paper" if latencies == {None} else "streamed at C = 1 s, R = 0; the paper ran it offline"
@@ -306,7 +306,7 @@ def whole_front(rows: Sequence[FrontRow], compared: Sequence[Comparison] = ()) -
         ),
         grid=Grid(
             (
-                "trial", "origin", "C s", "R s", "C + R s", "pruning", "precision", "params M", "DER %",
+                "trial", "origin", "C s", "R s", "latency s", "pruning", "precision", "params M", "DER %",
                 "Δ DER to", "FA / miss / conf %", "MiB", "RTF", "× base", "standing",
             ),
             tuple(_front_row(row) for row in rows),

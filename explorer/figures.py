@@ -7,11 +7,11 @@ from typing import cast
 import optuna
 from optuna.trial import TrialState
 
-from explorer import database
+from explorer import tracked
 from explorer import trial_record as record
 from explorer.comparison import Key, key
 from explorer.front import FrontRow, Standing
-from objectives.operating_point import Precision, Structure
+from objectives.operating_point import Precision, Structure, Tracking
 from studies.paper import FIGURE1_CHUNK_LENGTH, FIGURE2_RIGHT_CONTEXT, Sweep
 from studies.published import BASELINE_VARIANT
 
@@ -26,7 +26,7 @@ class FrontPoint:
     """One operating point of the front's figure, whatever number of fixed points and trials it stands for.
 
     label: `baseline / C=1`, `Linear-40`; what a search trial was, `C=2.5 R=0.17 Both-5 int4_ptq`. fixed: some origin of
-    it is a fixed point. der: percent. size: MiB. rtf: median. latency: C + R in seconds, None offline. emulated: its
+    it is a fixed point. der: percent. size: MiB. rtf: median. latency: in seconds, None offline. emulated: its
     RTF says nothing of a gain. stage_shares, tied_with_best: see FrontRow.
     """
 
@@ -131,14 +131,17 @@ def joint_front(rows: Sequence[FrontRow], others: Sequence[OtherTrial] = ()) -> 
     return JointFront(tuple(points), tuple(others), ceiling)
 
 
-def other_trials(study: optuna.Study, shown: Sequence[FrontRow]) -> tuple[OtherTrial, ...]:
-    """Complete trials of the search that are not among `shown`."""
+def other_trials(
+    study: optuna.Study, shown: Sequence[FrontRow], tracking: Tracking | None = None
+) -> tuple[OtherTrial, ...]:
+    """Complete trials of the search that are not among `shown`. tracking: of this mode alone; None for all of them."""
+    trials = tracked.skim(study, (record.ORIGIN, "latency", record.MODEL_KEY), tracking)
     known = {row.trial for row in shown}
     return tuple(
         OtherTrial(
             trial.number, der, size, rtf, trial.user_attrs.get("latency"), trial.user_attrs.get(record.MODEL_KEY)
         )
-        for trial in database.skim(study, (record.ORIGIN, "latency", record.MODEL_KEY))
+        for trial in tracked.tracked(trials, tracking)
         if trial.state is TrialState.COMPLETE and trial.number not in known
         for der, size, rtf in (trial.values,)
     )

@@ -11,12 +11,12 @@ from optuna.study._multi_objective import (  # Optuna's own dominance; it has no
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from explorer import comparison, database, provenance, selection
+from explorer import comparison, database, provenance, selection, tracked
 from explorer import trial_record as record
 from explorer.comparison import Comparison
 from explorer.stored import data_of, stored_definition
 from explorer.trial_schema import check_same_recordings
-from objectives.operating_point import Mode, OperatingPoint
+from objectives.operating_point import Mode, OperatingPoint, Tracking
 from studies.definition import StudyDefinition
 from studies.published import TABLE1, TABLE2, PaperTable, place, published
 from studies.search_space import recall
@@ -111,20 +111,22 @@ def front(study: optuna.Study) -> tuple[FrontRow, ...]:
     return whole_front(study).rows
 
 
-def whole_front(study: optuna.Study) -> Front:
+def whole_front(study: optuna.Study, tracking: Tracking | None = None) -> Front:
     """The front, every fixed point, and which of them can be told apart by DER.
 
-    Raises StudyError where the study was not made by `explorer run`, or a trial of these is damaged.
+    tracking: whose points alone to show, with the front as it is among these; None for all of them. Raises StudyError
+    where the study was not made by `explorer run`, has no such points, or a trial of these is damaged.
     """
     definition = stored_definition(study)
-    trials = database.skim(study, keys=(record.ORIGIN,))
+    tracked.check_tracking(study, definition, tracking)
+    trials = tracked.skim(study, (record.ORIGIN,), tracking)
     # study.best_trials copies every attribute of every trial first
-    best = feasible_front(study, trials)
+    best = feasible_front(study, tracked.tracked(trials, tracking))
     shown = database.read(study, [trial.number for trial in [*best, *_fixed_trials(trials)]])
     known = [row_of(study, definition, trial, best) for trial in shown.values()]
     rows = [row for row in known if row is not None]
     rows += _not_queued(study, definition, {row.origin for row in rows})
-    ordered = in_order(rows)
+    ordered = in_order(row for row in rows if tracking is None or row.mode == tracking)
     check_same_recordings(study.study_name, shown.values())
     compared = comparison.compare(ordered, shown)
     return Front(comparison.beside(ordered, compared), compared)

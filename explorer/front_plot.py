@@ -8,6 +8,7 @@ import optuna
 from explorer.appearing import write_whole
 from explorer.front import FrontRow
 from objectives.errors import StudyError
+from objectives.operating_point import Tracking
 
 DRAWN = (".png", ".svg", ".pdf")  # by matplotlib
 INTERACTIVE = ".html"  # by plotly: to turn and to hover over, offline as well
@@ -20,16 +21,16 @@ def check_suffix(path: Path) -> None:
         raise StudyError(f"--plot {path}: its suffix says how to draw: use one of {', '.join(KNOWN)}")
 
 
-def write_plot(study: optuna.Study, rows: Sequence[FrontRow], path: Path) -> None:
+def write_plot(study: optuna.Study, rows: Sequence[FrontRow], path: Path, tracking: Tracking | None = None) -> None:
     """Draw the front of a study into a file, of the kind that its suffix names; half a file is never seen.
 
-    rows: as explorer.front.front gives them. Raises StudyError where the suffix is unknown, where nothing of the study
-    was measured yet, and where the file cannot be written.
+    rows: as explorer.front.whole_front gives them. tracking: as it was asked for. Raises StudyError where the suffix is
+    unknown, where nothing of the study was measured yet, and where the file cannot be written.
     """
     check_suffix(path)
     if all(row.der is None for row in rows):
         raise StudyError(f"the study {study.study_name!r} has nothing to plot yet: no operating point was measured")
-    made = _page(rows) if path.suffix.lower() == INTERACTIVE else _picture(study, rows, path.suffix.lower())
+    made = _page(rows) if path.suffix.lower() == INTERACTIVE else _picture(study, rows, path.suffix.lower(), tracking)
     try:
         write_whole(path, made)
     except OSError as error:
@@ -38,13 +39,13 @@ def write_plot(study: optuna.Study, rows: Sequence[FrontRow], path: Path) -> Non
         ) from error
 
 
-def _picture(study: optuna.Study, rows: Sequence[FrontRow], suffix: str) -> bytes:
+def _picture(study: optuna.Study, rows: Sequence[FrontRow], suffix: str, tracking: Tracking | None) -> bytes:
     # late, here and below, so that who plots with the one does not wait for the other
     from explorer.drawing import as_bytes
     from explorer.drawing_front import draw_front
     from explorer.figures import joint_front, other_trials
 
-    return as_bytes(draw_front(joint_front(rows, other_trials(study, rows))), suffix.removeprefix("."))
+    return as_bytes(draw_front(joint_front(rows, other_trials(study, rows, tracking))), suffix.removeprefix("."))
 
 
 def _page(rows: Sequence[FrontRow]) -> bytes:

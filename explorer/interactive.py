@@ -24,7 +24,7 @@ TITLES = {
     DER: "DER (%)",
     SIZE: "model size (MiB)",
     RTF: "real-time factor",
-    LATENCY: "algorithmic latency C + R (s)",
+    LATENCY: "algorithmic latency (s)",
 }
 GREY = "#7f7f7f"
 FAINT = 0.5
@@ -123,7 +123,7 @@ def front_figure(rows: Sequence[FrontRow], form: Format = PAGE) -> go.Figure:
 
 
 def der_against_latency(rows: Sequence[FrontRow], form: Format = PAGE) -> go.Figure:
-    """DER over C + R, with the curves of the paper's Figures 1 and 2 where the study has them.
+    """DER over latency, with the curves of the paper's Figures 1 and 2 where the study has them.
 
     Raises StudyError where nothing measured has a latency, as in an offline study.
     """

@@ -1,4 +1,4 @@
-"""What stops a search trial: a hard budget that it breaks, or a race against the front that it has lost.
+"""What stops a search trial: a hard budget that it breaks, or a race against the front of its mode that it has lost.
 
 A trial's size is known first, then its RTF, then its errors recording by recording, and each is judged as soon as it is
 known. Fixed points have no judge.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from explorer.ledger import Ledger
 from explorer.racing import DEFAULT_ALPHA, Member, Race, race
+from objectives.operating_point import Mode
 from objectives.stop import Stop
 from studies.definition import StudyDefinition
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # it brings pyannote, which neither the front nor the status 
 
 @dataclass
 class FrontJudge:
-    """Judges one trial against budgets, and against the front as it was when the trial was asked.
+    """Judges one trial against budgets, and against the front of its mode as it was when the trial was asked.
 
     trial: its number. seed: the study's; both draw the order of scoring. limits: budgets by name. front: its members.
     reference: seconds of scored speech of all recordings, None before anything was measured. alpha: see racing.Race.
@@ -35,13 +36,13 @@ class FrontJudge:
     _race: Race | None = field(default=None, init=False)
 
     @classmethod
-    def of(cls, trial: int, definition: StudyDefinition, ledger: Ledger) -> "FrontJudge":
-        """The judge of a trial, by what its study knows so far."""
+    def of(cls, trial: int, mode: Mode, definition: StudyDefinition, ledger: Ledger) -> "FrontJudge":
+        """The judge of a trial at a point of this mode, by what its study knows so far."""
         return cls(
             trial=trial,
             seed=definition.seed,
             limits=definition.limits.given(),
-            front=ledger.members if definition.racing.enabled else (),
+            front=ledger.members(mode) if definition.racing.enabled else (),
             reference=ledger.reference,
             alpha=definition.racing.alpha,
         )

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from explorer import trial_record as record
 from explorer.racing import Member
-from objectives.operating_point import OperatingPoint
+from objectives.operating_point import Mode, OperatingPoint
 from studies.search_space import SearchSpace, recall
 
 DIRECTIONS = [StudyDirection.MINIMIZE] * len(record.METRIC_NAMES)
@@ -24,9 +24,9 @@ class Ledger:
     searched: int = 0
     _complete: dict[OperatingPoint, FrozenTrial] = field(default_factory=dict)
     _stopped: dict[OperatingPoint, FrozenTrial] = field(default_factory=dict)
-    _front: list[FrozenTrial] = field(default_factory=list)
+    _fronts: dict[Mode, list[FrozenTrial]] = field(default_factory=dict)
     _numbers: set[int] = field(default_factory=set)
-    _members: dict[int, Member] = field(default_factory=dict)  # of the front, as far as anybody asked for them
+    _members: dict[Mode, dict[int, Member]] = field(default_factory=dict)  # of the fronts that anybody asked for
 
     @classmethod
     def of(cls, space: SearchSpace, trials: Sequence[FrozenTrial]) -> "Ledger":
@@ -54,22 +54,22 @@ class Ledger:
             return
         (self._complete if trial.state is TrialState.COMPLETE else self._stopped).setdefault(point, trial)
         if trial.state is TrialState.COMPLETE and not record.exceeded(trial):
-            self._join_front(trial)
+            self._join_front(point.mode, trial)
 
     def known(self, point: OperatingPoint, stopped_too: bool) -> FrozenTrial | None:
         """The trial that measured a point; with `stopped_too`, else the one that was stopped there."""
         return self._complete.get(point) or (self._stopped.get(point) if stopped_too else None)
 
-    @property
-    def front(self) -> Sequence[FrozenTrial]:
-        """Feasible complete trials that none dominates."""
-        return tuple(self._front)
+    def members(self, mode: Mode) -> tuple[Member, ...]:
+        """Feasible complete trials of a mode that none of that mode dominates; each trial's errors are added up once.
 
-    @property
-    def members(self) -> tuple[Member, ...]:
-        """The front as races know it; each trial's errors are added up once."""
-        self._members = {trial.number: self._members.get(trial.number) or Member.of(trial) for trial in self._front}
-        return tuple(self._members.values())
+        Of one mode, since the objectives do not hold all that an online point is better in: its names are final at the
+        latency, those of a chunk-wise one when the recording ends.
+        """
+        known = self._members.get(mode, {})
+        front = self._fronts.get(mode, ())
+        self._members[mode] = {trial.number: known.get(trial.number) or Member.of(trial) for trial in front}
+        return tuple(self._members[mode].values())
 
     @property
     def reference(self) -> float | None:
@@ -81,7 +81,8 @@ class Ledger:
         """Recordings of the study by URI; none before a trial is complete."""
         return tuple(next(iter(self._complete.values())).user_attrs[record.RECORDINGS]) if self._complete else ()
 
-    def _join_front(self, trial: FrozenTrial) -> None:
-        if any(_dominates(member, trial, DIRECTIONS) for member in self._front):
+    def _join_front(self, mode: Mode, trial: FrozenTrial) -> None:
+        front = self._fronts.get(mode, [])
+        if any(_dominates(member, trial, DIRECTIONS) for member in front):
             return
-        self._front = [member for member in self._front if not _dominates(trial, member, DIRECTIONS)] + [trial]
+        self._fronts[mode] = [member for member in front if not _dominates(trial, member, DIRECTIONS)] + [trial]

@@ -112,10 +112,14 @@ class Listener:
         self._schedule = self._loop.end(total)
         for _ in range(self._next, len(self._schedule) + 1):
             self._update()
+        provisional = isinstance(self._names, LiveNames)
+        if provisional:  # known already: nobody waits for the clustering to hear of them
+            self._tell(self._names.end(total))
         began = self._clock()
         hypothesis = self._loop.finish()
         clustering = self._clock() - began
-        self._tell(self._names.end(total))
+        if not provisional:  # the online mode names its last ones as it finishes
+            self._tell(self._names.end(total))
         named = [(start, end, self._names.final(self._loop.centroids, who)) for start, end, who in hypothesis.turns]
         return Account(
             audio=total / SAMPLE_RATE,

@@ -216,7 +216,7 @@ class Loop:
         """Who may stop a trial; nobody where it is a fixed point."""
         if not asked.searched:
             return None
-        return FrontJudge.of(asked.trial.number, self.definition, self.ledger)
+        return FrontJudge.of(asked.trial.number, asked.point.mode, self.definition, self.ledger)
 
     def _settle(self, answer: Answer | None) -> None:
         """Tell what a worker answered, and go on with those that waited for it."""

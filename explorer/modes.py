@@ -68,6 +68,16 @@ def mode_pairs(rows: Sequence[FrontRow], compared: Sequence[Comparison]) -> tupl
     return tuple(sorted(pairs, key=lambda pair: (pair.right_context, pair.pruning, pair.precision, pair.chunk_length)))
 
 
+def untuned(row: FrontRow) -> dict[str, float]:
+    """What of an online row's tracking is not as it was tuned for the embedding, by name."""
+    return {name: value for name, value in (row.online or {}).items() if value is not None and value != TUNED[name]}
+
+
+def mode_in_words(row: FrontRow) -> str:
+    """`online`; `online, delta_new 0.6` where that is not as tuned."""
+    return ", ".join([row.mode, *(f"{name} {value:.4g}" for name, value in untuned(row).items())])
+
+
 def mode_curves(pairs: Sequence[ModePair]) -> tuple[ModeCurve, ...]:
     """The longest curves over C, unpruned FP32 first; none where no model has two chunk lengths at one R."""
     found: dict[tuple[float, Model], dict[float, ModePair]] = defaultdict(dict)
@@ -99,9 +109,7 @@ def _pair(chunkwise: FrontRow, online: FrontRow, found: Comparison) -> ModePair:
         precision=chunkwise.precision,
         chunkwise_trial=found.versus,
         online_trial=found.trial,
-        thresholds={
-            name: value for name, value in (online.online or {}).items() if value is not None and value != TUNED[name]
-        },
+        thresholds=untuned(online),
         latency=latency,
         chunkwise_der=found.versus_der,
         online_der=found.der,

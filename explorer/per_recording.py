@@ -1,7 +1,7 @@
 """DER by recording: what a precision mode changes (the paper's Figure 3), and what overlapped speech costs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -108,7 +108,7 @@ def precision_deltas(
     reference = next((row for row in measured if quantized and _is_reference(row, quantized[0])), None)
     if reference is None or reference.trial is None:
         return None
-    to_fp32 = matched(measured, compared, "low-bit against FP32")
+    to_fp32 = matched(measured, compared, "lower precision against FP32")
     base, unscored = _ders(trials[reference.trial])
     deltas: list[RecordingDelta] = []
     summaries: list[DeltaSummary] = []
@@ -144,8 +144,7 @@ def overlap_figure(series: Mapping[str, FrozenTrial], speech: Mapping[str, "Spee
 
 
 def _is_reference(row: FrontRow, quantized: FrontRow) -> bool:
-    at = [(one.mode, one.chunk_length, one.right_context, one.pruning) for one in (row, quantized)]
-    return row.precision == "fp32" and at[0] == at[1]
+    return key_of(row) == key_of(replace(quantized, precision="fp32"))
 
 
 def _ders(trial: FrozenTrial) -> tuple[dict[str, float], tuple[str, ...]]:

@@ -1,9 +1,9 @@
 """Racing: stop a trial as soon as its DER, scored recording by recording, can no longer bring it to the front.
 
-Size and RTF of a trial are known before its DER. A complete trial that is no larger and no slower is a rival: against
-it only a lower DER can save the newcomer. Of all rivals the one with the lowest DER decides alone, since a DER that is
-not below some rival's is not below the lowest either. Reference speech is the same for every trial of a study, so DERs
-compare as seconds of error, summed over recordings.
+Size and RTF of a trial are known before its DER. A complete trial of the same mode (chunk-wise, online or offline) that
+is no larger and no slower is a rival: against it only a lower DER can save the newcomer. Of all rivals the one with the
+lowest DER decides alone, since a DER that is not below some rival's is not below the lowest either. Reference speech is
+the same for every trial of a study, so DERs compare as seconds of error, summed over recordings.
 
 **Certain bound.** Errors are never negative: once the newcomer has made more than the rival made on all recordings, it
 is beaten, whatever comes. The order of scoring is free, so recordings come first where the rival made the most errors
@@ -270,9 +270,9 @@ def race(
 ) -> Race | None:
     """The race that a newcomer of known size (MiB) and RTF has to run; None where no DER could keep it off the front.
 
-    members: of the study's front, at least. durations: seconds of audio by recording (URI). seed: the study's.
-    trial: number of the newcomer. alpha: see Race; with fewer than BETTING_FROM recordings it is 0. Raises ValueError
-    where the rival was scored on other recordings.
+    members: of the front of the newcomer's mode, at least. durations: seconds of audio by recording (URI). seed: the
+    study's. trial: number of the newcomer. alpha: see Race; with fewer than BETTING_FROM recordings it is 0. Raises
+    ValueError where the rival was scored on other recordings.
     """
     rival = strongest_rival(members, size, rtf)
     if rival is None:

@@ -25,6 +25,7 @@ from explorer.roles import Role, roles_of, scored
 from explorer.stored import stored_definition
 from explorer.trial_schema import check_same_recordings
 from explorer.workers import OnStage
+from objectives.operating_point import Tracking
 from studies.definition import StudyDefinition
 from studies.published import TABLE2_VARIANT
 
@@ -63,14 +64,16 @@ class Recommendation:
 class Advice:
     """What `explorer recommend` answers.
 
-    limits: budgets by name, `der` in percent. baseline_der: percent, None where it is not measured. points: operating
-    points of the study, complete and within its own limits. inside: of those, within the budgets too. front: of those,
-    not dominated by another one. split, recordings: what their DER is of. method: of every interval. notes: what to
-    know of these intervals. test: how the split `test` fared, and scores there by trial; baseline_test: the baseline's.
-    recommendations: lowest DER first; none where there is a `shortfall`, and then `nearest` is the row of that.
+    tracking: of the points that took part, None for all of the study's. limits: budgets by name, `der` in percent.
+    baseline_der: percent, None where it is not measured. points: operating points of the study, complete and within
+    its own limits. inside: of those, within the budgets too. front: of those, not dominated by another one. split,
+    recordings: what their DER is of. method: of every interval. notes: what to know of these intervals. test: how
+    the split `test` fared, and scores there by trial; baseline_test: the baseline's. recommendations: lowest DER
+    first; none where there is a `shortfall`, and then `nearest` is the row of that.
     """
 
     study: str
+    tracking: Tracking | None
     limits: Mapping[str, float]
     baseline_der: float | None
     points: int
@@ -94,16 +97,19 @@ def recommend(
     test: bool = True,
     on_progress: OnStage = lambda stage, fraction: None,
     trusted: frozenset[str] = frozenset(),
+    tracking: Tracking | None = None,
 ) -> Advice:
     """The operating points of a study to take: within budgets the `top` of lowest DER, the knee, and the smallest one
     that cannot be told from the best.
 
     test: score them on the corpus' split `test`, each once, beside the baseline and the paper's point. trusted: as
-    `build_evaluator` takes it. Raises StudyError where the study is not explorer's, has no complete trial within its
-    own limits, or has no use for a budget (see `candidates`), and where what is scored on `test` cannot be kept.
+    `build_evaluator` takes it. tracking: whose points alone take part, since what is online and what is not cannot
+    stand in for each other; None for all of them. Raises StudyError where the study is not explorer's, has no complete
+    trial within its own limits, or has no use for a budget or a mode (see `candidates`), and where what is scored on
+    `test` cannot be kept.
     """
     definition = stored_definition(study)
-    found = candidates(study, definition, budgets)
+    found = candidates(study, definition, budgets, tracking)
     missed = found.missed
     shown = [missed.nearest] if missed else [point.number for point in found.front]
     references = _references(found)
@@ -124,6 +130,7 @@ def recommend(
     }
     return Advice(
         study=study.study_name,
+        tracking=tracking,
         limits=found.limits,
         baseline_der=rows[references[BASELINE]].der if BASELINE in references else None,
         points=len(found.points),

@@ -176,7 +176,7 @@ def _paper(
         found = exhibits.table_exhibit(rows, table, compared)
         shown.append(found or _absent(table, "no measured row of this table"))
     deltas = per_recording.precision_deltas(rows, trials, compared)
-    lack = "no low-bit row of Table 2 beside FP32 of the same model"
+    lack = "no row of Table 2 in lower precision beside FP32 of the same model"
     shown.append(exhibits.delta_exhibit(deltas) if deltas else _absent("figure3", lack))
     return tuple(shown)
 

@@ -153,7 +153,11 @@ def notes(definition: StudyDefinition, rows: Sequence[FrontRow]) -> tuple[str, .
         "Published: printed in the paper (SIMSAMU, offline, NVIDIA L40S). Everything else was measured in this study.",
     ]
     if not offline:
-        told.insert(4, "Latency: C + R, which the algorithm waits; the time to compute comes on top.")
+        latency = (
+            "Latency: what the algorithm waits, C + R, and in the online mode the pauses that it waits for "
+            "(min_duration_off) as well; the time to compute comes on top."
+        )
+        told.insert(4, latency)
     if any(row.kernel is not None and row.kernel.startswith("torch ") for row in rows):
         told.append("Windows for the DER were run by torch; the RTF is the CPU's.")
     return tuple(told)

@@ -51,7 +51,7 @@ def values_of(measurement: "Measurement") -> tuple[float, float, float]:
 
 
 def latency_of(point: OperatingPoint) -> float | None:
-    """C + R in seconds; None in the offline mode, whose infinity is no JSON."""
+    """Seconds, pauses waited for included; None in the offline mode, whose infinity is no JSON."""
     return point.latency if math.isfinite(point.latency) else None
 
 
@@ -78,7 +78,11 @@ def reached_by_stopped(stopped: "Stopped") -> dict[str, float]:
 
 def over_latency(latency: float, limit: float) -> dict[str, Any]:
     """Why a trial is not even begun."""
-    return {"kind": "limit", "reason": f"C + R is {latency:.3g} s, over the budget of {limit:g} s", "latency": latency}
+    return {
+        "kind": "limit",
+        "reason": f"latency is {latency:.3g} s, over the budget of {limit:g} s",
+        "latency": latency,
+    }
 
 
 def why_stopped(trial: FrozenTrial) -> str:

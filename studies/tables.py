@@ -109,7 +109,8 @@ class Cost(Table):
 class Limits(Table):
     """Budgets: the largest value that still counts as feasible; None for no budget.
 
-    latency: C + R in seconds. der: percent. size: MiB. rtf: seconds of compute per second of audio.
+    latency: seconds, C + R and the pauses that the online mode waits for. der: percent. size: MiB. rtf: seconds of
+    compute per second of audio.
     """
 
     latency: float | None = Field(default=None, gt=0)

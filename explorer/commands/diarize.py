@@ -53,10 +53,11 @@ def diarize(
 ) -> None:
     """Stream audio through an exported operating point, at its C and R, and print turns as they become known.
 
-    A turn is printed when it has ended, C + R after its last word at the latest. What was said when is final then, and
-    so is the speaker's name where the point tracks speakers online. In the chunk-wise mode it is provisional until all
-    is heard and clustered, and `unknown` where too little of somebody's speech was heard; where it goes on in the next
-    block under a name, the whole turn bears it. Final turns go to --rttm. RTF and latency are told at the end.
+    A turn is printed when it has ended, the latency (C + R, and what the online mode waits for pauses) after its last
+    word at the latest. What was said when is final then, and so is the speaker's name where the point tracks speakers
+    online. In the chunk-wise mode it is provisional until all is heard and clustered, and `unknown` where too little of
+    somebody's speech was heard; where it goes on in the next block under a name, the whole turn bears it. Final turns
+    go to --rttm. RTF and latency are told at the end.
 
     Needs ONNX Runtime, neither torch nor Optuna. Ctrl-C ends the audio there; what was heard is finished and written.
 
@@ -169,7 +170,7 @@ def _print(told: dict[str, Any], account: "Account", rttm_file: Path | None) -> 
     console.print(
         f"{account.audio:.1f} s, {heard}; RTF {account.rtf:.3f}"
         + (" (emulated precision)" if told["execution"] == "emulated" else "")
-        + f"; latency C + R = {told['latency']:g} s, and an update takes {1000 * update['median']:.0f} ms "
+        + f"; latency {told['latency']:g} s, and an update takes {1000 * update['median']:.0f} ms "
         f"(p95 {1000 * update['p95']:.0f}, p99 {1000 * update['p99']:.0f})"
         + (f"; the last clustering {1000 * account.clustering:.0f} ms" if told["mode"] == "chunk-wise" else "")
     )

@@ -61,9 +61,9 @@ def explain(
 
     The RTF of the trial is split into segmentation, embedding, clustering and the rest.
 
-    Of a pruned or low-bit model it is told what it adds to the DER of the unpruned FP32 model at the same operating
-    point, which is measured too: what is added under oracle clustering is the segmentation's, the rest the
-    clustering's.
+    Of a pruned model, or one of lower precision, it is told what it adds to the DER of the unpruned FP32 model at the
+    same operating point, which is measured too: what is added under oracle clustering is the segmentation's, the rest
+    the clustering's.
 
     Differences are in points of DER, with the 95 % interval of a paired bootstrap over recordings; `tied` is one that
     the recordings cannot tell from none. Offline, chunk-wise and online trials are all taken.

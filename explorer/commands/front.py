@@ -19,6 +19,7 @@ from explorer.front import FrontRow, table_rows
 from explorer.front import whole_front as front_of
 from explorer.front_plot import KNOWN, check_suffix, write_plot
 from explorer.provenance import in_words, mixed_versions
+from objectives.operating_point import Tracking
 from studies.definition import name_of
 from studies.published import CAPTION, TABLE2_VARIANT, PaperTable
 
@@ -51,6 +52,10 @@ def front(
         bool,
         typer.Option("--pairs", help="Every comparison of DER instead, one a row, also of the front's points."),
     ] = False,
+    tracking: Annotated[
+        Tracking | None,
+        typer.Option(help="Only points whose speakers are tracked so, with the front as it is among these."),
+    ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help=f"Also draw it into FILE, by its suffix: {', '.join(KNOWN)}."),
@@ -67,7 +72,7 @@ def front(
     *Δ DER* is to another trial, with the 95 % interval of a paired bootstrap over recordings: on the front to the next
     better point there, of a dominated point to the best of those that dominate it. **tied** are two that these
     recordings cannot tell apart, and **≈** marks what is tied with the lowest DER of the front. Below stand pairs that
-    differ in one choice alone: QAT or PTQ, online or chunk-wise, low-bit or FP32, pruned or not.
+    differ in one choice alone: QAT or PTQ, online or chunk-wise, lower precision or FP32, pruned or not.
 
     RTF is the median of the repeats with its spread; *x base* is the ratio to the FP32 baseline timed in the same
     breath. Where the machine has no kernel for a precision the execution is *emulated*: that RTF is no gain, and has
@@ -79,6 +84,8 @@ def front(
 
         explorer front joint --pairs --format csv > pairs.csv
 
+        explorer front joint-online --tracking online
+
         explorer front joint --plot front.png
 
         explorer front joint --plot front.html
@@ -87,16 +94,19 @@ def front(
     if plot is not None:
         check_suffix(plot)
     found = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
-    whole = front_of(found)
+    whole = front_of(found, tracking)
     rows, told = whole.rows, whole.comparisons
     if plot is not None:
-        write_plot(found, rows, plot)
+        write_plot(found, rows, plot, tracking)
         Console(stderr=True, soft_wrap=True).print(f"drawn into {plot}", style="dim", markup=False, highlight=False)
     match format:
-        case FrontFormat.table if pairs:
-            print_pairs(told, Console())
         case FrontFormat.table:
-            print_tables(rows, Console(), told)
+            if tracking is not None:
+                typer.echo(f"Only {tracking} points, and the front among these.")
+            if pairs:
+                print_pairs(told, Console())
+            else:
+                print_tables(rows, Console(), told)
         case FrontFormat.csv:
             typer.echo(sheets.as_csv(Comparison, told) if pairs else as_csv(rows), nl=False)
         case FrontFormat.json:

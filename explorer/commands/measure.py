@@ -106,7 +106,7 @@ def measure(
 ) -> None:
     """Measure one operating point: DER with its components and by recording, size, and RTF beside the FP32 baseline's.
 
-    What an update takes and the share of each stage are compute, on top of the latency C + R. Peak memory is that of
+    What an update takes and the share of each stage are compute, on top of the latency. Peak memory is that of
     the whole timing process, libraries and all loaded models included.
 
     A pruned or low-bit model is made first, from the corpus' *train* and *calib*, which takes minutes, and kept.

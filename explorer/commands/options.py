@@ -15,6 +15,7 @@ DEVICE_HELP = (
     "Where windows are run for the DER; `cuda` emulates the low-bit modes. RTF is always measured on the CPU, and a "
     "study keeps to one device."
 )
+LATENCY = "C + R, and what the online mode waits for pauses"
 
 
 class DeviceOption(StrEnum):

@@ -16,17 +16,19 @@ from explorer import caveats, storage
 from explorer.bootstrap import Interval
 from explorer.budgets import NAMES, UNITS, Budgets, der_increase, within
 from explorer.commands.measure import progress
-from explorer.commands.options import TrustOption, trusted_files
+from explorer.commands.options import LATENCY, TrustOption, trusted_files
 from explorer.distance import DerDistance, Distance
 from explorer.front import FrontRow
 from explorer.held_out import TEST
+from explorer.modes import mode_in_words
 from explorer.recommendation import Advice, Dominated, Recommendation
 from explorer.recommendation import recommend as recommended_of
 from explorer.roles import in_words
+from objectives.operating_point import Tracking
 from studies.definition import name_of
 
-TABLE_WIDTH = 150  # columns that the table needs with ordinary values
-LEFT = ("origin", "pruning", "precision", "roles")
+TABLE_WIDTH = 165  # columns that the table needs with ordinary values
+LEFT = ("origin", "tracking", "pruning", "precision", "roles")
 
 
 class RecommendFormat(StrEnum):
@@ -39,12 +41,16 @@ class RecommendFormat(StrEnum):
 
 def recommend(
     study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
-    max_latency: Annotated[float | None, typer.Option(help="Largest C + R in seconds.")] = None,
+    max_latency: Annotated[float | None, typer.Option(help=f"Largest latency in seconds: {LATENCY}.")] = None,
     max_size: Annotated[float | None, typer.Option(help="Largest segmentation model in MiB.")] = None,
     max_rtf: Annotated[float | None, typer.Option(help="Largest RTF (median).")] = None,
     max_der_increase: Annotated[
         str | None,
         typer.Option(help="Most errors more than the baseline's: `5%`, or `0.05`. A bare number from 1 on is percent."),
+    ] = None,
+    tracking: Annotated[
+        Tracking | None,
+        typer.Option(help="Only points whose speakers are tracked so: names final at the latency, or at the end."),
     ] = None,
     top: Annotated[int, typer.Option(help="How many points of lowest DER.", min=1)] = 3,
     test: Annotated[
@@ -69,6 +75,10 @@ def recommend(
     The search chose on *eval*, and the lowest of many DERs is lucky as well. Where the corpus has a split *test*, each
     recommended point is scored there once, with the baseline beside it; that DER is kept in the study and comes first.
 
+    In a study of both modes online points compete with chunk-wise ones, whose names are final only when the recording
+    ends. Who needs them earlier asks for `--tracking online`: budgets, lowest DER, knee and ties are then among online
+    points alone.
+
     Where no point is within the budgets, it says which budget binds and by how much, and exits with 1.
 
         explorer recommend quickstart
@@ -77,6 +87,8 @@ def recommend(
 
         explorer recommend joint --max-der-increase 5% --top 1 --format markdown >> report.md
 
+        explorer recommend joint-online --tracking online --max-latency 1.0
+
         explorer recommend my-study.toml --no-test --format json
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -84,7 +96,7 @@ def recommend(
     budgets = Budgets(max_latency, max_size, max_rtf, increase)
     loaded = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
     with progress() as show:
-        advice = recommended_of(loaded, budgets, top, test, show, trusted_files(trust))
+        advice = recommended_of(loaded, budgets, top, test, show, trusted_files(trust), tracking)
     match format:
         case RecommendFormat.json:
             typer.echo(json.dumps(dataclasses.asdict(advice), indent=2))
@@ -152,13 +164,14 @@ def _markdown_row(found: Sequence[str]) -> str:
 
 
 def summary(advice: Advice) -> str:
-    """`Within C + R ≤ 1 s: 8 of 17 points, 5 of them dominated by none of the others.`"""
+    """`Within latency ≤ 1 s: 8 of 17 points, 5 of them dominated by none of the others.`"""
+    points = "points" if advice.tracking is None else f"{advice.tracking} points"
     budget = f"Within {within(advice.limits)}" if advice.limits else "Without budgets"
     if "der" in advice.limits and advice.baseline_der:
         budget += f" ({100 * (advice.limits['der'] / advice.baseline_der - 1):.3g} % over the baseline's)"
     if advice.shortfall is not None:
-        return f"{budget}: none of {advice.points} points."
-    return f"{budget}: {advice.inside} of {advice.points} points, {advice.front} of them dominated by none of these."
+        return f"{budget}: none of {advice.points} {points}."
+    return f"{budget}: {advice.inside} of {advice.points} {points}, {advice.front} of them dominated by none of these."
 
 
 def _percent(excess: float) -> str:
@@ -192,7 +205,12 @@ def columns(advice: Advice) -> list[str]:
     ders = [f"DER % {advice.split}"]
     if any(one.test for one in advice.recommendations):
         ders.insert(0, f"DER % {TEST}")
-    return ["trial", "origin", "C s", "R s", "C+R s", "pruning", "precision", *ders, "MiB", "RTF", "roles"]
+    mode = ["tracking"] if _tells_mode(advice) else []
+    return ["trial", "origin", "C s", "R s", "latency s", *mode, "pruning", "precision", *ders, "MiB", "RTF", "roles"]
+
+
+def _tells_mode(advice: Advice) -> bool:
+    return any(one.row.mode == "online" for one in advice.recommendations)
 
 
 def cells(one: Recommendation, advice: Advice) -> list[str]:
@@ -205,6 +223,7 @@ def cells(one: Recommendation, advice: Advice) -> list[str]:
         str(row.trial),
         row.origin,
         *("–" if value is None else f"{value:.3g}" for value in (row.chunk_length, row.right_context, row.latency)),
+        *([row.mode] if _tells_mode(advice) else []),  # the title has what is not as tuned
         row.pruning,
         row.precision,
         *ders,
@@ -221,10 +240,11 @@ def title(one: Recommendation) -> str:
 
 
 def setting(row: FrontRow) -> str:
-    """`C 1 s, R 0.5 s, Hidden-40, fp32`."""
+    """`C 1 s, R 0.5 s, Hidden-40, fp32`; `online` and what is not as tuned there, or `offline`, at the end."""
     streamed = [] if row.latency is None else [f"C {row.chunk_length:.3g} s", f"R {row.right_context:.3g} s"]
     pruned = "unpruned" if row.pruning == "none" else row.pruning
-    return ", ".join([*streamed, pruned, row.precision])
+    mode = [] if row.mode == "chunk-wise" else [mode_in_words(row)]
+    return ", ".join([*streamed, pruned, row.precision, *mode])
 
 
 def paragraph(one: Recommendation, advice: Advice) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from explorer import storage
 from explorer.commands.front import print_tables
-from explorer.commands.options import DEVICE_HELP, DeviceOption, TrustOption, trusted_files
+from explorer.commands.options import DEVICE_HELP, LATENCY, DeviceOption, TrustOption, trusted_files
 from explorer.driver import Outcome, run_study
 from explorer.front import whole_front
 from explorer.progress import Display
@@ -71,7 +71,7 @@ def run(
     limit: Annotated[
         list[str] | None,
         typer.Option(
-            help="Budget as `key=value`, repeatable: `latency` (C + R, s), `der` (%), `size` (MiB), `rtf`. "
+            help=f"Budget as `key=value`, repeatable: `latency` (s: {LATENCY}), `der` (%), `size` (MiB), `rtf`. "
             "Trials over a budget are stopped and stay in the study, marked infeasible.",
         ),
     ] = None,

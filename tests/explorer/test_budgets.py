@@ -75,7 +75,7 @@ def test_a_budget_that_is_not_the_only_one_to_bind() -> None:
 
 def test_budgets_in_words() -> None:
     assert within({"latency": 1.0, "size": 0.5, "rtf": 0.25, "der": 41.502}) == (
-        "C + R ≤ 1 s, size ≤ 0.5 MiB, RTF ≤ 0.25, DER ≤ 41.5 %"
+        "latency ≤ 1 s, size ≤ 0.5 MiB, RTF ≤ 0.25, DER ≤ 41.5 %"
     )
 
 

@@ -108,10 +108,10 @@ def test_one_point_in_two_rows_is_not_its_own_neighbour() -> None:
     found = compare(rows, trials)
     assert by_kind(found, "front neighbours") == [(2, 1), (3, 1), (4, 3)]
     assert by_kind(found, "lowest DER") == [(2, 0), (3, 0), (4, 0)]
-    assert by_kind(found, "low-bit against FP32") == [(2, 0), (4, 0)]
+    assert by_kind(found, "lower precision against FP32") == [(2, 0), (4, 0)]
     filled = comparison.beside(rows, found)
     assert [one.versus for one in filled] == [None, None, 1, 1, 3]
-    low_bit = comparison.matched(filled, found, "low-bit against FP32")
+    low_bit = comparison.matched(filled, found, "lower precision against FP32")
     assert set(low_bit) == {comparison.key(rows[2]), comparison.key(rows[4])}
 
 
@@ -132,7 +132,7 @@ def test_pairs_differ_in_one_choice_alone() -> None:
     assert pairs == {
         "QAT against PTQ": [(2, 1)],
         "online against chunk-wise": [(5, 0), (7, 2)],
-        "low-bit against FP32": [(1, 0), (2, 0), (7, 5)],
+        "lower precision against FP32": [(1, 0), (2, 0), (7, 5)],
         "pruned against unpruned": [(3, 2)],
     }
     assert the(found, "online against chunk-wise", 7).point == "int4_qat, C 1 s, R 0 s, online"

@@ -124,7 +124,7 @@ def test_for_people_standard_output_holds_turns_alone(exports: Exports, waveform
         assert float(start) < float(end)
         assert name == "unknown" or name.startswith("speaker")
     assert "12.0 s, " in done.stderr
-    assert "latency C + R = 1 s" in done.stderr
+    assert "latency 1 s, and an update" in done.stderr
 
 
 def test_a_file_can_be_heard_at_the_speed_of_speech(exports: Exports, waveform: np.ndarray, tmp_path: Path) -> None:

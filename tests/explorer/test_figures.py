@@ -219,7 +219,7 @@ def test_deltas_by_hand() -> None:
     base = {"a": 10.0, "b": 20.0, "c": 30.0, "d": 40.0, "e": 50.0, "silent": None}
     low_bit = {"a": 11.0, "b": 19.0, "c": 32.0, "d": 44.0, "e": 60.0, "silent": None}  # +1 −1 +2 +4 +10
     told_apart = Comparison(
-        "low-bit against FP32", 4, 3, "int8_ptq", "fp32", 31.5, 30.0, 1.5, -1.0, 10.0, recordings=6, tied=True
+        "lower precision against FP32", 4, 3, "int8_ptq", "fp32", 31.5, 30.0, 1.5, -1.0, 10.0, recordings=6, tied=True
     )
     found = precision_deltas(rows, {3: trial(3, base), 4: trial(4, low_bit)}, [told_apart])
     assert found is not None
@@ -232,6 +232,21 @@ def test_deltas_by_hand() -> None:
     assert (told.number, told.pooled) == (5, pytest.approx(1.5))
     assert (told.pooled_low, told.pooled_high, told.tied) == (-1.0, 10.0, True)
     assert told.published == pytest.approx(23.67 - 12.66)
+
+
+def test_deltas_are_to_fp32_with_the_same_thresholds() -> None:
+    def online(delta_new: float | None) -> dict[str, object]:
+        return {"pruning": "Linear-40", "mode": "online", "online": {"delta_new": delta_new, "min_duration_off": 0.0}}
+
+    rows = [
+        row(3, "search", **online(0.9)),
+        row(5, "paper:table1:Linear-40", **online(None)),
+        row(6, "paper:table2:INT8_PTQ", precision="int8_ptq", **online(None)),
+    ]
+    found = precision_deltas(rows, {5: trial(5, {"a": 10.0}), 6: trial(6, {"a": 11.0})}, ())
+    assert found is not None
+    assert found.reference == 5
+    assert precision_deltas([rows[0], rows[2]], {}, ()) is None
 
 
 def test_without_fp32_of_the_same_model_there_are_no_deltas() -> None:

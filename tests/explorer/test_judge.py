@@ -1,14 +1,18 @@
 """What a search trial is stopped for: budgets that it breaks, and races that it has lost."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 from optuna.trial import TrialState
 
 from explorer import trial_record as record
 from explorer.status import status
 from explorer.storage import load_study
-from objectives.operating_point import BASELINE
+from objectives.measurement import UNHURRIED, Judge, Measurement, Stopped
+from objectives.operating_point import BASELINE, OperatingPoint
 from studies.definition import StudyDefinition
-from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
+from tests.explorer.analytic import AnalyticEvaluator, judged, measurement, run_study, small_study
 from tests.explorer.test_driver import trials_of
 
 SAME_SIZE = {"precision": ["fp32"], "pruning_structure": ["none"]}
@@ -24,6 +28,13 @@ def test_a_point_over_its_latency_is_neither_made_nor_measured(url: str) -> None
     assert evaluator.calls == [BASELINE]
     assert "over the budget of 0.9 s" in record.why_stopped(searched)
     assert load_study("study", url).best_trials == []
+
+
+def test_pauses_that_are_waited_for_count_in_the_latency_that_is_told(url: str) -> None:
+    space = {"tracking": "online", "min_duration_off": 0.5, "chunk_length": [1.0, 1.0], "look_ahead": ["none"]}
+    run_study("study", small_study(fixed={}, space=space, limits={"latency": 1.2}), AnalyticEvaluator(), url)
+    _, searched = trials_of(url)
+    assert record.why_stopped(searched) == "latency is 1.5 s, over the budget of 1.2 s"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +80,41 @@ def test_a_trial_that_is_beaten_is_stopped(url: str) -> None:
         assert (told["recordings"], told["of"], len(trial.user_attrs["recordings"])) == (1, 2, 1)
         assert "beaten by trial 0" in record.why_stopped(trial)
         assert record.exceeded(trial) == ()
+
+
+class WorseOnline(AnalyticEvaluator):
+    """Online 20 points more, and below C = 1 s all of it wrong."""
+
+    def __call__(
+        self, point: OperatingPoint, on_progress: Callable[[str, float], None], judge: Judge = UNHURRIED
+    ) -> Measurement | Stopped:
+        made = measurement(point)
+        if point.mode == "online":
+            more = 10.0 if point.chunk_length >= 1 else 40.0  # in each of two recordings of 50 s
+            counts = {uri: replace(one, confusion=one.confusion + more) for uri, one in made.counts.items()}
+            made = replace(made, counts=counts)
+        return judged(made, judge)
+
+
+def test_a_race_is_against_the_same_mode_alone(url: str) -> None:
+    def definition(trials: int) -> StudyDefinition:
+        return small_study(trials=trials, fixed={}, space=SAME_SIZE | {"tracking": ["chunk-wise", "online"]})
+
+    study = run_study("study", definition(0), WorseOnline(), url).study
+    asked = [("chunk-wise", 5.0), ("online", 2.0), ("online", 0.5), ("chunk-wise", 0.1)]
+    for mode, chunk_length in asked:
+        still = {"look_ahead": "none", "pruning_structure": "none", "precision": "fp32"}
+        study.enqueue_trial({"tracking": mode, "chunk_length": chunk_length} | still)
+    run_study("study", definition(len(asked)), WorseOnline(), url)
+    _, _, chunkwise, online, hopeless, worse = trials_of(url)
+    # 32.5 % at an RTF of 0.02, where the chunk-wise one has 11 % at 0.014: a recording of 16.25 s would have ended it
+    assert [trial.values for trial in (chunkwise, online)] == [
+        pytest.approx([11.0, 4.0, 0.014]),
+        pytest.approx([32.5, 4.0, 0.02]),
+    ]
+    assert [trial.state for trial in (hopeless, worse)] == [TrialState.PRUNED] * 2
+    assert hopeless.user_attrs["stop"]["beaten_by"] == online.number
+    assert worse.user_attrs["stop"]["beaten_by"] == chunkwise.number
 
 
 def test_racing_changes_no_front_and_can_be_switched_off(url: str) -> None:

@@ -126,6 +126,20 @@ def test_a_turn_is_told_by_the_update_that_emits_its_end(point: OperatingPoint) 
     assert len(account.updates) == int(np.ceil(20.1 / point.chunk_length))
 
 
+def test_the_last_turn_does_not_wait_for_the_final_clustering() -> None:
+    happened: list[str] = []
+
+    def clock() -> float:
+        happened.append("clock")
+        return 0.0
+
+    listening = Listener(SignBundle(OperatingPoint(1.0)), lambda turn: happened.append("turn"), clock=clock)
+    listening.hear(speech((1, 3.0)))  # who speaks to the end
+    listening.end()
+    # before and after the clustering the clock is read, and nothing comes between or later
+    assert happened[-3:] == ["turn", "clock", "clock"]
+
+
 @pytest.mark.parametrize("samples", [1, 2, 399, 4_000, 15_999, 16_000, 16_001, 24_001])
 @pytest.mark.parametrize("who", [0.0, 1.0])
 @pytest.mark.parametrize("point", [OperatingPoint(1.0, 0.0), OperatingPoint(1.0, 0.5), OperatingPoint(0.25, 2.0)])
