@@ -8,7 +8,6 @@ loud the noise is with the noise. What is measured is kept in the study, for the
 import hashlib
 import json
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from explorer.workers import EvaluatorSettings, OnStage, prefixed
 from objectives.corpus import Recording
 from objectives.errors import CorpusError, StudyError
 from objectives.evaluation import Evaluator
+from objectives.fresh import passing_cache
 from objectives.line import Band, NoiseKind
 from objectives.machine import Device
 from objectives.operating_point import OperatingPoint
@@ -181,8 +181,9 @@ def _scored(
         for noise in grid.noises:
             step = in_words_of_cell(overlap, noise)
             on_progress(f"{step}: making conversations", 0.0)
-            with tempfile.TemporaryDirectory(prefix="explorer-stress-") as folder:
-                share, recordings = _conversations(voices, grid.settings(overlap, noise), scripts, Path(folder))
+            with passing_cache() as folder:  # people's speech, and what was made of it: none of it is left
+                made = folder / "conversations"
+                share, recordings = _conversations(voices, grid.settings(overlap, noise), scripts, made)
                 for one in recordings:
                     heard.update(f"{one.uri} {one.content_hash}\n".encode())
                 there = replace(evaluator, recordings=recordings)
@@ -226,7 +227,7 @@ def _keep(study: optuna.Study, stressed: Stressed) -> None:
     except optuna.exceptions.StorageInternalError as error:
         raise StudyError(
             f"what was measured cannot be kept in the study ({error.__cause__ or error}): mend the storage, and run "
-            "this again; what is in the cache is not run twice"
+            "this again, which takes as long as before"
         ) from error
 
 

@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
+import os
+import signal
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
@@ -21,6 +25,7 @@ from explorer.workers import EvaluatorSettings
 from objectives.corpus_summary import summarize_recordings
 from objectives.errors import CorpusError, StudyError
 from objectives.evaluation import Evaluator
+from objectives.fresh import passing_cache
 from objectives.operating_point import OperatingPoint
 from objectives.sources import load_corpus
 from objectives.voices import speech_folder, spoken_alone
@@ -32,6 +37,8 @@ from tests.objectives.corpora import write_audio
 from tests.objectives.speech import write_voices
 
 GRID = Grid(overlaps=(0.0, 0.2), noises=(None, 10.0), speakers=(2, 2), minutes=0.24, length=0.12)
+
+Passed = dict[Path, dict[str, list[Path]]]  # folder of a cell → what was in it at the end, by kind
 
 # --- by hand
 
@@ -174,8 +181,22 @@ def study_and_evaluator(
 
 
 @pytest.fixture(scope="module")
-def told(study_and_evaluator: tuple[optuna.Study, Evaluator], speech: Path) -> Answer:
-    return stress(study_and_evaluator[0], 0, GRID, speech, against=1)
+def passed() -> Passed:
+    return {}
+
+
+@pytest.fixture(scope="module")
+def told(study_and_evaluator: tuple[optuna.Study, Evaluator], speech: Path, passed: Passed) -> Answer:
+    @contextmanager
+    def watched() -> Iterator[Path]:
+        with passing_cache() as folder:
+            yield folder
+            endings = {"conversations": "*.wav", "features": "*.npy", "windows": "*.npz"}
+            passed[folder] = {name: [*(folder / name).rglob(end)] for name, end in endings.items()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stressing, "passing_cache", watched)
+        return stress(study_and_evaluator[0], 0, GRID, speech, against=1)
 
 
 def test_each_cell_is_what_its_conversations_give(
@@ -190,7 +211,8 @@ def test_each_cell_is_what_its_conversations_give(
         folder = tmp_path / str(place)
         share, recordings = stressing._conversations(voices, GRID.settings(cell.overlap, cell.noise), scripts, folder)
         assert cell.overlap_share == pytest.approx(share)
-        counts = dataclasses.replace(evaluator, recordings=recordings).errors(LOW_BIT)
+        with passing_cache():
+            counts = dataclasses.replace(evaluator, recordings=recordings).errors(LOW_BIT)
         assert {uri: errors_of(one) for uri, one in counts.items()} == cell.recordings
         summaries = summarize_recordings(load_corpus(folder))
         spoken = sum(one.speech + one.overlap for one in summaries)
@@ -234,6 +256,32 @@ def test_another_model_corpus_or_trial_is_refused(
     with pytest.raises(StudyError, match="no trial 9"):
         stress(study, 0, GRID, speech, against=9)
     assert stressed_trials(study) == ()
+
+
+def test_nothing_of_the_conversations_is_left(told: Answer, passed: Passed) -> None:
+    """What was made of them was kept in their own folder: features of two recordings, windows of two models."""
+    assert len(passed) == len(told.stressed.cells)
+    for folder, kept in passed.items():
+        assert [len(kept[name]) for name in ("conversations", "features", "windows")] == [2, 2, 4]
+        assert not folder.exists()
+
+
+def test_a_process_that_is_told_to_end_leaves_no_speech(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    add(empty_study(url=url), [1.0], point=OperatingPoint(2.0))
+    left: list[Path] = []
+
+    def told_to_end(*given: object) -> None:
+        with passing_cache() as folder:
+            left.append(folder)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+    monkeypatch.setattr("explorer.stress.stress", told_to_end)
+    before = signal.getsignal(signal.SIGTERM)
+    assert CliRunner().invoke(app, ["stress", "study", "0", "--storage", url]).exit_code == 130  # as after Ctrl-C
+    assert len(left) == 1
+    assert not left[0].exists()
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_storage_that_cannot_be_written_is_named(
