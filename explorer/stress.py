@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import optuna
@@ -18,7 +19,7 @@ from explorer import bootstrap
 from explorer import trial_record as record
 from explorer.explanation import Points, points, same_model, told_points
 from explorer.stored import device_of, refuse_other_data, stored_definition
-from explorer.stress_kept import SCORE, Cell, Stressed
+from explorer.stress_kept import Cell, Stressed
 from explorer.verification import in_words, measured_trials, point_of
 from explorer.workers import EvaluatorSettings, OnStage, prefixed
 from objectives.corpus import Recording
@@ -113,7 +114,9 @@ def stress(
     study cannot be written; CorpusError where there is too little speech, and what models and evaluation raise.
     """
     definition = stored_definition(study)
-    trials, _ = measured_trials(study, [number] if against in (None, number) else [number, against])
+    if against == number:
+        raise StudyError(f"trial {number} against itself: give another trial with --against, or leave it out")
+    trials, _ = measured_trials(study, [number] if against is None else [number, against])
     operating = {trial.number: point_of(trial, definition.space) for trial in trials}
     on_progress("getting ready", 0.0)
     with EvaluatorSettings.of(definition, device or device_of(study), trusted).build() as evaluator:
@@ -129,8 +132,9 @@ def stress(
         "rounds": rounds,
         "recordings": digest,
     }
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     found = [
-        Stressed(one, in_words(operating[one]), key, conditions, tuple(cells[one]), dict(evaluator.machine))
+        Stressed(one, in_words(operating[one]), key, conditions, tuple(cells[one]), dict(evaluator.machine), now)
         for one, key in keys.items()
     ]
     for stressed in found:
@@ -223,7 +227,7 @@ def _conversations(
 
 def _keep(study: optuna.Study, stressed: Stressed) -> None:
     try:
-        study.set_user_attr(SCORE.format(trial=stressed.trial), json.dumps(stressed.told()))
+        study.set_user_attr(stressed.key, json.dumps(stressed.told()))
     except optuna.exceptions.StorageInternalError as error:
         raise StudyError(
             f"what was measured cannot be kept in the study ({error.__cause__ or error}): mend the storage, and run "

@@ -19,7 +19,7 @@ from explorer.exhibits import Absent, Exhibit
 from explorer.explanation import told_points
 from explorer.stress import Answer, Grid, answer, stress
 from explorer.stress_figure import stress_exhibit, stress_figure
-from explorer.stress_kept import SCORE, stressed_trials
+from explorer.stress_kept import Stressed, stressed_trials
 from explorer.trial_record import errors_of
 from explorer.workers import EvaluatorSettings
 from objectives.corpus_summary import summarize_recordings
@@ -99,7 +99,7 @@ def test_what_is_kept_is_read_again_and_damage_is_named() -> None:
     def damaged(change: object) -> str:
         told = json.loads(json.dumps(ours.told()))
         change(told)  # type: ignore[operator]
-        study.set_user_attr(SCORE.format(trial=12), json.dumps(told))
+        study.set_user_attr(ours.key, json.dumps(told))
         with pytest.raises(StudyError) as error:
             stressed_trials(study)
         return str(error.value)
@@ -107,8 +107,9 @@ def test_what_is_kept_is_read_again_and_damage_is_named() -> None:
     assert "a DER of 9, and of its recordings together 1" in damaged(lambda told: told["cells"][0].update(der=9.0))
     assert "not those of its grid" in damaged(lambda told: told["cells"].pop())
     assert "KeyError: 'cells'" in damaged(lambda told: told.pop("cells"))
-    assert "4 cells of trial 4" in damaged(lambda told: told.update(trial=4))
-    assert "its attribute 'stress:12'" in damaged(lambda told: told["cells"][1]["recordings"].update(other={}))
+    assert "it would be kept as 'stress:4:" in damaged(lambda told: told.update(trial=4))
+    assert "it would be kept as" in damaged(lambda told: told["conditions"].update(seed=7))
+    assert f"its attribute {ours.key!r}" in damaged(lambda told: told["cells"][1]["recordings"].update(other={}))
 
 
 # --- in the report
@@ -124,7 +125,7 @@ def test_the_report_draws_those_that_were_stressed_alike() -> None:
     found = stress_figure(stressed_trials(study))
     assert found is not None
     assert [one.trial for one in found.trials] == [0, 3]
-    assert found.left_out == (9,)
+    assert [one.trial for one in found.left_out] == [9]
     assert len(found.points) == 8
     shown = stress_exhibit(study)
     assert isinstance(shown, Exhibit)
@@ -134,7 +135,7 @@ def test_the_report_draws_those_that_were_stressed_alike() -> None:
         ("3", "point 3", "no noise", "10.0", "10.0 (+0.0)"),
         ("3", "point 3", "noise at 10 dB", "12.0 (+2.0 *)", "30.0 (+20.0 *)"),
     )
-    assert "Stressed otherwise, and left out: trial 9." in shown.caption
+    assert "Kept as well, and not drawn: trial 9 (seed 5)." in shown.caption
     assert "Trials 0, 3." in shown.caption
     assert shown.alternative.startswith("trial 0: 10.0 % with 0 % overlap and no noise, 30.0 % at most, with 20 %")
     assert shown.figure is not None
@@ -149,6 +150,42 @@ def test_the_report_draws_those_that_were_stressed_alike() -> None:
     assert [list(line.get_ydata()) for line in panels[2].lines] == [[10.0, 12.0]] * 2
     assert shown.sheets is not None
     assert shown.sheets["stress"].count("\n") == 9
+
+
+def one_of(trial: int, made: str = "2026-01-01", **conditions: object) -> Stressed:
+    return stressed(trial, [10.0] * 12, [12.0] * 12, [14.0] * 12, [30.0] * 12, made=made, **conditions)
+
+
+def test_another_grid_leaves_what_was_measured_before() -> None:
+    """13 beside 0, then 13 alone on another grid: the pair stays, and is drawn."""
+    study = empty_study()
+    pair, alone = (one_of(0), one_of(13)), one_of(13, made="2026-02-01", seed=5, band="telephone")
+    kept(study, *pair, alone)
+    assert stressed_trials(study) == (*pair, alone)
+    found = stress_figure(stressed_trials(study))
+    assert found is not None
+    assert (found.trials, found.left_out) == (pair, (alone,))
+    shown = stress_exhibit(study)
+    assert isinstance(shown, Exhibit)
+    assert "Kept as well, and not drawn: trial 13 (telephone band, seed 5)." in shown.caption
+    again = one_of(13, made="2026-03-01")  # measured once more: in the place of the one before
+    kept(study, again)
+    assert stressed_trials(study) == (pair[0], alone, again)
+
+
+def test_of_groups_that_are_as_large_the_newest_is_drawn() -> None:
+    older = [one_of(trial, made="2026-02-01") for trial in (3, 13)]
+    newer = [one_of(trial, made="2026-02-02", seed=1, overlaps=[0.0, 0.2]) for trial in (0, 3)]
+    for group in ([*older, *newer], [*newer, *older]):
+        found = stress_figure(group)
+        assert found is not None
+        assert (found.trials, found.left_out) == (tuple(newer), tuple(older))
+    many = [one_of(trial) for trial in range(8)]
+    study = empty_study()
+    kept(study, *many, one_of(9, noises=[None, 10.0], speakers=[2, 3], rounds=2))
+    shown = stress_exhibit(study)
+    assert isinstance(shown, Exhibit)
+    assert "not drawn: trials 6–7 (no room); trial 9 (2–3 speakers)." in shown.caption
 
 
 # --- on real models
@@ -255,6 +292,8 @@ def test_another_model_corpus_or_trial_is_refused(
         stress(study, tell(study, dataclasses.replace(measurement(LOW_BIT), data={})), GRID, speech)
     with pytest.raises(StudyError, match="no trial 9"):
         stress(study, 0, GRID, speech, against=9)
+    with pytest.raises(StudyError, match="trial 0 against itself: give another trial with --against"):
+        stress(study, 0, GRID, speech, against=0)
     assert stressed_trials(study) == ()
 
 
