@@ -1,7 +1,9 @@
 """What a made-up conversation is heard through: noise at a given ratio, and a telephone line."""
 
+import hashlib
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +17,7 @@ from objectives._audio import AUDIO_SUFFIXES, audio_pieces, probe_duration
 from objectives._augmentation import BAND
 from objectives._folder import visible_files
 from objectives.contract import SAMPLE_RATE
-from objectives.errors import CorpusError
+from objectives.errors import CorpusError, ascii_controls
 
 Band = Literal["wide", "telephone"]
 NoiseKind = Literal["pink", "speech-shaped"]
@@ -33,6 +35,26 @@ class NoiseFolder:
 
     folder: Path
     files: tuple[Path, ...]
+
+    def told(self) -> Mapping[str, str | Sequence[str]]:
+        """As JSON: its name, its files by their names below it, and a SHA-256 of those names and of every byte.
+
+        Raises CorpusError where a file cannot be read.
+        """
+        names = [path.relative_to(self.folder).as_posix() for path in self.files]
+        every = hashlib.sha256()
+        for name, path in zip(names, self.files, strict=True):
+            try:
+                with path.open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise CorpusError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
+            every.update(os.fsencode(f"{content} {name}\n"))
+        return {
+            "name": ascii_controls(self.folder.resolve().name),
+            "files": [ascii_controls(name) for name in names],
+            "sha256": every.hexdigest(),
+        }
 
 
 def noise_folder(folder: Path) -> NoiseFolder:
