@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,11 @@ import soundfile
 from scipy.linalg import solve_toeplitz
 from scipy.signal import butter, lfilter, resample_poly, sosfilt
 
-from objectives._audio import AUDIO_SUFFIXES, audio_pieces, probe_duration
+from objectives._audio import audio_pieces, probe_duration
 from objectives._augmentation import BAND
-from objectives._folder import visible_files
+from objectives._folder import audio_below
 from objectives.contract import SAMPLE_RATE
-from objectives.errors import CorpusError, ascii_controls
+from objectives.errors import CorpusError
 
 Band = Literal["wide", "telephone"]
 NoiseKind = Literal["pink", "speech-shaped"]
@@ -49,17 +48,13 @@ class NoiseFolder:
                     content = hashlib.file_digest(file, "sha256").hexdigest()
             except OSError as error:
                 raise CorpusError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
-            every.update(os.fsencode(f"{content} {name}\n"))
-        return {
-            "name": ascii_controls(self.folder.resolve().name),
-            "files": [ascii_controls(name) for name in names],
-            "sha256": every.hexdigest(),
-        }
+            every.update(f"{content} {name}\n".encode())
+        return {"name": self.folder.resolve().name, "files": names, "sha256": every.hexdigest()}
 
 
 def noise_folder(folder: Path) -> NoiseFolder:
-    """All audio below a folder. Raises CorpusError where there is none."""
-    files = tuple(path for path in visible_files(folder) if path.suffix.lower() in AUDIO_SUFFIXES)
+    """All audio below a folder. Raises CorpusError where there is none, or where a name cannot be written."""
+    files = tuple(audio_below(folder))
     if not files:
         raise CorpusError(f"{folder}: holds no audio: give a folder of recordings of noise, or leave --noise-dir out")
     return NoiseFolder(folder, files)
