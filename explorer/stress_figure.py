@@ -13,7 +13,7 @@ from explorer import bootstrap, palette
 from explorer.drawing import new_figure, styled
 from explorer.exhibits import Absent, Exhibit, Grid, trials_in_words
 from explorer.sheets import as_csv
-from explorer.stress_kept import Cell, Stressed, stressed_trials
+from explorer.stress_kept import Cell, Stressed, of_few, stressed_trials
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ LOOKS = (
 class StressPoint:
     """A trial in one cell. overlap, overlap_share: of the speech, 0 … 1, asked for and come out. noise: dB of speech
     over noise, None for none. added: points of DER above the first cell of the trial, None for that one, with its
-    interval, None with a single recording."""
+    interval. tied: whether that holds zero. Both None with a single recording, which has none."""
 
     trial: int
     point: str
@@ -47,7 +47,7 @@ class StressPoint:
     added: float | None
     added_low: float | None
     added_high: float | None
-    tied: bool
+    tied: bool | None
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,8 @@ def stress_exhibit(study: Study) -> Exhibit | Absent:
         "In the table: DER, and in brackets by how much it is above the first cell of the trial, with a star where the "
         "95 % interval of a paired bootstrap over recordings holds no zero.",
     ]
+    if few := of_few(recordings):
+        said.append(f"{few[0].upper()}{few[1:]}.")
     if told["rounds"] > 1:
         said.append(f"There was little speech: somebody's is used up to {told['rounds']} times.")
     if found.left_out:
@@ -179,7 +181,7 @@ def _point(one: Stressed, cell: Cell) -> StressPoint:
         added=None if cell is first else cell.der - first.der,
         added_low=interval.low if interval else None,
         added_high=interval.high if interval else None,
-        tied=interval is not None and interval.contains_zero,
+        tied=interval.contains_zero if interval else None,
     )
 
 
@@ -196,7 +198,7 @@ def _grid(found: StressFigure) -> Grid:
 def _told(point: StressPoint) -> str:
     if point.added is None:
         return f"{point.der:.1f}"
-    star = " *" if point.added_low is not None and not point.tied else ""
+    star = " *" if point.tied is False else ""
     return f"{point.der:.1f} ({point.added:+.1f}{star})".replace("-", "−")
 
 

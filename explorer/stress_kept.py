@@ -77,6 +77,13 @@ class Stressed:
         return asdict(self)
 
 
+def of_few(recordings: int) -> str:
+    """What to know of differences over so few recordings; empty where they are enough."""
+    if recordings < bootstrap.FEWEST:
+        return "a single recording: no difference has an interval"
+    return f"few recordings ({recordings}): intervals tend to be too narrow" if recordings < bootstrap.FEW else ""
+
+
 def read_stressed(key: str, told: Mapping[str, Any]) -> Stressed:
     """What `told` wrote under a key. Raises KeyError, TypeError or ValueError where it is something else."""
     cells = tuple(Cell(**each) for each in told["cells"])

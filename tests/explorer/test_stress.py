@@ -15,11 +15,9 @@ from typer.testing import CliRunner
 
 from explorer import stress as stressing
 from explorer.cli import app
-from explorer.exhibits import Absent, Exhibit
 from explorer.explanation import told_points
 from explorer.stress import Answer, Grid, answer, stress
-from explorer.stress_figure import stress_exhibit, stress_figure
-from explorer.stress_kept import Stressed, stressed_trials
+from explorer.stress_kept import stressed_trials
 from explorer.trial_record import errors_of
 from explorer.workers import EvaluatorSettings
 from objectives.corpus_summary import summarize_recordings
@@ -28,7 +26,7 @@ from objectives.evaluation import Evaluator
 from objectives.fresh import passing_cache
 from objectives.operating_point import OperatingPoint
 from objectives.sources import load_corpus
-from objectives.voices import speech_folder, spoken_alone
+from objectives.voices import Source, Voices, speech_folder, spoken_alone
 from tests.explorer.analytic import measurement
 from tests.explorer.exportable import LOW_BIT, real_definition, real_study, real_trial, tell
 from tests.explorer.recommendable import add, empty_study
@@ -85,6 +83,8 @@ def test_what_makes_it_hard_to_believe_is_told() -> None:
         few, cells=(*few.cells[:2], *(dataclasses.replace(c, overlap_share=0.1) for c in few.cells[2:]))
     )
     said = " ".join(answer("study", off, None).caveats)
+    beside = answer("study", few, stressed(0, [9.0], [9.0], [9.0], [1.0]))
+    assert "higher DER in 0 of 4 cells, the lower in 0, and in 4 the recordings cannot tell" in beside.said[-1]
     for needle in ("a single recording", "used up to 4 times over", "the overlap that came out is 10.0 % for 20 %"):
         assert needle in said
 
@@ -110,82 +110,6 @@ def test_what_is_kept_is_read_again_and_damage_is_named() -> None:
     assert "it would be kept as 'stress:4:" in damaged(lambda told: told.update(trial=4))
     assert "it would be kept as" in damaged(lambda told: told["conditions"].update(seed=7))
     assert f"its attribute {ours.key!r}" in damaged(lambda told: told["cells"][1]["recordings"].update(other={}))
-
-
-# --- in the report
-
-
-def test_the_report_draws_those_that_were_stressed_alike() -> None:
-    study = empty_study()
-    absent = stress_exhibit(study)
-    assert isinstance(absent, Absent)
-    assert absent.command == "explorer stress study TRIAL"
-    ours, theirs = (stressed(n, [10.0] * 12, [12.0] * 12, [14.0, 6.0] * 6, [30.0] * 12) for n in (3, 0))
-    kept(study, ours, theirs, stressed(9, [1.0], [2.0], [3.0], [4.0], seed=5))
-    found = stress_figure(stressed_trials(study))
-    assert found is not None
-    assert [one.trial for one in found.trials] == [0, 3]
-    assert [one.trial for one in found.left_out] == [9]
-    assert len(found.points) == 8
-    shown = stress_exhibit(study)
-    assert isinstance(shown, Exhibit)
-    assert shown.grid is not None
-    assert shown.grid.heads == ("trial", "operating point", "noise", "overlap 0 %", "overlap 20 %")
-    assert shown.grid.rows[2:] == (
-        ("3", "point 3", "no noise", "10.0", "10.0 (+0.0)"),
-        ("3", "point 3", "noise at 10 dB", "12.0 (+2.0 *)", "30.0 (+20.0 *)"),
-    )
-    assert "Kept as well, and not drawn: trial 9 (seed 5)." in shown.caption
-    assert "Trials 0, 3." in shown.caption
-    assert shown.alternative.startswith("trial 0: 10.0 % with 0 % overlap and no noise, 30.0 % at most, with 20 %")
-    assert shown.figure is not None
-    panels = shown.figure.axes
-    assert [panel.get_title(loc="left") for panel in panels] == [
-        "no noise",
-        "noise at 10 dB",
-        "overlap 0 %",
-        "overlap 20 %",
-    ]
-    assert [list(line.get_ydata()) for line in panels[1].lines] == [[12.0, 30.0]] * 2
-    assert [list(line.get_ydata()) for line in panels[2].lines] == [[10.0, 12.0]] * 2
-    assert shown.sheets is not None
-    assert shown.sheets["stress"].count("\n") == 9
-
-
-def one_of(trial: int, made: str = "2026-01-01", **conditions: object) -> Stressed:
-    return stressed(trial, [10.0] * 12, [12.0] * 12, [14.0] * 12, [30.0] * 12, made=made, **conditions)
-
-
-def test_another_grid_leaves_what_was_measured_before() -> None:
-    """13 beside 0, then 13 alone on another grid: the pair stays, and is drawn."""
-    study = empty_study()
-    pair, alone = (one_of(0), one_of(13)), one_of(13, made="2026-02-01", seed=5, band="telephone")
-    kept(study, *pair, alone)
-    assert stressed_trials(study) == (*pair, alone)
-    found = stress_figure(stressed_trials(study))
-    assert found is not None
-    assert (found.trials, found.left_out) == (pair, (alone,))
-    shown = stress_exhibit(study)
-    assert isinstance(shown, Exhibit)
-    assert "Kept as well, and not drawn: trial 13 (telephone band, seed 5)." in shown.caption
-    again = one_of(13, made="2026-03-01")  # measured once more: in the place of the one before
-    kept(study, again)
-    assert stressed_trials(study) == (pair[0], alone, again)
-
-
-def test_of_groups_that_are_as_large_the_newest_is_drawn() -> None:
-    older = [one_of(trial, made="2026-02-01") for trial in (3, 13)]
-    newer = [one_of(trial, made="2026-02-02", seed=1, overlaps=[0.0, 0.2]) for trial in (0, 3)]
-    for group in ([*older, *newer], [*newer, *older]):
-        found = stress_figure(group)
-        assert found is not None
-        assert (found.trials, found.left_out) == (tuple(newer), tuple(older))
-    many = [one_of(trial) for trial in range(8)]
-    study = empty_study()
-    kept(study, *many, one_of(9, noises=[None, 10.0], speakers=[2, 3], rounds=2))
-    shown = stress_exhibit(study)
-    assert isinstance(shown, Exhibit)
-    assert "not drawn: trials 6–7 (no room); trial 9 (2–3 speakers)." in shown.caption
 
 
 # --- on real models
@@ -367,10 +291,24 @@ def test_the_command_prints_a_table_and_json(told: Answer, monkeypatch: pytest.M
 
 
 def test_silent_people_take_no_part(tmp_path: Path) -> None:
+    shown: list[float] = []
+
+    def enough(voices: Voices) -> list[str]:
+        return list(stressing._with_enough(voices, GRID, False, lambda stage, done: shown.append(done)).sources)
+
     voices = speech_folder(write_voices(tmp_path, 3, seconds=4.0))  # 1.46 s twice, in two files: 5.8 s
-    assert len(stressing._with_enough(voices, GRID, own=False).sources) == 3
+    assert enough(voices) == ["p00", "p01", "p02"]
+    assert shown == [0, pytest.approx(1 / 3), pytest.approx(2 / 3)]
     quiet = {**voices.sources, "p00": voices.sources["p00"][:1]}
-    assert list(stressing._with_enough(dataclasses.replace(voices, sources=quiet), GRID, own=False).sources) == [
-        "p01",
-        "p02",
-    ]
+    assert enough(dataclasses.replace(voices, sources=quiet)) == ["p01", "p02"]
+
+
+def test_no_more_is_listened_to_than_it_takes(tmp_path: Path) -> None:
+    """Two files of 1.46 s, twice each, are enough: the third one, which is no audio, is not opened."""
+    voices = speech_folder(write_voices(tmp_path, 3, seconds=4.0))
+    broken = Source("p00/2.wav", tmp_path / "2.wav")
+    broken.path.write_bytes(b"no audio")
+    parts = voices.sources["p00"]
+    assert stressing._says_enough("p00", (*parts, broken))
+    with pytest.raises(CorpusError, match=r"2\.wav"):
+        stressing._says_enough("p00", (*parts[:1], broken))
