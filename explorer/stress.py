@@ -8,23 +8,23 @@ loud the noise is with the noise. What is measured is kept in the study, for the
 import hashlib
 import json
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import optuna
 
-from explorer import bootstrap
 from explorer import trial_record as record
 from explorer.explanation import Points, points, same_model, told_points
 from explorer.stored import device_of, refuse_other_data, stored_definition
-from explorer.stress_kept import SCORE, Cell, Stressed
+from explorer.stress_kept import Cell, Stressed, of_few
 from explorer.verification import in_words, measured_trials, point_of
 from explorer.workers import EvaluatorSettings, OnStage, prefixed
 from objectives.corpus import Recording
 from objectives.errors import CorpusError, StudyError
 from objectives.evaluation import Evaluator
+from objectives.fresh import passing_cache
 from objectives.line import Band, NoiseKind
 from objectives.machine import Device
 from objectives.operating_point import OperatingPoint
@@ -33,7 +33,7 @@ from objectives.simulation import SimulationSettings, Studio, prepare_folder
 from objectives.sources import load_corpus
 from objectives.turn_taking import LEAD
 from objectives.utterances import Utterance, utterances
-from objectives.voices import Voices, speech_folder, spoken_alone
+from objectives.voices import Source, Voices, speech_folder, spoken_alone
 
 LEAST_SPEECH = 3.0  # seconds: who says less in all takes no part
 MOST_CELLS = 100
@@ -113,7 +113,9 @@ def stress(
     study cannot be written; CorpusError where there is too little speech, and what models and evaluation raise.
     """
     definition = stored_definition(study)
-    trials, _ = measured_trials(study, [number] if against in (None, number) else [number, against])
+    if against == number:
+        raise StudyError(f"trial {number} against itself: give another trial with --against, or leave it out")
+    trials, _ = measured_trials(study, [number] if against is None else [number, against])
     operating = {trial.number: point_of(trial, definition.space) for trial in trials}
     on_progress("getting ready", 0.0)
     with EvaluatorSettings.of(definition, device or device_of(study), trusted).build() as evaluator:
@@ -121,7 +123,7 @@ def stress(
         refuse_other_data(study, trials, evaluator.identity)
         keys = {trial.number: same_model(trial, operating[trial.number], evaluator, on_progress) for trial in trials}
         own = spoken_alone(definition.corpus, evaluator.recordings) if speech is None else None
-        voices = _with_enough(own or speech_folder(speech or Path()), grid, own is not None)
+        voices = _with_enough(own or speech_folder(speech or Path()), grid, own is not None, on_progress)
         cells, digest, rounds = _scored(evaluator, operating, voices, grid, on_progress)
     conditions = {
         **json.loads(json.dumps(asdict(grid))),
@@ -129,8 +131,9 @@ def stress(
         "rounds": rounds,
         "recordings": digest,
     }
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     found = [
-        Stressed(one, in_words(operating[one]), key, conditions, tuple(cells[one]), dict(evaluator.machine))
+        Stressed(one, in_words(operating[one]), key, conditions, tuple(cells[one]), dict(evaluator.machine), now)
         for one, key in keys.items()
     ]
     for stressed in found:
@@ -149,13 +152,13 @@ def answer(study: str, stressed: Stressed, against: Stressed | None) -> Answer:
     )
 
 
-def _with_enough(voices: Voices, grid: Grid, own: bool) -> Voices:
-    """Those who say enough. Raises CorpusError where these are too few."""
-    sources = {
-        person: parts
-        for person, parts in voices.sources.items()
-        if sum(one.length for part in parts for one in utterances(person, part)) >= 1000 * LEAST_SPEECH
-    }
+def _with_enough(voices: Voices, grid: Grid, own: bool, on_progress: OnStage) -> Voices:
+    """Those who say enough. Raises CorpusError where these are too few, or where what is listened to cannot be read."""
+    sources = {}
+    for done, (person, parts) in enumerate(voices.sources.items()):
+        on_progress("listening for who says enough", done / len(voices.sources))
+        if _says_enough(person, parts):
+            sources[person] = parts
     if len(sources) < grid.speakers[1]:
         remedy = "give single-speaker recordings with --speech DIR" if own else "add recordings of others"
         fewer = f", or --speakers {max(1, len(sources))}" if sources else ""
@@ -164,6 +167,16 @@ def _with_enough(voices: Voices, grid: Grid, own: bool) -> Voices:
             f"{grid.speakers[1]}: {remedy}{fewer}"
         )
     return replace(voices, sources=sources)
+
+
+def _says_enough(person: str, parts: Sequence[Source]) -> bool:
+    """No more parts are decoded than it takes."""
+    heard = 0
+    for part in parts:
+        heard += sum(one.length for one in utterances(person, part))
+        if heard >= 1000 * LEAST_SPEECH:
+            return True
+    return False
 
 
 def _scored(
@@ -181,8 +194,9 @@ def _scored(
         for noise in grid.noises:
             step = in_words_of_cell(overlap, noise)
             on_progress(f"{step}: making conversations", 0.0)
-            with tempfile.TemporaryDirectory(prefix="explorer-stress-") as folder:
-                share, recordings = _conversations(voices, grid.settings(overlap, noise), scripts, Path(folder))
+            with passing_cache() as folder:  # people's speech, and what was made of it: none of it is left
+                made = folder / "conversations"
+                share, recordings = _conversations(voices, grid.settings(overlap, noise), scripts, made)
                 for one in recordings:
                     heard.update(f"{one.uri} {one.content_hash}\n".encode())
                 there = replace(evaluator, recordings=recordings)
@@ -222,11 +236,11 @@ def _conversations(
 
 def _keep(study: optuna.Study, stressed: Stressed) -> None:
     try:
-        study.set_user_attr(SCORE.format(trial=stressed.trial), json.dumps(stressed.told()))
+        study.set_user_attr(stressed.key, json.dumps(stressed.told()))
     except optuna.exceptions.StorageInternalError as error:
         raise StudyError(
             f"what was measured cannot be kept in the study ({error.__cause__ or error}): mend the storage, and run "
-            "this again; what is in the cache is not run twice"
+            "this again, which takes as long as before"
         ) from error
 
 
@@ -249,8 +263,8 @@ def _said(
                 f"the DER of trial {stressed.trial} goes from {first.der:.2f} to {cell.der:.2f} %: {told_points(more)}."
             )
     if against is not None:
-        worse = sum(not one.tied and one.points > 0 for one in apart)
-        better = sum(not one.tied and one.points < 0 for one in apart)
+        worse = sum(one.tied is False and one.points > 0 for one in apart)
+        better = sum(one.tied is False and one.points < 0 for one in apart)
         said.append(
             f"Beside trial {against.trial}, trial {stressed.trial} has the higher DER in {worse} of {len(apart)} "
             f"cells, the lower in {better}, and in {len(apart) - worse - better} the recordings cannot tell them apart."
@@ -265,11 +279,8 @@ def _caveats(stressed: Stressed) -> list[str]:
         f"simulated: conversations made up of {speech['people']} people of {speech['name']} ({speech['found']}), who "
         "do not listen to one another; what noise their recordings have is in every cell"
     ]
-    number = len(stressed.cells[0].recordings)
-    if number < bootstrap.FEWEST:
-        said.append("a single recording: no difference has an interval")
-    elif number < bootstrap.FEW:
-        said.append(f"few recordings ({number}): intervals tend to be too narrow")
+    if few := of_few(len(stressed.cells[0].recordings)):
+        said.append(few)
     if told["rounds"] > 1:
         said.append(
             f"little speech: somebody's is used up to {told['rounds']} times over, so that recordings resemble one "

@@ -1,9 +1,9 @@
 """How trials degrade with overlap and noise: as data, as a figure, and as a part of the report."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +13,7 @@ from explorer import bootstrap, palette
 from explorer.drawing import new_figure, styled
 from explorer.exhibits import Absent, Exhibit, Grid, trials_in_words
 from explorer.sheets import as_csv
-from explorer.stress_kept import Cell, Stressed, stressed_trials
+from explorer.stress_kept import Cell, Stressed, of_few, stressed_trials
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ LOOKS = (
 class StressPoint:
     """A trial in one cell. overlap, overlap_share: of the speech, 0 … 1, asked for and come out. noise: dB of speech
     over noise, None for none. added: points of DER above the first cell of the trial, None for that one, with its
-    interval, None with a single recording."""
+    interval. tied: whether that holds zero. Both None with a single recording, which has none."""
 
     trial: int
     point: str
@@ -47,16 +47,16 @@ class StressPoint:
     added: float | None
     added_low: float | None
     added_high: float | None
-    tied: bool
+    tied: bool | None
 
 
 @dataclass(frozen=True)
 class StressFigure:
-    """Trials that were stressed alike. left_out: trials that were stressed otherwise, or for which is no room."""
+    """Trials that were stressed alike. left_out: what else is kept, under other conditions or without room here."""
 
     trials: tuple[Stressed, ...]
     points: tuple[StressPoint, ...]
-    left_out: tuple[int, ...]
+    left_out: tuple[Stressed, ...]
 
     @property
     def overlaps(self) -> tuple[float, ...]:
@@ -70,19 +70,19 @@ class StressFigure:
 
 
 def stress_figure(stressed: Sequence[Stressed]) -> StressFigure | None:
-    """The largest group of trials that share all conditions, the one of the latest trial where several are as large.
-    None where nothing was stressed."""
+    """The largest group of trials that share all conditions, the one that was added to last where several are as
+    large. None where nothing was stressed."""
     groups: dict[str, list[Stressed]] = {}
     for one in stressed:
         groups.setdefault(json.dumps(one.conditions, sort_keys=True), []).append(one)
     if not groups:
         return None
-    chosen = max(groups.values(), key=lambda group: (len(group), group[-1].trial))[: len(LOOKS)]
-    drawn = {one.trial for one in chosen}
+    chosen = max(groups.values(), key=lambda group: (len(group), max(one.made for one in group)))
+    chosen = chosen[: len(LOOKS)]
     return StressFigure(
         tuple(chosen),
         tuple(_point(one, cell) for one in chosen for cell in one.cells),
-        tuple(one.trial for one in stressed if one.trial not in drawn),
+        tuple(one for one in stressed if one not in chosen),
     )
 
 
@@ -103,10 +103,12 @@ def stress_exhibit(study: Study) -> Exhibit | Absent:
         "In the table: DER, and in brackets by how much it is above the first cell of the trial, with a star where the "
         "95 % interval of a paired bootstrap over recordings holds no zero.",
     ]
+    if few := of_few(recordings):
+        said.append(f"{few[0].upper()}{few[1:]}.")
     if told["rounds"] > 1:
         said.append(f"There was little speech: somebody's is used up to {told['rounds']} times.")
     if found.left_out:
-        said.append(f"Stressed otherwise, and left out: {trials_in_words(found.left_out)}.")
+        said.append(f"Kept as well, and not drawn: {_left_out_in_words(found)}.")
     ends = [(one, one.cells[0], max(one.cells, key=lambda cell: cell.der)) for one in found.trials]
     return Exhibit(
         name=NAME,
@@ -179,7 +181,7 @@ def _point(one: Stressed, cell: Cell) -> StressPoint:
         added=None if cell is first else cell.der - first.der,
         added_low=interval.low if interval else None,
         added_high=interval.high if interval else None,
-        tied=interval is not None and interval.contains_zero,
+        tied=interval.contains_zero if interval else None,
     )
 
 
@@ -196,7 +198,7 @@ def _grid(found: StressFigure) -> Grid:
 def _told(point: StressPoint) -> str:
     if point.added is None:
         return f"{point.der:.1f}"
-    star = " *" if point.added_low is not None and not point.tied else ""
+    star = " *" if point.tied is False else ""
     return f"{point.der:.1f} ({point.added:+.1f}{star})".replace("-", "−")
 
 
@@ -212,6 +214,33 @@ def _noise_in_words(noise: float | None) -> str:
 
 def _cell_in_words(cell: Cell) -> str:
     return f"{100 * cell.overlap_share:.0f} % overlap and {_noise_in_words(cell.noise)}"
+
+
+def _left_out_in_words(found: StressFigure) -> str:
+    """`trials 3, 4 (seed 5); trial 9 (no room)`."""
+    groups: dict[str, list[int]] = {}
+    for one in found.left_out:
+        groups.setdefault(_differing(one.conditions, found.trials[0].conditions), []).append(one.trial)
+    return "; ".join(f"{trials_in_words(trials)} ({why})" for why, trials in groups.items())
+
+
+def _differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """In what conditions are not those that are drawn."""
+    if theirs == ours:
+        return "no room"
+    told = {
+        "overlaps": lambda levels: f"overlap {', '.join(f'{100 * level:g}' for level in levels)} %",
+        "noises": lambda levels: f"noise {', '.join('none' if n is None else f'{n:g}' for n in levels)} dB",
+        "speakers": lambda ends: f"{ends[0]}–{ends[1]} speakers",
+        "minutes": lambda minutes: f"{minutes:g} minutes",
+        "length": lambda minutes: f"recordings of {minutes:g} minutes",
+        "noise_kind": lambda kind: f"{kind} noise",
+        "band": lambda band: f"{band} band",
+        "seed": lambda seed: f"seed {seed}",
+        "speech": lambda speech: f"speech of {speech['people']} people of {speech['name']}",
+    }
+    words = [say(theirs[name]) for name, say in told.items() if name in theirs and theirs[name] != ours.get(name)]
+    return ", ".join(words) or "other sound of the same settings"
 
 
 def _some(levels: Sequence[T]) -> list[T]:

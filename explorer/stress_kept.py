@@ -1,6 +1,9 @@
 """What a study keeps of a trial under overlap and noise. Needs neither torch nor a corpus."""
 
+import hashlib
+import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,8 +14,9 @@ from explorer import bootstrap
 from explorer import trial_record as record
 from explorer.attributes import damaged, kept_json, user_attributes
 
-SCORE = "stress:{trial}"  # study attribute of each trial that was stressed
+SCORE = "stress:{trial}:{conditions}"  # study attribute of each trial under each conditions, these as a short hash
 ROUNDING = 1e-6  # points of DER between a sum of recordings and the same sum read again
+_KEY = re.compile(r"stress:\d+:[0-9a-f]{12}", re.ASCII)
 PARTS = ("der", "false_alarm", "missed_detection", "confusion")
 
 
@@ -52,7 +56,7 @@ class Cell:
 @dataclass(frozen=True)
 class Stressed:
     """A trial in each cell, overlap by overlap. conditions: all that trials must share to be compared: the grid, the
-    speech, and a hash of the sound. machine: where it was scored."""
+    speech, and a hash of the sound. machine, made: where and when it was scored, in UTC, ISO 8601."""
 
     trial: int
     point: str
@@ -60,17 +64,31 @@ class Stressed:
     conditions: Mapping[str, Any]
     cells: tuple[Cell, ...]
     machine: Mapping[str, str]
+    made: str
+
+    @property
+    def key(self) -> str:
+        """The study attribute that keeps it: another one under other conditions."""
+        conditions = json.dumps(self.conditions, sort_keys=True)
+        return SCORE.format(trial=self.trial, conditions=hashlib.sha256(conditions.encode()).hexdigest()[:12])
 
     def told(self) -> dict[str, Any]:
         """As JSON."""
         return asdict(self)
 
 
-def read_stressed(trial: int, told: Mapping[str, Any]) -> Stressed:
-    """What `told` wrote. Raises KeyError, TypeError or ValueError where it is something else."""
+def of_few(recordings: int) -> str:
+    """What to know of differences over so few recordings; empty where they are enough."""
+    if recordings < bootstrap.FEWEST:
+        return "a single recording: no difference has an interval"
+    return f"few recordings ({recordings}): intervals tend to be too narrow" if recordings < bootstrap.FEW else ""
+
+
+def read_stressed(key: str, told: Mapping[str, Any]) -> Stressed:
+    """What `told` wrote under a key. Raises KeyError, TypeError or ValueError where it is something else."""
     cells = tuple(Cell(**each) for each in told["cells"])
-    if not cells or told["trial"] != trial:
-        raise ValueError(f"{len(cells)} cells of trial {told['trial']}")
+    if not cells:
+        raise ValueError("it has no cells")
     grid = [(overlap, noise) for overlap in told["conditions"]["overlaps"] for noise in told["conditions"]["noises"]]
     if [(cell.overlap, cell.noise) for cell in cells] != grid:
         raise ValueError("its cells are not those of its grid")
@@ -82,19 +100,23 @@ def read_stressed(trial: int, told: Mapping[str, Any]) -> Stressed:
             raise ValueError(f"a DER of {figures}")
         if abs((pooled := bootstrap.pooled_der(cell.scored)) - cell.der) > ROUNDING:
             raise ValueError(f"a DER of {cell.der:g}, and of its recordings together {pooled:g}")
-    return Stressed(trial, told["point"], told["model_key"], told["conditions"], cells, told["machine"])
+    found = Stressed(
+        told["trial"], told["point"], told["model_key"], told["conditions"], cells, told["machine"], str(told["made"])
+    )
+    if found.key != key:
+        raise ValueError(f"it would be kept as {found.key!r}")
+    return found
 
 
 def stressed_trials(study: optuna.Study) -> tuple[Stressed, ...]:
-    """What the study keeps, by trial. Raises StudyError where that was damaged."""
-    prefix = SCORE.format(trial="")
+    """What the study keeps, by trial, the oldest of each first. Raises StudyError where that was damaged."""
     found = []
     for key in user_attributes(study):
-        if key.startswith(prefix) and key.removeprefix(prefix).isdecimal():
+        if _KEY.fullmatch(key):
             told = kept_json(study, key)
             assert told is not None, "it is there"
             try:
-                found.append(read_stressed(int(key.removeprefix(prefix)), told))
+                found.append(read_stressed(key, told))
             except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
                 raise damaged(study, key, f"{type(error).__name__}: {error}") from error
-    return tuple(sorted(found, key=lambda one: one.trial))
+    return tuple(sorted(found, key=lambda one: (one.trial, one.made, one.key)))

@@ -128,6 +128,18 @@ def visible_files(folder: Path) -> list[Path]:
     return sorted(found)  # the file system's own order differs between machines
 
 
+def audio_below(folder: Path) -> list[Path]:
+    """All audio files below a folder, as `visible_files` has them. Raises CorpusError where the path of one is not
+    UTF-8: libsndfile does not open it, and nothing that is written down could name it."""
+    audio = [path for path in visible_files(folder) if path.suffix.lower() in AUDIO_SUFFIXES]
+    for path in audio:
+        try:
+            str(path.absolute()).encode()
+        except UnicodeEncodeError as error:
+            raise CorpusError(f"{path}: the name is not UTF-8: rename the file, or the folder that it is in") from error
+    return audio
+
+
 def _audio_by_uri(folder: Path, files: list[Path]) -> dict[str, Path]:
     audio: dict[str, Path] = {}
     for path in files:

@@ -1,7 +1,8 @@
 """A cache of one's own for a while: what is measured inside is computed afresh, and compared with what was kept.
 
 It lies in the folder `fresh/` of the cache, on the same disk, so that models that are to be used as they are kept need
-no copy. One that a killed process left behind goes when the next one is opened.
+no copy. One that a killed process left behind goes when the next one is opened. Sound that is made up and used once has
+one as well, so that nothing of it is left.
 """
 
 import filecmp
@@ -65,6 +66,33 @@ def fresh_cache(models: Collection[str] = ()) -> Iterator[FreshCache]:
     lies is told by the environment. Raises AssetError where the cache cannot be written.
     """
     kept = cache_dir()
+    with _own_folder() as folder:
+        with writing(folder):
+            used, damaged = _lend(models, folder / "models")
+        with _as_the_cache(folder):
+            yield FreshCache(folder, kept, used, damaged)
+
+
+@contextmanager
+def passing_cache() -> Iterator[Path]:
+    """Inside, features and windows are kept in a cache that then goes, with whatever else is written into the folder;
+    finished models are the kept ones, and new ones stay.
+
+    The folder can be read by nobody else. Pinned assets are the kept ones. Not for two threads at once, as
+    `fresh_cache`. Raises AssetError where the cache cannot be written.
+    """
+    with _own_folder() as folder:
+        with writing(folder):
+            models_dir().mkdir(parents=True, exist_ok=True)
+            (folder / "models").symlink_to(models_dir().resolve(), target_is_directory=True)
+        with _as_the_cache(folder):
+            yield folder
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """A new folder of the cache, for its owner alone, with the assets; then it goes."""
+    kept = cache_dir()
     with writing(kept / FOLDER):
         (kept / FOLDER).mkdir(parents=True, exist_ok=True)
         assets_dir().mkdir(parents=True, exist_ok=True)
@@ -73,21 +101,27 @@ def fresh_cache(models: Collection[str] = ()) -> Iterator[FreshCache]:
             folder = Path(tempfile.mkdtemp(dir=kept / FOLDER))
             lock = FileLock(folder / ".lock")
             lock.acquire()
-    before = os.environ.get(CACHE_VARIABLE)
     try:
         with writing(folder):
             (folder / "assets").symlink_to(assets_dir().resolve(), target_is_directory=True)
-            used, damaged = _lend(models, folder / "models")
-        os.environ[CACHE_VARIABLE] = str(folder)
-        yield FreshCache(folder, kept, used, damaged)
+        yield folder
+    finally:
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)  # what cannot go now is swept away by the next one
+
+
+@contextmanager
+def _as_the_cache(folder: Path) -> Iterator[None]:
+    before = os.environ.get(CACHE_VARIABLE)
+    os.environ[CACHE_VARIABLE] = str(folder)
+    try:
+        yield
     finally:
         if before is None:
             os.environ.pop(CACHE_VARIABLE, None)
         else:
             os.environ[CACHE_VARIABLE] = before
         release()  # models in the folder that goes
-        lock.release()
-        shutil.rmtree(folder, ignore_errors=True)  # what cannot go now is swept away by the next one
 
 
 def kept_models() -> Mapping[str, StoredModel]:

@@ -1,7 +1,8 @@
 """What a made-up conversation is heard through: noise at a given ratio, and a telephone line."""
 
+import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,9 +12,9 @@ import soundfile
 from scipy.linalg import solve_toeplitz
 from scipy.signal import butter, lfilter, resample_poly, sosfilt
 
-from objectives._audio import AUDIO_SUFFIXES, audio_pieces, probe_duration
+from objectives._audio import audio_pieces, probe_duration
 from objectives._augmentation import BAND
-from objectives._folder import visible_files
+from objectives._folder import audio_below
 from objectives.contract import SAMPLE_RATE
 from objectives.errors import CorpusError
 
@@ -34,10 +35,26 @@ class NoiseFolder:
     folder: Path
     files: tuple[Path, ...]
 
+    def told(self) -> Mapping[str, str | Sequence[str]]:
+        """As JSON: its name, its files by their names below it, and a SHA-256 of those names and of every byte.
+
+        Raises CorpusError where a file cannot be read.
+        """
+        names = [path.relative_to(self.folder).as_posix() for path in self.files]
+        every = hashlib.sha256()
+        for name, path in zip(names, self.files, strict=True):
+            try:
+                with path.open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise CorpusError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
+            every.update(f"{content} {name}\n".encode())
+        return {"name": self.folder.resolve().name, "files": names, "sha256": every.hexdigest()}
+
 
 def noise_folder(folder: Path) -> NoiseFolder:
-    """All audio below a folder. Raises CorpusError where there is none."""
-    files = tuple(path for path in visible_files(folder) if path.suffix.lower() in AUDIO_SUFFIXES)
+    """All audio below a folder. Raises CorpusError where there is none, or where a name cannot be written."""
+    files = tuple(audio_below(folder))
     if not files:
         raise CorpusError(f"{folder}: holds no audio: give a folder of recordings of noise, or leave --noise-dir out")
     return NoiseFolder(folder, files)

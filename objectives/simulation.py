@@ -95,13 +95,14 @@ class Simulated:
 @dataclass(frozen=True)
 class Simulation:
     """All that was made. people: by split. rounds: how often anybody's material was begun, at most; above 1 something
-    was said more than once."""
+    was said more than once. noise: the recordings of it as `NoiseFolder.told` has them, None where there are none."""
 
     settings: SimulationSettings
     voices: Voices
     people: Mapping[str, tuple[str, ...]]
     recordings: tuple[Simulated, ...]
     rounds: int
+    noise: Mapping[str, Any] | None = None
 
     @property
     def overlap_share(self) -> float:
@@ -112,7 +113,8 @@ class Simulation:
     def told(self) -> dict[str, Any]:
         """Everything, as JSON; files by their names below the folder."""
         return {
-            "settings": asdict(self.settings),
+            "settings": asdict(self.settings) | ({} if self.noise is None else {"noise_kind": "recorded"}),
+            "noise": self.noise,
             "speech": {"name": self.voices.name, "found": self.voices.found},
             "versions": versions(),
             "overlap_share": round(self.overlap_share, 6),
@@ -211,6 +213,7 @@ def simulate(
     written.
     """
     people = _split_people(voices, settings)
+    heard = None if noise is None else noise.told()
     length = round(settings.minutes / settings.recordings * 60_000)
     prepare_folder(folder)
     made: list[Simulated] = []
@@ -223,7 +226,9 @@ def simulate(
             made.append(studio.record(f"{split}{place:03d}", split, place, held, length, folder))
             on_progress(len(made) / settings.recordings)
         rounds = max(rounds, *(deck.rounds for deck in studio.decks.values()))
-    simulation = Simulation(settings, voices, {name: each for name, (each, _) in people.items()}, tuple(made), rounds)
+    simulation = Simulation(
+        settings, voices, {name: each for name, (each, _) in people.items()}, tuple(made), rounds, heard
+    )
     finish_folder(folder, simulation)
     return simulation
 

@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from pyannote.core import Segment, Timeline
 
 from objectives._audio import AUDIO_SUFFIXES, probe_duration
-from objectives._folder import visible_files
+from objectives._folder import audio_below
+from objectives._rttm import NOT_AVAILABLE
 from objectives.corpus import Recording, is_local_name
 from objectives.errors import CorpusError, quoted
 
@@ -49,11 +50,12 @@ class Voices:
 def speech_folder(folder: Path) -> Voices:
     """The people of a folder of single-speaker recordings, hidden files aside; audio is not decoded yet.
 
-    Raises CorpusError where there is no such folder or no audio, or where some files lie in folders and others beside.
+    Raises CorpusError where there is no such folder or no audio, where some files lie in folders and others beside, or
+    where a name cannot be written.
     """
     if not folder.is_dir():
         raise CorpusError(f"{folder}: is no folder: give one that holds a folder of recordings for each person")
-    audio = [path for path in visible_files(folder) if path.suffix.lower() in AUDIO_SUFFIXES]
+    audio = audio_below(folder)
     if not audio:
         raise CorpusError(
             f"{folder}: holds no audio: put a folder of recordings for each person there "
@@ -111,6 +113,8 @@ def _written(origin: object, found: Mapping[str, list[Source]]) -> dict[str, tup
     named: dict[str, str] = {}
     for person in sorted(found):
         plain = "_".join(person.split())
+        if plain in ("", NOT_AVAILABLE):
+            raise CorpusError(f"{origin}: {quoted(person)} names nobody in an RTTM: rename the folder or the files")
         written = f"voice-{plain}" if is_local_name(plain) else plain
         if written in named.values():
             other = next(one for one, name in named.items() if name == written)

@@ -44,7 +44,8 @@ class NoiseOption(StrEnum):
 SpeakersOption = Annotated[str, typer.Option(metavar="N|N-N", help="Speakers of a conversation, such as `2` or `2-3`.")]
 NoiseKindOption = Annotated[NoiseOption, typer.Option(help="Noise that is made, where no --noise-dir is given.")]
 NoiseDirOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Your own recordings of noise, in the place of noise that is made.")
+    Path | None,
+    typer.Option(metavar="DIR", help="With --noise: your own recordings of it, in the place of noise that is made."),
 ]
 BandChoice = Annotated[BandOption, typer.Option(help="`telephone`: 300 to 3400 Hz, 8 kHz, G.711 (μ-law).")]
 
@@ -106,7 +107,11 @@ def simulate(
     )
     out = out.absolute()
     refuse_existing(out, MARKER, force)
-    own_noise = None if noise_dir is None or settings.noise is None else noise_folder(noise_dir)
+    if noise_dir is not None and settings.noise is None:
+        raise CorpusError(
+            f"--noise-dir {noise_dir} without noise: give --noise DB too, such as --noise 15, or leave --noise-dir out"
+        )
+    own_noise = None if noise_dir is None else noise_folder(noise_dir)
     voices = speech_folder(speech_dir)
     if out.resolve().is_relative_to(speech_dir.resolve()):
         raise CorpusError(

@@ -1,7 +1,9 @@
 """`explorer corpus simulate`: what it prints, and what it leaves alone."""
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -9,6 +11,7 @@ from typer.testing import CliRunner, Result
 from explorer.cli import app
 from objectives import simulation
 from objectives.errors import CorpusError
+from tests.objectives.corpora import tone, write_audio
 from tests.objectives.speech import write_voices
 
 
@@ -36,6 +39,37 @@ def test_what_is_made_is_a_corpus(voices: Path, tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert [one["uri"] for one in json.loads(shown.stdout)["recordings"]] == ["eval000", "train001"]
     assert invoke("show", tmp_path / "deep" / "out").exit_code == 0
+
+
+def test_recorded_noise_is_told_with_a_hash_of_it(voices: Path, tmp_path: Path) -> None:
+    hum = write_audio(tmp_path / "hall" / "deep" / "hum.wav", tone(3.0))
+
+    def told(out: str) -> dict[str, Any]:
+        result = made(voices, tmp_path / out, "--noise", "5", "--noise-dir", str(tmp_path / "hall"), "--format", "json")
+        assert result.exit_code == 0, result.output
+        assert (
+            json.loads((tmp_path / out / "simulation.json").read_text())["noise"] == json.loads(result.stdout)["noise"]
+        )
+        return json.loads(result.stdout)  # type: ignore[no-any-return]
+
+    first = told("one")
+    assert first["settings"]["noise_kind"] == "recorded"
+    content = hashlib.sha256(hum.read_bytes()).hexdigest()
+    whole = hashlib.sha256(f"{content} deep/hum.wav\n".encode()).hexdigest()
+    assert first["noise"] == {"name": "hall", "files": ["deep/hum.wav"], "sha256": whole}
+    write_audio(hum, tone(3.0, 300))
+    assert told("two")["noise"]["sha256"] != whole
+    plain = made(voices, tmp_path / "three", "--noise", "5", "--format", "json")
+    assert (json.loads(plain.stdout)["noise"], json.loads(plain.stdout)["settings"]["noise_kind"]) == (None, "pink")
+
+
+def test_recorded_noise_without_a_level_is_refused(voices: Path, tmp_path: Path) -> None:
+    write_audio(tmp_path / "hall" / "hum.wav", tone(1.0))
+    for level in ((), ("--noise", "none")):
+        refused = made(voices, tmp_path / "out", "--noise-dir", str(tmp_path / "hall"), *level)
+        assert isinstance(refused.exception, CorpusError)
+        assert "give --noise DB too, such as --noise 15, or leave --noise-dir out" in str(refused.exception)
+    assert not (tmp_path / "out").exists()
 
 
 def test_json_is_what_the_folder_keeps(voices: Path, tmp_path: Path) -> None:

@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
+import os
+import signal
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
@@ -11,19 +15,18 @@ from typer.testing import CliRunner
 
 from explorer import stress as stressing
 from explorer.cli import app
-from explorer.exhibits import Absent, Exhibit
 from explorer.explanation import told_points
 from explorer.stress import Answer, Grid, answer, stress
-from explorer.stress_figure import stress_exhibit, stress_figure
-from explorer.stress_kept import SCORE, stressed_trials
+from explorer.stress_kept import stressed_trials
 from explorer.trial_record import errors_of
 from explorer.workers import EvaluatorSettings
 from objectives.corpus_summary import summarize_recordings
 from objectives.errors import CorpusError, StudyError
 from objectives.evaluation import Evaluator
+from objectives.fresh import passing_cache
 from objectives.operating_point import OperatingPoint
 from objectives.sources import load_corpus
-from objectives.voices import speech_folder, spoken_alone
+from objectives.voices import Source, Voices, speech_folder, spoken_alone
 from tests.explorer.analytic import measurement
 from tests.explorer.exportable import LOW_BIT, real_definition, real_study, real_trial, tell
 from tests.explorer.recommendable import add, empty_study
@@ -32,6 +35,8 @@ from tests.objectives.corpora import write_audio
 from tests.objectives.speech import write_voices
 
 GRID = Grid(overlaps=(0.0, 0.2), noises=(None, 10.0), speakers=(2, 2), minutes=0.24, length=0.12)
+
+Passed = dict[Path, dict[str, list[Path]]]  # folder of a cell → what was in it at the end, by kind
 
 # --- by hand
 
@@ -78,6 +83,8 @@ def test_what_makes_it_hard_to_believe_is_told() -> None:
         few, cells=(*few.cells[:2], *(dataclasses.replace(c, overlap_share=0.1) for c in few.cells[2:]))
     )
     said = " ".join(answer("study", off, None).caveats)
+    beside = answer("study", few, stressed(0, [9.0], [9.0], [9.0], [1.0]))
+    assert "higher DER in 0 of 4 cells, the lower in 0, and in 4 the recordings cannot tell" in beside.said[-1]
     for needle in ("a single recording", "used up to 4 times over", "the overlap that came out is 10.0 % for 20 %"):
         assert needle in said
 
@@ -92,7 +99,7 @@ def test_what_is_kept_is_read_again_and_damage_is_named() -> None:
     def damaged(change: object) -> str:
         told = json.loads(json.dumps(ours.told()))
         change(told)  # type: ignore[operator]
-        study.set_user_attr(SCORE.format(trial=12), json.dumps(told))
+        study.set_user_attr(ours.key, json.dumps(told))
         with pytest.raises(StudyError) as error:
             stressed_trials(study)
         return str(error.value)
@@ -100,48 +107,9 @@ def test_what_is_kept_is_read_again_and_damage_is_named() -> None:
     assert "a DER of 9, and of its recordings together 1" in damaged(lambda told: told["cells"][0].update(der=9.0))
     assert "not those of its grid" in damaged(lambda told: told["cells"].pop())
     assert "KeyError: 'cells'" in damaged(lambda told: told.pop("cells"))
-    assert "4 cells of trial 4" in damaged(lambda told: told.update(trial=4))
-    assert "its attribute 'stress:12'" in damaged(lambda told: told["cells"][1]["recordings"].update(other={}))
-
-
-# --- in the report
-
-
-def test_the_report_draws_those_that_were_stressed_alike() -> None:
-    study = empty_study()
-    absent = stress_exhibit(study)
-    assert isinstance(absent, Absent)
-    assert absent.command == "explorer stress study TRIAL"
-    ours, theirs = (stressed(n, [10.0] * 12, [12.0] * 12, [14.0, 6.0] * 6, [30.0] * 12) for n in (3, 0))
-    kept(study, ours, theirs, stressed(9, [1.0], [2.0], [3.0], [4.0], seed=5))
-    found = stress_figure(stressed_trials(study))
-    assert found is not None
-    assert [one.trial for one in found.trials] == [0, 3]
-    assert found.left_out == (9,)
-    assert len(found.points) == 8
-    shown = stress_exhibit(study)
-    assert isinstance(shown, Exhibit)
-    assert shown.grid is not None
-    assert shown.grid.heads == ("trial", "operating point", "noise", "overlap 0 %", "overlap 20 %")
-    assert shown.grid.rows[2:] == (
-        ("3", "point 3", "no noise", "10.0", "10.0 (+0.0)"),
-        ("3", "point 3", "noise at 10 dB", "12.0 (+2.0 *)", "30.0 (+20.0 *)"),
-    )
-    assert "Stressed otherwise, and left out: trial 9." in shown.caption
-    assert "Trials 0, 3." in shown.caption
-    assert shown.alternative.startswith("trial 0: 10.0 % with 0 % overlap and no noise, 30.0 % at most, with 20 %")
-    assert shown.figure is not None
-    panels = shown.figure.axes
-    assert [panel.get_title(loc="left") for panel in panels] == [
-        "no noise",
-        "noise at 10 dB",
-        "overlap 0 %",
-        "overlap 20 %",
-    ]
-    assert [list(line.get_ydata()) for line in panels[1].lines] == [[12.0, 30.0]] * 2
-    assert [list(line.get_ydata()) for line in panels[2].lines] == [[10.0, 12.0]] * 2
-    assert shown.sheets is not None
-    assert shown.sheets["stress"].count("\n") == 9
+    assert "it would be kept as 'stress:4:" in damaged(lambda told: told.update(trial=4))
+    assert "it would be kept as" in damaged(lambda told: told["conditions"].update(seed=7))
+    assert f"its attribute {ours.key!r}" in damaged(lambda told: told["cells"][1]["recordings"].update(other={}))
 
 
 # --- on real models
@@ -174,8 +142,22 @@ def study_and_evaluator(
 
 
 @pytest.fixture(scope="module")
-def told(study_and_evaluator: tuple[optuna.Study, Evaluator], speech: Path) -> Answer:
-    return stress(study_and_evaluator[0], 0, GRID, speech, against=1)
+def passed() -> Passed:
+    return {}
+
+
+@pytest.fixture(scope="module")
+def told(study_and_evaluator: tuple[optuna.Study, Evaluator], speech: Path, passed: Passed) -> Answer:
+    @contextmanager
+    def watched() -> Iterator[Path]:
+        with passing_cache() as folder:
+            yield folder
+            endings = {"conversations": "*.wav", "features": "*.npy", "windows": "*.npz"}
+            passed[folder] = {name: [*(folder / name).rglob(end)] for name, end in endings.items()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stressing, "passing_cache", watched)
+        return stress(study_and_evaluator[0], 0, GRID, speech, against=1)
 
 
 def test_each_cell_is_what_its_conversations_give(
@@ -190,7 +172,8 @@ def test_each_cell_is_what_its_conversations_give(
         folder = tmp_path / str(place)
         share, recordings = stressing._conversations(voices, GRID.settings(cell.overlap, cell.noise), scripts, folder)
         assert cell.overlap_share == pytest.approx(share)
-        counts = dataclasses.replace(evaluator, recordings=recordings).errors(LOW_BIT)
+        with passing_cache():
+            counts = dataclasses.replace(evaluator, recordings=recordings).errors(LOW_BIT)
         assert {uri: errors_of(one) for uri, one in counts.items()} == cell.recordings
         summaries = summarize_recordings(load_corpus(folder))
         spoken = sum(one.speech + one.overlap for one in summaries)
@@ -233,7 +216,39 @@ def test_another_model_corpus_or_trial_is_refused(
         stress(study, tell(study, dataclasses.replace(measurement(LOW_BIT), data={})), GRID, speech)
     with pytest.raises(StudyError, match="no trial 9"):
         stress(study, 0, GRID, speech, against=9)
+    with pytest.raises(StudyError, match="trial 0 against itself: give another trial with --against"):
+        stress(study, 0, GRID, speech, against=0)
     assert stressed_trials(study) == ()
+
+
+def test_nothing_of_the_conversations_is_left(told: Answer, passed: Passed) -> None:
+    """What was made of them was kept in their own folder: features of two recordings, windows of two models."""
+    assert len(passed) == len(told.stressed.cells)
+    for folder, found in passed.items():
+        assert [len(found[name]) for name in ("conversations", "features", "windows")] == [2, 2, 4]
+        assert not folder.exists()
+
+
+def test_a_process_that_is_told_to_end_leaves_no_speech(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    add(empty_study(url=url), [1.0], point=OperatingPoint(2.0))
+    left: list[Path] = []
+
+    def told_to_end(*given: object) -> None:
+        with passing_cache() as folder:
+            left.append(folder)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+
+    monkeypatch.setattr("explorer.stress.stress", told_to_end)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        done = CliRunner().invoke(app, ["stress", "study", "0", "--storage", url])
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done.exit_code == 130  # as after Ctrl-C
+    assert len(left) == 1
+    assert not left[0].exists()
 
 
 def test_a_storage_that_cannot_be_written_is_named(
@@ -276,10 +291,24 @@ def test_the_command_prints_a_table_and_json(told: Answer, monkeypatch: pytest.M
 
 
 def test_silent_people_take_no_part(tmp_path: Path) -> None:
+    shown: list[float] = []
+
+    def enough(voices: Voices) -> list[str]:
+        return list(stressing._with_enough(voices, GRID, False, lambda stage, done: shown.append(done)).sources)
+
     voices = speech_folder(write_voices(tmp_path, 3, seconds=4.0))  # 1.46 s twice, in two files: 5.8 s
-    assert len(stressing._with_enough(voices, GRID, own=False).sources) == 3
+    assert enough(voices) == ["p00", "p01", "p02"]
+    assert shown == [0, pytest.approx(1 / 3), pytest.approx(2 / 3)]
     quiet = {**voices.sources, "p00": voices.sources["p00"][:1]}
-    assert list(stressing._with_enough(dataclasses.replace(voices, sources=quiet), GRID, own=False).sources) == [
-        "p01",
-        "p02",
-    ]
+    assert enough(dataclasses.replace(voices, sources=quiet)) == ["p01", "p02"]
+
+
+def test_no_more_is_listened_to_than_it_takes(tmp_path: Path) -> None:
+    """Two files of 1.46 s, twice each, are enough: the third one, which is no audio, is not opened."""
+    voices = speech_folder(write_voices(tmp_path, 3, seconds=4.0))
+    broken = Source("p00/2.wav", tmp_path / "2.wav")
+    broken.path.write_bytes(b"no audio")
+    parts = voices.sources["p00"]
+    assert stressing._says_enough("p00", (*parts, broken))
+    with pytest.raises(CorpusError, match=r"2\.wav"):
+        stressing._says_enough("p00", (*parts[:1], broken))

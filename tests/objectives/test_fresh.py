@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from objectives._cache import CACHE_VARIABLE, cache_dir
-from objectives.fresh import FOLDER, fresh_cache
+from objectives.fresh import FOLDER, fresh_cache, passing_cache
 from objectives.model_store import StoredModel, kept_model, models_dir, release
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,18 +120,45 @@ KILLED = (
 )
 
 
-def test_what_a_killed_process_left_goes_and_what_another_uses_stays(cache: Path) -> None:
+def test_a_passing_cache_keeps_models_and_nothing_else(cache: Path) -> None:
+    kept = model(source=None)
+    features = write(cache, "features/a.npy", b"of a call")
+
+    def never(target: Path) -> Mapping[str, Any]:
+        raise AssertionError("made again")
+
+    def use() -> None:
+        with passing_cache() as folder:
+            assert cache_dir() == folder != cache
+            assert folder.stat().st_mode & 0o777 == 0o700
+            assert kept_model({"source": None}, ".bin", never).sha256 == kept.sha256
+            model(precision="fp16")
+            assert not (cache_dir() / "features").exists()
+            write(cache_dir(), "features/b.npy", b"made up")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        use()
+    assert cache_dir() == cache
+    assert list((cache / FOLDER).iterdir()) == []
+    assert [path.name for path in (cache / "features").iterdir()] == ["a.npy"]
+    assert features.read_bytes() == b"of a call"
+    assert kept_model({"precision": "fp16"}, ".bin", never).path.is_file()
+
+
+@pytest.mark.parametrize("opened", [fresh_cache, passing_cache])
+def test_what_a_killed_process_left_goes_and_what_another_uses_stays(cache: Path, opened: Any) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", KILLED], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout is not None
             left = Path(process.stdout.readline().strip())
-            with fresh_cache() as fresh:
+            with opened():
                 assert left.is_dir()
-                assert fresh.folder != left
+                assert cache_dir() != left
         finally:
             os.kill(process.pid, signal.SIGKILL)
     assert left.is_dir()
-    with fresh_cache():
+    with opened():
         assert not left.exists()

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -73,6 +74,11 @@ def test_the_layout_of_a_folder_is_recognised(tmp_path: Path) -> None:
         ([], "holds no audio"),
         (["a/1.wav", "b.wav"], "lies beside folders such as 'a'"),
         (["a b/1.wav", "a_b/1.wav"], "would both be 'a_b' in an RTTM"),
+        (["<NA>/1.wav", "bea/1.wav"], "'<NA>' names nobody in an RTTM: rename"),
+        (["<NA>-1.wav", "bea-1.wav"], "'<NA>' names nobody in an RTTM: rename"),
+        ([" /1.wav", "bea/1.wav"], "' ' names nobody in an RTTM: rename"),
+        ([os.fsdecode(b"a\xff/1.wav"), "bea/1.wav"], "1.wav: the name is not UTF-8: rename"),
+        (["ana/1.wav", os.fsdecode(b"bea/\xff.wav")], ".wav: the name is not UTF-8: rename"),
     ],
 )
 def test_a_folder_that_says_nothing_of_people_is_refused(tmp_path: Path, files: list[str], said: str) -> None:
@@ -274,6 +280,9 @@ def test_silent_noise_is_refused(voices_folder: Path, tmp_path: Path) -> None:
         made(voices_folder, tmp_path / "out", replace(SHORT, noise=5.0), noise_folder(tmp_path / "noise"))
     with pytest.raises(CorpusError, match="holds no audio"):
         noise_folder(voices_folder / "nowhere")
+    write_audio(tmp_path / "noise" / os.fsdecode(b"\xff.wav"), tone(1.0))
+    with pytest.raises(CorpusError, match="not UTF-8"):
+        noise_folder(tmp_path / "noise")
 
 
 # --- the whole
