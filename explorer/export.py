@@ -94,7 +94,7 @@ def export_trial(
     assert point is not None, "it is complete"
     settings = EvaluatorSettings.of(definition, trusted=trusted)
     with (
-        build_evaluator(**asdict(settings) | {"compression": settings.compression}) as evaluator,
+        build_evaluator(**settings.arguments()) as evaluator,
         appearing(folder, force) as staged,
     ):
         refuse_other_data(study, [trial], evaluator.identity, COMPARED)

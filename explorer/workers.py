@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from objectives.failures import failing_the_trial
 from objectives.operating_point import OnlineTracking, OperatingPoint
@@ -103,6 +103,12 @@ class EvaluatorSettings:
             tracking=definition.space.online if "online" in definition.space.modes else None,
         )
 
+    def arguments(self) -> dict[str, Any]:
+        """Of build_evaluator."""
+        given = asdict(self) | {"compression": self.compression}
+        del given["tracking"]
+        return given
+
     def build(self, accuracy_threads: int | None = None) -> Evaluator:
         """Build it. Limits torch to so many threads in the whole process.
 
@@ -117,10 +123,8 @@ class EvaluatorSettings:
 
         if accuracy_threads is not None:
             torch.set_num_threads(accuracy_threads)
-        given = asdict(self) | {"compression": self.compression}
-        del given["tracking"]
         with failing_the_trial("models and recordings cannot be loaded"):
-            evaluator = build_evaluator(**given, accuracy_threads=accuracy_threads)
+            evaluator = build_evaluator(**self.arguments(), accuracy_threads=accuracy_threads)
             if self.tracking is not None:
                 tracking_of(self.tracking, evaluator.accuracy.embedding)
             return evaluator

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from objectives.operating_point import OperatingPoint, Pruning
 from objectives.settings import CompressionSettings
 from tests.explorer.analytic import AnalyticEvaluator
 from tests.explorer.processes import start, wait_for_running
+from tests.objectives.signs import sign_embedding
 
 STUDY = 'trials = 1\nsampler = "random"\n[fixed]\nright_context = [0.5]\n'
 
@@ -41,7 +43,9 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any
 
     def build(**given: Any) -> AnalyticEvaluator:
         settings.append(given)
-        return AnalyticEvaluator()
+        evaluator = AnalyticEvaluator()
+        evaluator.accuracy = SimpleNamespace(embedding=sign_embedding())
+        return evaluator
 
     monkeypatch.setattr(objectives.evaluation, "build_evaluator", build)
     monkeypatch.chdir(tmp_path)
@@ -76,7 +80,7 @@ def test_the_tables_of_the_paper_and_the_choice_between_them_are_shown(built: li
     fixed = 'variants = ["Hidden-40", "Linear-40"]\nprecisions = ["fp16"]\n'
     Path("study.toml").write_text(f'trials = 0\n[space]\nmode = "offline"\n[fixed]\n{fixed}')
     ran = typed("run", "study.toml")
-    chosen = "Linear-40: DER on calib 10.40 % (Hidden-40 14.00)"
+    chosen = "Linear-40: DER on calib 10.40 % (Hidden-40 14.00, +3.60)"
     assert f"Table 2's variant: {chosen}" in ran.stderr
     assert "trial 3 paper:table2:FP16  offline  Linear-40  fp16" in ran.stderr
     assert "Table 2: precision of Linear-40" in ran.stdout
