@@ -11,6 +11,7 @@ from distributed import Client, LocalCluster
 
 from explorer.dask_workers import PATIENCE, DaskWorkers
 from explorer.workers import Builder, OnProgress
+from objectives._cache import cache_dir
 from objectives.errors import StudyError
 
 CONNECTING = 10.0  # seconds for a scheduler to answer
@@ -28,6 +29,7 @@ def local_workers(jobs: int, builder: Builder, on_progress: OnProgress) -> DaskW
         "distributed.worker.profile.enabled": False,  # a hundred samples a second, while time is taken too
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
+        "temporary-directory": str(cache_dir()),
     }
     # for as long as this process lives: Dask reads it whenever a worker is lost
     dask.config.set({"distributed.deploy.lost-worker-timeout": STARTING_AGAIN})

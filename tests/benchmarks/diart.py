@@ -99,7 +99,7 @@ class Peer:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={**os.environ, "OMP_NUM_THREADS": str(settings.threads), "PYANNOTE_METRICS_ENABLED": "0"},
+                env={**os.environ, "OMP_NUM_THREADS": str(settings.threads)},
             )
         self.versions: Mapping[str, str] = self._ask(asdict(settings))
 
