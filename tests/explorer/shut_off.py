@@ -32,6 +32,34 @@ socket.getaddrinfo = lambda host, *more, **options: (
 )
 """
 
+# What is left of a dashboard that was asked for its page and ended.
+DASHBOARD = """
+import re, subprocess, sys, urllib.request
+words = [sys.executable, "-u", "-m", "explorer", "dashboard", "--port", "0"]
+with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as served:
+    page = urllib.request.urlopen(re.search("http://[0-9.:]+", served.stdout.readline()).group())
+    served.terminate()
+sys.exit(page.status != 200 or served.returncode)
+"""
+
+# A program of the user's own that runs a bundle's model: with this project's library, and with what the card names.
+LIBRARY = """
+import sys
+from pathlib import Path
+from objectives._onnx import open_session
+open_session(Path(sys.argv[1], "model.onnx"), 1)
+"""
+STOCK = """
+import sys
+import onnxruntime
+onnxruntime.InferenceSession(sys.argv[1] + "/model.onnx")
+"""
+SHERPA = """
+import sys
+import sherpa_onnx as sherpa
+sherpa.SpeakerEmbeddingExtractor(sherpa.SpeakerEmbeddingExtractorConfig(model=sys.argv[1] + "/embedding.onnx"))
+"""
+
 STUDY = """
 description = "a study of CANARY"
 corpus = {corpus!r}
@@ -47,7 +75,7 @@ def commands(folder: Path, corpus: str) -> list[list[str]]:
     bundle = str(folder / "out" / "bundle")
     return [
         ["corpus", corpus, "--check"],
-        ["run", str(folder / "study.toml")],
+        ["run", str(folder / "study.toml"), "--jobs", "2"],
         ["status", "study"],
         ["front", "study", "--plot", str(folder / "out" / "front.html")],
         ["recommend", "study", "--format", "json"],

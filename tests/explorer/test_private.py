@@ -1,14 +1,15 @@
 """What stays here: no connection is made, and neither tokens and passwords nor audio and folders get out."""
 
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 import soundfile
@@ -19,15 +20,16 @@ from explorer.cli import app
 from explorer.private import without_password, without_paths
 from explorer.storage import load_study, shown
 from objectives._cache import CACHE_VARIABLE, cache_dir
-from objectives.assets import assets_dir
+from objectives.contract import SAMPLE_RATE
 from objectives.errors import EvaluationError, StudyError
-from objectives.model_store import models_dir
 from objectives.operating_point import OperatingPoint
-from tests.explorer import shut_off
+from objectives.sources import load_corpus
+from tests.explorer import shut_off, watched
 from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
+from tests.explorer.watched import Place
+from tests.objectives.corpora import write_audio
 from tests.objectives.excerpts import write_excerpts
 
-ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "hf_CANARYtokenCANARY"
 PASSWORD = "CANARYsecret"
 MINUTES = 8  # for a session that takes 20 s on a machine of its own
@@ -38,11 +40,16 @@ MINUTES = 8  # for a session that takes 20 s on a machine of its own
 
 @dataclass(frozen=True)
 class Session:
-    """folder: of what was typed and made. home: above the corpus. said: on both streams."""
+    """where: what was made. corpus: its folder. said: on both streams. log: of strace, or None if it is not there."""
 
-    folder: Path
-    home: Path
+    where: Place
+    corpus: Path
     said: str
+    log: Path | None
+
+    @property
+    def folder(self) -> Path:
+        return self.where.folder
 
     @property
     def made(self) -> dict[str, bytes]:
@@ -51,48 +58,27 @@ class Session:
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
 
 
-def isolated() -> list[str]:
-    """What gives a command no network at all, where this machine can; libraries in C do not ask Python."""
-    words = ["unshare", "--map-root-user", "--net"]
-    able = (
-        shutil.which("unshare") and subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0
-    )
-    return words if able else []
-
-
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     root = tmp_path_factory.mktemp("session")
-    home, folder, cache, block = root / "CANARY home", root / "folder", root / "cache", root / "block"
-    (home / "patients").mkdir(parents=True)
-    for path in (folder / "out", cache, block):
+    where, block = watched.place(root), root / "block"
+    patients = root / "CANARY home" / "patients"
+    for path in (where.folder / "out", block, patients):
         path.mkdir(parents=True)
-    models_dir().mkdir(parents=True, exist_ok=True)
-    for shared in (assets_dir(), models_dir()):  # what takes long and is made of no recording here
-        (cache / shared.name).symlink_to(shared)
     (block / "sitecustomize.py").write_text(shut_off.BLOCK)
-    environment = {
-        **os.environ,
-        CACHE_VARIABLE: str(cache),
-        "PYTHONPATH": f"{block}{os.pathsep}{ROOT}",
+    environment = where.environment | {
+        "PYTHONPATH": f"{block}{os.pathsep}{watched.ROOT}",
         "ATTEMPTS": str(root / "attempts"),
         "HF_TOKEN": TOKEN,
         "PGPASSWORD": PASSWORD,
     }
-    corpus = str(write_excerpts(home / "patients", seconds=6))
-    done = subprocess.run(
-        [*isolated(), sys.executable, "-m", "tests.explorer.shut_off", str(folder), corpus],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60 * MINUTES,
-        check=False,
-    )
+    corpus = write_excerpts(patients, seconds=6)
+    log = root / "session.log" if watched.can_trace() else None
+    words = ["-m", "tests.explorer.shut_off", str(where.folder), str(corpus)]
+    done = watched.run(words, where, environment, log, timeout=60 * MINUTES)
     assert done.returncode == 0, done.stdout
     print("\n".join(line for line in done.stdout.splitlines() if line.startswith("$")))
-    return Session(folder, home, done.stdout)
+    return Session(where, corpus, done.stdout, log)
 
 
 def test_the_block_blocks(tmp_path: Path) -> None:
@@ -115,7 +101,7 @@ def test_no_command_reaches_for_the_network(session: Session) -> None:
 
 
 def test_no_token_is_written_or_said(session: Session) -> None:
-    cache = [path for path in (session.folder.parent / "cache").rglob("*") if path.is_file()]
+    cache = [path for path in session.where.cache.rglob("*") if path.is_file()]
     assert cache
     for secret in (TOKEN, PASSWORD):
         assert secret not in session.said
@@ -137,22 +123,115 @@ def test_only_the_definition_knows_where_the_corpus_lies(session: Session) -> No
 
 
 def test_no_audio_is_in_what_is_made(session: Session) -> None:
-    audio, _ = soundfile.read(session.home / "patients" / "dev00.wav", dtype="float32")
+    audio, _ = soundfile.read(session.corpus / "dev00.wav", dtype="float32")
     short = (audio * 2**15).round().astype("<i2")
     starts = range(16_000, len(audio) - 64, 4_000)
     runs = [piece for at in starts for piece in (audio[at : at + 16].tobytes(), short[at : at + 32].tobytes())]
     heard = [run for run in runs if len(set(run)) > 16]
     assert len(heard) > 20
-    original = (session.home / "patients" / "dev00.wav").read_bytes()
+    original = (session.corpus / "dev00.wav").read_bytes()
     assert any(run in original for run in heard), "this is how audio would look"
     assert not [name for name, content in session.made.items() if any(run in content for run in heard)]
 
 
 def test_what_is_known_of_voices_is_for_its_owner_alone(session: Session) -> None:
-    cache = session.folder.parent / "cache"
+    cache = session.where.cache
     kept = [path for folder in ("features", "windows") for path in (cache / folder).rglob("*.np[yz]")]
     assert len(kept) > 2
     assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
+
+
+# --- every call of every process
+
+
+def test_the_watch_sees(tmp_path: Path) -> None:
+    """As it sees that nothing happens below, so it sees what does, in a process of a process too."""
+    watched.require_strace()
+    code = """
+import os, socket, subprocess, sys
+for family, address in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"), (socket.AF_INET, "127.0.0.1")):
+    with socket.socket(family, socket.SOCK_DGRAM) as sender:
+        try:
+            sender.sendto(b"", (address, 9))
+        except OSError:
+            pass
+try:
+    socket.getaddrinfo("example.invalid", 443)
+except OSError:
+    pass
+home = os.environ["HOME"]
+os.mkdir(home + "/made")
+os.rename(home + "/made", home + "/renamed")
+os.mkdir("../beside")
+inside = os.open(home, os.O_RDONLY)
+os.close(os.open("relative", os.O_CREAT | os.O_WRONLY, dir_fd=inside))
+for named in ("here", os.environ["TMPDIR"] + "/there", os.environ["EXPLORER_CACHE"] + "/kept"):
+    open(named, "w").close()
+open(home + "/renamed/gone", "w").close()
+os.remove(home + "/renamed/gone")
+"""
+    where = watched.place(tmp_path / "place")
+    words = ["-c", "import subprocess, sys; sys.exit(subprocess.call([sys.executable, *sys.argv[1:]]))", "-c", code]
+    done = watched.run(words, where, where.environment, tmp_path / "log", timeout=60)
+    assert done.returncode == 0, done.stdout
+    seen = watched.connections(tmp_path / "log")
+    assert all(any(address in call for call in seen) for address in ("192.0.2.1", "2001:db8::1"))
+    assert any("htons(53)" in call or watched.RESOLVER in call for call in seen), "a look-up"
+    assert not [call for call in seen if "htons(9)" in call and "127.0.0.1" in call]
+    made = [f"{where.home}/{name}" for name in ("made", "relative", "renamed", "renamed/gone")]
+    assert watched.strays(tmp_path / "log", where) == [str(where.root / "beside"), *made]
+
+
+def test_the_session_reaches_nobody_and_leaves_nothing_elsewhere(session: Session) -> None:
+    """With workers and their timing processes."""
+    watched.require_strace()
+    assert session.log is not None
+    assert silent(session.log, session.where)
+    assert "127.0.0.1" in session.log.read_text(errors="replace"), "two jobs talk to one another"
+
+
+def three_minutes(session: Session) -> list[str]:
+    """`diarize` on as much audio as ONNX Runtime takes to report."""
+    audio = [recording.waveform() for recording in load_corpus("ami-excerpts").split("all")]
+    write_audio(session.folder / "long.wav", np.concatenate(audio)[: 180 * SAMPLE_RATE])
+    return ["-m", "explorer", "diarize", "long.wav", "--point", "out/bundle"]
+
+
+def typed(*words: str) -> Callable[[Session], list[str]]:
+    return lambda session: list(words)
+
+
+# What a bundle's card says has to be set where this project does not set it.
+CARD = {"ORT_DISABLE_TELEMETRY": "1"}
+ALONE: dict[str, tuple[Callable[[Session], list[str]], dict[str, str]]] = {
+    "diarize": (three_minutes, {}),
+    "dashboard": (typed("-c", shut_off.DASHBOARD), {}),
+    "library": (typed("-c", shut_off.LIBRARY, "out/bundle"), {"ORT_DISABLE_TELEMETRY": "0"}),
+    "onnxruntime": (typed("-c", shut_off.STOCK, "out/bundle"), CARD),
+    "sherpa-onnx": (typed("-c", shut_off.SHERPA, "out/bundle"), CARD),
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_process_of_its_own_reaches_nobody_and_leaves_nothing_elsewhere(
+    name: str, session: Session, tmp_path: Path
+) -> None:
+    watched.require_strace()
+    words, variables = ALONE[name]
+    where = session.where
+    done = watched.run(words(session), where, where.environment | variables, tmp_path / "log", timeout=60 * MINUTES)
+    assert done.returncode == 0, done.stdout
+    assert silent(tmp_path / "log", where)
+
+
+def silent(log: Path, where: Place) -> bool:
+    """Whether nobody was reached, and nothing is left but in the working folder and the cache."""
+    assert watched.connections(log) == []
+    assert watched.strays(log, where) == []
+    assert list(where.home.iterdir()) == []
+    left = {path.name for path in where.temporary.iterdir()}
+    assert left <= {"explorer-gate.lock", "explorer-machine.lock"}, "locks of the cost plane (EXPLORER_LOCKS)"
+    return True
 
 
 # --- passwords
