@@ -105,6 +105,9 @@ model = Model.from_pretrained(Path("{CHECKPOINT}"))  # unpickles: check its SHA-
 offline: C and R do not carry over (its windows are 10 s with a step of its own), nor does the clustering (it has its
 own, whose threshold means another thing), nor how embeddings are pooled. Expect another DER than above.
 
+**ONNX Runtime** from 1.29 on reports to its maker about each process. Set `ORT_DISABLE_TELEMETRY=1` before your program
+imports it; `explorer` does that itself.
+
 **stock pyannote.audio.** {stock}"""
 
 

@@ -116,6 +116,51 @@ def test_loading_a_model_reports_to_nobody_even_where_the_user_had_it_on() -> No
     assert told == {"variable": "0", "enabled": False, "silent": [], "control": ["oss-model-init"]}
 
 
+SWITCHES = ("ORT_DISABLE_TELEMETRY", "PYANNOTE_METRICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY")
+DOORS = ("objectives", "objectives.errors", "studies.definition", "explorer.cli", "explorer.worker_process", "tests")
+LOOK = """
+import importlib, os
+importlib.import_module({door!r})
+print(*(os.environ[name] for name in {switches}))
+"""
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_telemetry_is_off_behind_every_door_even_if_the_user_had_it_on(door: str) -> None:
+    on = {"ORT_DISABLE_TELEMETRY": "0", "PYANNOTE_METRICS_ENABLED": "1", "HF_HUB_DISABLE_TELEMETRY": "0"}
+    assert in_fresh_process(LOOK.format(door=door, switches=SWITCHES), **on).split() == ["1", "0", "1"]
+
+
+TOO_LATE = """
+import warnings
+import onnxruntime
+with warnings.catch_warnings(record=True) as raised:
+    warnings.simplefilter("always")
+    import objectives
+print(*(str(warning.message).split(":")[0] for warning in raised), sep="\\n")
+"""
+
+
+@pytest.mark.parametrize(("value", "warned"), [("0", True), ("1", False)])
+def test_a_program_that_imports_onnx_runtime_first_is_warned(value: str, warned: bool) -> None:
+    told = in_fresh_process(TOO_LATE, ORT_DISABLE_TELEMETRY=value, CI="true")  # CI: nothing is left in this home
+    assert told.startswith("onnxruntime was imported before objectives") is warned
+
+
+FOLDERS = """
+import os
+os.environ.pop("MPLCONFIGDIR", None)
+import explorer
+print(os.environ["MPLCONFIGDIR"], os.environ["TORCHINDUCTOR_CACHE_DIR"])
+"""
+
+
+def test_libraries_keep_their_files_in_the_cache_unless_the_user_says_where(tmp_path: Path) -> None:
+    cache, own = str(tmp_path / "cache"), str(tmp_path / "own")
+    told = in_fresh_process(FOLDERS, EXPLORER_CACHE=cache, TORCHINDUCTOR_CACHE_DIR=own)
+    assert told.split() == [f"{cache}/matplotlib", own]
+
+
 HELP = """
 import sys
 from explorer.cli import main

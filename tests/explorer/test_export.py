@@ -95,6 +95,7 @@ def test_the_card_says_it_in_words(exports: Exports, point: OperatingPoint) -> N
         assert f"`{name}`" in card
     assert f"--point {exports.folders[point].name}" in card
     assert "C and R do not carry over" in card
+    assert "ORT_DISABLE_TELEMETRY=1" in card
     assert ("Model.from_pretrained" in card) == (CHECKPOINT in told.files)
     # code begins on a line of its own
     assert card.count("```") == card.count("\n```")
