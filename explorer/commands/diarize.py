@@ -1,9 +1,11 @@
 """`explorer diarize`: run an exported operating point on a recording, or on audio as it comes."""
 
 import json
+import os
+import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from enum import StrEnum
 from io import BufferedIOBase
@@ -12,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 import typer
-from rich.console import Console
 
-from objectives.errors import CorpusError
+from explorer.appearing import descriptor_of, write_whole
+from explorer.screen import say, screen
+from explorer.streams import OUTPUT
+from objectives.errors import CorpusError, OutputError
 
 if TYPE_CHECKING:  # they bring ONNX Runtime, for which `explorer --help` would wait too
     from explorer.bundle import Bundle
@@ -73,10 +77,13 @@ def diarize(
         )
     if live and pcm is not None:
         raise CorpusError("--live plays a file: standard input comes at its own speed, so leave --live out")
-    if rttm_file is not None and not rttm_file.absolute().parent.is_dir():
+    if rttm_file is not None and not os.path.isdir(rttm_file.absolute().parent):
         raise CorpusError(f"{rttm_file}: the folder does not exist: create it, or give another --rttm")
-    if rttm_file is not None and rttm_file.is_dir():
+    if rttm_file is not None and os.path.isdir(rttm_file):
         raise CorpusError(f"{rttm_file} is a folder: give the name of a file as --rttm")
+    to_output = rttm_file is not None and descriptor_of(rttm_file) == OUTPUT
+    if to_output and format is DiarizeFormat.json:
+        raise CorpusError(f"--rttm {rttm_file} and --format json both write to standard output: give --rttm a file")
     from explorer.bundle import read_bundle
     from explorer.hearing import UntilInterrupted, pcm_pieces, played
     from explorer.listening import Listener, rttm
@@ -84,20 +91,27 @@ def diarize(
 
     recording = _pieces(Path(audio)) if pcm is None else iter(())
     bundle = read_bundle(point)
-    show = _as_json if format is DiarizeFormat.json else _as_line
-    listener = Listener(bundle, show, threads)
+    show = _as_json if format is DiarizeFormat.json else _as_line_beside if to_output else _as_line
+    printed = _Printed(show)
+    listener = Listener(bundle, printed, threads)
     one_blas_thread()
     began = time.perf_counter() if live else None
     heard = pcm_pieces(_standard_input(), pcm) if pcm is not None else played(recording, began)
     with UntilInterrupted(heard) as pieces:
         for samples in pieces:
             listener.hear(samples, began)
+            if printed.lost is not None:
+                break
+    if printed.lost is not None and rttm_file is None:
+        raise printed.lost
     account = listener.end()
     told = _told(bundle, account)
-    if format is DiarizeFormat.json:
+    if format is DiarizeFormat.json and printed.lost is None:
         typer.echo(json.dumps(told))  # before the file, which may not be writable any more: the turns are in it
     if rttm_file is not None:
         _write(rttm_file, rttm(account.turns, "recording" if pcm is not None else Path(audio).stem))
+    if printed.lost is not None:
+        raise printed.lost
     if format is DiarizeFormat.table:
         _print(told, account, rttm_file)
     if pieces.interrupted:
@@ -109,7 +123,22 @@ def _pieces(path: Path) -> Iterator[np.ndarray]:
     # late, since PCM needs no decoder
     from objectives._audio import audio_pieces, probe_duration
 
+    _refuse_pipe(path)
     return audio_pieces(path, probe_duration(path))
+
+
+def _refuse_pipe(path: Path) -> None:
+    """A pipe can be read once, and a decoder reads the beginning of a file twice."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # the decoder says what is wrong with it
+        return
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return
+    raise CorpusError(
+        f"{path} is a pipe or a device, not a file: write raw PCM to standard input, `COMMAND | explorer diarize - "
+        "--pcm RATE`, or save the audio and give that file"
+    )
 
 
 def _standard_input() -> BufferedIOBase:
@@ -119,8 +148,10 @@ def _standard_input() -> BufferedIOBase:
 
 
 def _write(path: Path, text: str) -> None:
-    from explorer.appearing import write_whole
-
+    if descriptor_of(path) == OUTPUT:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+        return
     try:
         write_whole(path, text.encode())
     except OSError as error:
@@ -129,8 +160,32 @@ def _write(path: Path, text: str) -> None:
         ) from error
 
 
+class _Printed:
+    """Prints turns until standard output takes no more. lost: why it does not; then the audio ends there, as with
+    Ctrl-C, so that --rttm has what was heard."""
+
+    def __init__(self, show: "Callable[[Spoken], None]"):
+        self.lost: OutputError | None = None
+        self._show = show
+
+    def __call__(self, turn: "Spoken") -> None:
+        if self.lost is None:
+            try:
+                self._show(turn)
+            except OutputError as error:
+                self.lost = error
+
+
 def _as_line(turn: "Spoken") -> None:
-    print(f"{turn.start:9.2f} {turn.end:9.2f}  {turn.name}", flush=True)
+    print(_line(turn), flush=True)
+
+
+def _as_line_beside(turn: "Spoken") -> None:
+    print(_line(turn), file=sys.stderr, flush=True)
+
+
+def _line(turn: "Spoken") -> str:
+    return f"{turn.start:9.2f} {turn.end:9.2f}  {turn.name}"
 
 
 def _as_json(turn: "Spoken") -> None:
@@ -164,24 +219,26 @@ def _percentiles(seconds: tuple[float, ...]) -> dict[str, float] | None:
 
 def _print(told: dict[str, Any], account: "Account", rttm_file: Path | None) -> None:
     """The account, on stderr: standard output holds turns and nothing else."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    console = screen(stderr=True)
     update, delay = told["update"], told["delay"]
     heard = f"{_some(len(account.turns), 'turn')} of {_some(account.speakers, 'speaker')}"
-    console.print(
+    say(
         f"{account.audio:.1f} s, {heard}; RTF {account.rtf:.3f}"
         + (" (emulated precision)" if told["execution"] == "emulated" else "")
         + f"; latency {told['latency']:g} s, and an update takes {1000 * update['median']:.0f} ms "
         f"(p95 {1000 * update['p95']:.0f}, p99 {1000 * update['p99']:.0f})"
-        + (f"; the last clustering {1000 * account.clustering:.0f} ms" if told["mode"] == "chunk-wise" else "")
+        + (f"; the last clustering {1000 * account.clustering:.0f} ms" if told["mode"] == "chunk-wise" else ""),
+        console,
     )
     if delay is not None:
-        console.print(
+        say(
             f"a block's first sample was spoken {delay['median']:.2f} s before its emission "
-            f"(p95 {delay['p95']:.2f}, p99 {delay['p99']:.2f}, most {delay['max']:.2f})"
+            f"(p95 {delay['p95']:.2f}, p99 {delay['p99']:.2f}, most {delay['max']:.2f})",
+            console,
         )
     if rttm_file is not None:
         differ = "; names printed before may differ from these" if told["mode"] == "chunk-wise" else ""
-        console.print(f"final turns in {rttm_file}{differ}")
+        say(f"final turns in {rttm_file}{differ}", console)
 
 
 def _some(count: int, what: str) -> str:
