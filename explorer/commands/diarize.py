@@ -10,7 +10,7 @@ from dataclasses import asdict
 from enum import StrEnum
 from io import BufferedIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import numpy as np
 import typer
@@ -61,7 +61,8 @@ def diarize(
     word at the latest. What was said when is final then, and so is the speaker's name where the point tracks speakers
     online. In the chunk-wise mode it is provisional until all is heard and clustered, and `unknown` where too little of
     somebody's speech was heard; where it goes on in the next block under a name, the whole turn bears it. Final turns
-    go to --rttm. RTF and latency are told at the end.
+    go to --rttm; into a pipe with `--rttm /dev/stdout`, which has standard error show the turns as they become known.
+    RTF and latency are told at the end.
 
     Needs ONNX Runtime, neither torch nor Optuna. Ctrl-C ends the audio there; what was heard is finished and written.
 
@@ -91,23 +92,19 @@ def diarize(
 
     recording = _pieces(Path(audio)) if pcm is None else iter(())
     bundle = read_bundle(point)
-    show = _as_json if format is DiarizeFormat.json else _as_line_beside if to_output else _as_line
-    printed = _Printed(show)
-    listener = Listener(bundle, printed, threads)
+    as_text = _as_json if format is DiarizeFormat.json else _as_line
+    printed = _Printed(sys.stderr if to_output else sys.stdout, as_text, goes_on=rttm_file is not None)
+    listener = Listener(bundle, printed.turn, threads)
     one_blas_thread()
     began = time.perf_counter() if live else None
     heard = pcm_pieces(_standard_input(), pcm) if pcm is not None else played(recording, began)
     with UntilInterrupted(heard) as pieces:
         for samples in pieces:
             listener.hear(samples, began)
-            if printed.lost is not None:
-                break
-    if printed.lost is not None and rttm_file is None:
-        raise printed.lost
     account = listener.end()
     told = _told(bundle, account)
-    if format is DiarizeFormat.json and printed.lost is None:
-        typer.echo(json.dumps(told))  # before the file, which may not be writable any more: the turns are in it
+    if format is DiarizeFormat.json:
+        printed.line(json.dumps(told))  # before the file, which may not be writable any more: the turns are in it
     if rttm_file is not None:
         _write(rttm_file, rttm(account.turns, "recording" if pcm is not None else Path(audio).stem))
     if printed.lost is not None:
@@ -161,35 +158,35 @@ def _write(path: Path, text: str) -> None:
 
 
 class _Printed:
-    """Prints turns until standard output takes no more. lost: why it does not; then the audio ends there, as with
-    Ctrl-C, so that --rttm has what was heard."""
+    """Prints lines until the stream takes no more. goes_on: what is heard then is still wanted, by --rttm, and `lost`
+    says why nothing more is printed; otherwise that is raised."""
 
-    def __init__(self, show: "Callable[[Spoken], None]"):
+    def __init__(self, stream: TextIO, as_text: "Callable[[Spoken], str]", goes_on: bool):
         self.lost: OutputError | None = None
-        self._show = show
+        self._stream = stream
+        self._as_text = as_text
+        self._goes_on = goes_on
 
-    def __call__(self, turn: "Spoken") -> None:
-        if self.lost is None:
-            try:
-                self._show(turn)
-            except OutputError as error:
-                self.lost = error
+    def turn(self, turn: "Spoken") -> None:
+        self.line(self._as_text(turn))
+
+    def line(self, line: str) -> None:
+        if self.lost is not None:
+            return
+        try:
+            print(line, file=self._stream, flush=True)
+        except OutputError as error:
+            if not self._goes_on:
+                raise
+            self.lost = error
 
 
-def _as_line(turn: "Spoken") -> None:
-    print(_line(turn), flush=True)
-
-
-def _as_line_beside(turn: "Spoken") -> None:
-    print(_line(turn), file=sys.stderr, flush=True)
-
-
-def _line(turn: "Spoken") -> str:
+def _as_line(turn: "Spoken") -> str:
     return f"{turn.start:9.2f} {turn.end:9.2f}  {turn.name}"
 
 
-def _as_json(turn: "Spoken") -> None:
-    print(json.dumps({"turn": {**asdict(turn), "speaker": turn.name}}), flush=True)
+def _as_json(turn: "Spoken") -> str:
+    return json.dumps({"turn": {**asdict(turn), "speaker": turn.name}})
 
 
 def _told(bundle: "Bundle", account: "Account") -> dict[str, Any]:

@@ -172,7 +172,7 @@ def test_whoever_stops_reading_ends_it_without_a_traceback(exports: Exports, aud
     os.close(read)
     done = subprocess.run([sys.executable, "-c", ALONE, *words], stdout=write, stderr=subprocess.PIPE, timeout=120)
     os.close(write)
-    assert done.returncode == 1
+    assert done.returncode == 141  # as of a program that SIGPIPE ended
     assert b"Traceback" not in done.stderr
 
 
