@@ -5,6 +5,7 @@ import sys
 from typing import TextIO
 
 from rich.console import Console
+from rich.table import Column
 from rich.text import Text
 
 from explorer.line_breaks import broken
@@ -21,6 +22,16 @@ def screen(stderr: bool = False) -> Console:
     return Console(
         stderr=stderr, width=_columns(stream), height=HEIGHT, highlight=False, markup=False, emoji=False
     )  # fmt: skip
+
+
+def whole() -> Column:
+    """Of a bar of progress: a figure, which a narrow screen leaves whole."""
+    return Column(no_wrap=True)
+
+
+def giving_way() -> Column:
+    """Of a bar of progress: words, which go on in the next line before a figure is cut."""
+    return Column()
 
 
 def width_of(console: Console) -> int:

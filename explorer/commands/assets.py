@@ -17,9 +17,8 @@ from rich.progress import (
     TaskID,
     TextColumn,
 )
-from rich.table import Column
 
-from explorer.screen import say, screen
+from explorer.screen import giving_way, say, screen, whole
 from explorer.streams import echo_json
 from explorer.tables import Table, names, print_table, words
 from objectives import assets
@@ -119,10 +118,10 @@ def progress_bars() -> Iterator[assets.ProgressCallback]:
     console = screen(stderr=True)
     bars = Progress(
         SpinnerColumn(),
-        TextColumn("{task.fields[asset]}", table_column=Column(no_wrap=True)),
-        TextColumn("[dim]{task.description}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[asset]}", table_column=giving_way()),
+        TextColumn("[dim]{task.description}", table_column=giving_way()),
         BarColumn(bar_width=16),
-        DownloadColumn(binary_units=True, table_column=Column(no_wrap=True)),
+        DownloadColumn(binary_units=True, table_column=whole()),
         console=console,
         transient=True,
         disable=not console.is_terminal,

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Column
 
 from explorer.commands.options import DEVICE_HELP, DeviceOption, TrustOption, trusted_files
-from explorer.screen import say, screen
+from explorer.screen import giving_way, say, screen, whole
 from explorer.streams import echo_json
 from explorer.tables import Table, names, print_table
 from objectives.errors import OperatingPointError
@@ -170,8 +169,8 @@ class progress:
     """A bar on stderr, gone when done: `with progress() as show: show(stage, fraction)`."""
 
     def __enter__(self) -> Callable[[str, float], None]:
-        stage = TextColumn("{task.description}", table_column=Column())  # its lines break before a figure is cut
-        columns = (stage, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        stage = TextColumn("{task.description}", markup=False, table_column=giving_way())
+        columns = (stage, BarColumn(), TaskProgressColumn(), TimeRemainingColumn(table_column=whole()))
         console = screen(stderr=True)
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         task = self._bar.add_task("getting ready", total=1.0)

@@ -2,6 +2,7 @@
 figures of its JSON stand there whole."""
 
 import dataclasses
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -10,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import objectives.evaluation
 from explorer.agreement import CostCheck, Figure
 from explorer.explanation import Time
+from explorer.progress import Display
 from explorer.stress import answer as stress_answer
 from explorer.verification import Verification, Verified
 from objectives.measurement import Measurement
@@ -220,6 +223,18 @@ def test_calibrate(monkeypatch: pytest.MonkeyPatch, columns: int | None) -> None
     sweep = told("calibrate")["sweep"]
     figures = [f"{one[name]:.2f}" for one in sweep for name in ("threshold", "der")]
     assert_shown(figures, printed("calibrate", columns=columns), columns)
+
+
+@pytest.mark.parametrize("columns", [80, 50])
+def test_the_display_of_a_run(columns: int) -> None:
+    console = Console(file=io.StringIO(), width=columns, height=25, force_terminal=True, color_system=None)
+    display = Display(console)
+    display.begin([], 117)
+    display.trial_started(104, "paper:table1:Linear-40", dataclasses.replace(LINEAR_40_FP16, chunk_length=1.25))
+    display.trial_progress(104, "recovering Linear-40, 1 of 4", 0.456)
+    console.print(display._render())
+    shown = console.file.getvalue().splitlines()
+    assert_shown(["0/117", "46%", "104", "1.25", "0:00"], shown, columns)
 
 
 def test_no_command_has_a_table_or_a_width_of_its_own() -> None:
