@@ -17,6 +17,7 @@ from objectives.errors import BundleError, ExplorerError
 
 AT_WORKING_DIRECTORY = -100  # AT_FDCWD of Linux
 EXCHANGE = 2  # RENAME_EXCHANGE of Linux
+MOST_LINKS = 40  # that lead to each other, as the system has it
 
 
 @contextmanager
@@ -62,11 +63,17 @@ def writing(folder: Path, error: type[ExplorerError] = BundleError) -> Iterator[
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that takes its place when it is whole: whoever is killed leaves what was there before, and a hidden
-    file, which the next one here replaces. Raises OSError where it cannot be written."""
-    path = path.resolve()  # a link stays one
-    if path.exists() and not path.is_file():  # a device or a pipe, which nothing can take the place of
+    file, which the next one here replaces. A pipe, a device and a file that is open already, such as /dev/stdout, are
+    written as they are. Raises OSError where it cannot be written."""
+    descriptor = descriptor_of(path)
+    if descriptor is not None:  # not opened anew, which would write over what went there before
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(content)
+        return
+    if path.exists() and not path.is_file():  # nothing can take the place of a pipe or a device
         path.write_bytes(content)
         return
+    path = Path(os.path.realpath(path))  # a link stays one
     fresh = path.with_name(f".{path.name}.new")
     try:
         fresh.write_bytes(content)
@@ -74,6 +81,20 @@ def write_whole(path: Path, content: bytes) -> None:
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def descriptor_of(path: Path) -> int | None:
+    """The number of the open file of this process that a path stands for: 1 for /dev/stdout, 3 for /dev/fd/3; None for
+    any other path."""
+    folders = {Path("/dev/fd"), Path("/proc/self/fd").resolve()}
+    for _ in range(MOST_LINKS):
+        path = path.parent.resolve() / path.name
+        if path.parent in folders and path.name.isdecimal():
+            return int(path.name)
+        if not os.path.islink(path):
+            return None
+        path = path.parent / path.readlink()
+    return None
 
 
 def _swap(staged: Path, folder: Path) -> None:

@@ -8,10 +8,12 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
-from rich.console import Console
+from rich.text import Text
 from typer.core import TyperGroup
 
-from objectives.errors import ExplorerError, ascii_controls
+from explorer import streams
+from explorer.screen import screen
+from objectives.errors import ExplorerError, OutputError, ascii_controls
 
 # In the order in which `--help` shows them. A module of explorer/commands each, with a function of that name, or with
 # `app` where it has commands of its own.
@@ -71,9 +73,26 @@ def explorer() -> None:
 
 
 def main() -> None:
-    """Run the command line; an ExplorerError becomes one line on stderr and exit status 1."""
+    """Run the command line; an ExplorerError becomes one line on stderr and exit status 1. A reader that goes away
+    (`| head`) ends it without a word, with the status that a shell expects of that."""
+    try:
+        streams.guard()
+        try:
+            _run()
+        finally:
+            sys.stdout.flush()
+    except OutputError as error:
+        streams.give_up_output()
+        if isinstance(error.__cause__, BrokenPipeError):
+            sys.exit(streams.PIPE_CLOSED)
+        _complain(error)
+
+
+def _run() -> None:
     try:
         app()
+    except OutputError:
+        raise
     except ExplorerError as error:
         _complain(error)
     except Exception as error:  # Optuna, once imported, brings the only family beside ours; all else goes on
@@ -85,7 +104,7 @@ def main() -> None:
 
 
 def _complain(error: ExplorerError) -> NoReturn:
-    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
+    screen(stderr=True).print(Text("error:", "bold red"), f"{type(error).__name__}: ", end="")
     print(ascii_controls(str(error)), file=sys.stderr)
     sys.exit(1)
 

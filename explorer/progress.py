@@ -12,6 +12,7 @@ from rich.text import Text
 
 from explorer import trial_record as record
 from explorer.observer import Observer
+from explorer.screen import giving_way, say, whole
 from explorer.selection import Choice
 from explorer.status import Best, best_values
 from objectives.operating_point import UNPRUNED, OperatingPoint
@@ -54,13 +55,13 @@ class Display(Observer):
         self._running: dict[int, str] = {}  # trial → what it is
         self._tasks: dict[int | None, TaskID] = {}  # trial, or None for what is no trial → its bar
         self._study_bar = Progress(
-            TextColumn("[bold]study"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[times]}"),
-            console=console,
+            TextColumn("[bold]study"), BarColumn(), MofNCompleteColumn(table_column=whole()),
+            TextColumn("{task.fields[times]}", table_column=giving_way()), console=console,
         )  # fmt: skip
         self._study_task = self._study_bar.add_task("study", total=None, times="")
         self._trial_bar = Progress(
-            TextColumn("[bold]trial"), BarColumn(bar_width=20), TaskProgressColumn(), TextColumn("{task.description}"),
-            console=console,
+            TextColumn("[bold]trial"), BarColumn(bar_width=20), TaskProgressColumn(),
+            TextColumn("{task.description}", markup=False, table_column=giving_way()), console=console,
         )  # fmt: skip
         self._show(None, "getting ready", 0.0)
         self._best = Text("")
@@ -82,14 +83,15 @@ class Display(Observer):
         self._best_with(self._trials.values())
         self._study_bar.update(self._study_task, total=total, completed=len(self._trials))
         if not self._console.is_terminal:
-            self._console.print(f"{len(self._trials)} of {total} trials done before this run", highlight=False)
+            say(f"{len(self._trials)} of {total} trials done before this run", self._console)
 
     def versions_changed(self, changes: Sequence[str]) -> None:
-        self._console.print(
+        say(
             f"packages have changed since the study's last trial ({'; '.join(changes)}): the new trials say so, and so "
             "do front, status and report. To keep the study of one kind, go back to these versions",
-            style="yellow", markup=False, highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            self._console,
+            "yellow",
+        )
 
     def prepared(self, fraction: float) -> None:
         """The recordings were read this far."""
@@ -112,7 +114,7 @@ class Display(Observer):
 
     def choice_finished(self, choice: Choice) -> None:
         self._hide(None)
-        self._console.print(f"Table 2's variant: {choice}", markup=False, highlight=False, soft_wrap=True)
+        say(f"Table 2's variant: {choice}", self._console)
 
     def trial_finished(self, trial: FrozenTrial) -> None:
         self._hide(trial.number)
@@ -124,8 +126,7 @@ class Display(Observer):
         self._best = Text("best   " + "   ".join(f"{b.metric} {b.value:.4g} #{b.trial}" for b in bests))
         if self._console.is_terminal and trial.state is not TrialState.FAIL:
             return
-        line = f"[{len(self._trials)}/{self._total}] {self._sentence(trial, what)}"
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(f"[{len(self._trials)}/{self._total}] {self._sentence(trial, what)}", self._console)
 
     def trial_finished_elsewhere(self, trial: FrozenTrial) -> None:
         self._trials[trial.number] = trial
@@ -134,7 +135,7 @@ class Display(Observer):
         line = (
             f"[{len(self._trials)}/{self._total}] trial {trial.number}: {trial.state.name.lower()}, by another driver"
         )
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line, self._console)
 
     @property
     def best(self) -> str:

@@ -9,7 +9,8 @@
     ├── BundleError          an exported operating point is damaged, or cannot be written as it should be
     ├── EvaluationError      one operating point could not be measured: its trial fails, the study goes on
     ├── DeviceError          a GPU failed this process for good: the trial fails, and another process goes on
-    └── StudyError           a study definition, its storage or its resumption
+    ├── StudyError           a study definition, its storage or its resumption
+    └── OutputError          standard output is closed, or takes nothing more
 
 The message of each names the file, the value and the remedy. The command line prints it and exits with 1; anything
 outside the tree is a bug and shows its traceback.
@@ -57,6 +58,10 @@ class DeviceError(ExplorerError):
 
 class StudyError(ExplorerError):
     """A study definition, its storage or its resumption."""
+
+
+class OutputError(ExplorerError):
+    """Standard output is closed, or takes nothing more."""
 
 
 def quoted(value: object) -> str:

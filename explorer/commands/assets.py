@@ -2,8 +2,6 @@
 
 import csv
 import io
-import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -11,8 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -21,8 +17,10 @@ from rich.progress import (
     TaskID,
     TextColumn,
 )
-from rich.table import Column, Table
 
+from explorer.screen import giving_way, say, screen, whole
+from explorer.streams import echo_json
+from explorer.tables import Table, names, print_table, words
 from objectives import assets
 from objectives.errors import AssetError
 
@@ -35,7 +33,7 @@ app = typer.Typer(
 )
 
 COLUMNS = ("name", "kind", "licence", "holder", "size", "state", "path")
-_STYLES = {"present": "green", "absent": "yellow", "damaged": "bold red"}
+_STYLES = {"present": "", "absent": "yellow", "damaged": "bold red"}
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAMES", help="Assets by name; all where none is given.")]
 
@@ -61,7 +59,7 @@ def list_assets(
     """
     rows = [_row(name) for name in assets.ASSETS]
     if output is Format.JSON:
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        echo_json(rows)
     elif output is Format.CSV:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -69,7 +67,7 @@ def list_assets(
         writer.writerows(rows)
         typer.echo(text.getvalue(), nl=False)
     else:
-        Console().print(_table(rows))
+        _print(rows)
 
 
 @app.command()
@@ -112,19 +110,21 @@ def verify(names: Names = None) -> None:
 
 @contextmanager
 def progress_bars() -> Iterator[assets.ProgressCallback]:
-    """Draw what `assets.fetch` reports: one bar an asset, on stderr, gone when all is done.
+    """Draw what `assets.fetch` reports: one bar an asset, on stderr, if that is a terminal, gone when all is done.
 
     with progress_bars() as report:
         fetch("campplus", report)
     """
+    console = screen(stderr=True)
     bars = Progress(
         SpinnerColumn(),
-        TextColumn("{task.fields[asset]}", table_column=Column(no_wrap=True)),
-        TextColumn("[dim]{task.description}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[asset]}", table_column=giving_way()),
+        TextColumn("[dim]{task.description}", table_column=giving_way()),
         BarColumn(bar_width=16),
-        DownloadColumn(binary_units=True, table_column=Column(no_wrap=True)),
-        console=Console(file=sys.stderr),
+        DownloadColumn(binary_units=True, table_column=whole()),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
     tasks: dict[str, TaskID] = {}
 
@@ -145,18 +145,14 @@ def _row(name: str) -> dict[str, str | int]:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _table(rows: list[dict[str, str | int]]) -> Table:
-    folder = assets.assets_dir()
-    table = Table(box=box.SIMPLE_HEAD, caption=f"paths are below {folder}", caption_justify="left")
-    shown_columns = [column for column in COLUMNS if column != "holder"]  # or it would not fit 80 characters
-    for column in shown_columns:
-        table.add_column(
-            column, justify="right" if column == "size" else "left", overflow="fold", no_wrap=column == "name"
-        )
+def _print(rows: list[dict[str, str | int]]) -> None:
+    """Everything but the holder."""
+    folder, console = assets.assets_dir(), screen()
+    table = Table(names("name"), words("kind"), words("licence"), "size", words("state"), words("path"))
     for row in rows:
-        state = str(row["state"])
         size = f"{int(row['size']) / 2**20:.2f} MiB"
         path = str(Path(str(row["path"])).relative_to(folder))
-        shown = {**row, "size": size, "state": f"[{_STYLES[state]}]{state}[/]", "path": path}
-        table.add_row(*(str(shown[column]) for column in shown_columns))
-    return table
+        cells = (row["name"], row["kind"], row["licence"], size, row["state"], path)
+        table.add(*map(str, cells), style=_STYLES[str(row["state"])])
+    print_table(table, console)
+    say(f"paths are below {folder}", console)

@@ -1,16 +1,16 @@
 """`explorer calibrate`: the thresholds of an embedding, tuned on *calib*."""
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from explorer.commands.measure import MeasureFormat, progress
 from explorer.commands.options import TrustOption, trusted_files
+from explorer.screen import say, screen
+from explorer.streams import echo_json
+from explorer.tables import Table, print_table, words
 from objectives.errors import OperatingPointError
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OnlineTracking, OperatingPoint
 
@@ -87,21 +87,18 @@ def _tell(
     if format is MeasureFormat.json:
         sweep = [{"threshold": one.value, "der": one.der, **_as_json(beside[one.value])} for one in found]
         told = {"corpus": corpus, "split": split, "mode": point.mode, "best": best, "sweep": sweep}
-        typer.echo(json.dumps(told, indent=2))
+        echo_json(told)
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("threshold", justify="right")
-    table.add_column("DER %", justify="right")
-    table.add_column("Δ DER to the chosen")
+    table = Table("threshold", "DER %", words("Δ DER to the chosen"))
     for one in found:
         cells = [f"{one.value:.2f}", f"{one.der:.2f}", _in_words(beside[one.value])]
-        table.add_row(*map(Text, cells), style="bold green" if one.value == best else "")
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(
+        table.add(*cells, style="bold green" if one.value == best else "")
+    console = screen()
+    print_table(table, console)
+    say(
         f"Lowest DER on {corpus} {split}, {point.mode}, at clustering_threshold = {best:.2f} "
         "(the middle of its plateau)",
-        soft_wrap=True,
+        console,
     )
     _tell_method(found, split, console)
 
@@ -113,12 +110,9 @@ def _tell_online(
     if format is MeasureFormat.json:
         sweep = [{**_triple(one.value), "der": one.der, **_as_json(beside[one.value])} for one in found]
         told = {"corpus": corpus, "split": split, "mode": "online", "best": _triple(best), "sweep": sweep}
-        typer.echo(json.dumps(told, indent=2))
+        echo_json(told)
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in (*THRESHOLD_NAMES, "DER %"):
-        table.add_column(name, justify="right")
-    table.add_column("Δ DER to the chosen")
+    table = Table(*THRESHOLD_NAMES, "DER %", words("Δ DER to the chosen"), keys=len(THRESHOLD_NAMES))
     ranked = sorted(found, key=lambda one: one.der)
     for one in [one for place, one in enumerate(ranked) if place < SHOWN or one.value == best]:
         cells = [
@@ -126,14 +120,14 @@ def _tell_online(
             f"{one.der:.2f}",
             _in_words(beside[one.value]),
         ]
-        table.add_row(*map(Text, cells), style="bold green" if one.value == best else "")
-    console = Console(highlight=False)
-    console.print(table)
+        table.add(*cells, style="bold green" if one.value == best else "")
+    console = screen()
+    print_table(table, console)
     lines = ", ".join(f"{name} = {value:g}" for name, value in _triple(best).items())
-    console.print(
+    say(
         f"{len(found)} triples on {corpus} {split}, the best of them shown. Lowest DER with its neighbours in "
         f"delta_new: {lines}",
-        soft_wrap=True,
+        console,
     )
     _tell_method(found, split, console)
 
@@ -164,7 +158,7 @@ def _tell_method(found: "Sequence[Swept[T]]", split: str, console: Console) -> N
     from explorer.caveats import notes
 
     for line in notes(len(found[0].counts), split):
-        console.print(line, markup=False, soft_wrap=True)
+        say(line, console)
 
 
 def _triple(tracking: OnlineTracking) -> dict[str, float]:

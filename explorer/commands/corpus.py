@@ -1,7 +1,6 @@
 """`explorer corpus`: what a corpus holds, and whether it can be used; `explorer corpus simulate` makes one."""
 
 import csv
-import json
 import sys
 from collections import deque
 from dataclasses import asdict
@@ -9,18 +8,19 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from typer.core import TyperGroup
 
 from explorer.commands.simulate import simulate
+from explorer.screen import say, screen
+from explorer.streams import echo_json
+from explorer.tables import Table, names, print_table, words
 
 if TYPE_CHECKING:  # they bring pyannote, for which every other command would wait too
     from objectives.corpus import Corpus
     from objectives.corpus_summary import SpeechSummary
 
 SHOW, SIMULATE = "show", "simulate"
+FIGURES = ("duration", "annotated", "speakers", "speech", "overlap %")
 
 
 class _ShownByName(TyperGroup):
@@ -90,8 +90,7 @@ def corpus(
         for recording in loaded.split("all"):
             deque(audio_pieces(recording.audio, recording.duration), maxlen=0)
     if output is Format.json:
-        json.dump(_as_json(loaded), sys.stdout, indent=2, ensure_ascii=False)
-        print()
+        echo_json(_as_json(loaded))
     elif output is Format.csv:
         _print_csv(summarize_recordings(loaded))
     else:
@@ -134,33 +133,39 @@ def _print_csv(summaries: "tuple[SpeechSummary, ...]") -> None:
 def _print_tables(corpus: "Corpus") -> None:
     from objectives.corpus_summary import summarize_recordings, summarize_splits
 
-    console = Console()
-    console.print(_table(f"Recordings of {corpus.name} (times in seconds)", "recording", summarize_recordings(corpus)))
-    console.print(_table("Splits (times in seconds)", "recordings", summarize_splits(corpus)))
+    console = screen()
+    print_table(_recordings(f"Recordings of {corpus.name} (times in seconds)", summarize_recordings(corpus)), console)
+    console.print()
+    print_table(_splits(summarize_splits(corpus)), console)
     shared = corpus.shared_speakers()
     for speaker, splits in shared.items():
-        console.print(f"speaker {speaker} is in {', '.join(splits)}", markup=False, highlight=False)
+        say(f"speaker {speaker} is in {', '.join(splits)}", console)
     if not shared:
-        console.print("No speaker is in two splits, as far as their names tell.")
+        say("No speaker is in two splits, as far as their names tell.", console)
 
 
-def _table(title: str, first: str, summaries: "tuple[SpeechSummary, ...]") -> Table:
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column("split")
-    table.add_column(first, justify="left" if first == "recording" else "right")
-    for heading in ("duration", "annotated", "speakers", "speech", "overlap %"):
-        table.add_column(heading, justify="right")
+def _recordings(title: str, summaries: "tuple[SpeechSummary, ...]") -> Table:
+    table = Table(words("split"), names("recording"), *FIGURES, title=title, keys=2)
     for summary in summaries:
-        table.add_row(
-            summary.split,
-            Text(str(summary.recordings) if summary.uri is None else summary.uri),  # a name is no markup
-            f"{summary.duration:.1f}",
-            f"{summary.annotated:.1f}",
-            str(summary.speakers),
-            f"{summary.speech:.1f}",
-            f"{100 * summary.overlap_share:.1f}",
-        )
+        table.add(summary.split, str(summary.uri), *_figures(summary))
     return table
+
+
+def _splits(summaries: "tuple[SpeechSummary, ...]") -> Table:
+    table = Table(words("split"), "recordings", *FIGURES, title="Splits (times in seconds)")
+    for summary in summaries:
+        table.add(summary.split, str(summary.recordings), *_figures(summary))
+    return table
+
+
+def _figures(summary: "SpeechSummary") -> tuple[str, ...]:
+    return (
+        f"{summary.duration:.1f}",
+        f"{summary.annotated:.1f}",
+        str(summary.speakers),
+        f"{summary.speech:.1f}",
+        f"{100 * summary.overlap_share:.1f}",
+    )
 
 
 app.command(SHOW)(corpus)

@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from explorer import storage
+from explorer.screen import say, screen
 from objectives.errors import ExplorerError, StudyError
 
 if TYPE_CHECKING:  # it brings plotly, which `explorer --help` should not wait for
@@ -65,14 +66,14 @@ def dashboard(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=UserWarning, module="optuna")  # of the dashboard's own importance plot
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = screen(stderr=True)
     url = storage_url or storage.DEFAULT_URL
     source = Source(url)
     signal.signal(signal.SIGTERM, _interrupt)
     temporary = tempfile.TemporaryDirectory(prefix="explorer-dashboard-", ignore_cleanup_errors=True)
     # the port first: there is no use in a copy that cannot be shown
     with _listen(port) as server, temporary as folder, _until_interrupted(console):
-        console.print(f"Copying {source.name} …", markup=False)
+        say(f"Copying {source.name} …", console)
         shown = Dashboard(source, Path(folder), server.server_port)
         server.set_app(shown)
         with _kept_up(shown, refresh, console):
@@ -115,7 +116,7 @@ def _until_interrupted(console: Console) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        console.print("Ended. The studies are as they were.")
+        say("Ended. The studies are as they were.", console)
 
 
 @contextmanager
@@ -139,11 +140,11 @@ def _keep_up(shown: "Dashboard", seconds: float, stop: threading.Event, console:
     while not stop.wait(seconds):
         try:
             if shown.refresh():
-                console.print("A new copy is shown.")
+                say("A new copy is shown.", console)
             complaint = ""
         except StudyError as error:
             if str(error) != complaint:
-                console.print(f"The last copy stays: {error}", markup=False)
+                say(f"The last copy stays: {error}", console)
             complaint = str(error)
 
 

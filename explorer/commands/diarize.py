@@ -1,20 +1,24 @@
 """`explorer diarize`: run an exported operating point on a recording, or on audio as it comes."""
 
 import json
+import os
+import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from enum import StrEnum
 from io import BufferedIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import numpy as np
 import typer
-from rich.console import Console
 
-from objectives.errors import CorpusError
+from explorer.appearing import descriptor_of, write_whole
+from explorer.screen import say, screen
+from explorer.streams import OUTPUT
+from objectives.errors import CorpusError, OutputError
 
 if TYPE_CHECKING:  # they bring ONNX Runtime, for which `explorer --help` would wait too
     from explorer.bundle import Bundle
@@ -57,7 +61,8 @@ def diarize(
     word at the latest. What was said when is final then, and so is the speaker's name where the point tracks speakers
     online. In the chunk-wise mode it is provisional until all is heard and clustered, and `unknown` where too little of
     somebody's speech was heard; where it goes on in the next block under a name, the whole turn bears it. Final turns
-    go to --rttm. RTF and latency are told at the end.
+    go to --rttm; into a pipe with `--rttm /dev/stdout`, which has standard error show the turns as they become known.
+    RTF and latency are told at the end.
 
     Needs ONNX Runtime, neither torch nor Optuna. Ctrl-C ends the audio there; what was heard is finished and written.
 
@@ -73,10 +78,13 @@ def diarize(
         )
     if live and pcm is not None:
         raise CorpusError("--live plays a file: standard input comes at its own speed, so leave --live out")
-    if rttm_file is not None and not rttm_file.absolute().parent.is_dir():
+    if rttm_file is not None and not os.path.isdir(rttm_file.absolute().parent):
         raise CorpusError(f"{rttm_file}: the folder does not exist: create it, or give another --rttm")
-    if rttm_file is not None and rttm_file.is_dir():
+    if rttm_file is not None and os.path.isdir(rttm_file):
         raise CorpusError(f"{rttm_file} is a folder: give the name of a file as --rttm")
+    to_output = rttm_file is not None and descriptor_of(rttm_file) == OUTPUT
+    if to_output and format is DiarizeFormat.json:
+        raise CorpusError(f"--rttm {rttm_file} and --format json both write to standard output: give --rttm a file")
     from explorer.bundle import read_bundle
     from explorer.hearing import UntilInterrupted, pcm_pieces, played
     from explorer.listening import Listener, rttm
@@ -84,8 +92,9 @@ def diarize(
 
     recording = _pieces(Path(audio)) if pcm is None else iter(())
     bundle = read_bundle(point)
-    show = _as_json if format is DiarizeFormat.json else _as_line
-    listener = Listener(bundle, show, threads)
+    as_text = _as_json if format is DiarizeFormat.json else _as_line
+    printed = _Printed(sys.stderr if to_output else sys.stdout, as_text, goes_on=rttm_file is not None)
+    listener = Listener(bundle, printed.turn, threads)
     one_blas_thread()
     began = time.perf_counter() if live else None
     heard = pcm_pieces(_standard_input(), pcm) if pcm is not None else played(recording, began)
@@ -95,9 +104,11 @@ def diarize(
     account = listener.end()
     told = _told(bundle, account)
     if format is DiarizeFormat.json:
-        typer.echo(json.dumps(told))  # before the file, which may not be writable any more: the turns are in it
+        printed.line(json.dumps(told))  # before the file, which may not be writable any more: the turns are in it
     if rttm_file is not None:
         _write(rttm_file, rttm(account.turns, "recording" if pcm is not None else Path(audio).stem))
+    if printed.lost is not None:
+        raise printed.lost
     if format is DiarizeFormat.table:
         _print(told, account, rttm_file)
     if pieces.interrupted:
@@ -109,7 +120,22 @@ def _pieces(path: Path) -> Iterator[np.ndarray]:
     # late, since PCM needs no decoder
     from objectives._audio import audio_pieces, probe_duration
 
+    _refuse_pipe(path)
     return audio_pieces(path, probe_duration(path))
+
+
+def _refuse_pipe(path: Path) -> None:
+    """A pipe can be read once, and a decoder reads the beginning of a file twice."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # the decoder says what is wrong with it
+        return
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return
+    raise CorpusError(
+        f"{path} is a pipe or a device, not a file: write raw PCM to standard input, `COMMAND | explorer diarize - "
+        "--pcm RATE`, or save the audio and give that file"
+    )
 
 
 def _standard_input() -> BufferedIOBase:
@@ -119,8 +145,10 @@ def _standard_input() -> BufferedIOBase:
 
 
 def _write(path: Path, text: str) -> None:
-    from explorer.appearing import write_whole
-
+    if descriptor_of(path) == OUTPUT:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+        return
     try:
         write_whole(path, text.encode())
     except OSError as error:
@@ -129,12 +157,36 @@ def _write(path: Path, text: str) -> None:
         ) from error
 
 
-def _as_line(turn: "Spoken") -> None:
-    print(f"{turn.start:9.2f} {turn.end:9.2f}  {turn.name}", flush=True)
+class _Printed:
+    """Prints lines until the stream takes no more. goes_on: what is heard then is still wanted, by --rttm, and `lost`
+    says why nothing more is printed; otherwise that is raised."""
+
+    def __init__(self, stream: TextIO, as_text: "Callable[[Spoken], str]", goes_on: bool):
+        self.lost: OutputError | None = None
+        self._stream = stream
+        self._as_text = as_text
+        self._goes_on = goes_on
+
+    def turn(self, turn: "Spoken") -> None:
+        self.line(self._as_text(turn))
+
+    def line(self, line: str) -> None:
+        if self.lost is not None:
+            return
+        try:
+            print(line, file=self._stream, flush=True)
+        except OutputError as error:
+            if not self._goes_on:
+                raise
+            self.lost = error
 
 
-def _as_json(turn: "Spoken") -> None:
-    print(json.dumps({"turn": {**asdict(turn), "speaker": turn.name}}), flush=True)
+def _as_line(turn: "Spoken") -> str:
+    return f"{turn.start:9.2f} {turn.end:9.2f}  {turn.name}"
+
+
+def _as_json(turn: "Spoken") -> str:
+    return json.dumps({"turn": {**asdict(turn), "speaker": turn.name}})
 
 
 def _told(bundle: "Bundle", account: "Account") -> dict[str, Any]:
@@ -164,24 +216,26 @@ def _percentiles(seconds: tuple[float, ...]) -> dict[str, float] | None:
 
 def _print(told: dict[str, Any], account: "Account", rttm_file: Path | None) -> None:
     """The account, on stderr: standard output holds turns and nothing else."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    console = screen(stderr=True)
     update, delay = told["update"], told["delay"]
     heard = f"{_some(len(account.turns), 'turn')} of {_some(account.speakers, 'speaker')}"
-    console.print(
+    say(
         f"{account.audio:.1f} s, {heard}; RTF {account.rtf:.3f}"
         + (" (emulated precision)" if told["execution"] == "emulated" else "")
         + f"; latency {told['latency']:g} s, and an update takes {1000 * update['median']:.0f} ms "
         f"(p95 {1000 * update['p95']:.0f}, p99 {1000 * update['p99']:.0f})"
-        + (f"; the last clustering {1000 * account.clustering:.0f} ms" if told["mode"] == "chunk-wise" else "")
+        + (f"; the last clustering {1000 * account.clustering:.0f} ms" if told["mode"] == "chunk-wise" else ""),
+        console,
     )
     if delay is not None:
-        console.print(
+        say(
             f"a block's first sample was spoken {delay['median']:.2f} s before its emission "
-            f"(p95 {delay['p95']:.2f}, p99 {delay['p99']:.2f}, most {delay['max']:.2f})"
+            f"(p95 {delay['p95']:.2f}, p99 {delay['p99']:.2f}, most {delay['max']:.2f})",
+            console,
         )
     if rttm_file is not None:
         differ = "; names printed before may differ from these" if told["mode"] == "chunk-wise" else ""
-        console.print(f"final turns in {rttm_file}{differ}")
+        say(f"final turns in {rttm_file}{differ}", console)
 
 
 def _some(count: int, what: str) -> str:

@@ -1,19 +1,19 @@
 """`explorer explain`: where the errors and the time of a trial come from."""
 
 import dataclasses
-import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import optuna
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from explorer import storage
 from explorer.commands.measure import progress
 from explorer.commands.options import DeviceOption, TrustOption, trusted_files
+from explorer.screen import say, screen
+from explorer.streams import echo_json
+from explorer.tables import Column, Table, print_table, words
 from studies.definition import name_of
 
 if TYPE_CHECKING:  # it brings torch
@@ -25,6 +25,7 @@ CONDITIONS = {
     "clustering": "oracle clustering",
     "both": "both",
 }
+LABEL = 24  # characters of a row's label, so that figures of all tables stand below each other
 
 
 class ExplainFormat(StrEnum):
@@ -80,73 +81,67 @@ def explain(
     with progress() as show:
         answer = explained(loaded, trial, None if device is None else device.value, show, trusted_files(trust))
     if format is ExplainFormat.json:
-        typer.echo(json.dumps(dataclasses.asdict(answer), indent=2))
+        echo_json(dataclasses.asdict(answer))
     else:
-        print_answer(answer, Console(highlight=False))
+        print_answer(answer, screen())
 
 
 def print_answer(answer: "Explanation", console: Console) -> None:
     """Errors, what was added, time; then the same in words."""
-    say = Console(file=console.file, width=max(console.width, 100), highlight=False, soft_wrap=True)
-    tables = Console(file=console.file, width=say.width, force_terminal=console.is_terminal, highlight=False)
-    say.print(f"trial {answer.trial} of {answer.study} ({answer.origin}): {answer.point}\n", markup=False)
-    tables.print(_errors(answer))
+    say(f"trial {answer.trial} of {answer.study} ({answer.origin}): {answer.point}\n", console)
+    print_table(_errors(answer), console)
     if answer.added is not None:
-        tables.print(_added(answer))
+        print_table(_added(answer), console)
     if answer.time is not None:
-        tables.print(_time(answer.time))
+        print_table(_time(answer.time), console)
     for line in answer.said:
-        say.print(line, markup=False)
+        say(line, console)
     for line in answer.caveats:
-        say.print(f"caveat: {line}", markup=False)
+        say(f"caveat: {line}", console)
     told = f"{len(answer.errors[0].recordings)} recordings, {answer.scored_seconds:.0f} s of scored speech"
-    say.print(f"measured on: {answer.data['corpus'].split(' ')[0]}, {answer.data['split']}, {told}", markup=False)
+    say(f"measured on: {answer.data['corpus'].split(' ')[0]}, {answer.data['split']}, {told}", console)
 
 
 def _errors(answer: "Explanation") -> Table:
-    table = _table("DER %", "false alarm", "missed", "confusion", "costs, points")
+    table = _table("errors", "DER %", "false alarm", "missed", "confusion", words("costs, points"))
     costs = {"segmentation": answer.segmentation, "clustering": answer.clustering}
     for one in answer.errors:
         cost = costs.get(one.perfect)
-        table.add_row(CONDITIONS[one.perfect], *_rates(one), "" if cost is None else _points(cost))
+        table.add(f"{CONDITIONS[one.perfect]:<{LABEL}}", *_rates(one), "" if cost is None else _points(cost))
     if answer.added is not None:
         beside = "" if answer.added.trial is None else f" (trial {answer.added.trial})"
         for one in answer.added.errors:
             name = f"unpruned fp32{beside}" if one.perfect == "none" else "  its oracle clustering"
-            table.add_row(Text(name), *_rates(one), "")
+            table.add(f"{name:<{LABEL}}", *_rates(one), "")
     return table
 
 
 def _added(answer: "Explanation") -> Table:
-    table = _table("points", named="added by compression")
+    table = _table("added by compression", words("points"))
     assert answer.added is not None
     for name in ("total", "segmentation", "clustering"):
-        table.add_row(name, _points(getattr(answer.added, name)))
+        table.add(f"{name:<{LABEL}}", _points(getattr(answer.added, name)))
     return table
 
 
 def _time(time: "Time") -> Table:
-    table = _table("RTF", "share", named="time")
-    table.add_row("all", f"{time.rtf:.4f}", "")
+    table = _table("time", "RTF", "share")
+    table.add(f"{'all':<{LABEL}}", f"{time.rtf:.4f}", "")
     for stage, rtf in (time.stages or {}).items():
         assert time.shares is not None
-        table.add_row(stage, f"{rtf:.4f}", f"{100 * time.shares[stage]:.1f} %")
+        table.add(f"{stage:<{LABEL}}", f"{rtf:.4f}", f"{100 * time.shares[stage]:.1f} %")
     return table
 
 
-def _table(*columns: str, named: str = "errors") -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(named, no_wrap=True, min_width=24)
-    for name in columns:
-        table.add_column(name, justify="left" if "points" in name else "right", no_wrap=True)
-    return table
+def _table(named: str, *columns: Column | str) -> Table:
+    return Table(words(named), *columns)
 
 
 def _rates(one: "Errors") -> list[str]:
     return [f"{rate:.2f}" for rate in (one.der, one.false_alarm, one.missed_detection, one.confusion)]
 
 
-def _points(one: "Points") -> Text:
+def _points(one: "Points") -> str:
     from explorer.comparison import told_points
 
-    return Text(told_points(one))
+    return told_points(one)

@@ -1,17 +1,17 @@
 """`explorer export`: an operating point as files that run."""
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import optuna
 import typer
-from rich.console import Console
 
 from explorer import storage
 from explorer.commands.measure import progress
 from explorer.commands.options import TrustOption, trusted_files
+from explorer.screen import say, screen
+from explorer.streams import echo_json
 from studies.definition import name_of
 
 
@@ -59,9 +59,9 @@ def export(
         exported = export_trial(loaded, trial, folder, force, show, trusted_files(trust))
     told = exported.bundle.told
     if format is ExportFormat.json:
-        typer.echo(json.dumps({"folder": str(folder), **told.model_dump()}, indent=2))
+        echo_json({"folder": str(folder), **told.model_dump()})
         return
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = screen()
     for path in sorted(folder.iterdir()):
-        console.print(f"{path.stat().st_size / 2**20:8.3f} MiB  {path}")
-    console.print(parity_in_words(told.parity))
+        say(f"{path.stat().st_size / 2**20:8.3f} MiB  {path}", console)
+    say(parity_in_words(told.parity), console)

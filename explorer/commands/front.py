@@ -1,7 +1,6 @@
 """`explorer front`: the Pareto front and every fixed point, on the screen or for a program."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Annotated, get_args
 import optuna
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from explorer import caveats, comparison, sheets, storage
 from explorer.comparison import MATCHED, Comparison
@@ -19,16 +16,17 @@ from explorer.front import FrontRow, table_rows
 from explorer.front import whole_front as front_of
 from explorer.front_plot import KNOWN, check_suffix, write_plot
 from explorer.provenance import in_words, mixed_versions
+from explorer.screen import say, screen
+from explorer.streams import echo_json
+from explorer.tables import Column, Table, names, print_table, sentences, words
 from objectives.operating_point import Tracking
 from studies.definition import name_of
 from studies.published import CAPTION, TABLE2_VARIANT, PaperTable
 
-TABLE_WIDTH = 198  # columns that the table needs with ordinary values
-COLUMNS = (
-    "trial", "origin", "C s", "R s", "latency s", "pruning", "precision", "params M", "DER %", "Δ DER to",
-    "FA / miss / conf %", "MiB", "RTF", "x base",
+COLUMNS: tuple[Column | str, ...] = (
+    "trial", names("origin"), "C s", "R s", "latency s", words("pruning"), words("precision"), "params M", "DER %",
+    words("Δ DER to"), "FA / miss / conf %", "MiB", "RTF", "x base",
 )  # fmt: skip
-LEFT = ("origin", "pruning", "precision", "Δ DER to")
 
 
 class FrontFormat(StrEnum):
@@ -98,19 +96,19 @@ def front(
     rows, told = whole.rows, whole.comparisons
     if plot is not None:
         write_plot(found, rows, plot, tracking)
-        Console(stderr=True, soft_wrap=True).print(f"drawn into {plot}", style="dim", markup=False, highlight=False)
+        say(f"drawn into {plot}", screen(stderr=True), "dim")
     match format:
         case FrontFormat.table:
             if tracking is not None:
                 typer.echo(f"Only {tracking} points, and the front among these.")
             if pairs:
-                print_pairs(told, Console())
+                print_pairs(told, screen())
             else:
-                print_tables(rows, Console(), told)
+                print_tables(rows, screen(), told)
         case FrontFormat.csv:
             typer.echo(sheets.as_csv(Comparison, told) if pairs else as_csv(rows), nl=False)
         case FrontFormat.json:
-            typer.echo(json.dumps([dataclasses.asdict(one) for one in (told if pairs else rows)], indent=2))
+            echo_json([dataclasses.asdict(one) for one in (told if pairs else rows)])
 
 
 def as_csv(rows: Sequence[FrontRow]) -> str:
@@ -120,16 +118,16 @@ def as_csv(rows: Sequence[FrontRow]) -> str:
 
 def print_tables(rows: Sequence[FrontRow], console: Console, compared: Sequence[Comparison] = ()) -> None:
     """The front, the pairs to compare, and the paper's tables that the study has, ours beside theirs."""
-    print_table(rows, console)
+    print_front(rows, console)
     for line in caveats.of_differences(rows, compared):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line, console)
     if by := sorted({row.kernel for row in rows if row.kernel is not None and row.kernel.startswith("torch ")}):
-        console.print(f"DER: windows run by {', '.join(by)}; RTF is the CPU's.", markup=False, highlight=False)
+        say(f"DER: windows run by {', '.join(by)}; RTF is the CPU's.", console)
     if mixed := mixed_versions(
         {row.trial: row.versions for row in rows if row.trial is not None and row.der is not None}
     ):
-        say = in_words(mixed)
-        console.print(f"{say[0].upper()}{say[1:]}.", markup=False, highlight=False, soft_wrap=True, style="yellow")
+        told = in_words(mixed)
+        say(f"{told[0].upper()}{told[1:]}.", console, "yellow")
     if matched := [one for one in compared if one.kind in MATCHED]:
         console.print()
         print_pairs(matched, console)
@@ -138,43 +136,38 @@ def print_tables(rows: Sequence[FrontRow], console: Console, compared: Sequence[
         console.print()
         _print_beside_paper(table, found, console)
     if shown:
-        console.print(f"Ours / the paper's. {CAPTION}", markup=False, highlight=False, soft_wrap=True)
+        say(f"Ours / the paper's. {CAPTION}", console)
 
 
 def print_pairs(compared: Sequence[Comparison], console: Console) -> None:
     """Comparisons, one a row."""
     table = Table(
-        box=None, header_style="bold", pad_edge=False, title="Pairs", title_justify="left", title_style="bold"
-    )
-    for name in ("trial", "operating point", "to trial", "operating point", "DER %", "to DER %", "Δ DER", "what"):
-        table.add_column(
-            name, justify="left" if name in ("operating point", "Δ DER", "what") else "right", no_wrap=True
-        )
+        "trial", names("operating point"), "to trial", names("operating point"), "DER %", "to DER %", words("Δ DER"),
+        words("what"), title="Pairs", keys=3,
+    )  # fmt: skip
     for one in compared:
         cells = [str(one.trial), one.point, str(one.versus), one.versus_point, f"{one.der:.2f}"]
-        table.add_row(*map(Text, [*cells, f"{one.versus_der:.2f}", comparison.told(one), one.kind]))
-    _wide(console).print(table)
+        table.add(*cells, f"{one.versus_der:.2f}", comparison.told(one), one.kind)
+    print_table(table, console)
 
 
-def _print_beside_paper(name: PaperTable, rows: Sequence[FrontRow], console: Console) -> None:
+def _print_beside_paper(which: PaperTable, rows: Sequence[FrontRow], console: Console) -> None:
     """One of the paper's tables: its rows, measured here, beside what the paper published."""
     ours = ", ".join(dict.fromkeys(row.pruning for row in rows))
-    title = "Table 1: pruning, FP32" if name == "table1" else f"Table 2: precision of {ours} (paper: {TABLE2_VARIANT})"
-    table = Table(box=None, header_style="bold", pad_edge=False, title=title, title_justify="left", title_style="bold")
-    for header in ("variant", "kept units", "params M", "MiB", "DER %", "RTF"):
-        table.add_column(header, justify="left" if header == "variant" else "right", no_wrap=True)
+    title = "Table 1: pruning, FP32" if which == "table1" else f"Table 2: precision of {ours} (paper: {TABLE2_VARIANT})"
+    table = Table(words("variant"), "kept units", "params M", "MiB", "DER %", "RTF", title=title)
     for row in rows:
         kept = " ".join(f"{part} {units}" for part, units in row.kept.items()) or "–"
-        table.add_row(
-            Text(row.origin.rpartition(":")[2]),
-            Text(kept),
+        table.add(
+            row.origin.rpartition(":")[2],
+            kept,
             _pair(_millions(row.params), row.paper_params, 2),
             _pair(row.size, row.paper_size, 2),
             _pair(row.der, row.paper_der, 2),
             _pair(row.rtf, row.paper_rtf, 4) + (" emulated" if row.execution == "emulated" else ""),
             style="" if row.der is not None else "dim",
         )
-    _wide(console).print(table)
+    print_table(table, console)
 
 
 def _millions(params: int | None) -> float | None:
@@ -185,28 +178,17 @@ def _pair(ours: float | None, paper: float | None, digits: int) -> str:
     return " / ".join("–" if value is None else f"{value:.{digits}f}" for value in (ours, paper))
 
 
-def print_table(rows: Sequence[FrontRow], console: Console) -> None:
-    """The front as a table. On a narrower screen lines wrap there, but no cell is ever cut."""
-    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
+def print_front(rows: Sequence[FrontRow], console: Console) -> None:
+    """The front as a table."""
     several = any(row.mode == "online" for row in rows)
-    for name in COLUMNS:
-        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
-    if several:
-        table.add_column("tracking", no_wrap=True)
-    table.add_column("standing")
+    table = Table(*COLUMNS, *([words("tracking")] if several else []), sentences("standing"), keys=2)
     for row in rows:
         style = {"front": "bold green", "failed": "red"}.get(row.standing, "" if row.der is not None else "dim")
         cells = [*_cells(row), *([row.mode] if several else []), _standing(row)]
-        table.add_row(*map(Text, cells), style=style)
-    wide = _wide(console)
-    wide.print(table)
+        table.add(*cells, style=style)
+    print_table(table, console)
     on_front = sum(row.standing == "front" for row in rows)
-    wide.print(f"{on_front} on the front of DER, size and RTF. RTF: median [smallest–largest].", markup=False)
-
-
-def _wide(console: Console) -> Console:
-    width = max(console.width, TABLE_WIDTH)
-    return Console(file=console.file, width=width, force_terminal=console.is_terminal, highlight=False)
+    say(f"{on_front} on the front of DER, size and RTF. RTF: median [smallest–largest].", console)
 
 
 def _cells(row: FrontRow) -> list[str]:

@@ -1,17 +1,17 @@
 """`explorer measure`: one operating point outside any study."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from explorer.commands.options import DEVICE_HELP, DeviceOption, TrustOption, trusted_files
+from explorer.screen import giving_way, say, screen, whole
+from explorer.streams import echo_json
+from explorer.tables import Table, names, print_table
 from objectives.errors import OperatingPointError
 from objectives.operating_point import (
     BASELINE,
@@ -154,7 +154,7 @@ def measure(
         evaluator.prepare(lambda fraction: show("reading the recordings", fraction))
         measurement = evaluator.measure(point, show)
     if format is MeasureFormat.json:
-        typer.echo(json.dumps(_told(measurement), indent=2))
+        echo_json(_told(measurement))
         return
     _print(measurement)
 
@@ -169,8 +169,10 @@ class progress:
     """A bar on stderr, gone when done: `with progress() as show: show(stage, fraction)`."""
 
     def __enter__(self) -> Callable[[str, float], None]:
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        stage = TextColumn("{task.description}", markup=False, table_column=giving_way())
+        columns = (stage, BarColumn(), TaskProgressColumn(), TimeRemainingColumn(table_column=whole()))
+        console = screen(stderr=True)
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         task = self._bar.add_task("getting ready", total=1.0)
         self._bar.start()
         return lambda stage, fraction: self._bar.update(task, description=stage, completed=fraction)
@@ -230,18 +232,16 @@ def _told(measurement: "Measurement") -> dict[str, Any]:
 
 
 def _print(measurement: "Measurement") -> None:
-    console = Console(highlight=False)
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("recording", "DER %", "false alarm %", "missed %", "confusion %", "scored s"):
-        table.add_column(name, justify="left" if name == "recording" else "right", no_wrap=True)
+    console = screen()
+    table = Table(names("recording"), "DER %", "false alarm %", "missed %", "confusion %", "scored s")
     for uri, errors in [*measurement.counts.items(), ("pooled", measurement.pooled)]:
         cells = ["–" if value is None else f"{value:.2f}" for value in _rates(errors).values()]
-        table.add_row(uri, *cells, style="bold" if uri == "pooled" else "")
-    console.print(table)
-    console.print(_sentence(measurement), soft_wrap=True)
-    console.print(_where_time_goes(measurement.timing), soft_wrap=True)
+        table.add(uri, *cells, style="bold" if uri == "pooled" else "")
+    print_table(table, console)
+    say(_sentence(measurement), console)
+    say(_where_time_goes(measurement.timing), console)
     if measurement.kernel.startswith("torch "):
-        console.print(f"DER: windows run by {measurement.kernel}; RTF is the CPU's", soft_wrap=True)
+        say(f"DER: windows run by {measurement.kernel}; RTF is the CPU's", console)
 
 
 def _sentence(measurement: "Measurement") -> str:

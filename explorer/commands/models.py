@@ -8,10 +8,10 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from explorer.screen import say, screen
+from explorer.streams import echo_json
+from explorer.tables import Table, print_fields, print_table, words
 from objectives.errors import ModelError
 from objectives.model_store import Entry, models_dir, prune, stored_models
 
@@ -57,13 +57,13 @@ def list_models(output: Output = Format.TABLE) -> None:
     """
     entries = stored_models()
     if output is Format.JSON:
-        typer.echo(json.dumps([_row(entry) for entry in entries], indent=2, ensure_ascii=False))
+        echo_json([_row(entry) for entry in entries])
         return
-    console = Console(highlight=False)
+    console = screen()
     if entries:
-        _print_wide(_table(entries), console)
+        print_table(_table(entries), console)
     total = _mib(sum(entry.size_bytes for entry in entries))
-    console.print(f"{_count(entries)}, {total} MiB in {models_dir()}", markup=False, soft_wrap=True)
+    say(f"{_count(entries)}, {total} MiB in {models_dir()}", console)
 
 
 @app.command()
@@ -85,13 +85,9 @@ def show(
         "story": entry.model.story if entry.model else {},
     }
     if output is Format.JSON:
-        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        echo_json(told)
         return
-    lines = dict(_lines("", told))
-    width = max(map(len, lines))
-    console = Console(highlight=False, soft_wrap=True)
-    for name, value in lines.items():
-        console.print(f"{name:<{width}}  {value}", markup=False)
+    print_fields(_lines("", told), screen())
 
 
 @app.command("prune")
@@ -125,20 +121,21 @@ def prune_models(
     whole = [entry for entry in entries if entry.state == "whole"]
     chosen = whole if everything else [] if unused_for is None else _unused(whole, unused_for)
     doomed = [entry for entry in entries if entry.debris or entry in chosen]
-    console = Console(highlight=False, soft_wrap=True)
+    console = screen()
     for entry in doomed:
-        console.print(_fate(entry, entry in chosen, dry_run), markup=False)
+        say(_fate(entry, entry in chosen, dry_run), console)
     if not dry_run:
         if chosen and not yes:
             typer.confirm(f"Delete {_models(len(chosen))} ({_sum(chosen)} MiB)?", abort=True)
         pruned = prune(doomed, {entry.key for entry in chosen})
         for key, why in pruned.spared.items():
-            console.print(f"{key} stays: {why}", markup=False)
+            say(f"{key} stays: {why}", console)
         files = "1 file" if len(pruned.deleted) == 1 else f"{len(pruned.deleted)} files"
-        console.print(f"deleted {files}, {_mib(pruned.freed)} MiB", markup=False)
+        say(f"deleted {files}, {_mib(pruned.freed)} MiB", console)
     if whole and not chosen and unused_for is None and not damaged:
-        console.print(
-            f"{_models(len(whole))} ({_sum(whole)} MiB) kept: delete some with --unused-for DAYS, all with --all"
+        say(
+            f"{_models(len(whole))} ({_sum(whole)} MiB) kept: delete some with --unused-for DAYS, all with --all",
+            console,
         )
 
 
@@ -202,22 +199,10 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 def _table(entries: Sequence[Entry]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
-    left = ("key", "structure", "precision", "kept", "recovery", "state")
-    for name in (
-        *left[:2],
-        "ratio",
-        *left[2:4],
-        "MiB",
-        "on disk",
-        "params",
-        "recovery",
-        "built",
-        "age",
-        "used",
-        "state",
-    ):
-        table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+    table = Table(
+        words("key"), words("structure"), "ratio", words("precision"), words("kept"), "MiB", "on disk", "params",
+        words("recovery"), "built", "age", "used", words("state"),
+    )  # fmt: skip
     digits = _digits(entries)
     for entry in entries:
         row = _row(entry)
@@ -236,14 +221,8 @@ def _table(entries: Sequence[Entry]) -> Table:
             None if entry.last_used is None else _ago(entry.last_used),
             row["state"],
         )
-        table.add_row(*(Text("–" if cell is None else str(cell)) for cell in cells), style=_STYLES[entry.state])
+        table.add(*("–" if cell is None else str(cell) for cell in cells), style=_STYLES[entry.state])
     return table
-
-
-def _print_wide(table: Table, console: Console) -> None:
-    """On a narrower screen lines wrap there, but no cell is ever cut."""
-    width = max(console.width, 150)
-    Console(file=console.file, width=width, force_terminal=console.is_terminal, highlight=False).print(table)
 
 
 def _lines(before: str, told: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -1,7 +1,6 @@
 """`explorer recommend`: which operating points to take within budgets, on the screen, for a report or for a program."""
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated
@@ -9,8 +8,6 @@ from typing import Annotated
 import optuna
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from explorer import caveats, storage
 from explorer.bootstrap import Interval
@@ -24,11 +21,14 @@ from explorer.modes import mode_in_words
 from explorer.recommendation import Advice, Dominated, Recommendation
 from explorer.recommendation import recommend as recommended_of
 from explorer.roles import in_words
+from explorer.screen import say, screen
+from explorer.streams import echo_json
+from explorer.tables import Column, Table, names, print_table, sentences, words
 from objectives.operating_point import Tracking
 from studies.definition import name_of
 
-TABLE_WIDTH = 165  # columns that the table needs with ordinary values
-LEFT = ("origin", "tracking", "pruning", "precision", "roles")
+# what is no figure
+LEFT = {"origin": names, "tracking": words, "pruning": words, "precision": words, "roles": sentences}
 
 
 class RecommendFormat(StrEnum):
@@ -99,39 +99,39 @@ def recommend(
         advice = recommended_of(loaded, budgets, top, test, show, trusted_files(trust), tracking)
     match format:
         case RecommendFormat.json:
-            typer.echo(json.dumps(dataclasses.asdict(advice), indent=2))
+            echo_json(dataclasses.asdict(advice))
         case RecommendFormat.markdown:
             typer.echo("\n".join(markdown(advice)))
         case RecommendFormat.table:
-            print_advice(advice, Console(highlight=False))
+            print_advice(advice, screen())
     if advice.shortfall is not None:
         raise typer.Exit(1)
 
 
 def print_advice(advice: Advice, console: Console) -> None:
-    """A table, and a paragraph for each point. On a narrower screen lines wrap there, but no cell is ever cut."""
-    say = Console(file=console.file, width=max(console.width, TABLE_WIDTH), highlight=False, soft_wrap=True)
-    say.print(summary(advice), markup=False)
+    """A table, and a paragraph for each point."""
+    say(summary(advice), console)
     if advice.shortfall is not None:
         for line in shortfall_lines(advice):
-            say.print(line, markup=False)
+            say(line, console)
         return
-    headers = columns(advice)
-    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
-    for header in headers:
-        table.add_column(header, justify="left" if header in LEFT else "right", no_wrap=True)
+    table = Table(*map(_column, columns(advice)), keys=2)
     for one in advice.recommendations:
-        table.add_row(*map(Text, cells(one, advice)))
-    say.print()
-    Console(file=console.file, width=say.width, force_terminal=console.is_terminal, highlight=False).print(table)
+        table.add(*cells(one, advice))
+    console.print()
+    print_table(table, console)
     for one in advice.recommendations:
-        say.print()
-        say.print(Text(title(one), style="bold"))
-        for label, text in paragraph(one, advice):
-            say.print(f"  {label}: {text}", markup=False)
-    say.print()
+        console.print()
+        say(title(one), console, "bold")
+        for label, told in paragraph(one, advice):
+            say(f"  {label}: {told}", console)
+    console.print()
     for line in closing(advice):
-        say.print(line, markup=False)
+        say(line, console)
+
+
+def _column(header: str) -> Column:
+    return LEFT[header](header) if header in LEFT else Column(header)
 
 
 def markdown(advice: Advice) -> Iterator[str]:

@@ -1,15 +1,15 @@
 """`explorer report`: a study as one page to keep, to print and to hand on."""
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import optuna
 import typer
-from rich.console import Console
 
 from explorer import storage
+from explorer.screen import say, screen
+from explorer.streams import echo_json
 from studies.definition import name_of
 
 
@@ -49,11 +49,11 @@ def report(
     from explorer.report import write_report
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    screen = Console(stderr=True)
+    errors = screen(stderr=True)
     found = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
-    page = write_report(found, folder, force, lambda step: screen.print(step, style="dim", markup=False))
+    page = write_report(found, folder, force, lambda step: say(step, errors, "dim"))
     files = sorted(path.relative_to(page.parent).as_posix() for path in page.parent.rglob("*") if path.is_file())
     if format is ReportFormat.json:
-        typer.echo(json.dumps({"study": found.study_name, "page": str(page), "files": files}, indent=2))
+        echo_json({"study": found.study_name, "page": str(page), "files": files})
     else:
-        typer.echo(f"{page}, with {len(files) - 1} more files beside it")
+        say(f"{page}, with {len(files) - 1} more files beside it", screen())

@@ -1,14 +1,11 @@
 """`explorer run`: create a study or resume it, and print its front."""
 
 import dataclasses
-import json
-import sys
 from enum import StrEnum
 from typing import Annotated, Any
 
 import optuna
 import typer
-from rich.console import Console
 
 from explorer import storage
 from explorer.commands.front import print_tables
@@ -17,7 +14,9 @@ from explorer.driver import Outcome, run_study
 from explorer.front import whole_front
 from explorer.progress import Display
 from explorer.refusals import refusal
+from explorer.screen import say, screen
 from explorer.selection import choice_of
+from explorer.streams import echo_json
 from explorer.workers import EvaluatorSettings, InProcess, Workers
 from objectives.errors import StudyError
 from studies import definition as definitions
@@ -156,16 +155,16 @@ def execute(
     trusted: frozenset[str] = frozenset(),
 ) -> None:
     """Get the workers ready, run the study, print. Exits with 130 when interrupted, 1 when every trial failed."""
-    screen = Console(stderr=True)
+    errors = screen(stderr=True)
     try:
         with (
-            Display(screen, definition.timeout) as display,
+            Display(errors, definition.timeout) as display,
             _workers(EvaluatorSettings.of(definition, device.value, trusted), jobs, scheduler, display) as workers,
         ):
             workers.prepare(display.prepared)
             outcome = run_study(name, definition, workers, storage_url, display)
     except KeyboardInterrupt:
-        screen.print("interrupted: every finished trial is kept; run the same command again to resume", soft_wrap=True)
+        say("interrupted: every finished trial is kept; run the same command again to resume", errors)
         raise typer.Exit(INTERRUPTED) from None
     except optuna.exceptions.StorageInternalError as error:
         raise refusal(storage.shown(storage_url), error, running=True) from error
@@ -216,12 +215,11 @@ def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url
             "failed": outcome.failed,
             "front": [dataclasses.asdict(row) for row in found.rows],
         }
-        typer.echo(json.dumps(told, indent=2))
+        echo_json(told)
         return
-    console = Console(highlight=False)
+    console = screen()
     print_tables(found.rows, console, found.comparisons)
-    console.print(_ending(name, outcome, definition, storage_url), soft_wrap=True, markup=False)
-    sys.stdout.flush()
+    say(_ending(name, outcome, definition, storage_url), console)
 
 
 def _ending(name: str, outcome: Outcome, definition: StudyDefinition, storage_url: str) -> str:

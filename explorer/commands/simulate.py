@@ -1,17 +1,17 @@
 """`explorer corpus simulate`: annotated conversations made of single-speaker recordings."""
 
-import json
 import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from explorer.appearing import appearing, writing
 from explorer.commands.measure import progress
+from explorer.screen import say, screen
+from explorer.streams import echo_json
+from explorer.tables import Table, print_table, words
 from objectives.errors import CorpusError
 
 if TYPE_CHECKING:  # it brings pyannote and scipy
@@ -124,7 +124,7 @@ def simulate(
             made = simulated(voices, settings, staged, own_noise, lambda done: show("making conversations", done))
         refuse_existing(out, MARKER, force)  # it took a while
     if format is SimulateFormat.json:
-        typer.echo(json.dumps({"folder": str(out), **made.told()}, indent=2, ensure_ascii=False))
+        echo_json({"folder": str(out), **made.told()})
     else:
         _print(made, out)
 
@@ -161,25 +161,22 @@ def refuse_existing(folder: Path, marker: str, force: bool) -> None:
 
 
 def _print(made: "Simulation", out: Path) -> None:
-    say = Console(highlight=False, soft_wrap=True)
+    console = screen()
     people = sum(len(each) for each in made.people.values())
-    say.print(f"{people} people in {made.voices.name}: {made.voices.found}", markup=False)
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("split", "people", "recordings", "minutes", "speech", "overlap %"):
-        table.add_column(name, justify="left" if name == "split" else "right")
+    say(f"{people} people in {made.voices.name}: {made.voices.found}", console)
+    table = Table(words("split"), "people", "recordings", "minutes", "speech", "overlap %")
     for split, members in made.people.items():
         own = [one for one in made.recordings if one.split == split]
         speech = sum(one.conversation.speech for one in own)
         overlap = sum(one.conversation.overlap for one in own)
         minutes = sum(one.duration for one in own) / 60
-        table.add_row(
+        table.add(
             split, str(len(members)), str(len(own)), f"{minutes:.1f}", f"{speech / 60_000:.1f}",
             f"{100 * overlap / speech:.1f}" if speech else "",
         )  # fmt: skip
-    say.print(table)
+    print_table(table, console)
     if made.rounds > 1:
-        said = f"caveat: somebody has too little speech: all of it is used up to {made.rounds} times"
-        say.print(said, markup=False)
+        say(f"caveat: somebody has too little speech: all of it is used up to {made.rounds} times", console)
     if len(made.people) < len(("eval", "train", "calib")):
-        say.print(f"caveat: too few people or recordings for other splits than {', '.join(made.people)}", markup=False)
-    say.print(f"in {out}", markup=False)
+        say(f"caveat: too few people or recordings for other splits than {', '.join(made.people)}", console)
+    say(f"in {out}", console)

@@ -11,8 +11,11 @@ from rich.console import Console
 
 from explorer import storage
 from explorer.provenance import in_words
+from explorer.screen import say, screen
 from explorer.status import StudyStatus
 from explorer.status import status as status_of
+from explorer.streams import echo_json
+from explorer.tables import print_fields
 from studies.definition import name_of
 
 
@@ -41,9 +44,9 @@ def status(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     told = status_of(storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL))
     if format is StatusFormat.json:
-        typer.echo(json.dumps(dataclasses.asdict(told), indent=2))
+        echo_json(dataclasses.asdict(told))
     else:
-        _print(told, Console(soft_wrap=True, highlight=False))
+        _print(told, screen())
 
 
 def _print(told: StudyStatus, console: Console) -> None:
@@ -67,11 +70,9 @@ def _print(told: StudyStatus, console: Console) -> None:
         lines[f"best {best.metric}"] = f"{best.value:.4g} (trial {best.trial})"
     for key, value in told.definition.items():
         lines[f"definition {key}"] = json.dumps(value, ensure_ascii=False)
-    width = max(map(len, lines))
-    for key, value in lines.items():
-        console.print(f"{key:<{width}}  {value}", markup=False)
+    print_fields(lines.items(), console)
     for failure in told.failures:
-        console.print(f"failed: trial {failure.trial} ({failure.origin}): {failure.error}", markup=False)
+        say(f"failed: trial {failure.trial} ({failure.origin}): {failure.error}", console)
 
 
 def _counts(counted: dict[str, int] | object) -> str:

@@ -1,7 +1,6 @@
 """`explorer stress`: a trial's operating point under overlap and noise."""
 
 import dataclasses
-import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import optuna
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from explorer import storage
 from explorer.commands.measure import progress
@@ -28,6 +25,9 @@ from explorer.commands.simulate import (
     decibels,
     speaker_range,
 )
+from explorer.screen import say, screen
+from explorer.streams import echo_json
+from explorer.tables import Column, Table, print_table, words
 from objectives.errors import CorpusError
 from studies.definition import name_of
 
@@ -113,9 +113,9 @@ def stress(
             loaded, trial, grid, speech, against, None if device is None else device.value, show, trusted_files(trust)
         )
     if format is StressFormat.json:
-        typer.echo(json.dumps(dataclasses.asdict(answer), indent=2, ensure_ascii=False))
+        echo_json(dataclasses.asdict(answer))
     else:
-        print_answer(answer, Console(highlight=False))
+        print_answer(answer, screen())
 
 
 def print_answer(answer: "Answer", console: Console) -> None:
@@ -123,18 +123,13 @@ def print_answer(answer: "Answer", console: Console) -> None:
     from explorer.explanation import told_points
 
     stressed, other = answer.stressed, answer.against
-    say = Console(file=console.file, width=max(console.width, 120), highlight=False, soft_wrap=True)
-    tables = Console(file=console.file, width=say.width, force_terminal=console.is_terminal, highlight=False)
-    say.print(f"trial {stressed.trial} of {answer.study}: {stressed.point}", markup=False)
+    say(f"trial {stressed.trial} of {answer.study}: {stressed.point}", console)
     if other is not None:
-        say.print(f"against trial {other.trial}: {other.point}", markup=False)
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("overlap %", "noise dB", "DER %", "FA", "miss", "conf"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("added, points", no_wrap=True)
-    if other is not None:
-        table.add_column(f"trial {other.trial}", justify="right", no_wrap=True)
-        table.add_column("difference, points", no_wrap=True)
+        say(f"against trial {other.trial}: {other.point}", console)
+    beside: list[Column | str] = [] if other is None else [f"trial {other.trial}", words("difference, points")]
+    table = Table(
+        "overlap %", "noise dB", "DER %", "FA", "miss", "conf", words("added, points"), *beside, keys=2
+    )  # fmt: skip
     for place, cell in enumerate(stressed.cells):
         rates = (cell.der, cell.false_alarm, cell.missed_detection, cell.confusion)
         added = answer.added[place]
@@ -146,15 +141,15 @@ def print_answer(answer: "Answer", console: Console) -> None:
         ]
         if other is not None:
             row += [f"{other.cells[place].der:.2f}", told_points(answer.apart[place])]
-        table.add_row(*map(Text, row))
-    say.print()
-    tables.print(table)
+        table.add(*row)
+    console.print()
+    print_table(table, console)
     for line in answer.said:
-        say.print(line, markup=False)
+        say(line, console)
     for line in answer.caveats:
-        say.print(f"caveat: {line}", markup=False)
+        say(f"caveat: {line}", console)
     number = len(stressed.cells[0].recordings)
-    say.print(f"{number} recordings in each cell; kept in the study, for `explorer report`", markup=False)
+    say(f"{number} recordings in each cell; kept in the study, for `explorer report`", console)
 
 
 def _share(told: str) -> float:

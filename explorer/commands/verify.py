@@ -1,19 +1,19 @@
 """`explorer verify`: measure stored trials again."""
 
 import dataclasses
-import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import optuna
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from explorer import storage
 from explorer.commands.measure import progress
 from explorer.commands.options import DeviceOption, TrustOption, trusted_files
+from explorer.screen import say, screen
+from explorer.streams import echo_json
+from explorer.tables import Table, names, print_table, sentences, words
 from objectives.errors import StudyError
 from studies.definition import name_of
 
@@ -83,9 +83,9 @@ def verify(
             loaded, given, None if device is None else device.value, remake, cost, show, trusted_files(trust)
         )
     if format is VerifyFormat.json:
-        typer.echo(json.dumps(_told(answer), indent=2))
+        echo_json(_told(answer))
     else:
-        print_answer(answer, Console(highlight=False))
+        print_answer(answer, screen())
     if not answer.agrees:
         raise typer.Exit(1)
 
@@ -113,22 +113,21 @@ def _told(answer: "Verification") -> dict[str, Any]:
 
 def print_answer(answer: "Verification", console: Console) -> None:
     """A row a trial, what differs below, and what it was compared with."""
-    # no cell is ever cut: on a narrower screen lines wrap there
-    say = Console(file=console.file, width=max(console.width, 120), highlight=False, soft_wrap=True)
-    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
-    for name in ("trial", "origin", "DER % then", "now", "MiB", "RTF then", "now", "x base then", "now", "model", ""):
-        table.add_column(name, justify="left" if name in ("origin", "model", "") else "right", no_wrap=True)
+    table = Table(
+        "trial", names("origin"), "DER % then", "now", "MiB", "RTF then", "now", "x base then", "now", words("model"),
+        sentences(""), keys=2,
+    )  # fmt: skip
     for one in answer.trials:
-        table.add_row(*map(Text, _cells(one)))
-    Console(file=console.file, width=say.width, force_terminal=console.is_terminal, highlight=False).print(table)
+        table.add(*_cells(one))
+    print_table(table, console)
     for one in answer.trials:
         for line in _lines(one):
-            say.print(f"trial {one.trial}: {line}", markup=False)
+            say(f"trial {one.trial}: {line}", console)
     for path, why in answer.cache.items():
-        say.print(f"cache: {path} {why}: delete it, it is made again", markup=False)
+        say(f"cache: {path} {why}: delete it, it is made again", console)
     data = ", ".join(f"{key} {_short(value)}" for key, value in answer.data.items())
-    say.print(f"compared on: {data}", markup=False)
-    say.print(_verdict(answer), markup=False)
+    say(f"compared on: {data}", console)
+    say(_verdict(answer), console)
 
 
 def _cells(one: "Verified") -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from explorer import appearing as module
-from explorer.appearing import appearing, write_whole
+from explorer.appearing import appearing, descriptor_of, write_whole
 from objectives.errors import BundleError
 from tests.explorer.processes import start
 from tests.objectives.processes import wait_until
@@ -211,3 +211,44 @@ def test_a_file_takes_its_place_whole(tmp_path: Path, monkeypatch: pytest.Monkey
     assert path.read_bytes() == b"two"
     assert sorted(tmp_path.iterdir()) == [link, path]
     write_whole(Path(os.devnull), b"nowhere")
+
+
+def test_pipes_and_open_files_are_written_as_they_are(tmp_path: Path) -> None:
+    """With `--rttm /dev/stdout`, `--rttm >(program)` and named pipes nothing can take the place of what is there."""
+    reading, writing = os.pipe()
+    link = tmp_path / "link.rttm"
+    link.symlink_to(f"/dev/fd/{writing}")
+    write_whole(Path(f"/dev/fd/{writing}"), b"one ")
+    write_whole(Path(f"/proc/self/fd/{writing}"), b"two ")
+    write_whole(link, b"three")
+    assert os.read(reading, 100) == b"one two three"
+    with (tmp_path / "log").open("wb") as log:
+        log.write(b"what went there before, ")
+        log.flush()
+        write_whole(Path(f"/dev/fd/{log.fileno()}"), b"the turns")
+    assert (tmp_path / "log").read_bytes() == b"what went there before, the turns"
+    os.close(reading)
+    with pytest.raises(OSError, match="Broken pipe"):
+        write_whole(link, b"to nobody")
+    os.close(writing)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        write_whole(link, b"closed")
+    pipe = tmp_path / "pipe.rttm"
+    os.mkfifo(pipe)
+    told: list[bytes] = []
+    reader = threading.Thread(target=lambda: told.append(pipe.read_bytes()))
+    reader.start()
+    write_whole(pipe, b"the turns")
+    reader.join(30)
+    assert told == [b"the turns"]
+    assert pipe.is_fifo()
+
+
+def test_a_path_stands_for_an_open_file_or_does_not(tmp_path: Path) -> None:
+    assert descriptor_of(Path("/dev/stdout")) == 1
+    assert descriptor_of(Path("/dev/fd/63")) == 63
+    assert descriptor_of(Path("/proc/self/fd/7")) == 7
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    for other in (tmp_path / "1", circle, Path("/dev/null"), Path("/dev/fd/x"), Path("fd/1")):
+        assert descriptor_of(other) is None

@@ -172,11 +172,58 @@ def test_whoever_stops_reading_ends_it_without_a_traceback(exports: Exports, aud
     os.close(read)
     done = subprocess.run([sys.executable, "-c", ALONE, *words], stdout=write, stderr=subprocess.PIPE, timeout=120)
     os.close(write)
+    assert done.returncode == 141  # as of a program that SIGPIPE ended
+    assert done.stderr == b"loaded:\n"
+
+
+@pytest.mark.parametrize("format", ["table", "json"])
+def test_a_full_output_is_one_line_and_the_file_is_whole(
+    exports: Exports, audio: Path, tmp_path: Path, said: Said, format: str
+) -> None:
+    kept = tmp_path / "kept.rttm"
+    words = ["diarize", str(audio), "--point", str(exports.folders[LOW_BIT]), "--format", format, "--rttm", str(kept)]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-c", ALONE, *words], stdout=full, stderr=subprocess.PIPE, timeout=120)
     assert done.returncode == 1
-    assert b"Traceback" not in done.stderr
+    line, _ = done.stderr.decode().splitlines()
+    assert line.startswith("error: OutputError: standard output cannot be written (No space left on device)")
+    assert kept.read_bytes() == said[1].read_bytes()
+
+
+def test_final_turns_go_into_a_pipe_alone(exports: Exports, audio: Path, said: Said) -> None:
+    words = ["diarize", str(audio), "--point", str(exports.folders[LOW_BIT]), "--rttm", "/dev/stdout"]
+    done = subprocess.run([sys.executable, "-c", ALONE, *words], capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == said[1].read_bytes()
+    assert b"final turns in /dev/stdout" in done.stderr
+
+
+def test_final_turns_do_not_write_over_what_is_in_the_file_already(
+    exports: Exports, audio: Path, said: Said, tmp_path: Path
+) -> None:
+    words = ["diarize", str(audio), "--point", str(exports.folders[LOW_BIT]), "--rttm", "/dev/stdout"]
+    with (tmp_path / "all.rttm").open("wb") as file:
+        file.write(b"an earlier call\n")
+        file.flush()
+        subprocess.run([sys.executable, "-c", ALONE, *words], stdout=file, stderr=subprocess.PIPE, check=True)
+    assert (tmp_path / "all.rttm").read_bytes() == b"an earlier call\n" + said[1].read_bytes()
 
 
 # --- mistakes
+
+
+def test_a_pipe_as_a_file_is_refused_with_the_remedy(exports: Exports, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "call.wav")
+    for path in (tmp_path / "call.wav", Path("/dev/zero")):
+        error = refusal(path, "--point", exports.folders[BASELINE])  # and nobody waits for what never comes
+        assert isinstance(error, CorpusError)
+        assert str(error).startswith(f"{path} is a pipe or a device, not a file: ")
+        assert "explorer diarize - --pcm RATE" in str(error)
+
+
+def test_turns_and_json_do_not_share_an_output(exports: Exports, audio: Path) -> None:
+    error = refusal(audio, "--point", exports.folders[BASELINE], "--rttm", "/dev/stdout", "--format", "json")
+    assert "both write to standard output: give --rttm a file" in str(error)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from explorer import trial_record as record
-from explorer.commands.front import as_csv, print_table, print_tables
+from explorer.commands.front import as_csv, print_front, print_tables
 from explorer.front import FrontRow, front
 from explorer.status import status
 from explorer.stored import DEFINITION
@@ -160,7 +160,7 @@ def test_a_study_of_another_program_has_no_front() -> None:
 
 def printed(rows: tuple[FrontRow, ...]) -> str:
     sheet = io.StringIO()
-    print_table(rows, Console(file=sheet))
+    print_front(rows, Console(file=sheet))
     return sheet.getvalue()
 
 
