@@ -11,6 +11,7 @@ from rich.text import Text
 
 from explorer.commands.measure import MeasureFormat, progress
 from explorer.commands.options import TrustOption, trusted_files
+from explorer.remarks import say
 from objectives.errors import OperatingPointError
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OnlineTracking, OperatingPoint
 
@@ -69,6 +70,7 @@ def calibrate(
         progress() as show,
         build_evaluator(corpus=corpus, split=split, embedding=embedding, trusted=trusted) as evaluator,
     ):
+        say(evaluator.remarks)
         point = OFFLINE_BASELINE if offline else BASELINE
         if online:
             tracked = online_sweep(evaluator, ONLINE, lambda fraction: show("tracking", fraction))

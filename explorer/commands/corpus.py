@@ -15,6 +15,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from explorer.commands.simulate import simulate
+from explorer.remarks import say
 
 if TYPE_CHECKING:  # they bring pyannote, for which every other command would wait too
     from objectives.corpus import Corpus
@@ -60,7 +61,12 @@ def corpus(
         Format | None, typer.Option("--format", help="table (default), csv (one line a recording) or json.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Draws the splits where the corpus brings none (default 0).")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Also decode every recording to its end.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Also decode every recording to its end, and name all that is left out or merged."
+        ),
+    ] = False,
 ) -> None:
     """Show the recordings of a corpus: splits, durations, speakers, overlap, and speakers that splits share.
 
@@ -68,7 +74,8 @@ def corpus(
 
     A folder works as it is: audio of any format, an RTTM for each recording (or one for all), UEM files where only
     parts are annotated, and a splits.json such as {"train": ["call01"], "eval": ["call02"]} where the splits are yours
-    to choose. What cannot be used is named, with the line and the remedy.
+    to choose. What cannot be used is named, with the line and the remedy. What is left out (an RTTM without audio, a
+    link to nowhere, a suffix that is not read) is named on standard error: in brief, and in full with `--check`.
 
     Examples:
 
@@ -83,9 +90,11 @@ def corpus(
     # late, so that only this command waits for pyannote
     from objectives._audio import audio_pieces
     from objectives.corpus_summary import summarize_recordings
+    from objectives.remarks import in_brief
     from objectives.sources import load_corpus
 
     loaded = load_corpus(name_or_path, seed=0 if seed is None else seed)
+    say(map(str, loaded.remarks) if check else in_brief(loaded, name_or_path))
     if check:
         for recording in loaded.split("all"):
             deque(audio_pieces(recording.audio, recording.duration), maxlen=0)
@@ -121,6 +130,7 @@ def _as_json(corpus: "Corpus") -> dict[str, object]:
         "recordings": [_recording_row(summary) for summary in summarize_recordings(corpus)],
         "splits": [_split_row(summary) for summary in summarize_splits(corpus)],
         "shared_speakers": corpus.shared_speakers(),
+        "remarks": [asdict(remark) for remark in corpus.remarks],
     }
 
 

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from explorer.commands.options import DEVICE_HELP, DeviceOption, TrustOption, trusted_files
+from explorer.remarks import say
 from objectives.errors import OperatingPointError
 from objectives.operating_point import (
     BASELINE,
@@ -151,6 +152,7 @@ def measure(
         ) as evaluator,
         progress() as show,
     ):
+        say(evaluator.remarks)
         evaluator.prepare(lambda fraction: show("reading the recordings", fraction))
         measurement = evaluator.measure(point, show)
     if format is MeasureFormat.json:

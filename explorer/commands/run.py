@@ -17,6 +17,7 @@ from explorer.driver import Outcome, run_study
 from explorer.front import whole_front
 from explorer.progress import Display
 from explorer.refusals import refusal
+from explorer.remarks import say
 from explorer.selection import choice_of
 from explorer.workers import EvaluatorSettings, InProcess, Workers
 from objectives.errors import StudyError
@@ -162,6 +163,7 @@ def execute(
             Display(screen, definition.timeout) as display,
             _workers(EvaluatorSettings.of(definition, device.value, trusted), jobs, scheduler, display) as workers,
         ):
+            say(workers.remarks)
             workers.prepare(display.prepared)
             outcome = run_study(name, definition, workers, storage_url, display)
     except KeyboardInterrupt:
