@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from explorer.commands.simulate import simulate
 from explorer.remarks import say
+from objectives.errors import ascii_controls
 
 if TYPE_CHECKING:  # they bring pyannote, for which every other command would wait too
     from objectives.corpus import Corpus
@@ -130,8 +131,13 @@ def _as_json(corpus: "Corpus") -> dict[str, object]:
         "recordings": [_recording_row(summary) for summary in summarize_recordings(corpus)],
         "splits": [_split_row(summary) for summary in summarize_splits(corpus)],
         "shared_speakers": corpus.shared_speakers(),
-        "remarks": [asdict(remark) for remark in corpus.remarks],
+        "remarks": [_printable(asdict(remark)) for remark in corpus.remarks],
     }
+
+
+def _printable(remark: "dict[str, str]") -> dict[str, str]:
+    """A file that is named may have a name that is not UTF-8."""
+    return {key: ascii_controls(value) for key, value in remark.items()}
 
 
 def _print_csv(summaries: "tuple[SpeechSummary, ...]") -> None:

@@ -141,7 +141,7 @@ def test_folders_behind_links_are_read(tmp_path: Path) -> None:
 
 
 def test_links_in_circles_and_to_what_is_read_anyway_add_nothing(tmp_path: Path) -> None:
-    folder, other = tmp_path / "corpus", tmp_path / "other"
+    folder, other = tmp_path / "corpus", tmp_path / "above" / "other"
     write_recording(folder / "zz", "a", turns=TURNS)
     write_recording(other, "b", turns=TURNS)
     (folder / "aa").symlink_to("zz")  # before the folder itself by name: the recording is still zz/a
@@ -149,6 +149,7 @@ def test_links_in_circles_and_to_what_is_read_anyway_add_nothing(tmp_path: Path)
     (folder / "whole").symlink_to("../corpus")
     (folder / "other").symlink_to(other)
     (folder / "other again").symlink_to(other)
+    (folder / "others").symlink_to(tmp_path / "above")  # in which another link's folder lies
     (other / "back").symlink_to(folder)
     found = found_below(folder)
     assert {str(path.relative_to(folder)) for path in found.files} == {
