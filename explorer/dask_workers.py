@@ -96,6 +96,11 @@ class DaskWorkers:
         """See Workers.versions."""
         return self._roster.versions
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """See Workers.remarks."""
+        return self._roster.remarks
+
     def submit(self, task: Task) -> None:
         """See Workers.submit."""
         self._add("measure", functools.partial(self._on_progress, task.number), about=task)

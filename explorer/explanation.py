@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from explorer import bootstrap, database
 from explorer import trial_record as record
 from explorer.comparison import Points, points, scored_of, told_points
+from explorer.remarks import print_remarks
 from explorer.stored import device_of, refuse_other_data, stored_definition
 from explorer.verification import in_words, measured_trials, point_of
 from explorer.workers import EvaluatorSettings, OnStage, prefixed
@@ -129,6 +130,7 @@ def explain(
     on_progress("getting ready", 0.0)
     with EvaluatorSettings.of(definition, device or device_of(study), trusted).build() as evaluator:
         assert isinstance(evaluator, Evaluator)
+        print_remarks(evaluator.remarks)
         refuse_other_data(study, [trial], evaluator.identity)
         key = same_model(trial, point, evaluator, on_progress)
         ours = isolate(evaluator, point, prefixed(on_progress, f"trial {number}"))

@@ -38,6 +38,7 @@ from explorer.bundle import (
 )
 from explorer.card import card
 from explorer.parity import OnProgress, Parity, measure_parity
+from explorer.remarks import print_remarks
 from explorer.stored import refuse_other_data, stored_definition
 from explorer.workers import EvaluatorSettings
 from objectives.assets import ASSETS
@@ -97,6 +98,7 @@ def export_trial(
         build_evaluator(**settings.arguments()) as evaluator,
         appearing(folder, force) as staged,
     ):
+        print_remarks(evaluator.remarks)
         refuse_other_data(study, [trial], evaluator.identity, COMPARED)
         model = _model_of(evaluator, point, trial, on_progress)
         on_progress("writing", 0.0)

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial
 from explorer import bootstrap
 from explorer import trial_record as record
 from explorer.attributes import damaged, kept_json, user_attributes
+from explorer.remarks import print_remarks
 from explorer.stored import device_of, evaluated_by
 from explorer.workers import Evaluator, EvaluatorSettings, OnStage, prefixed
 from objectives.errors import AssetError, CorpusError, EvaluationError, LeakageError, ModelError, StudyError, quoted
@@ -91,10 +92,12 @@ def held_out(
         return HeldOut("scored", scores=known)
     try:
         # late, since these bring pyannote and torch
+        from objectives.remarks import in_brief
         from objectives.sources import load_corpus
 
         on_progress("reading the corpus", 0.0)
         corpus = load_corpus(definition.corpus, definition.seed)
+        print_remarks(in_brief(corpus, definition.corpus))  # so the evaluator that is built of it need not
         if not corpus.splits.get(TEST):
             return HeldOut("absent", f"the corpus {definition.corpus!r} has no split {TEST!r}", known)
         settings = replace(EvaluatorSettings.of(definition, device_of(study), trusted), split=TEST)

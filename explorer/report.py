@@ -20,6 +20,7 @@ from explorer.front import whole_front
 from explorer.modes import mode_pairs
 from explorer.modes_exhibit import modes_exhibit
 from explorer.private import without_paths
+from explorer.remarks import print_remarks
 from explorer.report_facts import Headline
 from explorer.status import status
 from explorer.stored import stored_definition
@@ -213,10 +214,12 @@ def _speech(
 ) -> "Mapping[str, SpeechSummary] | str":
     """What the references say of each recording that was scored, or why nobody knows any more."""
     from objectives.corpus_summary import summarize_recordings
+    from objectives.remarks import in_brief
     from objectives.sources import load_corpus
 
     try:
         corpus = load_corpus(definition.corpus, seed=definition.seed)
+        print_remarks(in_brief(corpus, definition.corpus))
         changed = corpus.fingerprint != report_facts.identified_corpus(study)[1]
     except (CorpusError, AssetError) as error:
         return f"the corpus cannot be read any more ({error})."

@@ -69,6 +69,11 @@ class Roster:
         """Of the packages of all; empty where none has introduced itself yet."""
         return {} if self._first is None else self._first[1].versions
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Of the first one's evaluator; empty where none has introduced itself yet."""
+        return () if self._first is None else self._first[1].remarks
+
     def addresses(self) -> list[str]:
         """Of all."""
         return list(self._members)

@@ -17,6 +17,7 @@ import optuna
 
 from explorer import trial_record as record
 from explorer.explanation import Points, points, same_model, told_points
+from explorer.remarks import print_remarks
 from explorer.stored import device_of, refuse_other_data, stored_definition
 from explorer.stress_kept import Cell, Stressed, of_few
 from explorer.verification import in_words, measured_trials, point_of
@@ -120,6 +121,7 @@ def stress(
     on_progress("getting ready", 0.0)
     with EvaluatorSettings.of(definition, device or device_of(study), trusted).build() as evaluator:
         assert isinstance(evaluator, Evaluator)
+        print_remarks(evaluator.remarks)
         refuse_other_data(study, trials, evaluator.identity)
         keys = {trial.number: same_model(trial, operating[trial.number], evaluator, on_progress) for trial in trials}
         own = spoken_alone(definition.corpus, evaluator.recordings) if speech is None else None

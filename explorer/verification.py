@@ -16,6 +16,7 @@ from explorer import agreement, database
 from explorer import trial_record as record
 from explorer.agreement import Change, CostCheck, Figure
 from explorer.attributes import damaged_trial
+from explorer.remarks import print_remarks
 from explorer.stored import device_of, refuse_other_data, stored_definition
 from explorer.workers import EvaluatorSettings, OnStage, prefixed
 from objectives.errors import StudyError
@@ -109,6 +110,7 @@ def verify(
     on_progress("getting ready", 0.0)
     with fresh_cache(() if remake else keys) as cache, settings.build() as evaluator:
         assert isinstance(evaluator, Evaluator)
+        print_remarks(evaluator.remarks)
         refuse_other_data(study, sources.values(), evaluator.identity)
         found: dict[int, Verified] = {}
         for place, (number, trial) in enumerate(sources.items(), start=1):

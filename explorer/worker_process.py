@@ -41,10 +41,12 @@ class Greeting:
 
 @dataclass(frozen=True)
 class Introduction:
-    """What decides a worker's answers. identity: its evaluator's. versions: of Python and of packages."""
+    """What decides a worker's answers. identity: its evaluator's. versions: of Python and of packages. remarks: its
+    evaluator's, for the driver to say once."""
 
     identity: Mapping[str, str]
     versions: Mapping[str, str]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ def _answer(order: Order) -> Any:
         case "close":
             return _close()
         case "introduce":
-            return Introduction(dict(_evaluator(order).identity), versions())
+            evaluator = _evaluator(order)
+            return Introduction(dict(evaluator.identity), versions(), evaluator.remarks)
         case "prepare":
             tell = _teller(order)
             return _evaluator(order).prepare(lambda fraction: tell("reading the recordings", fraction))

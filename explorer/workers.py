@@ -32,11 +32,15 @@ OnProgress = Callable[[int, str, float], None]  # (number of the trial, stage, f
 class Evaluator(Protocol):
     """What measures operating points: objectives.evaluation.Evaluator, or a test's stand-in for it.
 
-    identity: everything but the operating point that changes an answer: corpus, weights, settings, machine.
+    identity: everything but the operating point that changes an answer: corpus, weights, settings, machine. remarks:
+    what its corpus leaves out, for people.
     """
 
     @property
     def identity(self) -> Mapping[str, str]: ...
+
+    @property
+    def remarks(self) -> tuple[str, ...]: ...
 
     def __call__(
         self, point: OperatingPoint, on_progress: OnStage, judge: "Judge" = ...
@@ -173,6 +177,11 @@ class Workers(Protocol):
         """Of the packages that decide an answer, where they evaluate: the same for all of them."""
         ...
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the corpus leaves out, as the first evaluator told it."""
+        ...
+
     def submit(self, task: Task) -> None:
         """Have a trial evaluated."""
         ...
@@ -222,6 +231,11 @@ class InProcess:
     def versions(self) -> Mapping[str, str]:
         """See Workers.versions."""
         return versions()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """See Workers.remarks."""
+        return self._evaluator.remarks
 
     def submit(self, task: Task) -> None:
         """See Workers.submit."""

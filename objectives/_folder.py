@@ -1,46 +1,52 @@
 """A folder of audio + RTTM (+ UEM, + splits.json), and SIMSAMU, which is one.
 
-Audio, RTTM and UEM are found anywhere below the folder, hidden files aside: `x.wav` + `x.rttm`, `audio/x.flac` +
-`rttm/x.rttm` or `x/x.m4a` + `x/x.rttm`. The URI of a recording is the name of its audio file without the suffix. Its
-reference is in the RTTM of that name (the one beside the audio, where there are several), else in the RTTM that speaks
-of it among others. Likewise its UEM; without one, all of it is annotated. Fields of both are separated by spaces, so
-there a URI with spaces has underscores instead, or `<NA>`.
+Audio, RTTM and UEM are found anywhere below the folder, behind links too, hidden files aside: `x.wav` + `x.rttm`,
+`audio/x.flac` + `rttm/x.rttm` or `x/x.m4a` + `x/x.rttm`. The URI of a recording is the name of its audio file without
+the suffix. Its reference is in the RTTM of that name (the one beside the audio, where there are several), else in the
+RTTM that speaks of it among others. Likewise its UEM; without one, all of it is annotated. Fields of both are separated
+by spaces, so there a URI with spaces has underscores instead, or `<NA>`.
 """
 
 import csv
-import unicodedata
+import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from pyannote.core import Annotation
 
 from objectives._audio import AUDIO_SUFFIXES
+from objectives._files import Found, found_below
+from objectives._left_out import Mentions, left_out, nothing_in, unusable_sound, uri_of
 from objectives._recording import make_recording
-from objectives._rttm import read_rttm, read_uem
+from objectives._rttm import Written, read_rttm, read_uem
 from objectives._splits import read_splits, seeded_splits
 from objectives.corpus import Corpus
 from objectives.errors import CorpusError, quoted
 
 SPLITS_FILE = "splits.json"
+MOST_TOLD = 3  # files in a message
 T = TypeVar("T")
 
 _SIMSAMU_COLUMNS = ["rec_name", "medecin", "patient"]
 
 
 def folder_corpus(folder: Path, name: str, seed: int) -> Corpus:
-    """All recordings below a folder, split as its splits.json says, else as `seed` draws.
+    """All recordings below a folder, split as its splits.json says, else as `seed` draws. What it holds besides is in
+    the corpus' remarks.
 
     Raises CorpusError naming the file, the value and the remedy, as `objectives.sources.load_corpus` tells.
     """
-    files = visible_files(folder)
-    audio = _audio_by_uri(folder, files)
-    rttm = _Notes("RTTM", [path for path in files if path.suffix.lower() == ".rttm"], read_rttm, audio)
-    uem = _Notes("UEM", [path for path in files if path.suffix.lower() == ".uem"], read_uem, audio)
+    found = found_below(folder)
+    audio = _audio_by_uri(folder, found)
+    rttm = _Notes("RTTM", found, read_rttm, audio)
+    uem = _Notes("UEM", found, read_uem, audio)
     people = _simsamu_people(folder)
     splits_file = folder / SPLITS_FILE
-    splits = read_splits(splits_file, audio) if splits_file.is_file() else seeded_splits(audio, seed)
+    # a link to nowhere too: other splits than those that were meant would be drawn
+    splits = read_splits(splits_file, audio) if os.path.lexists(splits_file) else seeded_splits(audio, seed)
     recordings = {
         uri: make_recording(
             uri,
@@ -52,41 +58,59 @@ def folder_corpus(folder: Path, name: str, seed: int) -> Corpus:
         for uris in splits.values()
         for uri in uris
     }
-    return Corpus(name, {split: tuple(recordings[uri] for uri in uris) for split, uris in splits.items()})
+    notes = [each.mentions({uri: audio[uri] for uri in recordings}) for each in (rttm, uem)]
+    return Corpus(
+        name,
+        {split: tuple(recordings[uri] for uri in uris) for split, uris in splits.items()},
+        left_out(folder, found, audio, recordings, notes),
+    )
 
 
 class _Notes(Generic[T]):
     """What the RTTM (or UEM) files of a folder say of each URI; every file is read once."""
 
     def __init__(
-        self, kind: str, paths: list[Path], read: Callable[[Path], dict[str, T]], uris: Collection[str]
+        self, kind: str, found: Found, read: Callable[[Path], dict[str, Written[T]]], audio: Mapping[str, Path]
     ) -> None:
         self._kind = kind
-        self._uris = uris  # those that there is audio for
-        self._content = {path: read(path) for path in paths}
+        self._audio = audio
+        self._written_as = {"_".join(uri.split()): uri for uri in audio} | {uri: uri for uri in audio}
+        suffix = f".{kind.lower()}"
+        self._unusable = {path: why for path, why in found.unusable.items() if path.suffix.lower() == suffix}
+        self._content = {path: read(path) for path in found.files if path.suffix.lower() == suffix}
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         self._by_uri: dict[str, list[Path]] = defaultdict(list)
         for path, content in self._content.items():
-            self._by_stem[_uri(path)].append(path)
+            self._by_stem[uri_of(path)].append(path)
             for uri in content:
                 self._by_uri[uri].append(path)
 
-    def required(self, uri: str, audio: Path) -> T:
+    def required(self, uri: str, audio: Path) -> Written[T]:
         path = self.origin(uri, audio)
         return self._content[path][self._name_in(path, uri)]
 
-    def optional(self, uri: str, audio: Path) -> T | None:
+    def optional(self, uri: str, audio: Path) -> Written[T] | None:
         path = self._path(uri, audio)
         return None if path is None else self._content[path][self._name_in(path, uri)]
 
     def origin(self, uri: str, audio: Path) -> Path:
         path = self._path(uri, audio)
         if path is None:
+            unusable = "".join(f" ({path}: {why})" for path, why in self._unusable.items() if uri_of(path) == uri)
             raise CorpusError(
-                f"{audio}: no {self._kind} speaks of {uri!r}: put {uri}.{self._kind.lower()} beside it or into a "
-                "folder of its own next to it, or remove the audio"
+                f"{audio}: no {self._kind} speaks of {uri!r}{unusable}: put {uri}.{self._kind.lower()} beside it or "
+                "into a folder of its own next to it, or remove the audio"
             )
         return path
+
+    def mentions(self, used: Mapping[str, Path]) -> Mentions:
+        """What the files speak of, and which is taken. used: audio of the recordings that are used."""
+        chosen = {uri: path for uri, audio in used.items() if (path := self._path(uri, audio)) is not None}
+        uris = {
+            path: frozenset(self._written_as.get(uri, uri) for uri in content)
+            for path, content in self._content.items()
+        }
+        return Mentions(self._kind, uris, chosen)
 
     def _path(self, uri: str, audio: Path) -> Path | None:
         named = self._by_stem.get(uri, [])
@@ -100,10 +124,16 @@ class _Notes(Generic[T]):
         if not candidates:
             return None
         path = candidates[0]
+        if not self._content[path]:
+            raise CorpusError(
+                f"{path}: {nothing_in(path)}: write down what {audio} holds, or remove both"
+                if self._kind == "RTTM"
+                else f"{path}: {nothing_in(path)}: write down which parts of {audio} are annotated, or remove the UEM"
+            )
         if self._name_in(path, uri) not in self._content[path]:
             others = ", ".join(quoted(other) for other in list(self._content[path])[:3])
             raise CorpusError(
-                f"{path}: speaks of {others or 'no recording at all'} and not of {uri!r}, whose audio is {audio}: "
+                f"{path}: speaks of {others} and not of {uri!r}, whose audio is {audio}: "
                 f"correct the URIs in the {self._kind} or the name of the file"
             )
         return path
@@ -115,23 +145,13 @@ class _Notes(Generic[T]):
     def _without_spaces(self, uri: str) -> str:
         """The URI as a file of fields can have it, unless that is another recording's."""
         written = "_".join(uri.split())
-        return uri if written in self._uris else written
-
-
-def visible_files(folder: Path) -> list[Path]:
-    """All files below a folder, hidden ones aside, in the same order on every machine."""
-    found = [
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-    return sorted(found)  # the file system's own order differs between machines
+        return uri if written in self._audio else written
 
 
 def audio_below(folder: Path) -> list[Path]:
-    """All audio files below a folder, as `visible_files` has them. Raises CorpusError where the path of one is not
+    """All audio files below a folder, as `found_below` has them. Raises CorpusError where the path of one is not
     UTF-8: libsndfile does not open it, and nothing that is written down could name it."""
-    audio = [path for path in visible_files(folder) if path.suffix.lower() in AUDIO_SUFFIXES]
+    audio = [path for path in found_below(folder).files if path.suffix.lower() in AUDIO_SUFFIXES]
     for path in audio:
         try:
             str(path.absolute()).encode()
@@ -140,31 +160,32 @@ def audio_below(folder: Path) -> list[Path]:
     return audio
 
 
-def _audio_by_uri(folder: Path, files: list[Path]) -> dict[str, Path]:
+def _audio_by_uri(folder: Path, found: Found) -> dict[str, Path]:
     audio: dict[str, Path] = {}
-    for path in files:
+    for path in found.files:
         if path.suffix.lower() in AUDIO_SUFFIXES:
-            other = audio.setdefault(_uri(path), path)
+            other = audio.setdefault(uri_of(path), path)
             if other != path:
                 raise CorpusError(
-                    f"{other} and {path} have one URI, {_uri(path)!r}: give every recording a name of its own"
+                    f"{other} and {path} have one URI, {uri_of(path)!r}: give every recording a name of its own"
                 )
     if not audio:
-        parquet = " (Parquet is not read: use the original files)" if any(p.suffix == ".parquet" for p in files) else ""
+        instead = unusable_sound(folder, found)
+        if any(path.suffix == ".parquet" for path in found.files):
+            instead.append("Parquet is not read: use the original files")
+        more = [f"… {len(instead) - MOST_TOLD} more"] if len(instead) > MOST_TOLD else []
+        there = f" ({'; '.join([*instead[:MOST_TOLD], *more])})" if instead else ""
         raise CorpusError(
-            f"{folder}: holds no audio{parquet}: put audio files and their RTTM there "
+            f"{folder}: holds no audio{there}: put audio files and their RTTM there "
             f"(known suffixes: {' '.join(sorted(AUDIO_SUFFIXES))})"
         )
     return audio
 
 
-def _uri(path: Path) -> str:
-    # some file systems hand accents back decomposed; RTTM files are normalised in the same way
-    return unicodedata.normalize("NFC", path.stem)
-
-
-def _named(reference: Annotation, people: Mapping[str, str]) -> Annotation:
-    return reference.rename_labels(mapping=dict(people)) if people else reference
+def _named(written: Written[Annotation], people: Mapping[str, str]) -> Written[Annotation]:
+    if not people:
+        return written
+    return replace(written, content=written.content.rename_labels(mapping=dict(people)))
 
 
 def _simsamu_people(folder: Path) -> dict[str, dict[str, str]]:

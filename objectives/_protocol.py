@@ -18,15 +18,18 @@ from typing import Any
 import yaml
 from pyannote.core import Annotation, Timeline
 
+from objectives._left_out import nothing_in
 from objectives._recording import make_recording
-from objectives._rttm import read_rttm, read_uem
+from objectives._rttm import Written, read_rttm, read_uem
 from objectives.corpus import Corpus, Recording
 from objectives.errors import CorpusError, quoted, reason_of
+from objectives.remarks import Remark
 
 CONFIG_VARIABLE = "PYANNOTE_DATABASE_CONFIG"
+SCOPE = "scope"  # of a protocol's labels, beside its subsets
 SPLIT_OF_SUBSET = {"train": "train", "development": "calib", "test": "eval"}
 
-_READERS: Mapping[str, tuple[str, Callable[[Path], Mapping[str, Any]]]] = {
+_READERS: Mapping[str, tuple[str, Callable[[Path], Mapping[str, Written[Any]]]]] = {
     "annotation": (".rttm", read_rttm),
     "annotated": (".uem", read_uem),
 }
@@ -56,7 +59,7 @@ def protocol_corpus(name_and_path: str) -> Corpus:
             f"protocol {name}: has no file in {', '.join(SPLIT_OF_SUBSET)}: give it at least a test subset"
             f" (configuration: {_listed(configs)})"
         )
-    return Corpus(name, splits)
+    return Corpus(name, splits, source.left_out(splits))
 
 
 class _Source:
@@ -64,7 +67,7 @@ class _Source:
 
     def __init__(self, name: str, registry: Any, configs: tuple[Path, ...]) -> None:
         self._name, self._registry, self._configs = name, registry, configs
-        self._read: dict[Path, Mapping[str, Any]] = {}
+        self._read: dict[Path, Mapping[str, Written[Any]]] = {}
 
     def files(self, protocol: Any, subset: str) -> list[Any]:
         """Files of a subset, their annotations unread; none where the protocol has no such subset."""
@@ -94,12 +97,31 @@ class _Source:
         annotated, _ = self._value(subset, file, "annotated", Timeline)
         return make_recording(uri, Path(audio), reference, annotated, origin=origin)
 
+    def left_out(self, splits: Mapping[str, tuple[Recording, ...]]) -> tuple[Remark, ...]:
+        """Recordings that the RTTM and UEM files speak of and no subset lists, and subsets that no split is made of."""
+        used = {unicodedata.normalize("NFC", one.uri) for recordings in splits.values() for one in recordings}
+        lost: dict[str, str] = {}
+        for path, content in self._read.items():
+            for uri in content.keys() - used:
+                lost.setdefault(uri, f"{path.name} speaks of it, and no subset lists it")
+        subsets = {
+            str(key)
+            for content in self._registry.configs.values()
+            for key in _entry(content, ("Protocols", *self._name.split("."))) or {}
+            if key != SCOPE and key not in SPLIT_OF_SUBSET
+        }
+        unread = f"no subset that is read: these are {', '.join(SPLIT_OF_SUBSET)}"
+        return (
+            *(Remark("recording", uri, lost[uri]) for uri in sorted(lost)),
+            *(Remark("file", f"{self._name}.{subset}", unread) for subset in sorted(subsets)),
+        )
+
     def _value(self, subset: str, file: Any, key: str, kind: type) -> tuple[Any, str]:
-        """What the protocol says of a file under a key (None where nothing), and where it says so."""
+        """What the protocol says of a file under a key, as Written (None where nothing), and where it says so."""
         uri: str = file["uri"]
         path = self._declared_path(subset, file, key)
         content = None if path is None else self._content(key, path)
-        if content is None:
+        if path is None or content is None:
             with _pyannote(f"{self._name}, {subset} file {uri!r}, {key}", self._configs):
                 value = file.get(key)
             if value is not None and not isinstance(value, kind):
@@ -107,16 +129,18 @@ class _Source:
                     f"protocol {self._name}: {key} of {quoted(uri)} is no {kind.__name__}: use RTTM and UEM files "
                     f"(configuration: {_listed(self._configs)})"
                 )
-            return value, f"protocol {self._name}"
+            return None if value is None else Written(value), f"protocol {self._name}"
         normal = unicodedata.normalize("NFC", uri)
+        if not content:
+            raise CorpusError(f"{path}: {nothing_in(path)}, and {subset} of {self._name} lists {uri!r}: correct either")
         if normal not in content:
-            others = ", ".join(quoted(other) for other in list(content)[:3]) or "no recording"
+            others = ", ".join(quoted(other) for other in list(content)[:3])
             raise CorpusError(
                 f"{path}: speaks of {others} and not of {uri!r} ({subset} of {self._name}): correct the URIs"
             )
         return content[normal], str(path)
 
-    def _content(self, key: str, path: Path) -> Mapping[str, Any] | None:
+    def _content(self, key: str, path: Path) -> Mapping[str, Written[Any]] | None:
         """What an RTTM or UEM file says by URI; None for files of other kinds."""
         if path.suffix.lower() != _READERS[key][0]:
             return None
@@ -131,16 +155,19 @@ class _Source:
         """
         found: Path | None = None
         for config, content in self._registry.configs.items():
-            entry = content.get("Protocols", {})
-            for step in (*self._name.split("."), subset, key):
-                entry = (
-                    {str(name): value for name, value in entry.items()}.get(step) if isinstance(entry, dict) else None
-                )
+            entry = _entry(content, ("Protocols", *self._name.split("."), subset, key))
             # the subsets of meta-protocols (X.*) name other protocols instead of files
             if isinstance(entry, str) and (file is not None or "{" not in entry):
                 path = Path(entry if file is None else entry.format(**abs(file))).expanduser()
                 found = path if path.is_file() else config.parent / path
         return found
+
+
+def _entry(content: Any, steps: tuple[str, ...]) -> Any:
+    """What a configuration says in a place; None where it says nothing."""
+    for step in steps:
+        content = {str(name): value for name, value in content.items()}.get(step) if isinstance(content, dict) else None
+    return content
 
 
 def _configs(given: Path | None) -> tuple[Path, ...]:

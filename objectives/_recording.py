@@ -5,6 +5,9 @@ from pathlib import Path
 from pyannote.core import Annotation, Segment, Timeline
 
 from objectives._audio import probe_duration
+from objectives._merging import count, merged
+from objectives._rttm import Written, uncovered_channels
+from objectives.collar import COLLAR, speech_outside_collar
 from objectives.corpus import Recording
 from objectives.errors import CorpusError, quoted
 
@@ -15,23 +18,25 @@ END_TOLERANCE = 0.05  # seconds
 def make_recording(
     uri: str,
     audio: Path,
-    reference: Annotation,
-    annotated: Timeline | None,
+    written: Written[Annotation],
+    parts: Written[Timeline] | None,
     *,
     origin: Path | str,
     ends_where_annotated: bool = False,
 ) -> Recording:
     """Check a reference against its audio and build the recording.
 
-    annotated: None where nothing says so: then all of the audio is. origin: where the reference is from, for messages.
+    written: the reference. parts: those that are annotated; None where nothing says so: then all of the audio is.
+    origin: where the reference is from, for messages.
     ends_where_annotated: the recording ends where its annotation does; the rest of the file is never read.
 
     Raises CorpusError where the audio is empty or unreadable, where a turn or an annotated part ends more than 0.05 s
     after the audio, or where nobody speaks inside the annotated parts.
     """
     duration = probe_duration(audio)
-    if annotated is None:
-        annotated = Timeline([Segment(0.0, duration)], uri=uri)
+    reference = merged(written.content)
+    merged_turns = count(written.content) - count(reference)
+    annotated = Timeline([Segment(0.0, duration)], uri=uri) if parts is None else parts.content
     for part in annotated:
         if part.end > duration + END_TOLERANCE:
             raise CorpusError(
@@ -50,7 +55,14 @@ def make_recording(
             "rate is undefined: remove the recording, or correct its RTTM or UEM"
         )
     reference.uri = annotated.uri = uri
-    return Recording(uri=uri, audio=audio, duration=duration, reference=reference, annotated=annotated)
+    remarks = list(written.remarks)
+    if parts is not None:
+        remarks += [*parts.remarks, *uncovered_channels(written, parts)]
+    if speech_outside_collar(reference, annotated) == 0:
+        remarks.append(
+            f"nothing of it is scored: all its speech lies within {COLLAR / 2} s of where a turn begins or ends"
+        )
+    return Recording(uri, audio, duration, reference, annotated, tuple(remarks), merged_turns)
 
 
 def _refuse_turns_past_end(uri: str, audio: Path, reference: Annotation, duration: float, origin: Path | str) -> None:

@@ -3,17 +3,25 @@
 RTTM, one turn a line: `SPEAKER uri channel start duration <NA> <NA> speaker <NA> <NA>`, 9 or 10 fields, times in
 seconds. The other NIST types, blank lines and `;;` comments are skipped. A uri of `<NA>` (as SIMSAMU writes it) stands
 for the name of the file. UEM, one part a line: `uri channel start end`.
+
+Channels are NIST's: the same name on two channels is two people, and a part is annotated on its channel. What is heard
+is the mean of the channels, so only what all channels of a UEM have in common is annotated there.
 """
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from pyannote.core import Annotation, Segment, Timeline
 
 from objectives.errors import CorpusError, quoted, shortened
 
 NOT_AVAILABLE = "<NA>"
+ANY_CHANNEL = frozenset({"na", "<na>"})  # of a UEM
+T = TypeVar("T")
 
 # types of the NIST Rich Transcription evaluation plan that say nothing of who speaks when
 SKIPPED_TYPES = frozenset(
@@ -27,19 +35,29 @@ SKIPPED_TYPES = frozenset(
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
-def read_rttm(path: Path) -> dict[str, Annotation]:
+@dataclass(frozen=True)
+class Written(Generic[T]):
+    """What a file says of one recording. channels: those that it names, in lower case; none if it names no particular
+    one. remarks: what is not taken as it stands there, in words."""
+
+    content: T
+    channels: frozenset[str] = frozenset()
+    remarks: tuple[str, ...] = ()
+
+
+def read_rttm(path: Path) -> dict[str, Written[Annotation]]:
     """Reference by URI. Raises CorpusError naming the file and the line; a file without turns gives {}."""
     return parse_rttm(_read_text(path), path)
 
 
-def read_uem(path: Path) -> dict[str, Timeline]:
+def read_uem(path: Path) -> dict[str, Written[Timeline]]:
     """Annotated parts by URI, merged where they touch. Raises CorpusError naming the file and the line."""
     return parse_uem(_read_text(path), path)
 
 
-def parse_rttm(text: str, path: Path) -> dict[str, Annotation]:
+def parse_rttm(text: str, path: Path) -> dict[str, Written[Annotation]]:
     """As `read_rttm`, of text; `path` names it in messages and stands in for a URI of `<NA>`."""
-    references: dict[str, Annotation] = {}
+    turns: dict[str, list[_Turn]] = defaultdict(list)
     for number, fields in _lines(text):
         where = f"{path}, line {number}"
         if fields[0] in SKIPPED_TYPES:
@@ -64,14 +82,39 @@ def parse_rttm(text: str, path: Path) -> dict[str, Annotation]:
         if fields[7] == NOT_AVAILABLE:
             raise CorpusError(f"{where}: the turn has no speaker name (field 8 is {NOT_AVAILABLE}): name the speaker")
         uri = path.stem if fields[1] == NOT_AVAILABLE else fields[1]
-        reference = references.setdefault(uri, Annotation(uri=uri))
-        reference[segment, number] = fields[7]
-    return references
+        turns[uri].append(_Turn(number, segment, fields[2].lower(), fields[7]))
+    return {uri: _reference(uri, spoken) for uri, spoken in turns.items()}
 
 
-def parse_uem(text: str, path: Path) -> dict[str, Timeline]:
+@dataclass(frozen=True)
+class _Turn:
+    line: int
+    segment: Segment
+    channel: str
+    speaker: str
+
+
+def _reference(uri: str, turns: Sequence[_Turn]) -> Written[Annotation]:
+    channels: dict[str, set[str]] = defaultdict(set)
+    for turn in turns:
+        channels[turn.speaker].add(turn.channel)
+    several = {speaker: sorted(found) for speaker, found in channels.items() if len(found) > 1}
+    reference = Annotation(uri=uri)
+    for turn in turns:
+        # no field holds a space, so this is nobody else's name
+        name = f"{turn.speaker} (channel {turn.channel})" if turn.speaker in several else turn.speaker
+        reference[turn.segment, turn.line] = name
+    remarks = [
+        f"{quoted(speaker)[1:-1]} speaks on channels {_listed(found)} of the RTTM and counts as {len(found)} people: "
+        "write one channel if it is one person"
+        for speaker, found in several.items()
+    ]
+    return Written(reference, frozenset().union(*channels.values()), tuple(remarks))
+
+
+def parse_uem(text: str, path: Path) -> dict[str, Written[Timeline]]:
     """As `read_uem`, of text; `path` names it in messages and stands in for a URI of `<NA>`."""
-    parts: dict[str, list[Segment]] = {}
+    parts: dict[str, dict[str, list[Segment]]] = defaultdict(lambda: defaultdict(list))
     for number, fields in _lines(text):
         where = f"{path}, line {number}"
         if len(fields) != 4:
@@ -83,8 +126,43 @@ def parse_uem(text: str, path: Path) -> dict[str, Timeline]:
                 f"{where}: the part from {start_text} s to {end_text} s has no length: correct or remove it"
             )
         uri = path.stem if fields[0] == NOT_AVAILABLE else fields[0]
-        parts.setdefault(uri, []).append(segment)
-    return {uri: Timeline(segments, uri=uri).support() for uri, segments in parts.items()}
+        parts[uri][fields[1].lower()].append(segment)
+    return {uri: _annotated(uri, by_channel) for uri, by_channel in parts.items()}
+
+
+def _annotated(uri: str, parts: Mapping[str, list[Segment]]) -> Written[Timeline]:
+    everywhere = [segment for channel in ANY_CHANNEL for segment in parts.get(channel, ())]
+    named = sorted(set(parts) - ANY_CHANNEL)
+    each = [Timeline([*parts[channel], *everywhere], uri=uri).support() for channel in named]
+    common = each[0] if each else Timeline(everywhere, uri=uri).support()
+    for other in each[1:]:
+        common = common.crop(other, mode="intersection").support()
+    remarks: tuple[str, ...] = ()
+    if any(other != common for other in each):
+        remarks = (f"channels {_listed(named)} of the UEM have other parts: only what they have in common is scored",)
+    return Written(common, frozenset(named), remarks)
+
+
+def uncovered_channels(reference: Written[Annotation], annotated: Written[Timeline]) -> tuple[str, ...]:
+    """A remark if the RTTM has turns on channels that the UEM does not name, though it names another of them."""
+    known = reference.channels & annotated.channels
+    others = reference.channels - annotated.channels
+    if not known or not others:
+        return ()
+    return (
+        f"the RTTM has turns on channels {_listed(reference.channels)} and the UEM parts of {_listed(known)} only: "
+        "they are taken for all of them",
+    )
+
+
+def _listed(channels: Iterable[str]) -> str:
+    *first, last = (quoted(channel)[1:-1] for channel in sorted(channels))
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def is_blank(path: Path) -> bool:
+    """Whether a file holds nothing but white space. Raises CorpusError if it cannot be read."""
+    return not _read_text(path).strip()
 
 
 def _read_text(path: Path) -> str:

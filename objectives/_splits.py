@@ -72,7 +72,7 @@ def _read_object(path: Path) -> Mapping[str, object]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_once)
     except OSError as error:
-        raise CorpusError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
+        raise CorpusError(f"{path}: cannot be read ({error.strerror}): check the path and its permissions") from error
     except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8; nested a thousand times
         raise CorpusError(
             f"{path}: is not JSON ({reason_of(error)}): write an object of split names and lists of URIs"

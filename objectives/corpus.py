@@ -7,7 +7,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -15,8 +15,10 @@ import numpy as np
 from pyannote.core import Annotation, Timeline
 
 from objectives._audio import read_audio
+from objectives._merging import merged
 from objectives.contract import SAMPLE_RATE as SAMPLE_RATE
 from objectives.errors import CorpusError
+from objectives.remarks import Remark
 
 # train recovers, calib calibrates and tunes, eval is what the search sees, test is touched once
 SPLIT_NAMES = ("train", "calib", "eval", "test")
@@ -25,6 +27,7 @@ ALL = "all"
 # speaker_03, spk1, S2, A, 7: numbered or lettered within a recording, so that equal names mean nothing across two;
 # three digits and more look like an identity (spk1235), and so does any other name (MEE009)
 _LOCAL_NAME = re.compile(r"((speaker|spkr?|spk|s|loc|locuteur)?[\s_-]*(\d{1,2}|[a-z])|unknown)", re.IGNORECASE)
+_ON_CHANNEL = re.compile(r" \(channel \S+\)$")  # added to a name that is on several (objectives/_rttm.py)
 # what somebody is in a call says nothing of who it is (SIMSAMU's roles and their like)
 _ROLE = re.compile(
     r"(medecin|médecin|doctor|patient|caller|appelant|agent|operator|dispatcher)([\s_-]*\d+)?", re.IGNORECASE
@@ -36,7 +39,9 @@ class Recording:
     """One recording and what a human wrote about it.
 
     duration: seconds of audio that are heard; a source may end a recording before its file does.
-    reference: who spoke when. annotated: where that is to be believed (UEM), the only part that is scored.
+    reference: who spoke when; turns of one speaker that touch or overlap become one. annotated: where that is to be
+    believed (UEM), the only part that is scored. remarks: what people should know of it, in words; merged_turns: by how
+    many there are fewer turns than lines in the file. Neither takes part in == or in the corpus' fingerprint.
 
     Raises CorpusError where the duration is not a positive number.
     """
@@ -46,8 +51,11 @@ class Recording:
     duration: float
     reference: Annotation
     annotated: Timeline
+    remarks: tuple[str, ...] = field(default=(), compare=False)
+    merged_turns: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "reference", merged(self.reference))
         if not (math.isfinite(self.duration) and self.duration > 0):
             raise CorpusError(f"{self.audio}: a duration of {self.duration} s: a recording needs audio")
 
@@ -74,11 +82,13 @@ class Corpus:
     """Recordings by split. Splits are disjoint by URI and by audio content.
 
     Content means the bytes of the file: the same speech in another format, or cut elsewhere, is not recognised.
+    left_out: what its source found and does not use; it takes no part in == or in the fingerprint.
     Raises CorpusError where two recordings share a URI, or where two splits share an audio file.
     """
 
     name: str
     splits: Mapping[str, tuple[Recording, ...]]
+    left_out: tuple[Remark, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         _refuse_shared_uris(self.name, self.splits)
@@ -96,6 +106,13 @@ class Corpus:
                 f"corpus {self.name!r} has no recording in split {name!r}: use one of {known or 'none'}, {ALL}"
             )
         return recordings
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """What is left out, then what is to be known of each recording."""
+        recordings = tuple(itertools.chain(*self.splits.values()))
+        of_recordings = (Remark("used", one.uri, said) for one in recordings for said in one.remarks)
+        return (*self.left_out, *of_recordings, *(_merged(one) for one in recordings if one.merged_turns))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -123,7 +140,15 @@ class Corpus:
 
 def is_local_name(speaker: str) -> bool:
     """Whether a speaker's name only tells speakers of one recording apart (speaker_01, A, patient)."""
-    return bool(_LOCAL_NAME.fullmatch(speaker) or _ROLE.fullmatch(speaker))
+    name = _ON_CHANNEL.sub("", speaker)
+    return bool(_LOCAL_NAME.fullmatch(name) or _ROLE.fullmatch(name))
+
+
+def _merged(recording: Recording) -> Remark:
+    several = recording.merged_turns > 1
+    lines = f"{recording.merged_turns} lines are merged into turns" if several else "1 line is merged into a turn"
+    verbs = "they touch or overlap" if several else "it touches or overlaps"
+    return Remark("merged", recording.uri, f"{lines} of the same speaker that {verbs}")
 
 
 def _described(recording: Recording) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pyannote.core import Annotation, Timeline
+from pyannote.core import Annotation
 
 from objectives.corpus import Corpus, Recording, is_local_name
 
@@ -41,7 +41,7 @@ def summarize_recording(recording: Recording, split: str) -> SpeechSummary:
         annotated=recording.annotated.duration(),
         speakers=len(spoken.labels()),
         speech=float(spoken.get_timeline().support().duration()),
-        overlap=float(_overlap(spoken).duration()),
+        overlap=float(spoken.get_overlap().duration()),
     )
 
 
@@ -81,8 +81,3 @@ def _total(split: str, recordings: tuple[Recording, ...]) -> SpeechSummary:
 
 def _spoken(recording: Recording) -> Annotation:
     return recording.reference.crop(recording.annotated, mode="intersection")
-
-
-def _overlap(spoken: Annotation) -> Timeline:
-    # turns of one speaker that touch or overlap are one turn, else they would count as two people
-    return spoken.support().get_overlap()

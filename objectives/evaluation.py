@@ -20,6 +20,7 @@ from objectives.failures import failing_the_trial
 from objectives.machine import Device
 from objectives.measurement import UNHURRIED, Judge, Measurement, Stopped
 from objectives.operating_point import BASELINE, UNPRUNED, OnlineTracking, OperatingPoint
+from objectives.remarks import in_brief
 from objectives.runtime import execution_on_cpu, open_runtime
 from objectives.scoring import ErrorCounts, pool
 from objectives.segmentation import DEFAULT_SEGMENTATION, segmentation_checkpoint
@@ -41,6 +42,7 @@ class Evaluator:
     """Measures operating points on the same recordings with models of the same base.
 
     identity: everything but the operating point that changes an answer. device: where windows are run for the errors.
+    remarks: what the corpus leaves out, a line for each kind (objectives.remarks.in_brief).
     Use as a context manager, or `close` it.
     """
 
@@ -51,6 +53,7 @@ class Evaluator:
     identity: Mapping[str, str]
     machine: Mapping[str, str]
     device: Device = "cpu"
+    remarks: tuple[str, ...] = ()
     _runtimes: dict[str, Runtime] = field(default_factory=dict)
     _apart: set[tuple[str, ...]] = field(default_factory=set)  # splits, and URIs that were found not to be in them
 
@@ -323,6 +326,7 @@ def build_evaluator(
         identity=identity,
         machine=here,
         device=device,
+        remarks=in_brief(recordings, corpus),
     )
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pyannote.core import Annotation, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-COLLAR = 0.5  # seconds, ± 0.25 s around each reference boundary, as pyannote.metrics and the paper count it
+from objectives._merging import merged
+from objectives.collar import COLLAR
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class ErrorCounts:
 
 def score(reference: Annotation, hypothesis: Annotation, scored: Timeline) -> ErrorCounts:
     """Errors of `hypothesis` inside `scored` (the UEM), overlapped speech included, under the best one-to-one mapping
-    of speakers, with a collar of 0.5 s, by pyannote.metrics."""
+    of speakers, with a collar of 0.5 s, by pyannote.metrics. On both sides, turns of one speaker that touch or overlap
+    are one."""
+    reference, hypothesis = merged(reference), merged(hypothesis)
     metric = DiarizationErrorRate(collar=COLLAR, skip_overlap=False)
     components = metric.compute_components(reference, hypothesis, uem=scored)
     return ErrorCounts(

@@ -91,7 +91,7 @@ def spoken_alone(name: str, recordings: Iterable[Recording]) -> Voices:
     """
     found: dict[str, list[Source]] = defaultdict(list)
     for recording in recordings:
-        spoken = recording.reference.crop(recording.annotated, mode="intersection").support()
+        spoken = recording.reference.crop(recording.annotated, mode="intersection")
         for person in spoken.labels():
             others: Timeline = spoken.subset([person], invert=True).get_timeline().support()
             voice = f"{recording.uri}-{person}" if is_local_name(str(person)) else str(person)

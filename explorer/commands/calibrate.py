@@ -8,6 +8,7 @@ from rich.console import Console
 
 from explorer.commands.measure import MeasureFormat, progress
 from explorer.commands.options import TrustOption, trusted_files
+from explorer.remarks import print_remarks
 from explorer.screen import say, screen
 from explorer.streams import echo_json
 from explorer.tables import Table, print_table, words
@@ -69,6 +70,7 @@ def calibrate(
         progress() as show,
         build_evaluator(corpus=corpus, split=split, embedding=embedding, trusted=trusted) as evaluator,
     ):
+        print_remarks(evaluator.remarks)
         point = OFFLINE_BASELINE if offline else BASELINE
         if online:
             tracked = online_sweep(evaluator, ONLINE, lambda fraction: show("tracking", fraction))

@@ -11,9 +11,11 @@ import typer
 from typer.core import TyperGroup
 
 from explorer.commands.simulate import simulate
+from explorer.remarks import print_remarks
 from explorer.screen import say, screen
 from explorer.streams import echo_json
 from explorer.tables import Table, names, print_table, words
+from objectives.errors import ascii_controls
 
 if TYPE_CHECKING:  # they bring pyannote, for which every other command would wait too
     from objectives.corpus import Corpus
@@ -60,7 +62,12 @@ def corpus(
         Format | None, typer.Option("--format", help="table (default), csv (one line a recording) or json.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Draws the splits where the corpus brings none (default 0).")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Also decode every recording to its end.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Also decode every recording to its end, and name all that is left out or merged."
+        ),
+    ] = False,
 ) -> None:
     """Show the recordings of a corpus: splits, durations, speakers, overlap, and speakers that splits share.
 
@@ -68,7 +75,8 @@ def corpus(
 
     A folder works as it is: audio of any format, an RTTM for each recording (or one for all), UEM files where only
     parts are annotated, and a splits.json such as {"train": ["call01"], "eval": ["call02"]} where the splits are yours
-    to choose. What cannot be used is named, with the line and the remedy.
+    to choose. What cannot be used is named, with the line and the remedy. What is left out (an RTTM without audio, a
+    link to nowhere, a suffix that is not read) is named on standard error: in brief, and in full with `--check`.
 
     Examples:
 
@@ -83,9 +91,11 @@ def corpus(
     # late, so that only this command waits for pyannote
     from objectives._audio import audio_pieces
     from objectives.corpus_summary import summarize_recordings
+    from objectives.remarks import in_brief
     from objectives.sources import load_corpus
 
     loaded = load_corpus(name_or_path, seed=0 if seed is None else seed)
+    print_remarks(map(str, loaded.remarks) if check else in_brief(loaded, name_or_path))
     if check:
         for recording in loaded.split("all"):
             deque(audio_pieces(recording.audio, recording.duration), maxlen=0)
@@ -120,7 +130,13 @@ def _as_json(corpus: "Corpus") -> dict[str, object]:
         "recordings": [_recording_row(summary) for summary in summarize_recordings(corpus)],
         "splits": [_split_row(summary) for summary in summarize_splits(corpus)],
         "shared_speakers": corpus.shared_speakers(),
+        "remarks": [_printable(asdict(remark)) for remark in corpus.remarks],
     }
+
+
+def _printable(remark: "dict[str, str]") -> dict[str, str]:
+    """A file that is named may have a name that is not UTF-8."""
+    return {key: ascii_controls(value) for key, value in remark.items()}
 
 
 def _print_csv(summaries: "tuple[SpeechSummary, ...]") -> None:

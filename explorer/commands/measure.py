@@ -9,6 +9,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from explorer.commands.options import DEVICE_HELP, DeviceOption, TrustOption, trusted_files
+from explorer.remarks import print_remarks
 from explorer.screen import giving_way, say, screen, whole
 from explorer.streams import echo_json
 from explorer.tables import Table, names, print_table
@@ -151,6 +152,7 @@ def measure(
         ) as evaluator,
         progress() as show,
     ):
+        print_remarks(evaluator.remarks)
         evaluator.prepare(lambda fraction: show("reading the recordings", fraction))
         measurement = evaluator.measure(point, show)
     if format is MeasureFormat.json:

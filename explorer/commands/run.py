@@ -14,6 +14,7 @@ from explorer.driver import Outcome, run_study
 from explorer.front import whole_front
 from explorer.progress import Display
 from explorer.refusals import refusal
+from explorer.remarks import print_remarks
 from explorer.screen import say, screen
 from explorer.selection import choice_of
 from explorer.streams import echo_json
@@ -161,6 +162,7 @@ def execute(
             Display(errors, definition.timeout) as display,
             _workers(EvaluatorSettings.of(definition, device.value, trusted), jobs, scheduler, display) as workers,
         ):
+            print_remarks(workers.remarks)
             workers.prepare(display.prepared)
             outcome = run_study(name, definition, workers, storage_url, display)
     except KeyboardInterrupt:

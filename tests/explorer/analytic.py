@@ -33,6 +33,7 @@ class AnalyticEvaluator:
     fails: frozenset[OperatingPoint] = frozenset()
     before: Callable[[OperatingPoint], None] = lambda point: None
     identity: Mapping[str, str] = field(default_factory=lambda: {"corpus": "analytic", "machine": "a formula"})
+    remarks: tuple[str, ...] = ()
     calls: list[OperatingPoint] = field(default_factory=list)
     calibrated: list[OperatingPoint] = field(default_factory=list)
     on_calib: Callable[[Pruning], float] = lambda pruning: 1.0

@@ -51,6 +51,7 @@ class Crooked(Exception):
 class StandInEvaluator:
     settings: StandIn
     identity: Mapping[str, str]
+    remarks: tuple[str, ...] = ("a remark",)
 
     def __call__(self, point: OperatingPoint, on_progress: Callable[[str, float], None], judge: Any = None) -> Any:
         folder = self.settings.folder

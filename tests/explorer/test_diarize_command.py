@@ -108,7 +108,7 @@ def test_every_line_is_a_turn_and_the_last_one_the_account(said: Said, exports: 
 
 def test_the_rttm_holds_the_final_turns(said: Said) -> None:
     lines, rttm = said
-    (reference,) = read_rttm(rttm).values()
+    (reference,) = (written.content for written in read_rttm(rttm).values())
     assert reference.uri == "a_call"
     found = [(turn.start, turn.end, who) for turn, _, who in reference.itertracks(yield_label=True)]
     told = [(turn["start"], turn["end"], turn["speaker"]) for turn in lines[-1]["turns"]]
@@ -162,7 +162,7 @@ def test_ctrl_c_finishes_what_was_heard(exports: Exports, waveform: np.ndarray, 
     assert "turn" in json.loads(first)
     account = json.loads(rest.splitlines()[-1])
     assert 0 < account["audio"] <= 14.0
-    (reference,) = read_rttm(rttm).values()
+    (reference,) = (written.content for written in read_rttm(rttm).values())
     assert len(reference) == len(account["turns"])
 
 

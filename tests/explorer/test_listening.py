@@ -257,7 +257,7 @@ def test_rttm_is_read_again(ends: list[int], speakers: list[int]) -> None:
     ]
     read = parse_rttm(rttm(told, "call"), Path("call.rttm"))
     found = (
-        [(segment.start, segment.end, name) for segment, _, name in read["call"].itertracks(yield_label=True)]
+        [(segment.start, segment.end, name) for segment, _, name in read["call"].content.itertracks(yield_label=True)]
         if read
         else []
     )

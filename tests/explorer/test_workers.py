@@ -130,6 +130,7 @@ def test_trials_are_answered_and_tell_how_far_they_are(workers: DaskWorkers, tmp
     assert {(answer.error, answer.attempts) for answer in found.values()} == {(None, 1)}
     assert sorted(told) == [(number, "accuracy", 0.5) for number in range(6)]
     assert workers.identity == {"corpus": "one", "machine cores": "2"}
+    assert workers.remarks == ("a remark",)  # once, not once a worker
     # an evaluator a process, on its share of the cores
     share = max(1, len(os.sched_getaffinity(0)) // 2)
     built = dict(line.split() for line in notes(tmp_path, "built"))

@@ -88,12 +88,12 @@ def _text(valid: str) -> Any:
 def _rttm(_: object, path: Path) -> None:
     for uri, reference in read_rttm(path).items():
         assert uri
-        assert all(0 <= turn.start < turn.end < math.inf for turn in reference.itersegments())
+        assert all(0 <= turn.start < turn.end < math.inf for turn in reference.content.itersegments())
 
 
 def _uem(_: object, path: Path) -> None:
     for parts in read_uem(path).values():
-        assert all(0 <= part.start < part.end < math.inf for part in parts)
+        assert all(0 <= part.start < part.end < math.inf for part in parts.content)
 
 
 def _splits(_: object, path: Path) -> None:

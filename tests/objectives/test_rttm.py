@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyannote.core import Segment, Timeline
 
-from objectives._rttm import parse_rttm, parse_uem
+from objectives._rttm import parse_rttm, parse_uem, uncovered_channels
+from objectives.corpus import is_local_name
 from objectives.errors import CorpusError
 from tests.objectives.corpora import rttm
 
@@ -21,7 +22,7 @@ def test_rttm_turns() -> None:
         "SPEAKER b 1 0.5 1.25 <NA> <NA> ana <NA> <NA>"
     )
     parsed = parse_rttm(text, HERE)
-    assert [(s.start, s.end, who) for s, _, who in parsed["a"].itertracks(yield_label=True)] == [
+    assert [(s.start, s.end, who) for s, _, who in parsed["a"].content.itertracks(yield_label=True)] == [
         (0.5, 1.75, "ana"),
         (1.0, 3.0, "bea"),
     ]
@@ -30,7 +31,7 @@ def test_rttm_turns() -> None:
 
 def test_two_speakers_may_have_the_very_same_turn() -> None:
     parsed = parse_rttm(rttm("a", [(0, 1, "ana"), (0, 1, "bea")]), HERE)
-    assert parsed["a"].labels() == ["ana", "bea"]
+    assert parsed["a"].content.labels() == ["ana", "bea"]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,64 @@ def test_malformed_rttm_line(line: str, complaint: str) -> None:
 
 def test_uem_parts_are_merged() -> None:
     parsed = parse_uem(";; parts\na NA 0.000 10.0\na NA 9.0 12.5\nb 1 3 4\n", Path("x.uem"))
-    assert parsed == {"a": Timeline([Segment(0, 12.5)]), "b": Timeline([Segment(3, 4)])}
+    found = {uri: parts.content for uri, parts in parsed.items()}
+    assert found == {"a": Timeline([Segment(0, 12.5)]), "b": Timeline([Segment(3, 4)])}
+
+
+def test_a_name_on_two_channels_is_two_people() -> None:
+    text = (
+        "SPEAKER a A 0 1 <NA> <NA> spk1 <NA> <NA>\n"
+        "SPEAKER a b 0 1 <NA> <NA> spk1 <NA> <NA>\n"
+        "SPEAKER a B 2 1 <NA> <NA> bea <NA> <NA>\n"
+        "SPEAKER a b 3 1 <NA> <NA> bea <NA> <NA>\n"
+        "SPEAKER b A 0 1 <NA> <NA> spk1 <NA> <NA>\n"
+    )
+    parsed = parse_rttm(text, HERE)
+    assert parsed["a"].content.labels() == ["bea", "spk1 (channel a)", "spk1 (channel b)"]
+    assert parsed["a"].remarks == (
+        "spk1 speaks on channels a and b of the RTTM and counts as 2 people: write one channel if it is one person",
+    )
+    assert all(is_local_name(name) for name in parsed["a"].content.labels()[1:])
+    assert (parsed["b"].content.labels(), parsed["b"].remarks) == (["spk1"], ())
+
+
+def test_no_channel_at_all_is_one_channel() -> None:
+    parsed = parse_rttm(rttm("<NA>", [(0, 1, "ana"), (2, 1, "ana")]).replace("<NA> 1 ", "<NA> <NA> "), HERE)
+    assert (parsed["x"].content.labels(), parsed["x"].remarks) == (["ana"], ())
+
+
+def test_only_what_all_channels_of_a_uem_have_in_common_is_annotated() -> None:
+    #  1   0 ------- 10     20 -- 25
+    #  2        5 -------- 15          30 - 31
+    #  NA                                      40 - 41, on every channel
+    text = "a 1 0 10\na 2 5 15\na 1 20 25\na 2 30 31\na NA 40 41\nb 1 0 5\nb 2 0 3\nb 2 3 5\nc <NA> 0 1\nc na 1 2\n"
+    parsed = parse_uem(text, Path("x.uem"))
+    assert parsed["a"].content == Timeline([Segment(5, 10), Segment(40, 41)])
+    assert parsed["a"].remarks == (
+        "channels 1 and 2 of the UEM have other parts: only what they have in common is scored",
+    )
+    assert (parsed["b"].content, parsed["b"].remarks) == (Timeline([Segment(0, 5)]), ())
+    assert (parsed["c"].content, parsed["c"].channels) == (Timeline([Segment(0, 2)]), frozenset())
+
+
+@pytest.mark.parametrize(
+    ("turns_on", "parts_on", "said"),
+    [
+        ("1", "NA", 0),
+        ("12", "NA", 0),
+        ("1", "1", 0),
+        ("12", "12", 0),
+        ("12", "1", 1),
+        ("A", "1", 0),  # two ways to write one channel
+    ],
+)
+def test_channels_that_a_uem_passes_over(turns_on: str, parts_on: str, said: int) -> None:
+    text = "".join(f"SPEAKER a {channel} 0 1 <NA> <NA> ana{channel} <NA> <NA>\n" for channel in turns_on)
+    parts = [parts_on] if parts_on == "NA" else list(parts_on)
+    uem = parse_uem("".join(f"a {channel} 0 1\n" for channel in parts), HERE)["a"]
+    remarks = uncovered_channels(parse_rttm(text, HERE)["a"], uem)
+    assert len(remarks) == said
+    assert all("channels 1 and 2 and the UEM parts of 1 only" in remark for remark in remarks)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +154,7 @@ def test_any_text_is_an_rttm_or_a_corpus_error(text: str) -> None:
         return
     for uri, reference in parsed.items():
         assert uri
-        assert all(0 <= turn.start < turn.end < float("inf") for turn in reference.itersegments())
+        assert all(0 <= turn.start < turn.end < float("inf") for turn in reference.content.itersegments())
 
 
 @given(TEXT)
@@ -106,7 +164,7 @@ def test_any_text_is_a_uem_or_a_corpus_error(text: str) -> None:
     except CorpusError:
         return
     for parts in parsed.values():
-        assert all(0 <= part.start < part.end < float("inf") for part in parts)
+        assert all(0 <= part.start < part.end < float("inf") for part in parts.content)
 
 
 @given(
@@ -114,5 +172,7 @@ def test_any_text_is_a_uem_or_a_corpus_error(text: str) -> None:
 )
 def test_rttm_round_trip(turns: list[tuple[int, int, str]]) -> None:
     wanted = sorted((start / 1000, start / 1000 + length / 1000, who) for start, length, who in turns)
-    parsed = parse_rttm(rttm("u", [(start / 1000, length / 1000, who) for start, length, who in turns]), HERE)["u"]
+    parsed = parse_rttm(rttm("u", [(start / 1000, length / 1000, who) for start, length, who in turns]), HERE)[
+        "u"
+    ].content
     assert sorted((s.start, s.end, who) for s, _, who in parsed.itertracks(yield_label=True)) == wanted

@@ -278,7 +278,10 @@ def test_silent_noise_is_refused(voices_folder: Path, tmp_path: Path) -> None:
     write_audio(tmp_path / "noise" / "nothing.wav", np.zeros(16000, np.float32))
     with pytest.raises(CorpusError, match="the noise is silent where somebody speaks"):
         made(voices_folder, tmp_path / "out", replace(SHORT, noise=5.0), noise_folder(tmp_path / "noise"))
+    (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match="holds no audio"):
+        noise_folder(tmp_path / "empty")
+    with pytest.raises(CorpusError, match=r"nowhere: cannot be read \(No such file or directory\)"):
         noise_folder(voices_folder / "nowhere")
     write_audio(tmp_path / "noise" / os.fsdecode(b"\xff.wav"), tone(1.0))
     with pytest.raises(CorpusError, match="not UTF-8"):

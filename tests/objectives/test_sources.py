@@ -99,6 +99,23 @@ def _no_turns(folder: Path) -> None:
     (folder / "a.rttm").write_text(";; nobody\n")
 
 
+def _blank_rttm(folder: Path) -> None:
+    (folder / "a.rttm").write_text("\n")
+
+
+def _blank_uem(folder: Path) -> None:
+    (folder / "a.uem").write_text("")
+
+
+def _rttm_is_a_link_to_nowhere(folder: Path) -> None:
+    (folder / "a.rttm").unlink()
+    (folder / "a.rttm").symlink_to("gone.rttm")
+
+
+def _splits_are_a_link_to_nowhere(folder: Path) -> None:
+    (folder / "splits.json").symlink_to("gone.json")
+
+
 def _malformed(folder: Path) -> None:
     (folder / "a.rttm").write_text(rttm("a", [(0, 1, "ana")]) + "SPEAKER a 1 oops\n")
 
@@ -154,7 +171,11 @@ def _splits(text: str) -> Callable[[Path], object]:
     [
         (_drop_rttm, ["a.wav: no RTTM speaks of 'a': put a.rttm"]),
         (_other_uri, ["a.rttm: speaks of 'z' and not of 'a'"]),
-        (_no_turns, ["a.rttm: speaks of no recording at all and not of 'a'"]),
+        (_no_turns, ["a.rttm: has no SPEAKER line: write down what", "a.wav holds, or remove both"]),
+        (_blank_rttm, ["a.rttm: is empty: write down what", "a.wav holds, or remove both"]),
+        (_blank_uem, ["a.uem: is empty: write down which parts of", "a.wav are annotated, or remove the UEM"]),
+        (_rttm_is_a_link_to_nowhere, ["no RTTM speaks of 'a' (", "a.rttm: a link to gone.rttm, which is not there)"]),
+        (_splits_are_a_link_to_nowhere, ["splits.json: cannot be read (No such file or directory)"]),
         (_malformed, ["a.rttm, line 2: 4 fields"]),
         (_not_utf8, ["a.rttm: byte 29 is not UTF-8"]),
         (_past_end, ["a.rttm: 'a': a turn of ana from 1.500 s to 2.060 s lies past the end of the audio (2.000 s"]),

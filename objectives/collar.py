@@ -1,0 +1,16 @@
+"""What the collar leaves of a reference: DER is scored nowhere else."""
+
+from pyannote.core import Annotation, Segment, Timeline
+
+COLLAR = 0.5  # seconds, ± 0.25 s around each reference boundary, as pyannote.metrics and the paper count it
+
+
+def speech_outside_collar(reference: Annotation, annotated: Timeline) -> float:
+    """Seconds of `annotated` in which somebody speaks and no turn begins or ends within half a collar.
+
+    reference: turns of one speaker merged, as a Recording has them.
+    """
+    bounds = {time for turn in reference.itersegments() for time in (turn.start, turn.end)}
+    collars = Timeline([Segment(time - COLLAR / 2, time + COLLAR / 2) for time in bounds]).support()
+    left = collars.gaps(support=annotated)
+    return float(reference.get_timeline().support().crop(left, mode="intersection").duration())
