@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TaskP
 from rich.text import Text
 
 from explorer import trial_record as record
+from explorer.foreign import LeftOut, in_words
 from explorer.observer import Observer
 from explorer.selection import Choice
 from explorer.status import Best, best_values
@@ -90,6 +91,9 @@ class Display(Observer):
             "do front, status and report. To keep the study of one kind, go back to these versions",
             style="yellow", markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
+
+    def left_out(self, trials: LeftOut) -> None:
+        self._console.print(in_words(trials), style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def prepared(self, fraction: float) -> None:
         """The recordings were read this far."""

@@ -9,7 +9,7 @@ import optuna
 import typer
 from rich.console import Console
 
-from explorer import storage
+from explorer import storage, urls
 from studies.definition import name_of
 
 
@@ -25,7 +25,7 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make: the page, `figures/` and `data/`.")],
     storage_url: Annotated[
         str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace DIR where it is an earlier report.")] = False,
     format: Annotated[ReportFormat, typer.Option(help="`json` lists every file, for programs.")] = ReportFormat.text,
@@ -50,7 +50,7 @@ def report(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     screen = Console(stderr=True)
-    found = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
+    found = storage.load_study(name_of(study), urls.given(storage_url))
     page = write_report(found, folder, force, lambda step: screen.print(step, style="dim", markup=False))
     files = sorted(path.relative_to(page.parent).as_posix() for path in page.parent.rglob("*") if path.is_file())
     if format is ReportFormat.json:

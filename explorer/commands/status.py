@@ -9,7 +9,7 @@ import optuna
 import typer
 from rich.console import Console
 
-from explorer import storage
+from explorer import storage, urls
 from explorer.provenance import in_words
 from explorer.status import StudyStatus
 from explorer.status import status as status_of
@@ -28,7 +28,7 @@ def status(
     format: Annotated[StatusFormat, typer.Option(help="`table` for people, `json` for programs.")] = StatusFormat.table,
     storage_url: Annotated[
         str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
     ] = None,
 ) -> None:
     """Say how far a study is: trials by state and origin, the best of each objective, seconds a trial, failures with
@@ -39,7 +39,7 @@ def status(
         explorer status joint --format json
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    told = status_of(storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL))
+    told = status_of(storage.load_study(name_of(study), urls.given(storage_url)))
     if format is StatusFormat.json:
         typer.echo(json.dumps(dataclasses.asdict(told), indent=2))
     else:
@@ -70,6 +70,8 @@ def _print(told: StudyStatus, console: Console) -> None:
     width = max(map(len, lines))
     for key, value in lines.items():
         console.print(f"{key:<{width}}  {value}", markup=False)
+    for number, why in told.left_out.items():
+        console.print(f"left out: trial {number}: {why}", markup=False)
     for failure in told.failures:
         console.print(f"failed: trial {failure.trial} ({failure.origin}): {failure.error}", markup=False)
 
