@@ -49,7 +49,8 @@ class Candidates:
     """limits: budgets by name, `der` in percent. points: all that keep the study's own limits. inside: of those, within
     the budgets. front: of those, not dominated by another one inside; lowest DER first. best: the study's own front.
     All of these are of the mode that was asked for alone, where one was. references: the point of each origin of a
-    fixed point, of whatever mode and whatever limits it passes. left_out: trials that another program added or changed,
+    fixed point, of whatever mode and whatever limits it passes. whole: the trials of `shown` and of the references that
+    every point is compared with, with all that they carry. left_out: trials that another program added or changed,
     by number, and why.
     """
 
@@ -59,6 +60,7 @@ class Candidates:
     front: tuple[Point, ...]
     best: tuple[FrozenTrial, ...]
     references: Mapping[str, Point]
+    whole: Mapping[int, FrozenTrial] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=dict)
 
     @property
@@ -96,8 +98,8 @@ def candidates(
         found = _among(study, trials, budgets, tracking)
         return {*found.shown, *(found.references[origin].number for origin in COMPARED if origin in found.references)}
 
-    trials, _ = settle(study, skimmed, to_show, left_out)
-    return replace(_among(study, trials, budgets, tracking), left_out=left_out)
+    trials, whole = settle(study, skimmed, to_show, left_out)
+    return replace(_among(study, trials, budgets, tracking), whole=whole, left_out=left_out)
 
 
 def _among(

@@ -31,6 +31,7 @@ from objectives.errors import StudyError
 
 TRIAL, VALUE, PARAM = models.TrialModel, models.TrialValueModel, models.TrialParamModel
 DATES = TRIAL.__table__.c  # as they are stored: in UTC
+PEERS = 5  # trials that say which recordings a study's trials are scored on
 MANY = 10_000  # trials to ask for by number: SQLite takes some thirty thousand values in one statement
 USER, SYSTEM = models.TrialUserAttributeModel, models.TrialSystemAttributeModel
 
@@ -125,7 +126,8 @@ def present_in(database: RDBStorage, which: ColumnElement[bool]) -> Sequence[Row
 def read_own(study: optuna.Study, number: int) -> FrozenTrial:
     """One trial, as `read` reads it. Raises StudyError where the study has no such trial, or it is none of its own."""
     left_out: dict[int, str] = {}
-    found = read(study, [number], left_out)
+    skimmed = skim(study, (), left_out=left_out)
+    _, found = settle(study, skimmed, lambda left: {number} & {trial.number for trial in left}, left_out)
     if number in left_out:
         raise refusal(study, number, left_out[number])
     if number not in found:
@@ -146,10 +148,11 @@ def settle(
     """
     left = list(trials)
     while True:
-        chosen = choose(left)
-        whole = read(study, chosen, left_out)
-        if whole.keys() == set(chosen):
-            return left, whole
+        chosen = set(choose(left))
+        peers = [trial.number for trial in left if trial.state is TrialState.COMPLETE][:PEERS]
+        whole = read(study, {*chosen, *peers}, left_out)
+        if chosen <= whole.keys():
+            return left, {number: trial for number, trial in whole.items() if number in chosen}
         left = [trial for trial in left if trial.number not in chosen or trial.number in whole]
 
 

@@ -200,7 +200,7 @@ class Loop:
         if why := wrong(queued, space):
             return why
         point = suggest(trial, space)
-        if why := unused(queued, trial.params, space):
+        if why := unused(queued, trial.params):
             return why
         origin = queued.user_attrs.get(record.ORIGIN, record.SEARCH)
         if origin != record.SEARCH and (record.origin_of(queued), point) not in self._fixed_points():

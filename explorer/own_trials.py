@@ -45,8 +45,11 @@ class OwnTrials(_CachedStorage):
             found = database.read_where(self._backend, self.standard, which, self.left_out)
             own = [trial for trial in found if trial.number not in self.left_out]
             self._add_trials_to_cache(study_id, own)
-            for number in {row.number for row in present} - {trial.number for trial in own}:
-                known.trials.pop(number, None)  # it ran, and another program ended it
+            ours = {trial.number for trial in own}
+            for row in present:
+                if row.number not in ours:  # it waited or ran when it was seen last
+                    known.trials.pop(row.number, None)
+                    self._trial_id_to_study_id_and_number.pop(row.trial_id, None)
             for trial_id, _, state, _ in present:
                 if state.is_finished():
                     known.unfinished_trial_ids.discard(trial_id)

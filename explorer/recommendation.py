@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import optuna
 from optuna.trial import FrozenTrial
 
-from explorer import caveats, database, provenance
+from explorer import caveats, provenance
 from explorer import trial_record as record
 from explorer.budgets import Budgets, Shortfall
 from explorer.candidates import Candidates, candidates
@@ -115,7 +115,7 @@ def recommend(
     found = candidates(study, definition, budgets, tracking)
     missed, shown = found.missed, found.shown
     references = _references(found)
-    whole = database.read(study, {*shown, *references.values()})
+    whole = found.whole
     recordings = len(whole[shown[0]].user_attrs[record.RECORDINGS])
     rows = {number: _row(study, definition, trial, found) for number, trial in whole.items()}
     if PAPER_POINT in references and rows[references[PAPER_POINT]].pruning != TABLE2_VARIANT:

@@ -13,7 +13,6 @@ from explorer import database, provenance, selection
 from explorer import trial_record as record
 from explorer.foreign import LeftOut
 from explorer.stored import data_of, remaining, stored_definition
-from studies.definition import StudyDefinition
 
 # of all that a trial carries, what its study's status is made of
 ATTRIBUTES = (
@@ -85,11 +84,13 @@ def status(study: optuna.Study) -> StudyStatus:
     measured = [trial for trial in trials if record.is_measured(trial)]
     seconds = [trial.user_attrs[record.SECONDS] for trial in measured if record.SECONDS in trial.user_attrs]
     known = [whole.get(trial.number, trial) for trial in trials]
+    # never queued, or failed and not queued since: the next run does
+    unqueued = selection.not_queued(study, definition, [one for one in known if one.state is not TrialState.FAIL])
     return StudyStatus(
         name=study.study_name,
         states=dict(Counter(trial.state.name.lower() for trial in trials)),
         origins=dict(Counter(record.origin_of(trial).partition(":")[0] for trial in trials)),
-        remaining=remaining(study, definition, known) + _unqueued(study, definition, trials),
+        remaining=remaining(study, definition, known) + len(unqueued),
         reused=sum(record.REUSED_FROM in trial.user_attrs for trial in trials),
         stopped=dict(Counter(record.stop_kind(trial) for trial in trials if trial.state is TrialState.PRUNED)),
         seconds=median(seconds) if seconds else None,
@@ -129,9 +130,3 @@ def best_values(trials: Sequence[FrozenTrial]) -> tuple[Best, ...]:
             value, number = min((trial.values[axis], trial.number) for trial in candidates)
             found.append(Best(metric, value, number))
     return tuple(found)
-
-
-def _unqueued(study: optuna.Study, definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> int:
-    """Fixed points that the next run queues: never queued, or failed and not queued since."""
-    alive = {record.origin_of(trial) for trial in trials if trial.state is not TrialState.FAIL}
-    return sum(fixed.origin not in alive for fixed in selection.fixed_points(study, definition))

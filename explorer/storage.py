@@ -32,7 +32,7 @@ def check(url: str) -> None:
     file = sqlite_file(parsed)
     with _told_of(url):
         engine = create_engine(parsed, poolclass=NullPool)
-        if file is None:
+        if parsed.get_backend_name() != "sqlite":
             engine.connect().close()
     if file is None:
         return

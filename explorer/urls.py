@@ -55,7 +55,7 @@ def _check_sqlite(url: str, parsed: URL) -> None:
     name, told = str(parsed.database or ""), without_password(url)
     if parsed.host or parsed.username:
         raise StudyError(
-            f"--storage {told!r} names a host, and an SQLite file is here: use something like {DEFAULT_URL}"
+            f"--storage {told!r} names a host, which an SQLite file has not: write three slashes, as in {DEFAULT_URL}"
         )
     if name in ("", ":memory:") or (name.startswith(URI) and (":memory:" in name or "memory" in _told(parsed, "mode"))):
         raise StudyError(
@@ -63,13 +63,15 @@ def _check_sqlite(url: str, parsed: URL) -> None:
             f"{DEFAULT_URL}"
         )
     for key in parsed.query:
-        if key not in ARGUMENTS and not name.startswith(URI):
+        if key not in ARGUMENTS and name.startswith(URI):
+            continue
+        if key not in ARGUMENTS:
             raise StudyError(
                 f"--storage {told!r}: {quoted(key)} is not an argument of an SQLite file: use one of "
                 f"{', '.join(ARGUMENTS)}, or leave it out"
             )
         try:
-            alone = parsed.set(query={key: parsed.query[key]})
+            alone = parsed.set(database="x.db", query={key: parsed.query[key]})
             create_engine(alone).dialect.create_connect_args(alone)
         except (ArgumentError, ImportError):
             return  # a driver that is not there: whoever opens the database says so
@@ -93,9 +95,7 @@ def _check_path(told: str, name: str) -> None:
         path = Path(name).resolve()
         folder = path.is_dir()
     except (OSError, ValueError) as error:  # ValueError: half a character
-        raise StudyError(
-            f"--storage {told!r}: no file can have this name ({reason_of(error)}): give another"
-        ) from error
+        raise StudyError(f"--storage {told!r}: no file has such a name ({reason_of(error)}): give another") from error
     if folder or name.endswith("/"):
         raise StudyError(
             f"--storage {told!r} is a folder: name a file in it, such as sqlite:///{name.rstrip('/')}/explorer.db"

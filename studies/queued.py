@@ -8,10 +8,17 @@ from collections.abc import Mapping
 from optuna.trial import FrozenTrial
 
 from objectives.errors import quoted
-from studies.search_space import FIXED_PARAMS, SearchSpace, dimensions, why_not
+from objectives.operating_point import STRUCTURES
+from studies.search_space import FIXED_PARAMS, ONLINE_FIELDS, PAUSES, SearchSpace, dimensions, why_not
 
-# parameter → the one that says whether a trial has it at all
-CONDITIONS = {"right_context": "look_ahead", "pruning_ratio": "pruning_structure", "thresholds": "tracking"}
+# parameter → (the one that says whether a trial has it at all, the values with which it has)
+NEEDS = {
+    "right_context": ("look_ahead", ("some",)),
+    "pruning_ratio": ("pruning_structure", tuple(name for name in STRUCTURES if name != "none")),
+    "thresholds": ("tracking", ("online",)),
+    **{name: ("thresholds", ("searched",)) for name in ONLINE_FIELDS if name != PAUSES},
+    PAUSES: ("tracking", ("online",)),
+}
 
 
 def wrong(trial: FrozenTrial, space: SearchSpace) -> str | None:
@@ -25,17 +32,22 @@ def wrong(trial: FrozenTrial, space: SearchSpace) -> str | None:
     for name, distribution in trial.distributions.items():
         if distribution != dimensions(space)[name]:
             return f"{name} came with {distribution}, and this study has {dimensions(space)[name]}: leave that out"
-    return None
+    return _useless(told, {**told, **trial.params})
 
 
-def unused(queued: FrozenTrial, drawn: Mapping[str, object], space: SearchSpace) -> str | None:
+def unused(queued: FrozenTrial, drawn: Mapping[str, object]) -> str | None:
     """What a trial was queued with that its operating point does not use, in words; None if all of it is used.
 
     queued: as `wrong` found nothing in it. drawn: all parameters that the trial has by now.
     """
-    for name, value in queued.system_attrs.get(FIXED_PARAMS, {}).items():
-        if name not in drawn:
-            condition = CONDITIONS.get(name, "thresholds" if "thresholds" in drawn else "tracking")
-            why = quoted(drawn.get(condition, space.modes[0]))
-            return f"{name} = {quoted(value)} means nothing where {condition} = {why}: leave it out"
+    return _useless(queued.system_attrs.get(FIXED_PARAMS, {}), drawn)
+
+
+def _useless(told: Mapping[str, object], drawn: Mapping[str, object]) -> str | None:
+    for name, value in told.items():
+        condition, values = NEEDS.get(name, ("", ()))
+        if condition in drawn and drawn[condition] not in values:
+            return (
+                f"{name} = {quoted(value)} means nothing where {condition} = {quoted(drawn[condition])}: leave it out"
+            )
     return None

@@ -49,10 +49,18 @@ def quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-@pytest.fixture
-def study(url: str) -> optuna.Study:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Source:
     """Three fixed points and three search trials."""
-    run_study("study", small_study(trials=3), AnalyticEvaluator(), url)
+    where = f"sqlite:///{tmp_path_factory.mktemp('made')}/studies.db"
+    run_study("study", small_study(trials=3), AnalyticEvaluator(), where)
+    return Source(where)
+
+
+@pytest.fixture
+def study(made: Source, url: str, tmp_path: Path) -> optuna.Study:
+    """A copy of one's own."""
+    made.copy_to(tmp_path / "studies.db")
     return load_study("study", url)
 
 
@@ -111,7 +119,7 @@ REFUSED: dict[str, tuple[Callable[[optuna.Study], FrozenTrial], str]] = {
     "no parameters": (lambda study: added(params={}), "no attribute 'der'"),
     "infinite": (lambda study: added(values=(1.0, 0.1, math.inf)), "no attribute 'der'"),
     "negative": (lambda study: added(values=(-1.0, 0.1, 0.1), attributes=study.trials[1].user_attrs), "DER of -1 %"),
-    "a size of 0": (lambda study: added(values=(1.0, 0.0, 0.1), attributes=study.trials[1].user_attrs), "size of 0 MiB"),
+    "no size": (lambda study: added(values=(1.0, 0.0, 0.1), attributes=study.trials[1].user_attrs), "size of 0 MiB"),
     "stopped": (lambda study: added(TrialState.PRUNED), "no attribute 'stop'"),
     "runs, with a range of its own": (
         lambda study: added(
@@ -335,8 +343,6 @@ def test_no_foreign_trial_brings_anything_down_or_changes_our_rows(study: optuna
     ours = [row for row in rows_of(url) if row[0] != "trials" or row[2] <= 6]
     rows, comparisons, best, remaining, _, recommended, _ = look(url)
     assert (rows, comparisons, best, remaining, recommended) == (before[0], before[1], before[2], before[3], before[5])
-    outcome = (
-        run_study("study", small_study(trials=5, sampler="tpe"), AnalyticEvaluator(), url) if seed % 4 == 0 else None
-    )
+    outcome = run_study("study", small_study(trials=5), AnalyticEvaluator(), url) if seed % 4 == 0 else None
     assert outcome is None or (outcome.failed == 0 and outcome.trials == 2)
     assert set(ours) <= set(rows_of(url))
