@@ -28,7 +28,6 @@ from explorer.recordings import as_csv, as_png, by_recording
 from explorer.search_figures import hypervolume_history, importance
 from explorer.snapshot import SnapshotStorage
 from explorer.stored import DEFINITION, stored_definition
-from explorer.trial_schema import check_same_recordings
 from objectives.errors import StudyError
 from studies.definition import StudyDefinition
 
@@ -75,7 +74,8 @@ def _annotate(
     left_out = sum(row.der is not None for row in rows.values()) - len(drawn)
     look = Look(f"{taken:%Y-%m-%d %H:%M:%S}", source, missing, left_out)
     told_front = whole_front(study)
-    note = study_note(study.study_name, definition, trials, told_front.rows, look, told_front.comparisons)
+    left_out = storage.left_out.get(study._study_id, {})
+    note = study_note(study.study_name, definition, trials, told_front.rows, look, told_front.comparisons, left_out)
     rows |= {row.trial: row for row in _compared(study, drawn, trials)}
     told = {FIGURE.format(name): figure.to_json() for name, figure in figures.items()}
     _write(study, storage, {NOTE_VERSION: 1, NOTE: note, **told})
@@ -116,7 +116,6 @@ def _compared(study: optuna.Study, rows: Sequence[FrontRow], trials: Sequence[Fr
     """Rows that were measured, with what each stands beside."""
     numbers = {row.trial for row in rows}
     of_rows = {trial.number: trial for trial in trials if trial.number in numbers}
-    check_same_recordings(study.study_name, of_rows.values())
     ordered = in_order(rows)
     return comparison.beside(ordered, comparison.compare(ordered, of_rows))
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from pydantic import ValidationError
 
 from objectives.errors import StudyError, quoted, reason_of
@@ -25,9 +26,12 @@ def kept_json(study: optuna.Study, key: str) -> Mapping[str, Any] | None:
 
 
 def user_attributes(study: optuna.Study) -> Mapping[str, Any]:
-    """All that a study keeps. Raises StudyError where a row of it is no JSON."""
+    """All that a study keeps. Raises StudyError where a row of it is no JSON, StorageInternalError where the database
+    cannot be read."""
     try:
         return study.user_attrs
+    except StorageInternalError as error:
+        raise StorageInternalError("the attributes of a study could not be read") from error.__cause__
     except (TypeError, ValueError, RecursionError) as error:
         raise StudyError(f"the study {study.study_name!r}: its attributes {_unreadable(error)}") from error
 
@@ -37,16 +41,16 @@ def damaged(study: optuna.Study, key: str, why: object) -> StudyError:
     return StudyError(f"the study {study.study_name!r}: its attribute {key!r} {_unreadable(why)}")
 
 
-def damaged_trial(study: str, number: int, what: str, why: object) -> StudyError:
-    """The error that names what cannot be read of a trial."""
-    return StudyError(f"trial {number} of the study {study!r}: its {what} {_unreadable(why)}")
-
-
-def _unreadable(why: object) -> str:
+def complaint(why: object) -> str:
+    """What is wrong with a value, in a part of a line."""
     if isinstance(why, ValidationError):
         first = why.errors()[0]
         why = f"{'.'.join(map(str, first['loc'])) or 'all of it'} = {quoted(first['input'])}: {first['msg']}"
+    return reason_of(why)
+
+
+def _unreadable(why: object) -> str:
     return (
-        f"cannot be read ({reason_of(why)}): it was changed by hand, or written by another version of explorer: use "
+        f"cannot be read ({complaint(why)}): it was changed by hand, or written by another version of explorer: use "
         "that version, or restore the storage from a copy"
     )

@@ -5,15 +5,16 @@ of the study's front may be beyond them, and one that it dominates may be the be
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from explorer import trial_record as record
-from explorer.attributes import damaged_trial
 from explorer.budgets import Budgets, Shortfall, keeps, shortfall
-from explorer.distance import BASELINE
+from explorer.database import settle
+from explorer.distance import BASELINE, COMPARED
+from explorer.foreign import LeftOut
 from explorer.front import feasible_front
 from explorer.tracked import check_tracking, skim, tracked
 from objectives.errors import StudyError
@@ -48,7 +49,9 @@ class Candidates:
     """limits: budgets by name, `der` in percent. points: all that keep the study's own limits. inside: of those, within
     the budgets. front: of those, not dominated by another one inside; lowest DER first. best: the study's own front.
     All of these are of the mode that was asked for alone, where one was. references: the point of each origin of a
-    fixed point, of whatever mode and whatever limits it passes.
+    fixed point, of whatever mode and whatever limits it passes. whole: the trials of `shown` and of the references that
+    every point is compared with, with all that they carry. left_out: trials that another program added or changed,
+    by number, and why.
     """
 
     limits: Mapping[str, float]
@@ -57,6 +60,14 @@ class Candidates:
     front: tuple[Point, ...]
     best: tuple[FrozenTrial, ...]
     references: Mapping[str, Point]
+    whole: Mapping[int, FrozenTrial] = field(default_factory=dict)
+    left_out: LeftOut = field(default_factory=dict)
+
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """Numbers of the trials to be told of: the front inside the budgets, or what comes nearest to them."""
+        missed = self.missed
+        return (missed.nearest,) if missed else tuple(point.number for point in self.front)
 
     @property
     def missed(self) -> Shortfall | None:
@@ -80,10 +91,23 @@ def candidates(
             f"--max-latency {budgets.latency:g}: the study {study.study_name!r} is of the offline mode, which hears "
             "the whole recording first and has no latency: leave it out"
         )
-    trials = skim(study, ATTRIBUTES, tracking)
+    left_out: dict[int, str] = {}
+    skimmed = skim(study, ATTRIBUTES, tracking, left_out)
+
+    def to_show(trials: Sequence[FrozenTrial]) -> set[int]:
+        found = _among(study, trials, budgets, tracking)
+        return {*found.shown, *(found.references[origin].number for origin in COMPARED if origin in found.references)}
+
+    trials, whole = settle(study, skimmed, to_show, left_out)
+    return replace(_among(study, trials, budgets, tracking), whole=whole, left_out=left_out)
+
+
+def _among(
+    study: optuna.Study, trials: Sequence[FrozenTrial], budgets: Budgets, tracking: Tracking | None
+) -> Candidates:
     of_mode = tracked(trials, tracking)
     numbers = {trial.number for trial in of_mode}
-    complete = _points(study.study_name, trials)
+    complete = _points(trials)
     points = tuple(point for point in complete if point.number in numbers and not record.exceeded(point.trial))
     if not points:
         what = "trial" if tracking is None else f"{tracking} trial"
@@ -91,7 +115,11 @@ def candidates(
             f"the study {study.study_name!r} has no complete {what} within its own limits yet: run it, and see "
             f"`explorer status {study.study_name}`"
         )
-    references = {origin: point for point in complete for origin in point.origins if origin != record.SEARCH}
+    references: dict[str, Point] = {}
+    for point in complete:
+        for origin in point.origins:
+            if origin != record.SEARCH:
+                references.setdefault(origin, point)
     baseline = references.get(BASELINE)
     limits = budgets.limits(None if baseline is None else baseline.values["der"])
     inside = tuple(point for point in points if keeps(limits, point.values))
@@ -106,15 +134,12 @@ def candidates(
     )
 
 
-def _points(study: str, trials: Sequence[FrozenTrial]) -> list[Point]:
-    """Complete trials, those that reuse another's measurement with that one."""
+def _points(trials: Sequence[FrozenTrial]) -> list[Point]:
+    """Complete trials, those that reuse another's measurement with that one where it is there."""
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    origins = {trial.number: [record.origin_of(trial)] for trial in complete if record.is_measured(trial)}
-    for trial in complete:
-        if not record.is_measured(trial):
-            source = trial.user_attrs[record.REUSED_FROM]
-            if source not in origins:
-                why = f"trial {source} measured nothing that it could have taken over"
-                raise damaged_trial(study, trial.number, f"attribute {record.REUSED_FROM!r}", why)
-            origins[source].append(record.origin_of(trial))
+    measured = {trial.number for trial in complete if record.is_measured(trial)}
+    origins: dict[int, list[str]] = {}
+    for trial in sorted(complete, key=lambda trial: trial.number not in measured):
+        source = trial.user_attrs.get(record.REUSED_FROM)
+        origins.setdefault(source if source in measured else trial.number, []).append(record.origin_of(trial))
     return [Point(trial, tuple(dict.fromkeys(origins[trial.number]))) for trial in complete if trial.number in origins]

@@ -10,6 +10,7 @@ from studies.published import BASELINE_VARIANT, CAPTION, TABLE1, TABLE2, TABLE2_
 BASELINE = "baseline"  # origin
 PAPER_PRECISION = "FP16"
 PAPER_POINT = f"paper:table2:{PAPER_PRECISION}"  # origin
+COMPARED = (BASELINE, PAPER_POINT)  # origins of what every point is compared with
 
 
 @dataclass(frozen=True)

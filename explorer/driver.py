@@ -17,13 +17,15 @@ from explorer import database, presence, provenance, selection
 from explorer import trial_record as record
 from explorer.attributes import kept_json
 from explorer.drivers import claim
+from explorer.foreign import LeftOut, standard_of
 from explorer.ledger import Ledger
 from explorer.loop import Ending, Loop
 from explorer.observer import Observer
 from explorer.others import fail_abandoned
+from explorer.own_trials import OwnTrials
 from explorer.samplers import build_sampler
 from explorer.storage import open_storage
-from explorer.stored import DEFINITION, IDENTITY
+from explorer.stored import DEFINITION, IDENTITY, refuse_other_directions
 from explorer.workers import Workers
 from objectives.errors import StudyError, ascii_controls, shortened
 from studies.definition import StudyDefinition
@@ -47,9 +49,10 @@ def run_study(
 ) -> Outcome:
     """Create the study or resume it, and run it until its fixed points and `definition.trials` search trials are done.
 
-    Failed search trials count towards the budget; a failed fixed point is queued again by the next run. In PostgreSQL
-    several drivers, on one host or many, run the study together; each ends when nothing is left for it to ask.
-    Elsewhere the first one keeps the others out.
+    Failed search trials count towards the budget, but for those that another program queued and that cannot be measured
+    at all; a failed fixed point is queued again by the next run. What is none of the study's own trials is left out.
+    In PostgreSQL several drivers, on one host or many, run the study together; each ends when nothing is left for it to
+    ask. Elsewhere the first one keeps the others out.
 
     Raises StudyError where the storage cannot be used, another process drives the study and it cannot be shared, it was
     made with another definition, or too many trials failed in a row. Any error of the evaluator but EvaluationError is
@@ -59,12 +62,14 @@ def run_study(
     with claim(name, storage_url, storage) as held:
         with held.turn():
             study = _create_or_resume(name, definition, workers.identity, storage)
-            database.read_all(study)  # what is damaged is named before anything is told
+            left_out = _leave_out(study)
             fail_abandoned(study, held)
             selection.enqueue_missing(study, definition)
             trials = study.get_trials(deepcopy=False)
             alone = held.living() == {held.key}
         observer = observer or Observer()
+        if left_out:
+            observer.left_out(left_out)
         if changes := provenance.changed_versions(trials, workers.versions):
             observer.versions_changed(changes)
         # another seed each time, or a resumed study would draw the numbers of its first run again; and another than
@@ -81,11 +86,15 @@ def _create_or_resume(
     name: str, definition: StudyDefinition, evaluated_by: Mapping[str, str], storage: RDBStorage
 ) -> optuna.Study:
     study = optuna.create_study(
-        study_name=name, storage=storage, directions=["minimize"] * len(record.METRIC_NAMES), load_if_exists=True
+        study_name=name,
+        storage=OwnTrials(storage) if isinstance(storage, RDBStorage) else storage,
+        directions=["minimize"] * len(record.METRIC_NAMES),
+        load_if_exists=True,
     )
+    refuse_other_directions(study)
     identity = definition.identity() | {f"evaluator.{key}": value for key, value in evaluated_by.items()}
     stored = kept_json(study, IDENTITY)
-    if stored is None and study.get_trials(deepcopy=False):
+    if stored is None and storage.get_n_trials(study._study_id):  # whosever they are
         raise StudyError(f"the study {name!r} was not made by `explorer run`: give --name to make one beside it")
     if stored is None:
         # first run, or its driver died here: nothing was enqueued yet, so nothing can contradict
@@ -98,6 +107,17 @@ def _create_or_resume(
         _refuse_differences(name, stored, identity)
         study.set_user_attr(DEFINITION, definition.model_dump_json())
     return study
+
+
+def _leave_out(study: optuna.Study) -> LeftOut:
+    """Keep from the loop and from the sampler what is none of the study's own. Returns which, and why."""
+    left_out: dict[int, str] = {}
+    storage = study._storage
+    if isinstance(storage, OwnTrials):
+        storage.standard = standard_of(study)
+        database.read_all(study, left_out=left_out)
+        storage.left_out |= left_out
+    return left_out
 
 
 def _refuse_differences(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

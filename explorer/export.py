@@ -120,10 +120,7 @@ def export_trial(
 
 
 def _complete(study: optuna.Study, number: int) -> FrozenTrial:
-    found = database.read(study, [number])
-    if number not in found:
-        raise StudyError(f"the study {study.study_name!r} has no trial {number}: `explorer front` names them")
-    trial = found[number]
+    trial = database.read_own(study, number)
     if trial.state is not TrialState.COMPLETE:
         raise StudyError(
             f"trial {number} of {study.study_name!r} is {trial.state.name.lower()}, so nothing was measured that an "

@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 from explorer import comparison, database, provenance, selection, tracked
 from explorer import trial_record as record
 from explorer.comparison import Comparison
+from explorer.foreign import LeftOut
 from explorer.stored import data_of, stored_definition
-from explorer.trial_schema import check_same_recordings
 from objectives.operating_point import Mode, OperatingPoint, Tracking
 from studies.definition import StudyDefinition
 from studies.published import TABLE1, TABLE2, PaperTable, place, published
@@ -100,10 +100,12 @@ class FrontRow:
 @dataclass(frozen=True)
 class Front:
     """rows: every trial on the front and every fixed point, best DER first, unmeasured last. comparisons: among those
-    that were measured."""
+    that were measured. left_out: trials that another program added or changed, by number, and why, as far as that shows
+    in what the front is made of."""
 
     rows: tuple[FrontRow, ...]
     comparisons: tuple[Comparison, ...]
+    left_out: LeftOut = field(default_factory=dict)
 
 
 def front(study: optuna.Study) -> tuple[FrontRow, ...]:
@@ -115,21 +117,28 @@ def whole_front(study: optuna.Study, tracking: Tracking | None = None) -> Front:
     """The front, every fixed point, and which of them can be told apart by DER.
 
     tracking: whose points alone to show, with the front as it is among these; None for all of them. Raises StudyError
-    where the study was not made by `explorer run`, has no such points, or a trial of these is damaged.
+    where the study was not made by `explorer run`, or has no such points.
     """
     definition = stored_definition(study)
     tracked.check_tracking(study, definition, tracking)
-    trials = tracked.skim(study, (record.ORIGIN,), tracking)
-    # study.best_trials copies every attribute of every trial first
-    best = feasible_front(study, tracked.tracked(trials, tracking))
-    shown = database.read(study, [trial.number for trial in [*best, *_fixed_trials(trials)]])
+    left_out: dict[int, str] = {}
+
+    def best_of(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        # study.best_trials copies every attribute of every trial first
+        return feasible_front(study, tracked.tracked(trials, tracking))
+
+    def to_show(trials: Sequence[FrozenTrial]) -> set[int]:
+        return {trial.number for trial in (*best_of(trials), *_fixed_trials(trials))}
+
+    skimmed = tracked.skim(study, (record.ORIGIN,), tracking, left_out)
+    trials, shown = database.settle(study, skimmed, to_show, left_out)
+    best = best_of(trials)
     known = [row_of(study, definition, trial, best) for trial in shown.values()]
     rows = [row for row in known if row is not None]
     rows += _not_queued(study, definition, {row.origin for row in rows})
     ordered = in_order(row for row in rows if tracking is None or row.mode == tracking)
-    check_same_recordings(study.study_name, shown.values())
     compared = comparison.compare(ordered, shown)
-    return Front(comparison.beside(ordered, compared), compared)
+    return Front(comparison.beside(ordered, compared), compared, left_out)
 
 
 def in_order(rows: Iterable[FrontRow]) -> tuple[FrontRow, ...]:
@@ -170,13 +179,16 @@ def table_rows(rows: Sequence[FrontRow], table: PaperTable) -> tuple[FrontRow, .
 
 
 def _fixed_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """One trial for each fixed point: the complete one, else the one that waits or runs, else the last that failed."""
+    """One trial for each fixed point: the complete one (the first, should another program have added one), else the one
+    that waits or runs, else the last that failed."""
     rank = {TrialState.COMPLETE: 3, TrialState.RUNNING: 2, TrialState.WAITING: 1}
     chosen: dict[str, FrozenTrial] = {}
     for trial in trials:
         origin = record.origin_of(trial)
         known = chosen.get(origin)
-        if origin != record.SEARCH and (known is None or rank.get(trial.state, 0) >= rank.get(known.state, 0)):
+        if origin == record.SEARCH or (known is not None and known.state is TrialState.COMPLETE):
+            continue
+        if known is None or rank.get(trial.state, 0) >= rank.get(known.state, 0):
             chosen[origin] = trial
     return list(chosen.values())
 
@@ -227,7 +239,7 @@ def row_of(
     standing, dominated_by, exceeded = _stand(study, trial, best)
     row = _bare(trial.number, record.origin_of(trial), standing, point)
     if trial.state is not TrialState.COMPLETE:
-        return replace(row, error=attributes.get(record.ERROR))
+        return replace(row, error=attributes.get(record.ERROR) if row.standing == "failed" else None)
     der, size, rtf = trial.values
     low, high = attributes["rtf_spread"]
     errors = attributes["der"]

@@ -18,7 +18,8 @@ KNOWN = (TrialState.COMPLETE, TrialState.PRUNED)
 
 @dataclass
 class Ledger:
-    """Trials by operating point, and how many the sampler has proposed. Told of every trial that ends."""
+    """Trials by operating point, and how many took their part of the budget of search trials. Told of every trial that
+    ends."""
 
     space: SearchSpace
     searched: int = 0
@@ -46,7 +47,7 @@ class Ledger:
         return True
 
     def _count(self, trial: FrozenTrial) -> None:
-        self.searched += record.origin_of(trial) == record.SEARCH
+        self.searched += record.is_searched(trial)
         if trial.state not in KNOWN or record.REUSED_FROM in trial.user_attrs:
             return
         point = recall(trial, self.space)

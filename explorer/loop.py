@@ -20,9 +20,10 @@ from explorer.observer import Observer
 from explorer.others import Others, fail, fail_abandoned
 from explorer.stored import remaining
 from explorer.workers import Answer, Task, Workers
-from objectives.errors import EvaluationError, StudyError
+from objectives.errors import EvaluationError, StudyError, quoted
 from objectives.operating_point import OperatingPoint
 from studies.definition import StudyDefinition
+from studies.queued import unused, wrong
 from studies.search_space import FIXED_PARAMS, suggest
 
 if TYPE_CHECKING:  # they bring torch, which neither the front nor the status of a study should wait for
@@ -79,7 +80,7 @@ class Loop:
         # finished, or another driver's
         done = sum(trial.state.is_finished() or self._is_their_fixed_point(trial) for trial in trials)
         self._others = Others(self.study, self.held, self.definition.space)
-        self._waiting = sum(trial.state is TrialState.WAITING for trial in trials)
+        self._waiting = self._count_waiting()
         self._to_choose = selection.is_pending(self.study, self.definition)
         self.observer.begin(trials, total=done + remaining(self.study, self.definition, trials))
         try:
@@ -173,18 +174,43 @@ class Loop:
         asked: _Asked | None = None
         try:
             self.held.sign(self.study, trial._trial_id)
+            queued = self.study._storage.get_trial(trial._trial_id)
             if self._waiting:
                 # Optuna hands out those that wait first: one that did not wait says that none is left
-                waited = FIXED_PARAMS in self.study._storage.get_trial(trial._trial_id).system_attrs
-                self._waiting = self._waiting - 1 if waited else 0
-            origin = trial.user_attrs.get(record.ORIGIN, record.SEARCH)
-            asked = _Asked(trial, origin, suggest(trial, self.definition.space), time.monotonic())
+                waited = FIXED_PARAMS in queued.system_attrs
+                self._waiting = self._waiting - 1 if waited else self._count_waiting()
+            found = self._point_of(trial, queued)
+            if isinstance(found, str):
+                self._told(self._refuse(trial, found))
+                return
+            asked = _Asked(trial, trial.user_attrs.get(record.ORIGIN, record.SEARCH), found, time.monotonic())
             self.observer.trial_started(trial.number, asked.origin, asked.point)
             self._place(asked)
         except BaseException as error:  # Ctrl-C too: what was asked is told failed, and it goes on
             if asked is None or trial.number not in self._running:
                 self._told(self._fail(trial, f"{type(error).__name__}: {error}"))
             raise
+
+    def _point_of(self, trial: Trial, queued: FrozenTrial) -> OperatingPoint | str:
+        """The operating point of a trial that was just asked; or why it has none, if another program queued it.
+
+        queued: the trial before anything was drawn.
+        """
+        space = self.definition.space
+        if why := wrong(queued, space):
+            return why
+        point = suggest(trial, space)
+        if why := unused(queued, trial.params):
+            return why
+        origin = queued.user_attrs.get(record.ORIGIN, record.SEARCH)
+        if origin != record.SEARCH and (record.origin_of(queued), point) not in self._fixed_points():
+            return (
+                f"its attribute {record.ORIGIN!r} = {quoted(origin)} is not that of a fixed point there: leave it out"
+            )
+        return point
+
+    def _fixed_points(self) -> set[tuple[str, OperatingPoint]]:
+        return {(fixed.origin, fixed.point) for fixed in selection.fixed_points(self.study, self.definition)}
 
     def _place(self, asked: _Asked) -> None:
         """Answer a trial from what is known, have it wait for its twin, or have it evaluated."""
@@ -284,6 +310,14 @@ class Loop:
                 "finished is kept; see what else writes to the study, and run the same command again"
             ) from error
         self._told(ended)
+
+    def _refuse(self, trial: Trial, why: str) -> FrozenTrial:
+        """Fail what another program queued and nobody can measure: it says nothing of those that can be measured, so it
+        neither counts among failures in a row nor ends these, and takes nothing of the budget of search trials."""
+        return fail(self.study, trial._trial_id, f"it was queued by another program: {why}", refused=True)
+
+    def _count_waiting(self) -> int:
+        return len(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     def _fail(self, trial: Trial, why: str) -> FrozenTrial:
         return fail(self.study, trial._trial_id, why)

@@ -13,6 +13,8 @@ from explorer import comparison
 from explorer import trial_record as record
 from explorer.caveats import NEAR_REAL_TIME, of_differences
 from explorer.comparison import MATCHED, Comparison
+from explorer.foreign import LeftOut
+from explorer.foreign import in_words as left_out_in_words
 from explorer.front import FrontRow
 from explorer.provenance import in_words, mixed_versions, versions_of
 from studies.definition import BUDGET, StudyDefinition
@@ -43,14 +45,17 @@ def study_note(
     rows: Sequence[FrontRow],
     look: Look,
     compared: Sequence[Comparison] = (),
+    left_out: LeftOut | None = None,
 ) -> str:
-    """The note of a study. rows: the front and the fixed points, in the order to show them. compared: among these."""
+    """The note of a study. rows: the front and the fixed points, in the order to show them. compared: among these.
+    left_out: trials of the storage that are not shown, and why."""
     measured = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     parts = [
         f"# {cell(name)}",
         definition.description,
         f"A copy of {code(look.source)}, taken {look.taken}: {_counts(trials)}. "
         "Nothing that is clicked here changes the study. What is written here was made for this copy.",
+        cell(left_out_in_words(left_out or {})),
         "## Front and fixed points",
         _front_table(rows),
         "DER: missed detection + false alarm + confusion, percent of scored speech, 0.5 s collar, overlap scored, "

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial
 
+from explorer.foreign import LeftOut
 from explorer.selection import Choice
 from objectives.operating_point import OperatingPoint
 
@@ -16,6 +17,9 @@ class Observer:
 
     def versions_changed(self, changes: Sequence[str]) -> None:
         """Packages are others than those that the study's last trial was measured with: `numpy 2.4.5 → 2.4.6`."""
+
+    def left_out(self, trials: LeftOut) -> None:
+        """Trials of the study that another program added or changed, by number, and why they are left out."""
 
     def trial_started(self, number: int, origin: str, point: OperatingPoint) -> None:
         """A trial is about to be evaluated."""

@@ -44,7 +44,7 @@ class Others:
         theirs = [trial for trial in trials if trial.state is TrialState.RUNNING and not is_mine(self.held, trial)]
         self._known = trials
         self.waiting = sum(trial.state is TrialState.WAITING for trial in trials)
-        self.searching = sum(record.origin_of(trial) == record.SEARCH for trial in theirs)
+        self.searching = sum(record.is_searched(trial) for trial in theirs)
         self.fixed = len(theirs) - self.searching
         measured = (recall(trial, self.space) for trial in theirs if EVALUATING in trial.system_attrs)
         self.points = frozenset(point for point in measured if point is not None)
@@ -57,12 +57,13 @@ def fail_abandoned(study: optuna.Study, held: Claim) -> None:
         fail(study, trial._trial_id, ABANDONED)
 
 
-def fail(study: optuna.Study, trial_id: int, why: str) -> FrozenTrial:
+def fail(study: optuna.Study, trial_id: int, why: str, refused: bool = False) -> FrozenTrial:
     """Tell a trial failed, unless it was told already: an interrupt may come just after its values went in.
 
-    why: kept without the folders that it names, since a database is handed on.
+    why: kept without the folders that it names, since a database is handed on. refused: it was never tried.
     """
+    told = {record.ERROR: without_paths(why)} | ({record.REFUSED: True} if refused else {})
     try:
-        return database.finish(study, trial_id, TrialState.FAIL, user={record.ERROR: without_paths(why)})
+        return database.finish(study, trial_id, TrialState.FAIL, user=told)
     except UpdateFinishedTrialError:
         return study._storage.get_trial(trial_id)

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TaskP
 from rich.text import Text
 
 from explorer import trial_record as record
+from explorer.foreign import LeftOut, in_words
 from explorer.observer import Observer
 from explorer.screen import giving_way, say, whole
 from explorer.selection import Choice
@@ -92,6 +93,9 @@ class Display(Observer):
             self._console,
             "yellow",
         )
+
+    def left_out(self, trials: LeftOut) -> None:
+        self._console.print(in_words(trials), style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def prepared(self, fraction: float) -> None:
         """The recordings were read this far."""

@@ -1,17 +1,18 @@
 """Budgets → operating points with reasons, as data. Nothing here prints."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import optuna
 from optuna.trial import FrozenTrial
 
-from explorer import caveats, database, provenance
+from explorer import caveats, provenance
 from explorer import trial_record as record
 from explorer.budgets import Budgets, Shortfall
 from explorer.candidates import Candidates, candidates
 from explorer.distance import (
     BASELINE,
+    COMPARED,
     PAPER_POINT,
     Distance,
     PublishedDistance,
@@ -19,11 +20,11 @@ from explorer.distance import (
     distance,
     published_distance,
 )
+from explorer.foreign import LeftOut
 from explorer.front import FrontRow, dominates, row_of
 from explorer.held_out import HeldOut, TestScore, held_out, other_machine
 from explorer.roles import Role, roles_of, scored
 from explorer.stored import stored_definition
-from explorer.trial_schema import check_same_recordings
 from explorer.workers import OnStage
 from objectives.operating_point import Tracking
 from studies.definition import StudyDefinition
@@ -69,7 +70,8 @@ class Advice:
     its own limits. inside: of those, within the budgets too. front: of those, not dominated by another one. split,
     recordings: what their DER is of. method: of every interval. notes: what to know of these intervals. test: how
     the split `test` fared, and scores there by trial; baseline_test: the baseline's. recommendations: lowest DER
-    first; none where there is a `shortfall`, and then `nearest` is the row of that.
+    first; none where there is a `shortfall`, and then `nearest` is the row of that. left_out: trials that another
+    program added or changed, by number, and why.
     """
 
     study: str
@@ -88,6 +90,7 @@ class Advice:
     recommendations: tuple[Recommendation, ...] = ()
     shortfall: Shortfall | None = None
     nearest: FrontRow | None = None
+    left_out: LeftOut = field(default_factory=dict)
 
 
 def recommend(
@@ -110,11 +113,9 @@ def recommend(
     """
     definition = stored_definition(study)
     found = candidates(study, definition, budgets, tracking)
-    missed = found.missed
-    shown = [missed.nearest] if missed else [point.number for point in found.front]
+    missed, shown = found.missed, found.shown
     references = _references(found)
-    whole = database.read(study, {*shown, *references.values()})
-    check_same_recordings(study.study_name, whole.values())
+    whole = found.whole
     recordings = len(whole[shown[0]].user_attrs[record.RECORDINGS])
     rows = {number: _row(study, definition, trial, found) for number, trial in whole.items()}
     if PAPER_POINT in references and rows[references[PAPER_POINT]].pruning != TABLE2_VARIANT:
@@ -148,6 +149,7 @@ def recommend(
         ),
         shortfall=missed,
         nearest=rows[missed.nearest] if missed else None,
+        left_out=found.left_out,
     )
 
 
@@ -159,7 +161,7 @@ def _of_versions(rows: Iterable[FrontRow]) -> tuple[str, ...]:
 
 def _references(found: Candidates) -> dict[str, int]:
     """What points are compared with, by origin: trials that measured them."""
-    return {origin: found.references[origin].number for origin in (BASELINE, PAPER_POINT) if origin in found.references}
+    return {origin: found.references[origin].number for origin in COMPARED if origin in found.references}
 
 
 def _row(study: optuna.Study, definition: StudyDefinition, trial: FrozenTrial, found: Candidates) -> FrontRow:

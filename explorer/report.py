@@ -16,6 +16,7 @@ from explorer.comparison import Comparison
 from explorer.comparison_exhibits import pairs_exhibit
 from explorer.drawing import as_bytes, as_inline_svg
 from explorer.exhibits import Absent, Exhibit
+from explorer.foreign import in_words
 from explorer.front import whole_front
 from explorer.modes import mode_pairs
 from explorer.modes_exhibit import modes_exhibit
@@ -25,7 +26,6 @@ from explorer.report_facts import Headline
 from explorer.status import status
 from explorer.stored import stored_definition
 from explorer.stress_figure import stress_exhibit
-from explorer.trial_schema import check_same_recordings
 from objectives.errors import AssetError, CorpusError, StudyError
 from studies.definition import StudyDefinition
 from studies.paper import SWEEPS
@@ -81,8 +81,9 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
             f"`explorer run {study.study_name}` goes on"
         )
     told = status(study)
+    if told.left_out or found.left_out:
+        on_step(in_words(found.left_out | told.left_out))
     trials = database.read(study, [row.trial for row in measured if row.trial is not None])
-    check_same_recordings(study.study_name, trials.values())
     on_step(f"reading the references of {report_facts.corpus_name(told.definition, study)}")
     speech = _speech(study, definition, trials[next(iter(trials))].user_attrs["recordings"])
     on_step("drawing")
@@ -104,7 +105,7 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
             ("Overlap and noise, made up", (stress_exhibit(study),)),
             ("The front as a table", (exhibits.whole_front(rows, found.comparisons),)),
         ),
-        unfinished=report_facts.unfinished(study, told),
+        unfinished=(*report_facts.unfinished(study, told), *report_facts.left_out(found.left_out | told.left_out)),
         notes=report_facts.notes(definition, rows),
         made=report_facts.made_by(),
     )

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from explorer import database
 from explorer import trial_record as record
 from explorer.comparison import key
+from explorer.foreign import LeftOut
 from explorer.front import FrontRow
 from explorer.private import without_paths
 from explorer.provenance import in_words
@@ -126,6 +127,11 @@ def unfinished(study: optuna.Study, told: StudyStatus) -> tuple[str, ...]:
     return tuple(without_paths(line) for line in lines)
 
 
+def left_out(trials: LeftOut) -> tuple[str, ...]:
+    """A line for each trial that another program added or changed, which nothing in the report is made of."""
+    return tuple(without_paths(f"trial {number} is left out: {trials[number]}") for number in sorted(trials))
+
+
 def notes(definition: StudyDefinition, rows: Sequence[FrontRow]) -> tuple[str, ...]:
     """How the figures were made."""
     offline = definition.space.mode == "offline"
@@ -209,7 +215,10 @@ def _space(definition: StudyDefinition) -> str:
 
 
 def _when(study: optuna.Study) -> str:
-    finished = [trial.number for trial in database.skim(study, ()) if trial.state is TrialState.COMPLETE]
-    ends = database.read(study, {finished[0], finished[-1]})
-    start, end = ends[finished[0]].datetime_start, ends[finished[-1]].datetime_complete
+    def first_and_last(trials: Sequence[FrozenTrial]) -> set[int]:
+        complete = [trial.number for trial in trials if trial.state is TrialState.COMPLETE]
+        return {*complete[:1], *complete[-1:]}
+
+    _, ends = database.settle(study, database.skim(study, ()), first_and_last)
+    start, end = ends[min(ends)].datetime_start, ends[max(ends)].datetime_complete
     return " to ".join(moment.strftime("%Y-%m-%d %H:%M") for moment in (start, end) if moment is not None)

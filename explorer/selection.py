@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from pydantic import TypeAdapter
 
 from explorer import trial_record as record
@@ -22,7 +22,7 @@ from objectives.operating_point import OperatingPoint
 from studies.definition import StudyDefinition
 from studies.paper import FixedPoint, pruning_of, variant_point
 from studies.published import TABLE1
-from studies.search_space import params_of
+from studies.search_space import params_of, recall
 
 if TYPE_CHECKING:  # it brings pyannote, which neither the front nor the status of a study should wait for
     from objectives.scoring import ErrorCounts
@@ -130,11 +130,24 @@ def enqueue_missing(study: optuna.Study, definition: StudyDefinition, failed_too
     One transaction a point and always in this order, so a driver killed between two loses none and doubles none.
     """
     alive = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE) if failed_too else None
-    present = {record.origin_of(trial) for trial in study.get_trials(deepcopy=False, states=alive)}
-    missing = [fixed for fixed in fixed_points(study, definition) if fixed.origin not in present]
+    missing = not_queued(study, definition, study.get_trials(deepcopy=False, states=alive))
     for fixed in missing:
         study.enqueue_trial(params_of(fixed.point, definition.space), user_attrs={record.ORIGIN: fixed.origin})
     return len(missing)
+
+
+def not_queued(study: optuna.Study, definition: StudyDefinition, trials: Iterable[FrozenTrial]) -> list[FixedPoint]:
+    """The known fixed points that none of these trials is. trials: those that wait with all that they carry, since
+    another program may have queued one with the name of a fixed point, at a point of its own."""
+    known = fixed_points(study, definition)
+    points = {fixed.origin: fixed.point for fixed in known}
+    present = {
+        origin
+        for trial in trials
+        if (origin := record.origin_of(trial)) in points
+        and (trial.state is not TrialState.WAITING or recall(trial, definition.space) == points[origin])
+    }
+    return [fixed for fixed in known if fixed.origin not in present]
 
 
 def _keep(study: optuna.Study, choice: Choice) -> Choice:

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from explorer import database
+from explorer.foreign import LeftOut
 from explorer.refusals import PATIENCE, other_version
 from explorer.storage import existing_file, shown, to_read
 from explorer.stored import DEFINITION
@@ -35,9 +36,11 @@ class Source:
         self._file = existing_file(url)
         try:
             self._engine = _engine(url, self._file)
-        except (ArgumentError, ImportError) as error:
+        except (ArgumentError, ImportError, TypeError, ValueError) as error:
             raise StudyError(f"{self.name}: cannot be used as a study storage ({error})") from error
         self._copied: tuple[object, Progress] | None = None  # the file's stamp and the progress at the last copy
+        with self._reading():
+            pass
 
     def has_changed(self) -> bool:
         """Whether a study or a trial came, went, began or ended since the last copy. Raises StudyError.
@@ -112,6 +115,7 @@ class SnapshotStorage(RDBStorage):
             super().__init__(f"sqlite:///{file}", engine_kwargs={"connect_args": {"timeout": PATIENCE}})
         except RuntimeError as error:
             raise other_version(source, error) from error
+        self.left_out: dict[int, LeftOut] = {}  # by study
         self._known: dict[int, list[FrozenTrial]] = {}
         self._before = dict(before._known) if before else {}
 
@@ -136,9 +140,12 @@ class SnapshotStorage(RDBStorage):
         if DEFINITION in self.get_study_user_attrs(study_id):
             # through the tables; what other programs made may have intermediate values, which that does not read
             study = optuna.Study(self.get_study_name_from_id(study_id), self)
-            return database.read_all(study, self._before.pop(study_id, ()))
-        trials: list[FrozenTrial] = super()._get_trials(study_id, None, set(), -1)
-        return trials
+            left_out: dict[int, str] = {}
+            trials = database.read_all(study, self._before.pop(study_id, ()), left_out)
+            self.left_out[study_id] = left_out
+            return trials
+        of_others: list[FrozenTrial] = super()._get_trials(study_id, None, set(), -1)
+        return of_others
 
 
 def _engine(url: str, file: Path | None) -> Engine:

@@ -11,12 +11,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from explorer import database, provenance, selection
 from explorer import trial_record as record
+from explorer.foreign import LeftOut
 from explorer.stored import data_of, remaining, stored_definition
-from studies.definition import StudyDefinition
 
 # of all that a trial carries, what its study's status is made of
 ATTRIBUTES = (
     record.ORIGIN,
+    record.REFUSED,
     record.SECONDS,
     record.REUSED_FROM,
     record.ERROR,
@@ -54,6 +55,7 @@ class StudyStatus:
     versions: of packages, when the last trial was measured. mixed: packages of which several measured, in words. data:
     what trials are measured on and with, by content.
     table2_variant: the pruned model of Table 2, with the DERs it was chosen by; None where there is none to choose.
+    left_out: trials that another program added or changed, by number, and why: they are in nothing else that is told.
     """
 
     name: str
@@ -71,19 +73,24 @@ class StudyStatus:
     data: Mapping[str, str]
     table2_variant: selection.Choice | None
     definition: Mapping[str, Any]
+    left_out: LeftOut
 
 
 def status(study: optuna.Study) -> StudyStatus:
     """Raises StudyError where the study was not made by `explorer run`."""
     definition = stored_definition(study)
-    trials = database.skim(study, ATTRIBUTES)
+    left_out: dict[int, str] = {}
+    trials, whole = database.settle(study, database.skim(study, ATTRIBUTES, left_out=left_out), _that_matter, left_out)
     measured = [trial for trial in trials if record.is_measured(trial)]
     seconds = [trial.user_attrs[record.SECONDS] for trial in measured if record.SECONDS in trial.user_attrs]
+    known = [whole.get(trial.number, trial) for trial in trials]
+    # never queued, or failed and not queued since: the next run does
+    unqueued = selection.not_queued(study, definition, [one for one in known if one.state is not TrialState.FAIL])
     return StudyStatus(
         name=study.study_name,
         states=dict(Counter(trial.state.name.lower() for trial in trials)),
         origins=dict(Counter(record.origin_of(trial).partition(":")[0] for trial in trials)),
-        remaining=remaining(study, definition, trials) + _unqueued(study, definition, trials),
+        remaining=remaining(study, definition, known) + len(unqueued),
         reused=sum(record.REUSED_FROM in trial.user_attrs for trial in trials),
         stopped=dict(Counter(record.stop_kind(trial) for trial in trials if trial.state is TrialState.PRUNED)),
         seconds=median(seconds) if seconds else None,
@@ -93,13 +100,21 @@ def status(study: optuna.Study) -> StudyStatus:
             for trial in trials
             if trial.state is TrialState.FAIL
         ),
-        machine=_machine(study, measured[-1].number) if measured else {},
+        machine=whole[measured[-1].number].user_attrs["machine"] if measured else {},
         versions=(provenance.versions_of(measured[-1]) if measured else None) or {},
         mixed=provenance.mixed_versions({trial.number: provenance.versions_of(trial) for trial in measured}),
         data=data_of(study),
         table2_variant=selection.choice_of(study, definition),
         definition=definition.model_dump(mode="json"),
+        left_out=dict(sorted(left_out.items())),
     )
+
+
+def _that_matter(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Those of which more is said than how many there are: the best, the last measured, and those that wait."""
+    waiting = {trial.number for trial in trials if trial.state is TrialState.WAITING}
+    last = [trial.number for trial in trials if record.is_measured(trial)][-1:]
+    return {best.trial for best in best_values(trials)} | waiting | set(last)
 
 
 def best_values(trials: Sequence[FrozenTrial]) -> tuple[Best, ...]:
@@ -115,14 +130,3 @@ def best_values(trials: Sequence[FrozenTrial]) -> tuple[Best, ...]:
             value, number = min((trial.values[axis], trial.number) for trial in candidates)
             found.append(Best(metric, value, number))
     return tuple(found)
-
-
-def _machine(study: optuna.Study, number: int) -> Mapping[str, str]:
-    machine: Mapping[str, str] = database.read(study, [number])[number].user_attrs["machine"]
-    return machine
-
-
-def _unqueued(study: optuna.Study, definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> int:
-    """Fixed points that the next run queues: never queued, or failed and not queued since."""
-    alive = {record.origin_of(trial) for trial in trials if trial.state is not TrialState.FAIL}
-    return sum(fixed.origin not in alive for fixed in selection.fixed_points(study, definition))

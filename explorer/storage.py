@@ -1,6 +1,7 @@
 """Where studies live: any Optuna RDB URL, opened with errors that a user can act on, and one driver at a time."""
 
 import hashlib
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -12,51 +13,97 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import RDBStorage
 from sqlalchemy import NullPool, StaticPool, create_engine, event, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 
 from explorer import holder
 from explorer.private import without_password
 from explorer.refusals import PATIENCE, other_version, refusal
+from explorer.urls import DEFAULT_URL, parse, sqlite_file
 from objectives._cache import cache_dir
-from objectives.errors import StudyError
+from objectives.errors import StudyError, reason_of
 
-DEFAULT_URL = "sqlite:///explorer.db"
 UNSHARED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)  # what SQLite says without shared memory
+
+
+def check(url: str) -> None:
+    """Raise StudyError where a database cannot be used, before anything is made: no file, and no table of a server."""
+    parsed = parse(url)
+    file = sqlite_file(parsed)
+    with _told_of(url):
+        engine = create_engine(parsed, poolclass=NullPool)
+        if parsed.get_backend_name() != "sqlite":
+            engine.connect().close()
+    if file is None:
+        return
+    _check_folder(url, file)
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise StudyError(f"{shown(url)}: may not be written: permit that, or give another --storage")
+    if not _is_missing(file):
+        with _told_of(url), closing(to_read(file)):
+            pass
 
 
 def open_storage(url: str, must_exist: bool = False) -> RDBStorage:
     """Open a database, creating its tables where they are missing.
 
-    must_exist: refuse an SQLite file that is not there, so that a reader leaves no empty database behind; one that may
-    only be read is opened to be read.
+    must_exist: refuse an SQLite file that is not there or is another program's, so that a reader neither leaves an
+    empty database behind nor adds tables to one; one that may only be read is opened to be read.
     Raises StudyError where the URL or the database cannot be used.
     """
-    parsed = _parse(url)
-    file = _sqlite_file(parsed)
+    parsed = parse(url)
+    file = sqlite_file(parsed)
     if must_exist:
         existing_file(url)
-    if file is not None and not file.parent.is_dir():
-        raise StudyError(f"{shown(url)}: the folder {file.parent} does not exist: create it, or give another --storage")
-    try:
-        if must_exist and file is not None and not _is_shared(file):
-            return _open_copy(file)
+    if file is not None:
+        _check_folder(url, file)
+    with _told_of(url):
+        if must_exist and file is not None:
+            _check_tables(url, file)
+            if not _is_shared(file):
+                return _open_copy(file)
         return _connect(parsed, file)
+
+
+@contextmanager
+def _told_of(url: str) -> Iterator[None]:
+    """Whatever a database and its driver raise inside the block, as a StudyError that names the URL and a remedy."""
+    try:
+        yield
     except RuntimeError as error:
         raise other_version(shown(url), error) from error
-    except (SQLAlchemyError, OSError, ImportError, optuna.exceptions.StorageInternalError) as error:
-        if file is not None and not isinstance(error, OSError):
+    except (
+        SQLAlchemyError, sqlite3.Error, OSError, ImportError, TypeError, ValueError, AttributeError,
+        optuna.exceptions.StorageInternalError,
+    ) as error:  # fmt: skip
+        file = sqlite_file(parse(url))
+        if file is not None and isinstance(
+            error, SQLAlchemyError | sqlite3.Error | optuna.exceptions.StorageInternalError
+        ):
             raise refusal(shown(url), error) from error
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = reason_of(str(error.__cause__ or error).splitlines()[0])
         remedy = f"give another --storage, such as {DEFAULT_URL}"
-        if isinstance(error, ImportError) and parsed.get_backend_name() == "postgresql":
+        if isinstance(error, ImportError) and parse(url).get_backend_name() == "postgresql":
             remedy = 'install its driver with `pip install "explorer[postgres]"`'
         raise StudyError(f"{shown(url)}: cannot be used as a study storage ({reason}): {remedy}") from error
 
 
+def _check_folder(url: str, file: Path) -> None:
+    if not file.parent.is_dir():
+        raise StudyError(f"{shown(url)}: the folder {file.parent} does not exist: create it, or give another --storage")
+
+
+def _check_tables(url: str, file: Path) -> None:
+    """Raise StudyError where a database has no studies."""
+    with closing(to_read(file)) as connection:
+        known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'studies'").fetchone()
+    if known is None:
+        raise StudyError(f"{shown(url)} is no study storage: check its name, or run `explorer run STUDY` first")
+
+
 def existing_file(url: str) -> Path | None:
     """The SQLite file of a URL; None for another kind of database. Raises StudyError where the file is not there."""
-    file = _sqlite_file(_parse(url))
+    file = sqlite_file(parse(url))
     if file is not None and _is_missing(file):
         raise StudyError(f"there is no study storage at {file}: run `explorer run STUDY` first, or give --storage")
     return file
@@ -64,7 +111,7 @@ def existing_file(url: str) -> Path | None:
 
 def shown(url: str) -> str:
     """A database URL for people: without the password. Raises StudyError where it is none."""
-    _parse(url)
+    parse(url)
     return without_password(url)
 
 
@@ -201,30 +248,10 @@ def _is_missing(file: Path) -> bool:
     return not file.exists() or file.stat().st_size == 0
 
 
-def _parse(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-        if "@" in (parsed.host or ""):
-            raise ArgumentError("an @ in the password: what follows it would be looked up as a host, and shown")
-        return parsed
-    except (ArgumentError, ValueError):  # ValueError: a port that is no number; both repeat what they were given
-        raise StudyError(
-            f"--storage {without_password(url)!r} is not a database URL: use something like {DEFAULT_URL}, and write "
-            "%40 for an @ in a password"
-        ) from None
-
-
-def _sqlite_file(url: URL) -> Path | None:
-    """Absolute path of an SQLite database, None for another kind, a URI or one in memory."""
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
-        return None
-    return None if str(url.database).startswith("file:") else Path(str(url.database)).resolve()
-
-
 def _lock_file(name: str, url: str) -> Path:
     """Beside an SQLite file, where every user of it finds the same lock; in the cache folder for a database server."""
-    parsed = _parse(url)
-    file = _sqlite_file(parsed)
+    parsed = parse(url)
+    file = sqlite_file(parsed)
     study = hashlib.sha256(name.encode()).hexdigest()[:12]
     if file is not None:
         return file.with_name(f".{file.name}.{study}.lock")

@@ -13,6 +13,7 @@ from explorer.attributes import damaged, kept_json, user_attributes
 from objectives.errors import StudyError
 from objectives.versions import DATA
 from studies.definition import StudyDefinition
+from studies.queued import wrong
 
 if TYPE_CHECKING:  # it brings torch, which neither the front nor the status of a study should wait for
     from objectives.machine import Device
@@ -29,10 +30,21 @@ def stored_definition(study: optuna.Study) -> StudyDefinition:
     told = user_attributes(study)
     if DEFINITION not in told:
         raise StudyError(f"the study {study.study_name!r} was not made by `explorer run`: it has no definition")
+    refuse_other_directions(study)
     try:
         return StudyDefinition.model_validate_json(told[DEFINITION])
     except ValidationError as error:
         raise damaged(study, DEFINITION, error) from error
+
+
+def refuse_other_directions(study: optuna.Study) -> None:
+    """Raise StudyError where a study has other objectives than DER, size and RTF, all of which should be low."""
+    found = [direction.name.lower() for direction in study.directions]
+    if found != ["minimize"] * len(record.METRIC_NAMES):
+        raise StudyError(
+            f"the study {study.study_name!r} is to {', '.join(found)}, and `explorer run` minimizes "
+            f"{', '.join(record.METRIC_NAMES)}: another program made or changed it; give --name for another study"
+        )
 
 
 def stored_identity(study: optuna.Study) -> Mapping[str, Any]:
@@ -81,8 +93,14 @@ def refuse_other_data(
 
 def remaining(study: optuna.Study, definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> int:
     """Trials still to run, beside the study's `trials`: those that wait, Table 2's where its variant is still to be
-    chosen, and what is left of the budget of search trials."""
-    waiting = sum(trial.state is TrialState.WAITING for trial in trials)
+    chosen, and what is left of the budget of search trials.
+
+    trials: those that wait with all that they carry. What another program queued is one of the search trials, unless it
+    cannot be measured.
+    """
+    waiting = [trial for trial in trials if trial.state is TrialState.WAITING]
+    queued = [trial for trial in waiting if record.origin_of(trial) == record.SEARCH]
+    measurable = sum(wrong(trial, definition.space) is None for trial in queued)
     unknown = len(definition.precisions) if selection.is_pending(study, definition) else 0
-    searched = sum(trial.state in OVER and record.origin_of(trial) == record.SEARCH for trial in trials)
-    return waiting + unknown + max(0, definition.trials - searched)
+    left = definition.trials - sum(trial.state in OVER and record.is_searched(trial) for trial in trials)
+    return len(waiting) - measurable + unknown + max(0, measurable, left)

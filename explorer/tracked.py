@@ -35,9 +35,11 @@ def check_tracking(study: optuna.Study, definition: StudyDefinition, tracking: T
     )
 
 
-def skim(study: optuna.Study, keys: Collection[str], tracking: Tracking | None) -> list[FrozenTrial]:
+def skim(
+    study: optuna.Study, keys: Collection[str], tracking: Tracking | None, left_out: dict[int, str] | None = None
+) -> list[FrozenTrial]:
     """As database.skim, with what `tracked` needs."""
-    return database.skim(study, keys, params=() if tracking is None else (PARAM,))
+    return database.skim(study, keys, () if tracking is None else (PARAM,), left_out)
 
 
 def tracked(trials: Sequence[FrozenTrial], tracking: Tracking | None) -> list[FrozenTrial]:

@@ -21,6 +21,7 @@ SEARCH = "search"  # origin of what a sampler proposed; every other origin is a 
 # Attributes that belong to one trial's own story; the others describe its measurement and go with it when it is reused.
 ORIGIN = "origin"
 ERROR = "error"
+REFUSED = "refused"  # of a trial that another program queued and that has no operating point: it was never tried
 SECONDS = "seconds"
 REUSED_FROM = "reused_from"
 
@@ -35,8 +36,17 @@ CONSTRAINTS = "constraints"  # the system attribute that optuna-dashboard reads
 
 
 def origin_of(trial: FrozenTrial) -> str:
-    """Origin of a trial; one that died before it was named came from the sampler."""
-    return str(trial.user_attrs.get(ORIGIN, SEARCH))
+    """Origin of a trial; one that died before it was named came from the sampler, and so does, as far as anybody can
+    tell, one with an origin that is no name."""
+    told = trial.user_attrs.get(ORIGIN, SEARCH)
+    return told if isinstance(told, str) and told.isprintable() else SEARCH
+
+
+def is_searched(trial: FrozenTrial) -> bool:
+    """Whether a trial takes its part of the budget of search trials: not where it is a fixed point, nor where another
+    program queued it with parameters that cannot be, or told it failed."""
+    others = REFUSED in trial.user_attrs or (trial.state is TrialState.FAIL and ERROR not in trial.user_attrs)
+    return origin_of(trial) == SEARCH and not others
 
 
 def values_of(measurement: "Measurement") -> tuple[float, float, float]:

@@ -1,23 +1,30 @@
 """What the attributes of a stored trial must be like to be believed.
 
 They are rows of a database, which others may write to, cut short or hand on: what is read is checked once, where it is
-read, so that a damaged one is named and breaks nothing. Whether the figures are true, `explorer verify` tells.
+read, so that a damaged one is left out, named, and breaks nothing. Whether the figures are true, `explorer verify`
+tells.
 """
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from explorer import trial_record as record
-from explorer.attributes import damaged_trial
+from explorer.attributes import complaint
+from objectives.errors import quoted
 
 REQUIRED = (  # of a complete trial
     "der", "execution", "kept_units", "latency", "machine", record.MODEL_KEY, "params", record.RECORDINGS,
     "rtf_repeats", "rtf_ratio", "rtf_spread", "threads",
 )  # fmt: skip
+KEPT = {  # of every trial in that state
+    TrialState.COMPLETE: REQUIRED,
+    TrialState.PRUNED: (record.STOP,),
+}
 CLOSE = 1e-6  # of a sum to what it is a sum of, which is as exact as floats are
 
 
@@ -91,6 +98,7 @@ class _Attributes(_Strict):
 
     origin: Name = record.SEARCH
     error: Text | None = None
+    refused: bool = False
     seconds: float = 0.0
     reused_from: Count = 0
     latency: Annotated[float, Field(gt=0.0)] | None = None
@@ -126,39 +134,61 @@ class _Attributes(_Strict):
         return self
 
 
-def check(study: str, trial: FrozenTrial, whole: bool) -> FrozenTrial:
-    """The trial, where it can be believed. whole: with all of its attributes. Raises StudyError that names the trial,
-    the attribute and its value."""
+def fault(trial: FrozenTrial, whole: bool) -> str | None:
+    """Why a trial cannot be believed, in words that name the attribute and its value; None if it can.
+
+    whole: with all of its attributes. One that waits or runs has none yet that anybody reads.
+    """
+    if not trial.state.is_finished():
+        return None
     try:
         _Attributes.model_validate(trial.user_attrs)
     except ValidationError as error:
-        name, *_ = error.errors()[0]["loc"] or ("all",)
-        raise damaged_trial(study, trial.number, f"attribute {name!r}", error) from error
+        return unreadable(*(error.errors()[0]["loc"] or ("all",))[:1], error)
     for name, excess in trial.system_attrs.items():
         told = excess if isinstance(excess, list) else [excess]
         if name.startswith(record.CONSTRAINTS) and not all(_is_number(each) for each in told):
-            raise damaged_trial(study, trial.number, f"attribute {name!r}", "holds no number")
-    if trial.state is not TrialState.COMPLETE:
-        return trial
-    if len(trial.values or ()) != len(record.METRIC_NAMES) or not all(map(math.isfinite, trial.values)):
-        raise damaged_trial(study, trial.number, "values", f"{trial.values} and not DER, size and RTF")
-    if whole and (absent := [name for name in REQUIRED if name not in trial.user_attrs]):
-        raise damaged_trial(study, trial.number, f"attribute {absent[0]!r}", "it is not there")
-    return trial
+            return unreadable(name, f"{quoted(excess)} is no number")
+    if whole and (absent := [name for name in KEPT.get(trial.state, ()) if name not in trial.user_attrs]):
+        return lacks(absent)
+    return _fault_of_values(trial) if trial.state is TrialState.COMPLETE else None
 
 
-def check_same_recordings(study: str, trials: Iterable[FrozenTrial]) -> None:
-    """Raise StudyError where complete trials, read whole, were not scored on the same recordings: one of them is
-    damaged, since a study's corpus never changes, and paired they cannot be compared."""
-    first: FrozenTrial | None = None
-    for trial in trials:
-        if trial.state is not TrialState.COMPLETE:
-            continue
-        first = first or trial
-        if other := trial.user_attrs[record.RECORDINGS].keys() ^ first.user_attrs[record.RECORDINGS].keys():
-            named = ", ".join(sorted(other)[:3])
-            why = f"{named}: of trial {first.number} and of this one, only one has it"
-            raise damaged_trial(study, trial.number, f"attribute {record.RECORDINGS!r}", why)
+def unreadable(attribute: object, why: object) -> str:
+    """What is wrong with an attribute."""
+    return f"its attribute {str(attribute)!r} cannot be read ({complaint(why)})"
+
+
+def lacks(absent: Sequence[str]) -> str:
+    """What is wrong with a trial that has not what `explorer run` keeps of each in its state."""
+    more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+    return f"it has no attribute {absent[0]!r}{more}, which `explorer run` keeps of every such trial"
+
+
+def _fault_of_values(trial: FrozenTrial) -> str | None:
+    """Of a complete trial."""
+    values = tuple(trial.values or ())
+    if len(values) != len(record.METRIC_NAMES) or not all(map(math.isfinite, values)):
+        return f"its values are {quoted(list(values))} and not DER, size and RTF"
+    der, size, rtf = values
+    if not (der >= 0 and size > 0 and rtf > 0):
+        return f"its DER of {der:g} %, size of {size:g} MiB and RTF of {rtf:g} cannot be"
+    return None
+
+
+def of_other_recordings(trials: Iterable[FrozenTrial]) -> dict[int, str]:
+    """Complete trials, read whole, that were not scored on the recordings that most of these were, by number, and what
+    is wrong: a study's corpus never changes, and paired they cannot be compared."""
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    scored = {trial.number: frozenset(trial.user_attrs[record.RECORDINGS]) for trial in complete}
+    if len(set(scored.values())) < 2:
+        return {}
+    usual, _ = Counter(scored.values()).most_common(1)[0]  # the first of those that are as many
+    return {
+        number: f"it was scored on other recordings than the study's trials ({', '.join(sorted(odd)[:3])})"
+        for number, recordings in scored.items()
+        if (odd := recordings ^ usual)
+    }
 
 
 def _close(one: float, other: float) -> bool:

@@ -15,7 +15,6 @@ from optuna.trial import FrozenTrial, TrialState
 from explorer import agreement, database
 from explorer import trial_record as record
 from explorer.agreement import Change, CostCheck, Figure
-from explorer.attributes import damaged_trial
 from explorer.remarks import print_remarks
 from explorer.stored import device_of, refuse_other_data, stored_definition
 from explorer.workers import EvaluatorSettings, OnStage, prefixed
@@ -134,10 +133,8 @@ def measured_trials(study: optuna.Study, numbers: Sequence[int]) -> tuple[list[F
 
     Raises StudyError where the study has no such trial, or it was not measured.
     """
-    found = database.read(study, set(numbers))
+    found = {number: database.read_own(study, number) for number in numbers}
     for number in numbers:
-        if number not in found:
-            raise StudyError(f"the study {study.study_name!r} has no trial {number}: `explorer front` names them")
         trial = found[number]
         told = trial.user_attrs.keys() & {record.MODEL_KEY, record.STOP}
         if trial.state not in MEASURED or not told:
@@ -149,11 +146,15 @@ def measured_trials(study: optuna.Study, numbers: Sequence[int]) -> tuple[list[F
                 "complete one, or one that was stopped"
             )
     asked = [found[number] for number in dict.fromkeys(numbers)]
-    found |= database.read(study, {_source(trial) for trial in asked} - found.keys())
+    left_out: dict[int, str] = {}
+    found |= database.read(study, {_source(trial) for trial in asked} - found.keys(), left_out)
     for trial in asked:
-        if _source(trial) not in found:
-            why = f"the study has no trial {_source(trial)}"
-            raise damaged_trial(study.study_name, trial.number, f"attribute {record.REUSED_FROM!r}", why)
+        if (source := _source(trial)) not in found:
+            why = left_out.get(source, "there is no such trial")
+            raise StudyError(
+                f"trial {trial.number} of the study {study.study_name!r} took over what trial {source} measured, which "
+                f"is left out ({why}): nothing can be compared with it"
+            )
     return asked, {_source(trial): found[_source(trial)] for trial in asked}
 
 

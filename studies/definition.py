@@ -35,6 +35,7 @@ SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 BUDGET = ("trials", "timeout", "stop_after_failures", "racing")
 REMARKS = ("description",)
 
+LONGEST_NAME = 512  # characters, in Optuna's tables
 MOST_COMPLAINTS = 5  # of one file, in one message
 
 
@@ -198,6 +199,20 @@ def find(study: str) -> tuple[str, StudyDefinition]:
     if study not in known:
         raise StudyError(f"no study is named {study!r}: use one of {', '.join(known)}, or the path of a .toml file")
     return study, read(known[study])
+
+
+def checked_name(name: str) -> str:
+    """A name that a study may be given. Raises StudyError for one that no command could name, or that is none."""
+    told = f"--name {quoted(name)}"
+    if name.endswith(".toml") or "/" in name or "\\" in name:
+        raise StudyError(
+            f"{told} looks like a file, which other commands would take it for: give one without a slash or .toml"
+        )
+    if not name.strip() or not name.isprintable():
+        raise StudyError(f"{told}: give the study a name that can be read and typed, such as my-study")
+    if len(name) > LONGEST_NAME:
+        raise StudyError(f"{told} has {len(name)} characters: give one of {LONGEST_NAME} at most")
+    return name
 
 
 def name_of(study: str) -> str:

@@ -1,15 +1,20 @@
 """Ranges and conditions of the search, and the one function that turns a trial into an operating point.
 
-To add a dimension: a field here with its range, one line in `suggest`, one in `params_of`, one in `outside`.
+To add a dimension: a field here with its range, one line in `dimensions`, one in `suggest`, one in `params_of`, one in
+`outside`.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Annotated, Literal, cast, get_args
 
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
+from objectives.errors import quoted
 from objectives.operating_point import (
     AS_TUNED,
     CHUNK_LENGTH_RANGE,
@@ -41,6 +46,7 @@ THRESHOLDS: tuple[Thresholds, ...] = get_args(Thresholds)
 ONLINE_FIELDS = tuple(ONLINE_RANGES)  # they mean nothing unless speakers are tracked online
 # these mean nothing in the offline mode
 STREAMING_FIELDS = ("tracking", "chunk_length", "look_ahead", "right_context", *ONLINE_FIELDS)
+ROUNDING = 1e-9  # of a range's ends: samplers that compute with logarithms may end an ulp beyond
 FIXED_PARAMS = "fixed_params"  # the system attribute in which Optuna keeps an enqueued trial's parameters
 
 
@@ -177,28 +183,58 @@ class SearchSpace(BaseModel):
 EVERYTHING = SearchSpace()  # chunk-wise
 
 
+@lru_cache(maxsize=16)
+def dimensions(space: SearchSpace) -> Mapping[str, BaseDistribution]:
+    """Every parameter that a trial of `space` may have, by name: the only place where they get their ranges."""
+    found: dict[str, BaseDistribution] = {}
+    if space.mode == "streaming":
+        if space.tracking != ("chunk-wise",):
+            found["tracking"] = CategoricalDistribution(space.tracking)
+        found["chunk_length"] = FloatDistribution(*space.chunk_length, log=True)
+        found["look_ahead"] = CategoricalDistribution(space.look_ahead)
+        if "some" in space.look_ahead:
+            found["right_context"] = FloatDistribution(*space.right_context, log=True)
+    found["pruning_structure"] = CategoricalDistribution(space.pruning_structure)
+    if space.pruning_structure != ("none",):
+        found["pruning_ratio"] = FloatDistribution(*space.pruning_ratio, step=PRUNING_RATIO_STEP)
+    found["precision"] = CategoricalDistribution(space.precision)
+    if space.opened_thresholds:
+        found["thresholds"] = CategoricalDistribution(THRESHOLDS)
+    for name in (*space.opened_thresholds, *space.opened_pauses):
+        found[name] = FloatDistribution(*getattr(space, name))
+    return MappingProxyType(found)
+
+
 def suggest(trial: BaseTrial, space: SearchSpace) -> OperatingPoint:
-    """The operating point that `trial` stands for: the only place where parameters get their names and ranges."""
+    """The operating point that `trial` stands for: the only place that says which parameters it has."""
+    known = dimensions(space)
+
+    def choice(name: str) -> str:
+        return str(trial.suggest_categorical(name, cast("CategoricalDistribution", known[name]).choices))
+
+    def number(name: str) -> float:
+        told = cast("FloatDistribution", known[name])
+        return float(trial.suggest_float(name, told.low, told.high, step=told.step, log=told.log))
+
     chunk_length, right_context = 1.0, 0.0  # what an offline point has
     mode, online = space.modes[0], AS_TUNED
     if space.mode == "streaming":
-        if space.tracking != ("chunk-wise",):
-            mode = cast("Tracking", trial.suggest_categorical("tracking", space.tracking))
-        chunk_length = trial.suggest_float("chunk_length", *space.chunk_length, log=True)
+        if "tracking" in known:
+            mode = cast("Tracking", choice("tracking"))
+        chunk_length = number("chunk_length")
         # R = 0 cannot live in a log range, so whether to look ahead at all is a choice of its own
-        if trial.suggest_categorical("look_ahead", space.look_ahead) == "some":
-            right_context = trial.suggest_float("right_context", *space.right_context, log=True)
+        if choice("look_ahead") == "some":
+            right_context = number("right_context")
     pruning = UNPRUNED
-    structure = trial.suggest_categorical("pruning_structure", space.pruning_structure)
+    structure = choice("pruning_structure")
     if structure != "none":
-        ratio = trial.suggest_float("pruning_ratio", *space.pruning_ratio, step=PRUNING_RATIO_STEP)
-        pruning = Pruning(cast("Structure", structure), _ratio(ratio))
-    precision = cast("Precision", trial.suggest_categorical("precision", space.precision))
+        pruning = Pruning(cast("Structure", structure), _ratio(number("pruning_ratio")))
+    precision = cast("Precision", choice("precision"))
     if mode == "online":
         # the embedding's own thresholds have no place in a range, so whether to search them is a choice of its own
-        searched = space.opened_thresholds and trial.suggest_categorical("thresholds", THRESHOLDS) == "searched"
+        searched = space.opened_thresholds and choice("thresholds") == "searched"
         names = (*(space.opened_thresholds if searched else ()), *space.opened_pauses)
-        online = replace(space.online, **{name: trial.suggest_float(name, *getattr(space, name)) for name in names})
+        online = replace(space.online, **{name: number(name) for name in names})
     return OperatingPoint(chunk_length, right_context, pruning, precision, mode, online)
 
 
@@ -225,25 +261,36 @@ def params_of(point: OperatingPoint, space: SearchSpace = EVERYTHING) -> dict[st
 
 
 def recall(trial: FrozenTrial, space: SearchSpace) -> OperatingPoint | None:
-    """The operating point of a stored trial, waiting ones included; None where its parameters were never all drawn
-    (its driver died while asking)."""
-    params: Mapping[str, object] = trial.system_attrs.get(FIXED_PARAMS, {}) | trial.params
-    needed = {"pruning_structure", "precision"}
-    if space.mode == "streaming":
-        needed |= {"chunk_length", "look_ahead"}
-        if space.tracking != ("chunk-wise",):
-            needed.add("tracking")
-    if params.get("tracking") == "online":
-        needed |= {*space.opened_pauses} | ({"thresholds"} if space.opened_thresholds else set())
-    if params.get("thresholds") == "searched":
-        needed |= {*space.opened_thresholds}
-    if params.get("look_ahead") == "some":
-        needed.add("right_context")
-    if params.get("pruning_structure") != "none":
-        needed.add("pruning_ratio")
-    if not needed <= params.keys():
+    """The operating point of a stored trial, waiting ones included; None if its parameters were never all drawn (its
+    driver died while asking), or are not of this space (another program wrote them)."""
+    queued = trial.system_attrs.get(FIXED_PARAMS, {})
+    params: dict[str, object] = (dict(queued) if isinstance(queued, Mapping) else {}) | trial.params
+    if any(why_not(name, value, space) for name, value in params.items()):
         return None
-    return suggest(FixedTrial(dict(params)), space)
+    try:
+        return suggest(FixedTrial(params), space)
+    except ValueError:  # one that is needed is not there
+        return None
+
+
+def why_not(name: str, value: object, space: SearchSpace) -> str | None:
+    """Why a parameter that another program wrote cannot be one of a trial of `space`, in words; None if it can be."""
+    known = dimensions(space)
+    if name not in known:
+        return f"{quoted(name)} is not a parameter of this study: use {', '.join(known)}"
+    told = known[name]
+    if isinstance(told, CategoricalDistribution):
+        if isinstance(value, str) and value in told.choices:
+            return None
+        return f"{name} = {quoted(value)} is not among space.{name} = {list(told.choices)}"
+    assert isinstance(told, FloatDistribution), "there is no other kind"
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return f"{name} = {quoted(value)} is not a number"
+    if not told.low * (1 - ROUNDING) <= value <= told.high * (1 + ROUNDING):  # NaN is not in any range
+        return f"{name} = {quoted(value)} is outside space.{name} = [{told.low:g}, {told.high:g}]"
+    if told.step is not None and _between_steps(value):
+        return f"{name} = {value:g} is not a multiple of {told.step:g}, its step"
+    return None
 
 
 def outside(point: OperatingPoint, space: SearchSpace) -> str | None:

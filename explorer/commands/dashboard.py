@@ -17,7 +17,7 @@ import optuna
 import typer
 from rich.console import Console
 
-from explorer import storage
+from explorer import urls
 from explorer.screen import say, screen
 from objectives.errors import ExplorerError, StudyError
 
@@ -32,7 +32,7 @@ GRACE = 5.0  # seconds that the end waits for a copy that is being made
 def dashboard(
     storage_url: Annotated[
         str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
     ] = None,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any that is free.")
@@ -67,7 +67,7 @@ def dashboard(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=UserWarning, module="optuna")  # of the dashboard's own importance plot
     console = screen(stderr=True)
-    url = storage_url or storage.DEFAULT_URL
+    url = urls.given(storage_url)
     source = Source(url)
     signal.signal(signal.SIGTERM, _interrupt)
     temporary = tempfile.TemporaryDirectory(prefix="explorer-dashboard-", ignore_cleanup_errors=True)

@@ -8,7 +8,7 @@ import optuna
 import typer
 from rich.console import Console
 
-from explorer import storage
+from explorer import storage, urls
 from explorer.commands.measure import progress
 from explorer.commands.options import DeviceOption, TrustOption, trusted_files
 from explorer.screen import say, screen
@@ -44,7 +44,7 @@ def explain(
     trust: TrustOption = None,
     storage_url: Annotated[
         str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
     ] = None,
     format: Annotated[
         ExplainFormat, typer.Option(help="`table` for people, `json` for programs.")
@@ -74,7 +74,7 @@ def explain(
         explorer explain quickstart 13 --format json | jq .added
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    loaded = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
+    loaded = storage.load_study(name_of(study), urls.given(storage_url))
     # late, so that neither `--help` nor a wrong name waits for torch
     from explorer.explanation import explain as explained
 

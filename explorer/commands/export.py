@@ -7,7 +7,7 @@ from typing import Annotated
 import optuna
 import typer
 
-from explorer import storage
+from explorer import storage, urls
 from explorer.commands.measure import progress
 from explorer.commands.options import TrustOption, trusted_files
 from explorer.screen import say, screen
@@ -30,7 +30,7 @@ def export(
     trust: TrustOption = None,
     storage_url: Annotated[
         str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
     ] = None,
     format: Annotated[
         ExportFormat, typer.Option(help="`table` for people; `json`: operating_point.json, with the folder.")
@@ -50,7 +50,7 @@ def export(
         explorer diarize call.wav --point points/small --rttm call.rttm
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    loaded = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
+    loaded = storage.load_study(name_of(study), urls.given(storage_url))
     # late, so that neither `--help` nor a wrong name waits for torch
     from explorer.card import parity_in_words
     from explorer.export import export_trial

@@ -10,7 +10,8 @@ import optuna
 import typer
 from rich.console import Console
 
-from explorer import caveats, comparison, sheets, storage
+from explorer import caveats, comparison, sheets, storage, urls
+from explorer.commands.options import remark_on
 from explorer.comparison import MATCHED, Comparison
 from explorer.front import FrontRow, table_rows
 from explorer.front import whole_front as front_of
@@ -44,7 +45,7 @@ def front(
     ),
     storage_url: Annotated[
         str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
     ] = None,
     pairs: Annotated[
         bool,
@@ -91,9 +92,10 @@ def front(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if plot is not None:
         check_suffix(plot)
-    found = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
+    found = storage.load_study(name_of(study), urls.given(storage_url))
     whole = front_of(found, tracking)
     rows, told = whole.rows, whole.comparisons
+    remark_on(whole.left_out)
     if plot is not None:
         write_plot(found, rows, plot, tracking)
         say(f"drawn into {plot}", screen(stderr=True), "dim")

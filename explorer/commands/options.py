@@ -2,13 +2,14 @@
 
 import hashlib
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from explorer.screen import say, screen
 from objectives.errors import ModelError
 
 DEVICE_HELP = (
@@ -34,6 +35,14 @@ TrustOption = Annotated[
         "only for files of people you trust. No study can grant this.",
     ),
 ]
+
+
+def remark_on(left_out: Mapping[int, str]) -> None:
+    """Say on standard error which trials of a study are left out, and why."""
+    from explorer.foreign import in_words  # late: it brings Optuna
+
+    if told := in_words(left_out):
+        say(told, screen(stderr=True), "yellow")
 
 
 def trusted_files(named: Iterable[str] | None) -> frozenset[str]:

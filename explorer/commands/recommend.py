@@ -9,11 +9,11 @@ import optuna
 import typer
 from rich.console import Console
 
-from explorer import caveats, storage
+from explorer import caveats, storage, urls
 from explorer.bootstrap import Interval
 from explorer.budgets import NAMES, UNITS, Budgets, der_increase, within
 from explorer.commands.measure import progress
-from explorer.commands.options import LATENCY, TrustOption, trusted_files
+from explorer.commands.options import LATENCY, TrustOption, remark_on, trusted_files
 from explorer.distance import DerDistance, Distance
 from explorer.front import FrontRow
 from explorer.held_out import TEST
@@ -59,7 +59,7 @@ def recommend(
     trust: TrustOption = None,
     storage_url: Annotated[
         str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
     ] = None,
     format: Annotated[
         RecommendFormat, typer.Option(help="`table` for people, `markdown` for a report, `json` for programs.")
@@ -94,9 +94,10 @@ def recommend(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     increase = None if max_der_increase is None else der_increase(max_der_increase)
     budgets = Budgets(max_latency, max_size, max_rtf, increase)
-    loaded = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
+    loaded = storage.load_study(name_of(study), urls.given(storage_url))
     with progress() as show:
         advice = recommended_of(loaded, budgets, top, test, show, trusted_files(trust), tracking)
+    remark_on(advice.left_out)
     match format:
         case RecommendFormat.json:
             echo_json(dataclasses.asdict(advice))

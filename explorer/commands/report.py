@@ -7,7 +7,7 @@ from typing import Annotated
 import optuna
 import typer
 
-from explorer import storage
+from explorer import storage, urls
 from explorer.screen import say, screen
 from explorer.streams import echo_json
 from studies.definition import name_of
@@ -25,7 +25,7 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make: the page, `figures/` and `data/`.")],
     storage_url: Annotated[
         str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace DIR where it is an earlier report.")] = False,
     format: Annotated[ReportFormat, typer.Option(help="`json` lists every file, for programs.")] = ReportFormat.text,
@@ -50,7 +50,7 @@ def report(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     errors = screen(stderr=True)
-    found = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
+    found = storage.load_study(name_of(study), urls.given(storage_url))
     page = write_report(found, folder, force, lambda step: say(step, errors, "dim"))
     files = sorted(path.relative_to(page.parent).as_posix() for path in page.parent.rglob("*") if path.is_file())
     if format is ReportFormat.json:

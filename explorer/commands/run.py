@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import optuna
 import typer
 
-from explorer import storage
+from explorer import storage, urls
 from explorer.commands.front import print_tables
 from explorer.commands.options import DEVICE_HELP, LATENCY, DeviceOption, TrustOption, trusted_files
 from explorer.driver import Outcome, run_study
@@ -62,7 +62,7 @@ def run(
     split: Annotated[str | None, typer.Option(help="Split of the corpus that is scored.")] = None,
     storage_url: Annotated[
         str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the sampler, of recovery and of drawn splits.", min=0)
@@ -142,7 +142,8 @@ def run(
     if jobs > 1 and scheduler is not None:
         raise StudyError(f"--jobs {jobs} and --scheduler {scheduler}: a cluster has its own workers, so give only one")
     trusted = trusted_files(trust)
-    execute(name or found, definition, storage_url or storage.DEFAULT_URL, format, jobs, scheduler, device, trusted)
+    name = definitions.checked_name(found if name is None else name)
+    execute(name, definition, urls.given(storage_url), format, jobs, scheduler, device, trusted)
 
 
 def execute(
@@ -157,6 +158,7 @@ def execute(
 ) -> None:
     """Get the workers ready, run the study, print. Exits with 130 when interrupted, 1 when every trial failed."""
     errors = screen(stderr=True)
+    storage.check(storage_url)  # before minutes are spent on reading the recordings
     try:
         with (
             Display(errors, definition.timeout) as display,

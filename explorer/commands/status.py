@@ -9,7 +9,7 @@ import optuna
 import typer
 from rich.console import Console
 
-from explorer import storage
+from explorer import storage, urls
 from explorer.provenance import in_words
 from explorer.screen import say, screen
 from explorer.status import StudyStatus
@@ -31,7 +31,7 @@ def status(
     format: Annotated[StatusFormat, typer.Option(help="`table` for people, `json` for programs.")] = StatusFormat.table,
     storage_url: Annotated[
         str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
     ] = None,
 ) -> None:
     """Say how far a study is: trials by state and origin, the best of each objective, seconds a trial, failures with
@@ -42,7 +42,7 @@ def status(
         explorer status joint --format json
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    told = status_of(storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL))
+    told = status_of(storage.load_study(name_of(study), urls.given(storage_url)))
     if format is StatusFormat.json:
         echo_json(dataclasses.asdict(told))
     else:
@@ -71,6 +71,8 @@ def _print(told: StudyStatus, console: Console) -> None:
     for key, value in told.definition.items():
         lines[f"definition {key}"] = json.dumps(value, ensure_ascii=False)
     print_fields(lines.items(), console)
+    for number, why in told.left_out.items():
+        say(f"left out: trial {number}: {why}", console)
     for failure in told.failures:
         say(f"failed: trial {failure.trial} ({failure.origin}): {failure.error}", console)
 

@@ -13,7 +13,7 @@ import optuna
 import typer
 from rich.console import Console
 
-from explorer import storage
+from explorer import storage, urls
 from explorer.commands.measure import progress
 from explorer.commands.options import DeviceOption, TrustOption, trusted_files
 from explorer.commands.simulate import (
@@ -74,7 +74,7 @@ def stress(
     trust: TrustOption = None,
     storage_url: Annotated[
         str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
     ] = None,
     format: Annotated[StressFormat, typer.Option(help="`table` for people, `json` for programs.")] = StressFormat.table,
 ) -> None:
@@ -93,7 +93,7 @@ def stress(
         explorer stress quickstart 13 --speech ./LibriSpeech/dev-clean --overlap 0,0.2 --noise none,10 --band telephone
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    loaded = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
+    loaded = storage.load_study(name_of(study), urls.given(storage_url))
     # late, so that neither `--help` nor a wrong name waits for torch
     from explorer.stress import Grid
     from explorer.stress import stress as stressed

@@ -1,6 +1,7 @@
 """`explorer verify`: measure stored trials again."""
 
 import dataclasses
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,9 +9,9 @@ import optuna
 import typer
 from rich.console import Console
 
-from explorer import storage
+from explorer import storage, urls
 from explorer.commands.measure import progress
-from explorer.commands.options import DeviceOption, TrustOption, trusted_files
+from explorer.commands.options import DeviceOption, TrustOption, remark_on, trusted_files
 from explorer.screen import say, screen
 from explorer.streams import echo_json
 from explorer.tables import Table, names, print_table, sentences, words
@@ -48,7 +49,7 @@ def verify(
     trust: TrustOption = None,
     storage_url: Annotated[
         str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{storage.DEFAULT_URL}`, in the current directory."),
+        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
     ] = None,
     format: Annotated[VerifyFormat, typer.Option(help="`table` for people, `json` for programs.")] = VerifyFormat.table,
 ) -> None:
@@ -72,7 +73,7 @@ def verify(
     given = trials or []
     if sum((bool(given), everything, front)) != 1:
         raise StudyError("name the trials to verify, or give --all or --front: one of the three")
-    loaded = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
+    loaded = storage.load_study(name_of(study), urls.given(storage_url))
     if not given:
         given = _chosen(loaded, everything)
     # late, so that neither `--help` nor a wrong name waits for torch
@@ -95,15 +96,18 @@ def _chosen(study: optuna.Study, everything: bool) -> list[int]:
     from explorer import database
     from explorer.front import feasible_front
 
-    trials = database.skim(study, ())
-    if everything:
-        states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-        chosen = [trial.number for trial in trials if trial.state in states]
-    else:
-        chosen = sorted(trial.number for trial in feasible_front(study, trials))
+    states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+    left_out: dict[int, str] = {}
+
+    def choose(trials: Sequence[optuna.trial.FrozenTrial]) -> set[int]:
+        found = trials if everything else feasible_front(study, trials)
+        return {trial.number for trial in found if trial.state in states}
+
+    _, chosen = database.settle(study, database.skim(study, (), left_out=left_out), choose, left_out)
+    remark_on(left_out)
     if not chosen:
         raise StudyError(f"the study {study.study_name!r} has no trial that was measured: run it first")
-    return chosen
+    return sorted(chosen)
 
 
 def _told(answer: "Verification") -> dict[str, Any]:

@@ -8,6 +8,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from explorer import trial_record as record
 from explorer.snapshot import SnapshotStorage, Source
 from explorer.storage import load_study, open_storage
 from objectives.errors import StudyError
@@ -175,7 +176,7 @@ def test_what_was_finished_in_the_copy_before_is_not_read_again(study: optuna.St
     first = SnapshotStorage(tmp_path / "1.db", url)
     before = first.get_all_trials(1, deepcopy=False)
     suggest(running, small_study().space)
-    for name, value in before[0].user_attrs.items():
+    for name, value in record.measured_attributes(before[0]).items():
         running.set_user_attr(name, value)
     study.tell(running, (1.0, 2.0, 3.0))
     study.ask()
