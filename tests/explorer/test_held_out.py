@@ -239,8 +239,11 @@ def without_test(study: optuna.Study, corpus: Path) -> None:
     (corpus / "splits.json").write_text('{"eval": ["a", "b"]}')
 
 
-def searched_on_test(study: optuna.Study, corpus: Path) -> None:
-    study.set_user_attr("definition", small_study(corpus=str(corpus), split="test").model_dump_json())
+def searched_on(split: str) -> Callable[[optuna.Study, Path], None]:
+    def happened(study: optuna.Study, corpus: Path) -> None:
+        study.set_user_attr("definition", small_study(corpus=str(corpus), split=split).model_dump_json())
+
+    return happened
 
 
 @pytest.mark.parametrize(
@@ -248,7 +251,8 @@ def searched_on_test(study: optuna.Study, corpus: Path) -> None:
     [
         (gone, "unavailable", "CorpusError: unknown corpus"),
         (without_test, "absent", "has no split 'test'"),
-        (searched_on_test, "searched", "the search itself looked at 'test'"),
+        (searched_on("test"), "searched", "the search itself looked at 'test'"),
+        (searched_on("all"), "searched", "the search itself looked at 'all'"),  # of which test is a part
     ],
 )
 def test_why_there_is_no_figure(

@@ -58,6 +58,19 @@ def test_a_broken_budget_ends_a_search_trial(
     assert "der" not in searched.user_attrs
 
 
+@pytest.mark.parametrize(("name", "limit"), [("size", 3.0), ("rtf", 0.02), ("der", 4.0)])
+def test_by_how_much_a_stopped_trial_passes_its_budget(url: str, name: str, limit: float) -> None:
+    """As a share of the budget, of what was reached in the budget's unit: MiB of size, percent of DER."""
+    definition = small_study(trials=0, fixed={}, limits={name: limit})
+    study = run_study("study", definition, AnalyticEvaluator(), url).study
+    study.enqueue_trial({"chunk_length": 0.5, "look_ahead": "none", "pruning_structure": "none", "precision": "fp32"})
+    run_study("study", small_study(fixed={}, limits={name: limit}), AnalyticEvaluator(), url)
+    _, searched = trials_of(url)
+    assert searched.state is TrialState.PRUNED
+    reached = {"size": 4.0, "rtf": 0.05, "der": 10.0}  # of a DER of 20 % one of two recordings, the other for free
+    assert record.excesses_of(searched) == {name: pytest.approx(reached[name] / limit - 1)}
+
+
 def beaten(**changes: object) -> StudyDefinition:
     """Search trials of smaller C than the baseline's: slower, of the same size, and worse."""
     space = SAME_SIZE | {"chunk_length": [0.1, 1.0], "look_ahead": ["none"]}
@@ -80,6 +93,16 @@ def test_a_trial_that_is_beaten_is_stopped(url: str) -> None:
         assert (told["recordings"], told["of"], len(trial.user_attrs["recordings"])) == (1, 2, 1)
         assert "beaten by trial 0" in record.why_stopped(trial)
         assert record.exceeded(trial) == ()
+
+
+def test_a_trial_over_a_budget_is_nobodys_rival(url: str) -> None:
+    """It is on no front, so what is worse than it may be on one."""
+    run_study("study", beaten(trials=6, limits={"latency": 0.9}), AnalyticEvaluator(), url)
+    baseline, *searched = trials_of(url)
+    assert record.exceeded(baseline) == ("latency",)
+    lost = [trial for trial in searched if 10 + 5 / trial.params["chunk_length"] > 2 * 15]  # to it, in a race
+    assert lost
+    assert [trial for trial in searched if trial.user_attrs.get("stop", {}).get("beaten_by") == baseline.number] == []
 
 
 class WorseOnline(AnalyticEvaluator):
