@@ -92,6 +92,7 @@ def test_a_tie_goes_to_the_smaller_model(url: str) -> None:
         def calibration_errors(self, point, on_progress):
             return {"c": ErrorCounts(confusion=1.0, total=10.0)}
 
+    # neither the first, nor the first by name, nor the fastest, nor the one of fewest errors as published
     definition = tables(fixed={"variants": ["Linear-40", "Hidden-60", "Hidden-40"], "precisions": ["fp16"]})
     outcome = run_study("study", definition, Tied(), url)
     choice = choice_of(outcome.study, definition)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.trial import FixedTrial
+from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 from pydantic import ValidationError
 
 from objectives.operating_point import (
@@ -249,6 +249,10 @@ def test_tracking_is_searched_where_it_is_asked_for() -> None:
     asked = OperatingPoint(0.5, mode="online", online=both.online)
     assert (both.opened_thresholds, asked.online) == (("delta_new",), OnlineTracking(tau_active=0.3))
     assert params_of(asked, both)["thresholds"] == "tuned"
+    # what is held at a value stays so, whether the rest is searched or as it was tuned
+    opened = params_of(asked, both) | {"thresholds": "searched", "delta_new": 0.5}
+    assert suggest(FixedTrial(opened), both).online == OnlineTracking(tau_active=0.3, delta_new=0.5)
+    assert suggest(FixedTrial(params_of(asked, both)), both).online == OnlineTracking(tau_active=0.3)
     assert outside(asked, both) is None
     assert outside(replace(asked, mode="online", online=OnlineTracking(delta_new=0.7)), both) is not None
     assert "tracking = 'online'" in outside(asked, SearchSpace())
@@ -272,6 +276,29 @@ def test_a_trial_that_died_while_being_asked_has_no_point() -> None:
     assert recall(study.trials[0], SearchSpace()) is None
     trial.suggest_float("chunk_length", *CHUNK_LENGTH_RANGE, log=True)
     assert recall(study.trials[0], SearchSpace()) is None
+
+
+@pytest.mark.parametrize(
+    ("point", "space"),
+    [
+        (OperatingPoint(0.5, 0.25, Pruning("hidden", 0.4), "fp16"), SearchSpace()),
+        (replace(OFFLINE_BASELINE, pruning=Pruning("both", 0.4)), OFFLINE),
+        (OperatingPoint(0.5, 0.25, mode="online", online=OnlineTracking(0.4, 0.3, 0.6, 0.5)), OPENED),
+        (OperatingPoint(0.5, mode="online", online=OnlineTracking(min_duration_off=0.5)), OPENED),
+        (OperatingPoint(0.5), OPENED),
+    ],
+)
+def test_a_trial_that_lacks_any_of_its_parameters_has_no_point(point: OperatingPoint, space: SearchSpace) -> None:
+    """Its driver died between two of them: in whatever order they are asked."""
+    params = params_of(point, space)
+    assert set(params) >= {"pruning_structure", "precision"}
+
+    def stored(without: str | None) -> FrozenTrial:
+        told = {name: value for name, value in params.items() if name != without}
+        return create_trial(state=TrialState.FAIL, system_attrs={"fixed_params": told})
+
+    assert recall(stored(None), space) == point
+    assert {name: recall(stored(name), space) for name in params} == dict.fromkeys(params)
 
 
 @pytest.mark.parametrize("bounds", [(3.0, 1.0), (0.0, 1.0), (0.1, 6.0), (math.nan, 1.0), (0.1, math.inf)])
