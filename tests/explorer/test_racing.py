@@ -310,9 +310,10 @@ def test_many_recordings_bet_and_the_race_travels() -> None:
     assert fewer.alpha == 0.0
 
 
-def test_trials_on_other_recordings_do_not_race() -> None:
+@pytest.mark.parametrize("uris", ["ac", "abc", "a"])
+def test_trials_on_other_recordings_do_not_race(uris: str) -> None:
     with pytest.raises(ValueError, match="trial 0 was scored on 2 recordings"):
-        race(members(complete(0, (30.0, 4.0, 0.10))), 5.0, 0.2, {"a": 20.0, "c": 10.0}, seed=3, trial=12)
+        race(members(complete(0, (30.0, 4.0, 0.10))), 5.0, 0.2, dict.fromkeys(uris, 10.0), seed=3, trial=12)
 
 
 # --- what is told and what is refused

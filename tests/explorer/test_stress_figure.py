@@ -10,6 +10,7 @@ from explorer.exhibits import Absent, Exhibit
 from explorer.stress_figure import stress_exhibit, stress_figure
 from explorer.stress_kept import Cell, Stressed, stressed_trials
 from explorer.trial_record import errors_of
+from objectives.errors import StudyError
 from objectives.scoring import ErrorCounts, pool
 from tests.explorer.recommendable import empty_study
 from tests.explorer.stressed import kept, stressed
@@ -140,6 +141,25 @@ def test_the_sheet_has_every_figure_in_its_column(of_uneven_cells: Stressed) -> 
     assert (noisy["point"], noisy["tied"]) == ("point 3", "False")
     assert [first[name] for name in ("noise", "added", "added_low", "added_high", "tied")] == [""] * 5
     assert (overlapped["overlap"], overlapped["overlap_share"], overlapped["added"]) == ("0.2", "0.1", "-2.0")
+
+
+@pytest.mark.parametrize("places", [(0, 2, 1, 3), (0, 1, 2), (0, 1, 2, 3, 3), (1, 0, 2, 3)])
+def test_cells_lie_on_their_grid_in_order(of_uneven_cells: Stressed, places: tuple[int, ...]) -> None:
+    study = empty_study()
+    kept(study, dataclasses.replace(of_uneven_cells, cells=tuple(of_uneven_cells.cells[place] for place in places)))
+    with pytest.raises(StudyError, match="its cells are not those of its grid"):
+        stressed_trials(study)
+
+
+@pytest.mark.parametrize("part", ["der", "false_alarm", "missed_detection", "confusion"])
+def test_a_figure_that_is_none_is_named(of_uneven_cells: Stressed, part: str) -> None:
+    study, damaged = empty_study(), dataclasses.replace(of_uneven_cells.cells[2], **{part: float("nan")})
+    kept(
+        study,
+        dataclasses.replace(of_uneven_cells, cells=(*of_uneven_cells.cells[:2], damaged, of_uneven_cells.cells[3])),
+    )
+    with pytest.raises(StudyError, match=r"a DER of .*nan"):
+        stressed_trials(study)
 
 
 def test_panels_are_over_the_overlap_that_came_out_and_over_levels_of_noise(of_uneven_cells: Stressed) -> None:
