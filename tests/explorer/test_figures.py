@@ -225,6 +225,9 @@ def test_deltas_by_hand() -> None:
     assert found is not None
     assert (found.pruning, found.reference, found.unscored) == ("Linear-40", 3, ("silent",))
     assert [delta.delta for delta in found.deltas] == [1.0, -1.0, 2.0, 4.0, 10.0]
+    assert [(delta.uri, delta.trial, delta.der, delta.reference_der) for delta in found.deltas[:2]] == [
+        ("a", 4, 11.0, 10.0), ("b", 4, 19.0, 20.0)
+    ]  # fmt: skip
     (told,) = found.summaries
     # sorted −1 1 2 4 10: quartiles at places 1 and 3; P90 at 0.9 · 4 = 3.6, so 4 + 0.6 · 6
     assert (told.smallest, told.lower_quartile, told.median, told.upper_quartile, told.largest) == (-1, 1, 2, 4, 10)

@@ -8,7 +8,7 @@ import pytest
 
 from explorer.exhibits import Absent, Exhibit
 from explorer.stress_figure import stress_exhibit, stress_figure
-from explorer.stress_kept import Cell, Stressed, stressed_trials
+from explorer.stress_kept import Cell, Stressed, of_few, stressed_trials
 from explorer.trial_record import errors_of
 from objectives.errors import StudyError
 from objectives.scoring import ErrorCounts, pool
@@ -149,6 +149,38 @@ def test_cells_lie_on_their_grid_in_order(of_uneven_cells: Stressed, places: tup
     kept(study, dataclasses.replace(of_uneven_cells, cells=tuple(of_uneven_cells.cells[place] for place in places)))
     with pytest.raises(StudyError, match="its cells are not those of its grid"):
         stressed_trials(study)
+
+
+def test_cells_are_of_the_same_recordings(of_uneven_cells: Stressed) -> None:
+    study, last = empty_study(), of_uneven_cells.cells[3]
+    counts = {"a": ErrorCounts(1.0, 2.0, 3.0, 80.0), "c": ErrorCounts(0.5, 1.5, 4.0, 20.0)}
+    recordings = {uri: errors_of(one) for uri, one in counts.items()}
+    other = Cell.of(last.overlap, last.noise, last.overlap_share, errors_of(pool(counts.values())), recordings)
+    kept(study, dataclasses.replace(of_uneven_cells, cells=(*of_uneven_cells.cells[:3], other)))
+    with pytest.raises(StudyError, match="its cells are not of the same recordings"):
+        stressed_trials(study)
+
+
+def test_what_is_kept_comes_by_trial_and_then_by_age() -> None:
+    study = empty_study()
+    told = [one_of(12, made="2026-01-01"), one_of(3, made="2026-03-01", seed=1), one_of(3, made="2026-02-01")]
+    kept(study, *told)
+    assert stressed_trials(study) == (told[2], told[1], told[0])
+
+
+@pytest.mark.parametrize(
+    ("recordings", "said"), [(1, "a single recording"), (2, "few recordings (2)"), (9, "few recordings (9)"), (10, "")]
+)
+def test_from_how_many_recordings_on_intervals_are_believed(recordings: int, said: str) -> None:
+    assert of_few(recordings).partition(":")[0] == said
+
+
+def test_a_group_is_as_new_as_what_was_added_to_it_last() -> None:
+    older = [one_of(1, made="2026-02-02"), one_of(2, made="2026-02-03")]
+    newer = [one_of(3, made="2026-01-01", seed=1), one_of(4, made="2026-02-04", seed=1)]
+    found = stress_figure([*newer, *older])
+    assert found is not None
+    assert found.trials == tuple(newer)
 
 
 @pytest.mark.parametrize("part", ["der", "false_alarm", "missed_detection", "confusion"])
