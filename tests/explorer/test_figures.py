@@ -92,6 +92,7 @@ def test_what_was_not_measured_is_not_drawn() -> None:
         ([20.0, 30.0, 99.0], None),
         ([20.0, 30.0, 100.0], None),
         ([40.0, 80.0, 196.8], 88.0),  # a tenth above the highest that is drawn where it is
+        ([20.0, 100.0, 150.0], 110.0),  # who says nothing at all is drawn where he is
         ([120.0, 196.8], None),  # nothing would be flattened
     ],
 )
@@ -207,6 +208,10 @@ def test_one_point_is_no_curve() -> None:
     assert sweep_curve([row(0, "baseline")], "figure1") is None
     assert sweep_curve([row(0, "baseline")], "figure2") is None
     assert sweep_curve([], "figure1") is None
+    two = [row(0, "baseline"), row(1, "paper:figure1:R=0.5", right_context=0.5)]
+    curve = sweep_curve(two, "figure1")  # R = 0 is one of the two
+    assert curve is not None
+    assert (len(curve.points), curve.zero is None) == (1, False)
 
 
 def test_deltas_by_hand() -> None:
@@ -214,6 +219,7 @@ def test_deltas_by_hand() -> None:
         row(3, "paper:table1:Linear-40", der=30.0, pruning="Linear-40"),
         row(4, "paper:table2:INT8_PTQ", der=31.5, pruning="Linear-40", precision="int8_ptq"),
         row(5, "paper:table2:FP16", der=None, pruning="Linear-40", precision="fp16"),
+        row(6, "paper:table2:FP32", der=30.0, pruning="Linear-40"),  # what the others differ from, and no change itself
         row(0, "baseline", der=20.0),
     ]
     base = {"a": 10.0, "b": 20.0, "c": 30.0, "d": 40.0, "e": 50.0, "silent": None}
