@@ -192,6 +192,7 @@ def test_sweeps_are_the_fixed_unpruned_points_on_their_curve() -> None:
         row(4, "paper:table1:Hidden-40", pruning="Hidden-40"),
         row(5, "paper:figure1:R=5", der=None, right_context=5.0),
         row(6, "search", right_context=0.7),
+        row(8, "online:figure1:R=0.2", right_context=0.2, mode="online"),  # another way of tracking is another curve
         row(7, "paper:figure2:C=1", der=39.5),
     ]
     first, second = sweep_curve(rows, "figure1"), sweep_curve(rows, "figure2")

@@ -254,6 +254,11 @@ def test_tracking_is_searched_where_it_is_asked_for() -> None:
     assert suggest(FixedTrial(opened), both).online == OnlineTracking(tau_active=0.3, delta_new=0.5)
     assert suggest(FixedTrial(params_of(asked, both)), both).online == OnlineTracking(tau_active=0.3)
     assert outside(asked, both) is None
+    assert (both.modes, OPENED.modes, OFFLINE.modes) == (
+        ("chunk-wise", "online"),
+        ("online", "chunk-wise"),
+        ("offline",),
+    )
     assert outside(replace(asked, mode="online", online=OnlineTracking(delta_new=0.7)), both) is not None
     assert "tracking = 'online'" in outside(asked, SearchSpace())
     assert "tracking = 'chunk-wise'" in outside(OperatingPoint(), SearchSpace(tracking="online"))
