@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from explorer import trial_record as record
 
@@ -240,13 +240,6 @@ class Member:
     def of(cls, trial: FrozenTrial) -> "Member":
         """A trial of the front."""
         return cls(tuple(trial.values), Rival(trial.number, record.error_seconds(trial)))
-
-
-def members_of(trials: Sequence[FrozenTrial]) -> tuple[Member, ...]:
-    """Those of a study that a newcomer can lose to: complete and feasible."""
-    return tuple(
-        Member.of(trial) for trial in trials if trial.state is TrialState.COMPLETE and not record.exceeded(trial)
-    )
 
 
 def strongest_rival(members: Sequence[Member], size: float, rtf: float) -> Rival | None:

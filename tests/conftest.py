@@ -1,9 +1,22 @@
-"""What all tests share: locks of their own, and a small real corpus with one timing process for it."""
+"""What all tests share: a time zone, locks of their own, and a small real corpus with one timing process for it."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+EAST = "EAST-09:30"  # of UTC, as POSIX has it: whoever takes UTC for local time is hours off, wherever the tests run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def far_from_utc() -> Iterator[None]:
+    """Machines that test are often set to UTC, where both are the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", EAST)
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from explorer.bootstrap import Scored, difference, pooled_der
+from explorer.bootstrap import SEED, Interval, Scored, difference, pooled_der
 
 
 def test_two_recordings_have_three_resamples() -> None:
@@ -51,6 +51,35 @@ def test_three_recordings_agree_with_the_enumeration_of_all_resamples() -> None:
     interval = difference(ours, theirs)
     assert interval is not None
     assert (interval.low, interval.high) == pytest.approx((-10.0, 10.0))
+
+
+def test_the_interval_leaves_a_fortieth_out_at_each_end() -> None:
+    """Half of a hundred recordings are all wrong, so a resample's DER is a binomial share: of Bin(100, ½) the 2.5 and
+    97.5 % quantiles are 40 and 60, the 5 and 95 % ones 42 and 58, the 1.25 and 98.75 % ones 39 and 61."""
+    ours: Scored = {f"{place:02d}": (float(place < 50), 1.0) for place in range(100)}
+    theirs: Scored = dict.fromkeys(ours, (0.0, 1.0))
+    interval = difference(ours, theirs)
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((40.0, 60.0))
+
+
+def test_an_end_at_zero_is_not_told_apart() -> None:
+    interval = difference({"a": (1.0, 10.0), "b": (2.0, 10.0)}, {"a": (1.0, 10.0), "b": (1.0, 10.0)})
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((0.0, 10.0))
+    assert interval.contains_zero
+    assert not Interval(0.1, 1.0, 2, 10).contains_zero
+    assert not Interval(-1.0, -0.1, 2, 10).contains_zero
+
+
+def test_as_many_resamples_as_asked_for_of_the_seed_asked_for() -> None:
+    ours: Scored = {f"{place}": (float(place * place % 11), 12.0) for place in range(11)}
+    theirs: Scored = dict.fromkeys(ours, (1.0, 12.0))
+    few, others = difference(ours, theirs, resamples=40), difference(ours, theirs, resamples=40, seed=1)
+    assert few is not None
+    assert few.resamples == 40
+    assert few != others
+    assert few == difference(ours, theirs, resamples=40, seed=SEED)
 
 
 def test_one_recording_has_no_interval() -> None:

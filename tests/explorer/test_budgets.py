@@ -36,6 +36,12 @@ def test_an_increase_is_of_the_baselines_der() -> None:
     with pytest.raises(StudyError, match="baseline, which is not measured"):
         Budgets(der_increase=0.05).limits(None)
     assert Budgets(size=2.0).limits(None) == {"size": 2.0}
+    assert Budgets(der_increase=0.0).limits(40.0) == {"der": 40.0}  # no more errors than the baseline
+
+
+def test_a_decrease_is_no_increase() -> None:
+    with pytest.raises(StudyError, match=r"--max-der-increase: -0\.1 is no increase"):
+        Budgets(der_increase=-0.1)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +77,14 @@ def test_a_budget_that_is_not_the_only_one_to_bind() -> None:
     assert [(miss.reachable, miss.trial, miss.excess) for miss in told.misses] == [(None, None, None)] * 2
     # 0 is over by 100 and 200 %, 1 by 200 and 100 %: the smallest sum decides, then the number
     assert (told.nearest, told.excesses) == (0, {"size": pytest.approx(1.0), "rtf": pytest.approx(2.0)})
+
+
+def test_the_nearest_point_passes_its_largest_excess_by_the_least_and_then_all_of_them_together() -> None:
+    limits = {"latency": 1.0, "size": 1.0, "rtf": 1.0}
+    far = {"latency": 2.9, "size": 1.0, "rtf": 1.0}  # the most in one budget
+    more, less = {"latency": 2.0, "size": 1.8, "rtf": 0.5}, {"latency": 1.4, "size": 2.0, "rtf": 0.5}
+    told = shortfall(limits, {0: far, 1: more, 2: less})
+    assert (told.nearest, told.excesses) == (2, {"latency": pytest.approx(0.4), "size": 1.0})
 
 
 def test_budgets_in_words() -> None:

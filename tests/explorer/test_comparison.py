@@ -89,6 +89,16 @@ def test_each_point_stands_beside_what_it_has_to_beat(study: optuna.Study) -> No
     assert {number: row.tied_with_best for number, row in rows.items()}[2] is True
 
 
+def test_a_dominated_point_stands_beside_the_best_that_dominates_it_and_not_the_first() -> None:
+    study = empty_study()
+    add(study, (16.0, 16.0), size=3.0)
+    add(study, (15.0, 15.0), size=4.0)
+    add(study, (20.0, 20.0), size=5.0, point=OperatingPoint(2.0), origin="fixed:C=2")
+    dominated = {row.trial: row for row in front_of(study).rows}[2]
+    assert dominated.dominated_by == (0, 1)
+    assert (dominated.versus, dominated.der_difference) == (1, 5.0)
+
+
 def test_differences_by_hand(study: optuna.Study) -> None:
     found = front_of(study).comparisons
     one = the(found, "front neighbours", 1)

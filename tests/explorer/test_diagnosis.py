@@ -83,6 +83,18 @@ def test_anything_but_a_failure_starts_the_count_again(url: str) -> None:
     assert run_study("study", definition, AnalyticEvaluator(fails=fails), url).failed == len(fails) == 6
 
 
+def test_one_that_was_stopped_is_no_failure_and_starts_the_count_again(url: str) -> None:
+    plain = {"look_ahead": "none", "pruning_structure": "none", "precision": "fp32"}
+    limits = {"latency": 2.0}
+    study = run_study("study", small_study(trials=0, fixed={}, limits=limits), AnalyticEvaluator(), url).study
+    for chunk_length in (0.5, 3.0, 0.6):  # fails, over the budget, fails
+        study.enqueue_trial({"chunk_length": chunk_length} | plain)
+    fails = frozenset({OperatingPoint(0.5), OperatingPoint(0.6)})
+    definition = small_study(trials=3, fixed={}, limits=limits, stop_after_failures=2)
+    outcome = run_study("study", definition, AnalyticEvaluator(fails=fails), url)
+    assert (outcome.trials, outcome.failed) == (3, 2)
+
+
 def test_a_value_that_is_not_finite_counts_as_a_failure(url: str) -> None:
     class Silent(AnalyticEvaluator):
         def __call__(self, point, *others):

@@ -30,7 +30,7 @@ from objectives.operating_point import BASELINE, OperatingPoint
 from objectives.plain_weights import load_plain
 from objectives.scoring import ErrorCounts
 from objectives.segmentation_onnx import portable_onnx, write_onnx
-from tests.explorer.exportable import LOW_BIT, Change, Exports, real_definition, real_study, real_trial
+from tests.explorer.exportable import LOW_BIT, THRESHOLD, Change, Exports, real_definition, real_study, real_trial
 from tests.explorer.recommendable import empty_study
 from tests.objectives import sherpa
 from tests.objectives.checkpoints import seconds_apart
@@ -76,6 +76,7 @@ def test_what_it_says_is_what_the_trial_measured(exports: Exports, point: Operat
     trial = exports.study.trials[exports.trials[point]]
     measured, parity, provenance = told["measured"], told["parity"], told["provenance"]
     assert [measured["der"], measured["size_mib"], measured["rtf"]] == trial.values
+    assert told["clustering"]["threshold"] == exports.bundle(point).clustering.threshold == THRESHOLD
     assert parity["agreement"] == 1.0
     assert parity["der_bundle"] == parity["der_trial"] == pytest.approx(trial.values[0])
     assert (parity["recordings"], parity["live_seconds"]) == (2, 12.0)

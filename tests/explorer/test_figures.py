@@ -92,6 +92,7 @@ def test_what_was_not_measured_is_not_drawn() -> None:
         ([20.0, 30.0, 99.0], None),
         ([20.0, 30.0, 100.0], None),
         ([40.0, 80.0, 196.8], 88.0),  # a tenth above the highest that is drawn where it is
+        ([20.0, 100.0, 150.0], 110.0),  # who says nothing at all is drawn where he is
         ([120.0, 196.8], None),  # nothing would be flattened
     ],
 )
@@ -191,6 +192,7 @@ def test_sweeps_are_the_fixed_unpruned_points_on_their_curve() -> None:
         row(4, "paper:table1:Hidden-40", pruning="Hidden-40"),
         row(5, "paper:figure1:R=5", der=None, right_context=5.0),
         row(6, "search", right_context=0.7),
+        row(8, "online:figure1:R=0.2", right_context=0.2, mode="online"),  # another way of tracking is another curve
         row(7, "paper:figure2:C=1", der=39.5),
     ]
     first, second = sweep_curve(rows, "figure1"), sweep_curve(rows, "figure2")
@@ -207,6 +209,10 @@ def test_one_point_is_no_curve() -> None:
     assert sweep_curve([row(0, "baseline")], "figure1") is None
     assert sweep_curve([row(0, "baseline")], "figure2") is None
     assert sweep_curve([], "figure1") is None
+    two = [row(0, "baseline"), row(1, "paper:figure1:R=0.5", right_context=0.5)]
+    curve = sweep_curve(two, "figure1")  # R = 0 is one of the two
+    assert curve is not None
+    assert (len(curve.points), curve.zero is None) == (1, False)
 
 
 def test_deltas_by_hand() -> None:
@@ -214,6 +220,7 @@ def test_deltas_by_hand() -> None:
         row(3, "paper:table1:Linear-40", der=30.0, pruning="Linear-40"),
         row(4, "paper:table2:INT8_PTQ", der=31.5, pruning="Linear-40", precision="int8_ptq"),
         row(5, "paper:table2:FP16", der=None, pruning="Linear-40", precision="fp16"),
+        row(6, "paper:table2:FP32", der=30.0, pruning="Linear-40"),  # what the others differ from, and no change itself
         row(0, "baseline", der=20.0),
     ]
     base = {"a": 10.0, "b": 20.0, "c": 30.0, "d": 40.0, "e": 50.0, "silent": None}
@@ -225,6 +232,9 @@ def test_deltas_by_hand() -> None:
     assert found is not None
     assert (found.pruning, found.reference, found.unscored) == ("Linear-40", 3, ("silent",))
     assert [delta.delta for delta in found.deltas] == [1.0, -1.0, 2.0, 4.0, 10.0]
+    assert [(delta.uri, delta.trial, delta.der, delta.reference_der) for delta in found.deltas[:2]] == [
+        ("a", 4, 11.0, 10.0), ("b", 4, 19.0, 20.0)
+    ]  # fmt: skip
     (told,) = found.summaries
     # sorted −1 1 2 4 10: quartiles at places 1 and 3; P90 at 0.9 · 4 = 3.6, so 4 + 0.6 · 6
     assert (told.smallest, told.lower_quartile, told.median, told.upper_quartile, told.largest) == (-1, 1, 2, 4, 10)

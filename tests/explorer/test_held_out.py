@@ -9,9 +9,10 @@ import optuna
 import pytest
 
 import objectives.evaluation
+from explorer import trial_record as record
 from explorer.bootstrap import pooled_der
 from explorer.budgets import Budgets
-from explorer.held_out import SETTINGS, held_out
+from explorer.held_out import SCORE, SETTINGS, held_out, other_machine
 from explorer.recommendation import recommend
 from explorer.stored import IDENTITY, stored_definition
 from explorer.workers import EvaluatorSettings
@@ -239,8 +240,11 @@ def without_test(study: optuna.Study, corpus: Path) -> None:
     (corpus / "splits.json").write_text('{"eval": ["a", "b"]}')
 
 
-def searched_on_test(study: optuna.Study, corpus: Path) -> None:
-    study.set_user_attr("definition", small_study(corpus=str(corpus), split="test").model_dump_json())
+def searched_on(split: str) -> Callable[[optuna.Study, Path], None]:
+    def happened(study: optuna.Study, corpus: Path) -> None:
+        study.set_user_attr("definition", small_study(corpus=str(corpus), split=split).model_dump_json())
+
+    return happened
 
 
 @pytest.mark.parametrize(
@@ -248,7 +252,8 @@ def searched_on_test(study: optuna.Study, corpus: Path) -> None:
     [
         (gone, "unavailable", "CorpusError: unknown corpus"),
         (without_test, "absent", "has no split 'test'"),
-        (searched_on_test, "searched", "the search itself looked at 'test'"),
+        (searched_on("test"), "searched", "the search itself looked at 'test'"),
+        (searched_on("all"), "searched", "the search itself looked at 'all'"),  # of which test is a part
     ],
 )
 def test_why_there_is_no_figure(
@@ -282,6 +287,59 @@ def test_what_the_study_keeps_needs_no_corpus(
     after = recommend(study, Budgets())
     assert (after.test.status, set(after.test.scores)) == ("unavailable", {0})  # 2 beats both; 0 is the baseline
     assert after.baseline_test == before.baseline_test
+
+
+def kept(der: float = 20.0, **more: object) -> dict[str, object]:
+    """What a study keeps of a point on test: of two recordings, no two figures alike."""
+    counts = {"c": ErrorCounts(1.0, 2.0, 3.0, 40.0), "d": ErrorCounts(0.5, 0.5, 5.0, 20.0)}
+    pooled = record.errors_of(counts["c"] + counts["d"])
+    recordings = {uri: record.errors_of(one) for uri, one in counts.items()}
+    return {"der": {**pooled, "der": der}, "recordings": recordings, "machine": {}} | more
+
+
+def test_what_was_kept_is_read_to_the_digit(study: optuna.Study) -> None:
+    study.set_user_attr(SCORE.format(trial=0), json.dumps(kept()))
+    told = held_out(study, stored_definition(study), study.trials[:1])
+    assert told.status == "scored"
+    score = told.scores[0]
+    assert (score.der, score.false_alarm, score.missed_detection, score.confusion) == pytest.approx(
+        (20.0, 2.5, 100 * 2.5 / 60, 100 * 8 / 60)
+    )
+    assert score.scored == {"c": (6.0, 40.0), "d": (6.0, 20.0)}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (kept(der=20.01), "a DER of 20.01, and of its recordings together 20"),
+        (kept(der=float("nan")), "cannot be read"),
+        (kept(machine="here"), "machine = 'here'"),
+        ({"der": {}}, "KeyError"),
+    ],
+)
+def test_a_score_that_was_damaged_is_named(study: optuna.Study, damage: dict[str, object], message: str) -> None:
+    study.set_user_attr(SCORE.format(trial=0), json.dumps(damage))
+    with pytest.raises(StudyError, match=rf"its attribute 'test_split:0' .*{message}"):
+        held_out(study, stored_definition(study), study.trials)
+
+
+def test_scores_on_different_recordings_are_not_compared(study: optuna.Study) -> None:
+    study.set_user_attr(SCORE.format(trial=0), json.dumps(kept()))
+    only = {"c": record.errors_of(ErrorCounts(1.0, 2.0, 5.0, 40.0))}
+    study.set_user_attr(SCORE.format(trial=1), json.dumps(kept(recordings=only)))
+    with pytest.raises(StudyError, match=r"'test_split:1' .*not of the recordings that trial 0 was scored on"):
+        held_out(study, stored_definition(study), study.trials)
+
+
+def test_what_the_first_were_scored_with_is_written_once(study: optuna.Study, build: Callable[[Build], None]) -> None:
+    build(lambda **given: AnalyticEvaluator())
+    held_out(study, stored_definition(study), study.trials[:1])
+    first = study.user_attrs[SETTINGS]
+    build(lambda **given: AnalyticEvaluator(identity={"corpus": "analytic", "machine": "another formula"}))
+    told = held_out(study, stored_definition(study), study.trials)
+    assert (told.status, set(told.scores)) == ("scored", {0, 1})
+    assert study.user_attrs[SETTINGS] == first == json.dumps({"corpus": "analytic", "machine": "a formula"})
+    assert [other_machine(study, told.scores[trial]) for trial in (0, 1)] == [False, True]
 
 
 def test_a_storage_that_cannot_be_written_stops_it_before_anything_is_scored(

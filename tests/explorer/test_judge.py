@@ -1,21 +1,110 @@
 """What a search trial is stopped for: budgets that it breaks, and races that it has lost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from explorer import trial_record as record
+from explorer.judge import FrontJudge
+from explorer.ledger import Ledger
+from explorer.racing import BETTING_FROM, Member, Rival
 from explorer.status import status
 from explorer.storage import load_study
 from objectives.measurement import UNHURRIED, Judge, Measurement, Stopped
 from objectives.operating_point import BASELINE, OperatingPoint
+from objectives.scoring import ErrorCounts
 from studies.definition import StudyDefinition
+from studies.search_space import SearchSpace, params_of
 from tests.explorer.analytic import AnalyticEvaluator, judged, measurement, run_study, small_study
 from tests.explorer.test_driver import trials_of
 
 SAME_SIZE = {"precision": ["fp32"], "pruning_structure": ["none"]}
+
+
+FRONT = (Member((20.0, 4.0, 0.1), Rival(3, {"a": 15.0, "b": 25.0})),)
+
+
+def judge(limits: Mapping[str, float] | None = None, reference: float | None = 200.0, **more: object) -> FrontJudge:
+    return FrontJudge(12, 0, limits or {}, FRONT, reference, **more)  # type: ignore[arg-type]
+
+
+def errors(**seconds: float) -> dict[str, ErrorCounts]:
+    """A third of each kind. Of less speech than its recording has, since a half was scored: that decides nothing."""
+    return {uri: ErrorCounts(told / 3, told / 3, told / 3, total=50.0) for uri, told in seconds.items()}
+
+
+@pytest.mark.parametrize(
+    ("limits", "size", "rtf", "scored", "stops"),
+    [
+        ({"size": 4.0}, 4.0, None, {}, None),  # what is just reached is kept
+        ({"size": 4.0}, 4.1, None, {}, "size (MiB) is 4.1, over the budget of 4"),
+        ({"rtf": 0.1}, 4.0, 0.1, {}, None),
+        ({"rtf": 0.1}, 4.0, 0.11, {}, "RTF is 0.11, over the budget of 0.1"),
+        ({"rtf": 0.1}, 4.0, None, {}, None),  # not known yet
+        ({"der": 10.0}, 4.0, 0.1, {"a": 20.0}, None),  # of 200 s of speech in all recordings
+        ({"der": 10.0}, 4.0, 0.1, {"a": 15.0, "b": 6.0}, "DER (%), the recordings left out for free, is 10.5"),
+        ({"latency": 0.1}, 4.0, 0.1, {"a": 20.0}, None),
+        ({}, 9.0, 9.0, {"a": 60.0}, None),
+    ],
+)
+def test_what_a_budget_stops(
+    limits: dict[str, float], size: float, rtf: float | None, scored: dict[str, float], stops: str | None
+) -> None:
+    stop = judge(limits).look(size, rtf, errors(**scored))
+    assert (stop is None) == (stops is None)
+    if stop is not None and stops is not None:
+        assert (stop.kind, stops in stop.reason) == ("limit", True)
+        assert stop.told == ({"least_der": pytest.approx(10.5)} if "der" in limits else {})
+
+
+def test_without_a_trial_that_was_scored_nobody_knows_of_how_much_speech_errors_are() -> None:
+    assert judge({"der": 1.0}, reference=None).look(4.0, 0.1, errors(a=100.0)) is None
+
+
+def test_a_race_begins_once_size_and_rtf_are_known() -> None:
+    one = judge()
+    assert one.look(4.0, 0.1, errors(a=15.0, b=30.0)) is None
+    assert one.order(4.0, 0.1, {"a": 10.0, "b": 100.0}) == ("a", "b")  # densest first
+    assert one.look(4.0, 0.1, errors(a=40.0)) is None  # it may still be as good
+    stop = one.look(4.0, 0.1, errors(a=40.1))
+    assert stop is not None
+    assert (stop.kind, stop.told["beaten_by"], stop.told["recordings"], stop.told["of"]) == ("raced", 3, 1, 2)
+    assert one.order(3.9, 0.1, {"a": 10.0, "b": 100.0}) == ()  # smaller than the rival: it reaches the front anyway
+    assert one.look(3.9, 0.1, errors(a=99.0)) is None
+
+
+def test_a_judge_is_made_of_the_study_and_the_front_of_the_mode() -> None:
+    told = {"seed": 3, "limits": {"rtf": 0.5}, "racing": {"alpha": 0.05}}
+    known = Ledger.of(SearchSpace(), [complete(0, uris=[f"{place:02d}" for place in range(BETTING_FROM)])])
+    made = FrontJudge.of(12, "chunk-wise", small_study(**told), known)
+    assert made == FrontJudge(12, 3, {"rtf": 0.5}, known.members("chunk-wise"), 100.0 * BETTING_FROM, 0.05)
+    assert len(made.front) == 1
+    assert FrontJudge.of(12, "online", small_study(**told), known).front == ()
+    assert FrontJudge.of(12, "chunk-wise", small_study(racing={"enabled": False}), known).front == ()
+    # both the study's seed and the trial's number draw the order, and with an alpha of 0 the densest come first
+    durations = dict.fromkeys(made.front[0].rival.errors, 10.0)
+    orders = {
+        FrontJudge(trial, seed, {}, made.front, None, alpha).order(4.0, 0.1, durations)
+        for trial, seed, alpha in ((12, 3, 0.05), (13, 3, 0.05), (12, 4, 0.05), (12, 3, 0.0))
+    }
+    assert len(orders) == 4
+
+
+def complete(number: int, uris: Sequence[str]) -> FrozenTrial:
+    """The baseline with as many recordings, each of 100 s of speech."""
+    told = replace(measurement(BASELINE), counts=dict.fromkeys(uris, ErrorCounts(confusion=20.0, total=100.0)))
+    trial = create_trial(
+        values=record.values_of(told),
+        user_attrs=record.attributes_of(told),
+        system_attrs={"fixed_params": params_of(BASELINE)},
+    )
+    trial.number = number
+    return trial
+
+
+# --- in a run
 
 
 def test_a_point_over_its_latency_is_neither_made_nor_measured(url: str) -> None:
@@ -58,6 +147,19 @@ def test_a_broken_budget_ends_a_search_trial(
     assert "der" not in searched.user_attrs
 
 
+@pytest.mark.parametrize(("name", "limit"), [("size", 3.0), ("rtf", 0.02), ("der", 4.0)])
+def test_by_how_much_a_stopped_trial_passes_its_budget(url: str, name: str, limit: float) -> None:
+    """As a share of the budget, of what was reached in the budget's unit: MiB of size, percent of DER."""
+    definition = small_study(trials=0, fixed={}, limits={name: limit})
+    study = run_study("study", definition, AnalyticEvaluator(), url).study
+    study.enqueue_trial({"chunk_length": 0.5, "look_ahead": "none", "pruning_structure": "none", "precision": "fp32"})
+    run_study("study", small_study(fixed={}, limits={name: limit}), AnalyticEvaluator(), url)
+    _, searched = trials_of(url)
+    assert searched.state is TrialState.PRUNED
+    reached = {"size": 4.0, "rtf": 0.05, "der": 10.0}  # of a DER of 20 % one of two recordings, the other for free
+    assert record.excesses_of(searched) == {name: pytest.approx(reached[name] / limit - 1)}
+
+
 def beaten(**changes: object) -> StudyDefinition:
     """Search trials of smaller C than the baseline's: slower, of the same size, and worse."""
     space = SAME_SIZE | {"chunk_length": [0.1, 1.0], "look_ahead": ["none"]}
@@ -80,6 +182,16 @@ def test_a_trial_that_is_beaten_is_stopped(url: str) -> None:
         assert (told["recordings"], told["of"], len(trial.user_attrs["recordings"])) == (1, 2, 1)
         assert "beaten by trial 0" in record.why_stopped(trial)
         assert record.exceeded(trial) == ()
+
+
+def test_a_trial_over_a_budget_is_nobodys_rival(url: str) -> None:
+    """It is on no front, so what is worse than it may be on one."""
+    run_study("study", beaten(trials=6, limits={"latency": 0.9}), AnalyticEvaluator(), url)
+    baseline, *searched = trials_of(url)
+    assert record.exceeded(baseline) == ("latency",)
+    lost = [trial for trial in searched if 10 + 5 / trial.params["chunk_length"] > 2 * 15]  # to it, in a race
+    assert lost
+    assert [trial for trial in searched if trial.user_attrs.get("stop", {}).get("beaten_by") == baseline.number] == []
 
 
 class WorseOnline(AnalyticEvaluator):

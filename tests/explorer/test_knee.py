@@ -19,6 +19,8 @@ ENDS = [(10.0, 8.0, 0.1), (80.0, 1.0, 0.1)]
         ([(10.0, 8.0, 0.8), (80.0, 1.0, 0.1), (20.0, 3.0, 0.3)], 2),
         # a plain scale would put 30 next to 10, on a range to 200; the logarithm does not
         ([(10.0, 1000.0, 1.0), (30.0, 500.0, 1.0), (60.0, 10.0, 1.0), (200.0, 1.0, 1.0)], 2),
+        # on a plain scale the second is the nearer to the ideal, by 0.027 to 0.059; in logs the third, by 0.60 to 0.61
+        ([(1.0, 1000.0, 1.0), (20.0, 20.0, 1.0), (60.0, 2.0, 1.0), (1000.0, 1.0, 1.0)], 2),
         # 0 has no logarithm: that objective is scaled as it is, and the middle is at (1/4, 1/3)
         ([(0.0, 8.0, 0.1), (20.0, 2.0, 0.1), (80.0, 1.0, 0.1)], 1),
         # all the same: the first

@@ -80,8 +80,10 @@ def test_table_2_is_chosen_when_nothing_runs(url: str) -> None:
 
 
 def test_a_bug_ends_the_run_and_leaves_nothing_running(url: str) -> None:
+    pile = Pile(slots=3, fails=frozenset({1}))
     with pytest.raises(KeyError, match="a bug"):
-        driver.run_study("study", small_study(trials=0), Pile(slots=3, fails=frozenset({1})), url)
+        driver.run_study("study", small_study(trials=0), pile, url)
+    assert not pile.tasks, "what was submitted is dropped"
     states = {trial.number: trial.state for trial in load_study("study", url).trials}
     assert states == {0: TrialState.FAIL, 1: TrialState.FAIL, 2: TrialState.COMPLETE}
     # and the next run mends it
@@ -106,6 +108,9 @@ def test_the_observer_hears_every_trial(url: str) -> None:
 
     run_study("study", small_study(trials=0, fixed={}), AnalyticEvaluator(), url, Ear())
     assert heard == ["begin 1 1", "start 0", "accuracy 0.5", "end 0 COMPLETE"]
+    heard.clear()
+    run_study("study", small_study(trials=2, fixed={}), AnalyticEvaluator(), url, Ear())
+    assert heard[0] == "begin 1 3"  # the one that is done, and two that are to be searched
 
 
 def test_a_run_whose_workers_have_all_left_waits_for_others(url: str) -> None:

@@ -8,13 +8,14 @@ from optuna.trial import TrialState
 from explorer import trial_record as record
 from explorer.front import NOT_CHOSEN, front, table_rows
 from explorer.observer import Observer
-from explorer.selection import Choice, choice_of
+from explorer.selection import Choice, choice_of, enqueue_missing
 from explorer.status import status
 from explorer.storage import load_study
 from objectives.operating_point import OperatingPoint, Pruning
 from objectives.scoring import ErrorCounts
 from studies.definition import StudyDefinition
 from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
+from tests.explorer.recommendable import empty_study
 
 LINEAR, HIDDEN = Pruning("linear", 0.4), Pruning("hidden", 0.4)
 HIDDEN_POINT = OperatingPoint(pruning=HIDDEN)
@@ -92,10 +93,39 @@ def test_a_tie_goes_to_the_smaller_model(url: str) -> None:
         def calibration_errors(self, point, on_progress):
             return {"c": ErrorCounts(confusion=1.0, total=10.0)}
 
+    # neither the first, nor the first by name, nor the fastest, nor the one of fewest errors as published
     definition = tables(fixed={"variants": ["Linear-40", "Hidden-60", "Hidden-40"], "precisions": ["fp16"]})
     outcome = run_study("study", definition, Tied(), url)
     choice = choice_of(outcome.study, definition)
     assert (choice.variant, set(choice.der.values())) == ("Hidden-60", {10.0})
+
+
+def test_the_der_on_calib_is_pooled_over_its_recordings(url: str) -> None:
+    """Linear-40 has the lower DER in the first and on average, Hidden-40 over all seconds of speech."""
+
+    class Uneven(AnalyticEvaluator):
+        def calibration_errors(self, point, on_progress):
+            short, long = (5.0, 10.0) if point.pruning == HIDDEN else (1.0, 20.0)
+            return {"short": ErrorCounts(confusion=short, total=10.0), "long": ErrorCounts(confusion=long, total=100.0)}
+
+    choice = choice_of(run_study("study", tables(), Uneven(), url).study, tables())
+    assert choice.der == pytest.approx({"Hidden-40": 100 * 15 / 110, "Linear-40": 100 * 21 / 110})
+    assert choice.variant == "Hidden-40"
+    assert choice.scored["Linear-40"] == {"short": (1.0, 10.0), "long": (20.0, 100.0)}
+
+
+def test_fixed_points_are_queued_with_every_parameter_of_the_space() -> None:
+    space = {"tracking": ["chunk-wise", "online"], "delta_new": [0.2, 0.6]}
+    definition = small_study(space=space, fixed={"right_context": [0.5]})
+    study = empty_study(definition)
+    assert enqueue_missing(study, definition) == 4
+    queued = {record.origin_of(trial): trial.system_attrs["fixed_params"] for trial in study.trials}
+    plain = {"chunk_length": 1.0, "look_ahead": "none", "pruning_structure": "none", "precision": "fp32"}
+    assert queued["baseline"] == plain | {"tracking": "chunk-wise"}
+    assert queued["online:figure1:R=0.5"] == plain | {
+        "tracking": "online", "thresholds": "tuned", "look_ahead": "some", "right_context": 0.5
+    }  # fmt: skip
+    assert enqueue_missing(study, definition) == 0
 
 
 def test_a_resumed_study_does_not_choose_again(url: str) -> None:

@@ -2,11 +2,14 @@
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import Connection
 
 from explorer import trial_record as record
 from explorer.snapshot import SnapshotStorage, Source
@@ -106,6 +109,26 @@ def test_what_counts_as_a_change(study: optuna.Study, url: str, tmp_path: Path, 
     assert changed()
     optuna.delete_study(study_name="another", storage=url)
     assert changed()
+
+
+@pytest.mark.parametrize("named", [as_file, as_uri])
+def test_what_happens_while_a_copy_is_made_is_still_a_change(
+    study: optuna.Study, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named
+) -> None:
+    reading, asked = Source._reading, []
+
+    @contextmanager
+    def then_asked(source: Source) -> Iterator[Connection]:
+        with reading(source) as connection:
+            yield connection
+        if not asked:  # between the look at how far the studies are and the copy, whichever comes first
+            asked.append(study.ask())
+
+    source = Source(named(url))
+    monkeypatch.setattr(Source, "_reading", then_asked)
+    source.copy_to(tmp_path / "copy.db")
+    assert asked
+    assert source.has_changed()
 
 
 def test_what_failed_to_be_copied_is_still_a_change(study: optuna.Study, url: str, tmp_path: Path) -> None:

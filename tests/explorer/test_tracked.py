@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 from explorer.budgets import Budgets
 from explorer.cli import app
 from explorer.commands.recommend import columns, setting, title
-from explorer.figures import other_trials
+from explorer.figures import OtherTrial, other_trials
 from explorer.front import whole_front
 from explorer.recommendation import recommend
 from explorer.storage import load_study
 from objectives.measurement import UNHURRIED, Judge, Measurement, Stopped
 from objectives.operating_point import OperatingPoint
 from tests.explorer.analytic import AnalyticEvaluator, judged, measurement, run_study, small_study
+from tests.explorer.recommendable import add, empty_study
 
 # 10 + 5 / latency, and RTF 0.01 + 0.02 / C; all of the same size
 CHUNKWISE, ONLINE = [5.0, 2.0], [(4.0, 0.0), (2.0, 0.0), (0.5, 0.5), (1.0, 0.0)]
@@ -155,3 +156,15 @@ def test_a_mode_that_the_study_does_not_have_is_refused(
     assert code == 1
     assert told.startswith(f"--tracking {asked}: the study 'study' ")
     assert why in told
+
+
+def test_the_rest_of_a_search_is_told_by_its_three_objectives_and_latency() -> None:
+    study = empty_study()
+    add(study, [10.0, 12.0], 1.0, 0.05)
+    add(study, [30.0, 32.0], 4.0, 0.2, point=OperatingPoint(0.5, 0.25))
+    add(study, [50.0, 52.0], 3.0, 0.3, excesses={"latency": 1.0})
+    told = other_trials(study, whole_front(study).rows)
+    assert told == (
+        OtherTrial(1, 31.0, 4.0, 0.2, 0.75, "model-fp32"),
+        OtherTrial(2, 51.0, 3.0, 0.3, pytest.approx(0.22), "model-fp32"),
+    )

@@ -193,6 +193,81 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_defaults() -> Non
         filed.vary("the command line", sampler="best")
 
 
+def test_what_a_file_leaves_out() -> None:
+    assert StudyDefinition().model_dump(mode="json") == {
+        "description": "", "corpus": "ami-excerpts", "split": "eval", "sampler": "tpe", "seed": 0, "trials": 50,
+        "timeout": None, "stop_after_failures": 5,
+        "space": {
+            "mode": "streaming", "tracking": ["chunk-wise"], "chunk_length": [0.02, 5.0],
+            "look_ahead": ["none", "some"], "right_context": [0.01, 5.0],
+            "pruning_structure": ["none", "hidden", "linear", "both"], "pruning_ratio": [0.05, 0.95],
+            "precision": ["fp32", "fp16", "int8_ptq", "int8_qat", "int4_ptq", "int4_qat"],
+            "tau_active": None, "rho_update": None, "delta_new": None, "min_duration_off": None,
+        },
+        "fixed": {
+            "sweeps": [], "chunk_length": [], "right_context": [], "tables": [], "variants": [], "precisions": [],
+            "table2_variant": "calib",
+        },
+        "models": {
+            "segmentation": "pyannote/segmentation-3.0", "embedding": "campplus", "clustering_threshold": None
+        },
+        "pruning": {"iterations": 4},
+        "recovery": {
+            "method": "distill", "steps": 120, "qat_steps": 60, "windows": 480, "batch": 8, "learning_rate": 0.001
+        },
+        "quantization": {"group_size": 0, "clipping": "none", "sincnet": "fp32"},
+        "cost": {"repeats": 3, "threads": 1},
+        "limits": {"latency": None, "der": None, "size": None, "rtf": None},
+        "racing": {"enabled": True, "alpha": 0.01},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tracking", "origins"),
+    [
+        (["chunk-wise"], ["baseline", "paper:figure1:R=0.5", "fixed:C=0.3", "paper:table1:Hidden-20"]),
+        (["online"], ["baseline", "online:figure1:R=0.5", "online:C=0.3", "paper:table1:Hidden-20"]),
+        (
+            ["chunk-wise", "online"],
+            ["baseline", "paper:figure1:R=0.5", "fixed:C=0.3", "online:baseline", "online:figure1:R=0.5",
+             "online:C=0.3", "paper:table1:Hidden-20"],
+        ),
+    ],
+)  # fmt: skip
+def test_fixed_points_for_each_way_of_tracking(tracking: list[str], origins: list[str]) -> None:
+    fixed = {"right_context": [0.5], "chunk_length": [0.3], "variants": ["Hidden-20"], "precisions": ["fp16"]}
+    space = {"tracking": tracking} | ({"tau_active": 0.4} if "online" in tracking else {})
+    found = parse({"fixed": fixed, "space": space}, "a file").fixed_points_for("Hidden-20")
+    assert [one.origin for one in found] == [*origins, "paper:table2:FP16"]
+    for one in found:
+        online = one.origin.startswith("online:") or tracking == ["online"]
+        assert one.point.mode == ("online" if online else "chunk-wise")
+        assert one.point.online.tau_active == (0.4 if online else None)
+
+
+@pytest.mark.parametrize("table", ["limits", "racing", "cost", "recovery"])
+def test_ends_of_what_may_be_written(table: str) -> None:
+    """The least that is taken, and what is just too little."""
+    least: dict[str, dict[str, tuple[float, float]]] = {
+        "limits": dict.fromkeys(("latency", "der", "size", "rtf"), (1e-9, 0.0)),
+        "racing": {"alpha": (0.0, -1e-9)},
+        "cost": {"repeats": (3, 2), "threads": (1, 0)},
+        "recovery": {
+            "steps": (0, -1),
+            "qat_steps": (0, -1),
+            "windows": (1, 0),
+            "batch": (1, 0),
+            "learning_rate": (1e-9, 0.0),
+        },
+    }
+    for name, (taken, refused) in least[table].items():
+        assert getattr(getattr(parse({table: {name: taken}}, "a file"), table), name) == taken
+        with pytest.raises(StudyError, match=rf"{table}\.{name} = "):
+            parse({table: {name: refused}}, "a file")
+    with pytest.raises(StudyError, match=r"racing\.alpha = 1"):
+        parse({"racing": {"alpha": 1.0}}, "a file")
+
+
 def test_identity_leaves_out_budget_and_remarks() -> None:
     plain, other = StudyDefinition(), parse({"trials": 1, "timeout": 2.0, "description": "x"}, "a file")
     assert plain.identity() == other.identity()

@@ -8,7 +8,8 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.trial import FixedTrial
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 from pydantic import ValidationError
 
 from objectives.operating_point import (
@@ -79,6 +80,87 @@ spaces |= st.builds(
     **{name: st.none() | some_range(bounds) for name, bounds in ONLINE_RANGES.items()},
     **models,
 )
+
+
+def asked(space: SearchSpace, **choices: str) -> dict[str, BaseDistribution]:
+    """What a sampler is asked for, by the name of the parameter, in the order in which it is, after these choices."""
+    study = optuna.create_study(directions=["minimize"] * 3, sampler=optuna.samplers.RandomSampler(seed=0))
+    study.enqueue_trial(choices)
+    trial = study.ask()
+    suggest(trial, space)
+    return trial.distributions
+
+
+MODEL = {
+    "pruning_structure": CategoricalDistribution(("none", "hidden", "linear", "both")),
+    "precision": CategoricalDistribution(("fp32", "fp16", "int8_ptq", "int8_qat", "int4_ptq", "int4_qat")),
+}
+STREAMED = {
+    "chunk_length": FloatDistribution(0.02, 5.0, log=True),
+    "look_ahead": CategoricalDistribution(("none", "some")),
+}
+RIGHT_CONTEXT = {"right_context": FloatDistribution(0.01, 5.0, log=True)}
+PRUNING_RATIO = {"pruning_ratio": FloatDistribution(0.05, 0.95, step=0.05)}
+BOTH_MODES = {"tracking": CategoricalDistribution(("online", "chunk-wise"))}
+THRESHOLDS = {"thresholds": CategoricalDistribution(("tuned", "searched"))}
+PAUSES = {"min_duration_off": FloatDistribution(0.0, 2.0)}
+SEARCHED = {
+    "tau_active": FloatDistribution(0.1, 0.9),
+    "rho_update": FloatDistribution(0.05, 0.95),
+    "delta_new": FloatDistribution(0.2, 1.4),
+}
+OFFLINE = SearchSpace(mode="offline")
+OPENED = SearchSpace(
+    tracking=("online", "chunk-wise"),
+    tau_active=(0.1, 0.9),
+    rho_update=(0.05, 0.95),
+    delta_new=(0.2, 1.4),
+    min_duration_off=(0.0, 2.0),
+)
+PLAIN = {"look_ahead": "none", "pruning_structure": "none"}
+
+
+@pytest.mark.parametrize(
+    ("space", "choices", "expected"),
+    [
+        (SearchSpace(), PLAIN, STREAMED | MODEL),
+        (SearchSpace(), {**PLAIN, "look_ahead": "some"}, STREAMED | RIGHT_CONTEXT | MODEL),
+        (SearchSpace(), {**PLAIN, "pruning_structure": "both"}, STREAMED | MODEL | PRUNING_RATIO),
+        (OFFLINE, PLAIN, MODEL),
+        (OFFLINE, {"pruning_structure": "hidden"}, MODEL | PRUNING_RATIO),
+        (SearchSpace(tracking="online"), PLAIN, {"tracking": CategoricalDistribution(("online",))} | STREAMED | MODEL),
+        (OPENED, {**PLAIN, "tracking": "chunk-wise"}, BOTH_MODES | STREAMED | MODEL),
+        (
+            OPENED,
+            {**PLAIN, "tracking": "online", "thresholds": "tuned"},
+            BOTH_MODES | STREAMED | MODEL | THRESHOLDS | PAUSES,
+        ),
+        (
+            OPENED,
+            {**PLAIN, "tracking": "online", "thresholds": "searched"},
+            BOTH_MODES | STREAMED | MODEL | THRESHOLDS | SEARCHED | PAUSES,
+        ),
+        (
+            SearchSpace(
+                chunk_length=(0.1, 2.0), right_context=0.5, pruning_ratio=(0.1, 0.8), precision=("fp16", "fp32")
+            ),
+            {"look_ahead": "some", "pruning_structure": "linear"},
+            {
+                "chunk_length": FloatDistribution(0.1, 2.0, log=True),
+                "look_ahead": CategoricalDistribution(("none", "some")),
+                "right_context": FloatDistribution(0.5, 0.5, log=True),
+                "pruning_structure": CategoricalDistribution(("none", "hidden", "linear", "both")),
+                "pruning_ratio": FloatDistribution(0.1, 0.8, step=0.05),
+                "precision": CategoricalDistribution(("fp16", "fp32")),
+            },
+        ),
+    ],
+)
+def test_what_a_sampler_draws_from(
+    space: SearchSpace, choices: dict[str, str], expected: dict[str, BaseDistribution]
+) -> None:
+    """Every dimension: its kind, bounds, scale, step and choices, and when it is asked for at all."""
+    assert asked(space, **choices) == expected
 
 
 def space_of(point: OperatingPoint) -> SearchSpace:
@@ -167,7 +249,16 @@ def test_tracking_is_searched_where_it_is_asked_for() -> None:
     asked = OperatingPoint(0.5, mode="online", online=both.online)
     assert (both.opened_thresholds, asked.online) == (("delta_new",), OnlineTracking(tau_active=0.3))
     assert params_of(asked, both)["thresholds"] == "tuned"
+    # what is held at a value stays so, whether the rest is searched or as it was tuned
+    opened = params_of(asked, both) | {"thresholds": "searched", "delta_new": 0.5}
+    assert suggest(FixedTrial(opened), both).online == OnlineTracking(tau_active=0.3, delta_new=0.5)
+    assert suggest(FixedTrial(params_of(asked, both)), both).online == OnlineTracking(tau_active=0.3)
     assert outside(asked, both) is None
+    assert (both.modes, OPENED.modes, OFFLINE.modes) == (
+        ("chunk-wise", "online"),
+        ("online", "chunk-wise"),
+        ("offline",),
+    )
     assert outside(replace(asked, mode="online", online=OnlineTracking(delta_new=0.7)), both) is not None
     assert "tracking = 'online'" in outside(asked, SearchSpace())
     assert "tracking = 'chunk-wise'" in outside(OperatingPoint(), SearchSpace(tracking="online"))
@@ -190,6 +281,29 @@ def test_a_trial_that_died_while_being_asked_has_no_point() -> None:
     assert recall(study.trials[0], SearchSpace()) is None
     trial.suggest_float("chunk_length", *CHUNK_LENGTH_RANGE, log=True)
     assert recall(study.trials[0], SearchSpace()) is None
+
+
+@pytest.mark.parametrize(
+    ("point", "space"),
+    [
+        (OperatingPoint(0.5, 0.25, Pruning("hidden", 0.4), "fp16"), SearchSpace()),
+        (replace(OFFLINE_BASELINE, pruning=Pruning("both", 0.4)), OFFLINE),
+        (OperatingPoint(0.5, 0.25, mode="online", online=OnlineTracking(0.4, 0.3, 0.6, 0.5)), OPENED),
+        (OperatingPoint(0.5, mode="online", online=OnlineTracking(min_duration_off=0.5)), OPENED),
+        (OperatingPoint(0.5), OPENED),
+    ],
+)
+def test_a_trial_that_lacks_any_of_its_parameters_has_no_point(point: OperatingPoint, space: SearchSpace) -> None:
+    """Its driver died between two of them: in whatever order they are asked."""
+    params = params_of(point, space)
+    assert set(params) >= {"pruning_structure", "precision"}
+
+    def stored(without: str | None) -> FrozenTrial:
+        told = {name: value for name, value in params.items() if name != without}
+        return create_trial(state=TrialState.FAIL, system_attrs={"fixed_params": told})
+
+    assert recall(stored(None), space) == point
+    assert {name: recall(stored(name), space) for name in params} == dict.fromkeys(params)
 
 
 @pytest.mark.parametrize("bounds", [(3.0, 1.0), (0.0, 1.0), (0.1, 6.0), (math.nan, 1.0), (0.1, math.inf)])
