@@ -57,6 +57,18 @@ def test_who_says_little_gets_the_nearest_name_and_is_not_remembered() -> None:
     assert known.name(heard((towards(CARL, BERT, 0.05), slice(0, 50)))).tolist() == [2]
 
 
+@pytest.mark.parametrize("until", [10, 80])
+def test_a_voice_weighs_as_much_as_it_was_heard_alone(until: int) -> None:
+    """Eight seconds of Anna, then one second of somebody between her and Bert, who passes for Anna: she stays who she
+    was. Seven more seconds of the same, while Carl speaks, change nothing."""
+    known = memory()
+    known.name(heard((ANNA, slice(0, 80))))
+    names = known.name(heard((towards(ANNA, BERT, 0.4), slice(0, until)), (CARL, slice(10, 100))))
+    assert names.tolist() == [0, 1]
+    # 75 degrees from Anna: nobody's, unless the second window weighed as much as the first
+    assert known.name(heard((towards(ANNA, BERT, 1 - np.cos(np.radians(75))), slice(0, 50)))).tolist() == [2]
+
+
 def test_what_two_windows_share_tells_who_it_is_before_the_voice_does() -> None:
     known = memory()
     assert known.name(heard((NOBODY, slice(80, 100)), (ANNA, slice(0, 50)))).tolist() == [0, 1]
