@@ -143,6 +143,7 @@ def test_features_of_windows_are_those_of_their_length_and_step_too(monkeypatch:
         {"of": "a", "digest": "0" * 64, "length": 8000, "step": 4000},
         {"of": "b", "digest": "1" * 64, "length": 4000, "step": 8000},
     )
+    assert key("a", "0" * 64, 8000, 4000) != key("a", "0" * 64, 4000, 8000)
     recording_features(dataclasses.replace(sign_embedding(), key="a"), tone(1.0), "0" * 64)
     assert in_blocks[0] not in asked, "features in blocks are others"
 
