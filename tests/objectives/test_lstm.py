@@ -106,21 +106,6 @@ def test_the_next_step_sees_the_rounded_state_and_the_answer_is_not_rounded(roun
     assert (codes - codes.round()).abs().max() > 0.01
 
 
-@pytest.mark.parametrize(("sign", "code"), [(1.0, 128), (-1.0, -127)])
-def test_a_state_at_the_end_of_its_range_is_the_last_code(sign: float, code: int) -> None:
-    """In 32 bits, as a kernel has it, 1 lies half-way between two codes. The first unit is soon there; the second one
-    says what it hears of it."""
-    certain = 40.0
-    #               input: both  forget: the first one only  cell: the first one, by its sign  output: both
-    bias = torch.tensor([certain, certain, certain, -certain, sign * certain, 0.0, certain, certain])
-    states = torch.zeros(2, 8, 2)
-    states[:, 5, 0] = 0.5  # of the cell of the second unit
-    answer = bidirectional_lstm(torch.zeros(1, 40, 1), torch.zeros(2, 8, 1), states, bias.repeat(2, 1), True)
-    assert answer[0, -1, 0].item() == sign
-    seen = math.atanh(math.atanh(answer[0, -1, 1].item())) / 0.5
-    assert seen / STATE_STEP == pytest.approx(code, abs=0.01)
-
-
 def test_gradients_pass_straight_through_the_rounding() -> None:
     """With states that are 8-bit values already, rounding changes nothing: neither answers nor gradients."""
     _, (inputs, states, bias) = layer(hidden=2)
