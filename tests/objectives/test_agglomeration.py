@@ -1,6 +1,7 @@
 """Clusters are those of pyannote.audio's own clustering."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,28 @@ def test_clusters_are_pyannotes(
     embeddings = embeddings.astype(np.float32)
     ours = agglomerate(embeddings, method, threshold, min_cluster_size)
     np.testing.assert_array_equal(ours, stock(embeddings, method, threshold, min_cluster_size))
+
+
+@pytest.mark.parametrize(
+    ("count", "few", "clusters"),
+    [
+        # of so many embeddings a tenth, rounded as Python does, makes a cluster
+        (19, 1, 1),  # 1.9: 2
+        (14, 1, 2),  # 1.4: 1
+        (24, 2, 2),  # 2.4: 2
+        (25, 2, 2),  # 2.5: 2, as pyannote.audio rounds halves to even
+        (26, 2, 1),  # 2.6: 3
+        (35, 3, 1),  # 3.5: 4
+        (119, 11, 1),  # 11.9: 12
+        (200, 12, 2),  # never more than the minimum
+        (200, 11, 1),
+    ],
+)
+def test_a_tenth_of_all_is_rounded_to_the_nearest(count: int, few: int, clusters: int) -> None:
+    embeddings = np.array([(1.0, 0.0)] * (count - few) + [(0.0, 1.0)] * few)
+    found = agglomerate(embeddings, "centroid", threshold=0.5, min_cluster_size=12)
+    assert len(set(found)) == clusters
+    np.testing.assert_array_equal(found, stock(embeddings, "centroid", 0.5, 12))
 
 
 def test_a_small_cluster_joins_the_nearest_large_one() -> None:

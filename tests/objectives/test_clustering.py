@@ -47,6 +47,12 @@ def test_enough_is_a_fifth_of_the_window_alone() -> None:
     np.testing.assert_array_equal(speaks_enough(activity), [True, False, True])
 
 
+def test_a_centroid_is_the_mean_of_the_embeddings_as_long_as_they_are() -> None:
+    longer, turned = 4 * EAST, EAST + 0.3 * NORTH
+    (centroid,) = centroids_of([[EAST], [EAST], [longer], [turned]] * 5)
+    np.testing.assert_allclose(centroid, (2 * EAST + longer + turned) / 4)
+
+
 def test_no_speech_has_no_centroids() -> None:
     assert len(centroids_of([[np.full(3, np.nan)] * 2] * 3)) == 0
     nobody = np.zeros(0, np.int64)
@@ -128,6 +134,14 @@ def test_local_speakers_go_to_the_nearest_centroid() -> None:
     np.testing.assert_array_equal(names, [[0, 1], [1, UNNAMED]])
 
 
+def test_the_nearest_is_that_of_the_nearest_direction_however_long_it_is() -> None:
+    far_east, near_north_east = 10 * EAST, 1.1 * EAST + NORTH
+    names = name_local_speakers(
+        np.array([[EAST + 0.1 * NORTH]]), np.array([[True]]), np.stack([near_north_east, far_east])
+    )
+    np.testing.assert_array_equal(names, [[1]])
+
+
 def test_two_local_speakers_of_a_window_never_share_a_name() -> None:
     almost_east = EAST + 0.1 * NORTH
     names = name_local_speakers(np.array([[almost_east, EAST]]), np.array([[True, True]]), np.stack([EAST, NORTH]))
@@ -143,6 +157,14 @@ def test_a_local_speaker_without_an_embedding_takes_what_others_leave() -> None:
     unknown = np.full(3, np.nan)
     names = name_local_speakers(np.array([[unknown, EAST]]), np.array([[True, True]]), np.stack([EAST, NORTH]))
     np.testing.assert_array_equal(names, [[1, 0]])
+
+
+def test_a_voice_comes_before_an_unknown_one_however_little_it_fits() -> None:
+    """The only name goes to the voice that is as far from it as can be, and a spare one to who has no voice."""
+    unknown = np.full(3, np.nan)
+    for voice in (EAST, NORTH, -EAST):
+        names = name_local_speakers(np.array([[unknown, voice]]), np.array([[True, True]]), EAST[None])
+        np.testing.assert_array_equal(names, [[1, 0]])
 
 
 def test_without_centroids_everybody_is_named_all_the_same() -> None:

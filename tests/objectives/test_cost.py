@@ -263,6 +263,17 @@ def test_features_that_wait_for_context_are_made_where_the_recording_ends(
     assert timed.stages["embedding"] == 30.0
 
 
+def test_what_waits_for_context_is_not_made_where_the_recording_goes_on(
+    excerpt: np.ndarray, embedding: SpeakerEmbedding, counting: CountingRuntime
+) -> None:
+    """Of 11 s the first ten updates are timed: four blocks are ready, and the fifth waits for what comes after."""
+    moments, runtime, slow_embedding = slow(counting, embedding)
+    heard = excerpt[: 11 * SAMPLE_RATE]
+    timed = time_loop(heard, OperatingPoint(1.0, 0.0), runtime, slow_embedding, CLUSTERING, clock=lambda: moments.now)
+    assert len(timed.updates) == 10
+    assert timed.stages["embedding"] == 40.0
+
+
 def test_features_of_what_was_heard_before_are_made_outside_the_timed_region(
     excerpt: np.ndarray, embedding: SpeakerEmbedding, counting: CountingRuntime
 ) -> None:

@@ -27,6 +27,7 @@ from objectives.tail import features_of, forward_tail, lstm_bias
 from objectives.training_data import calibration_data
 from objectives.training_windows import calibration_features
 from objectives.windows import sliding_windows
+from tests.objectives.agreement import agreement, unrest
 from tests.objectives.networks import random_features, small_network
 from tests.objectives.sessions import as_run
 
@@ -89,20 +90,17 @@ def emulated(model: LowBitModel, features: np.ndarray) -> np.ndarray:
     return torch.cat([model.log_probabilities(part) for part in torch.from_numpy(features).split(9)]).numpy()
 
 
-def agreement(one: np.ndarray, other: np.ndarray) -> float:
-    """Share of frames with the same powerset class."""
-    return float((one.argmax(-1) == other.argmax(-1)).mean())
-
-
 @pytest.mark.parametrize("bits", [8, 4])
 def test_kernels_and_emulation_agree_on_real_audio(
     model_of: Callable[[Bits], LowBitModel], windows: np.ndarray, tmp_path: Path, bits: Bits
 ) -> None:
     model = model_of(bits)
-    kernels = native(model, tmp_path).run(windows)
-    expected = emulated(model, kernels.features)
-    assert agreement(kernels.scores, expected) >= 0.995
-    assert np.median(np.abs(kernels.scores - expected)) < 0.03
+    kernels = native(model, tmp_path)
+    answers = kernels.run(windows)
+    expected = emulated(model, answers.features)
+    own = unrest(lambda louder: kernels.run(louder).scores, windows)
+    assert 1 - agreement(answers.scores, expected) <= 2 * own
+    assert np.median(np.abs(answers.scores - expected)) < 0.03
 
 
 def test_with_torchs_sincnet_they_agree_as_the_emulation_does_with_itself_under_noise(
@@ -115,10 +113,11 @@ def test_with_torchs_sincnet_they_agree_as_the_emulation_does_with_itself_under_
     with torch.inference_mode():
         of_torch = features_of(model.network, torch.tensor(windows)[:, None]).contiguous().numpy()
     assert np.abs(of_torch - kernels.features).mean() < 2e-6
-    noise = 1 + 1e-5 * np.random.default_rng(0).standard_normal(of_torch.shape, np.float32)
-    whole, noisy = emulated(model, of_torch), emulated(model, of_torch * noise)
-    assert agreement(kernels.scores, whole) >= 0.99
-    assert 1 - agreement(kernels.scores, whole) <= 1.7 * (1 - agreement(noisy, whole))
+    whole, drawn = emulated(model, of_torch), np.random.default_rng(0)
+    noises = [1 + 1e-5 * drawn.standard_normal(of_torch.shape, np.float32) for _ in range(3)]
+    own = 1 - np.mean([agreement(emulated(model, of_torch * noise), whole) for noise in noises])
+    assert own < 0.02
+    assert 1 - agreement(kernels.scores, whole) <= 2 * own
 
 
 @torch.inference_mode()

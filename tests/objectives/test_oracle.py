@@ -59,6 +59,16 @@ def test_a_frame_is_active_where_its_centre_lies_in_a_turn() -> None:
     assert reference.activity_ending_at([]).shape == (0, 10, 3)
 
 
+def test_turns_of_one_person_that_overlap_are_one() -> None:
+    """Of three turns one into the other; where two of them overlap, somebody speaks all the same."""
+    reference = ReferenceWindows(
+        np.zeros(100, np.float32), SMALL, samples(("a", 10, 50), ("a", 20, 70), ("a", 70, 80), ("b", 0, 100))
+    )
+    (everybody,) = reference.everybody_ending_at([100])
+    np.testing.assert_array_equal(np.flatnonzero(everybody[:, 0]), [1, 2, 3, 4, 5, 6, 7])
+    assert reference.people == 2
+
+
 def test_who_speaks_most_in_the_window_stays() -> None:
     #                    a  b  c  d
     speaks = np.array([[1, 1, 0, 0],
@@ -188,6 +198,17 @@ def test_local_confusion_is_what_oracle_clustering_leaves() -> None:
     # the model's one speaker pauses for 1 s, more than is closed
     assert (found.false_alarm, found.missed_detection) == (0.0, 0.0)
     assert found.total == pytest.approx(6.0 - 0.5 + 3.0 - 0.5)
+
+
+def test_whom_nobody_knows_has_another_name_in_each_update() -> None:
+    """The model hears somebody where the reference has nobody: two blocks, and nothing says that it is one person."""
+    waveform = speech((1, 2.0))
+    nobody = ReferenceWindows(waveform, CONTRACT, turns(("a", 100.0, 101.0)))
+    found = stream_named(WindowClasses(waveform, SignRuntime()), nobody, OperatingPoint(1.0))
+    assert [(start, end) for start, end, _ in found.turns] == [(0, 16_000), (16_000, 32_000)]
+    first, second = (who for _, _, who in found.turns)
+    assert first != second
+    assert min(first, second) >= nobody.people
 
 
 def test_closed_pauses_follow_the_names() -> None:

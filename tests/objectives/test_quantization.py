@@ -142,6 +142,16 @@ def test_searching_the_clipping_never_makes_a_row_worse(weight: torch.Tensor, fo
     assert (errors[1] <= errors[0] * (1 + 1e-5) + 1e-20).all()
 
 
+@pytest.mark.parametrize("clipping", ["none", "mse"])
+@pytest.mark.parametrize("group_size", [0, 2])
+def test_no_scale_is_too_small_for_16_bits(group_size: int, clipping: Clipping) -> None:
+    """Numbers below 2^-14 lose digits in 16 bits, and a share of the smallest scale would be one."""
+    weight = torch.tensor([[1e-6, -2e-6, 0.0], [0.0, 0.0, 0.0], [7e-4, 6e-4, -3e-4]])
+    quantized = quantize_weight(weight, 4, group_size, clipping)
+    assert quantized.scale.min() >= 2.0**-14
+    assert (quantized.values - weight).abs().max() <= 2.0**-14
+
+
 @settings(max_examples=100, deadline=None)
 @given(weights(), st.sampled_from(FORMS), st.sampled_from(CLIPPINGS))
 def test_training_fakes_exactly_what_is_stored(weight: torch.Tensor, form: tuple[int, int], clipping: Clipping) -> None:

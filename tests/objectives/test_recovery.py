@@ -106,7 +106,7 @@ def test_one_permutation_serves_a_whole_window() -> None:
 
 def test_bce_by_hand() -> None:
     """Speech is any class but the first; a frame that is not annotated does not count."""
-    windows = told([[0, 3, 6, 1]], [[True, True, True, False]])
+    windows = told([[0, 1, 6, 3]], [[True, True, True, False]])
     given_ = answers([[{0: 0.9}, {0: 0.25}, {0: 0.5}, {0: 0.99}]])
     expected = -(math.log(0.9) + math.log(0.75) + math.log(0.5)) / 3
     found = loss_of("bce", windows, CONTRACT)(given_, torch.tensor([0]))

@@ -30,6 +30,8 @@ def test_seeded_splits_are_disjoint_complete_and_independent_of_order(
         (4, (2, 1, 1)),
         (5, (2, 1, 2)),
         (10, (6, 1, 3)),
+        (15, (8, 2, 5)),  # halves are rounded up
+        (25, (14, 3, 8)),
         (61, (37, 6, 18)),
     ],
 )
@@ -41,3 +43,13 @@ def test_sizes_of_seeded_splits(count: int, sizes: tuple[int, int, int]) -> None
 def test_another_seed_draws_other_splits() -> None:
     uris = [f"call{i}" for i in range(20)]
     assert len({seeded_splits(uris, seed)["eval"] for seed in range(5)}) == 5
+
+
+def test_a_seed_draws_what_it_always_drew() -> None:
+    """Whoever has a study of a folder without a splits.json finds the same recordings in each split."""
+    splits = seeded_splits([f"call{number}" for number in range(10)], seed=0)
+    assert splits == {
+        "train": ("call1", "call3", "call4", "call5", "call6", "call9"),
+        "calib": ("call7",),
+        "eval": ("call0", "call2", "call8"),
+    }

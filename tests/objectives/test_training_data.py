@@ -134,6 +134,21 @@ def test_audio_of_the_same_length_is_not_the_same_audio() -> None:
     refuse_leakage(training_data(corpus), [*corpus.split("calib"), *corpus.split("eval")])
 
 
+@pytest.mark.parametrize(("apart", "same"), [(1.5 / 2**15, True), (3.0 / 2**15, False), (0.005, False)])
+def test_audio_that_differs_anywhere_is_other_audio(tmp_path: Path, apart: float, same: bool) -> None:
+    """By one sample of all that are compared, and by more than rounding to 16 bits explains."""
+    write_corpus(tmp_path, {"train": ["one"], "eval": ["four"]})
+    samples, _ = soundfile.read(tmp_path / "one.wav", dtype="float32")
+    samples[16_000] += apart
+    write_audio(tmp_path / "four.wav", samples)
+    corpus = load_corpus(tmp_path)
+    if same:
+        with pytest.raises(LeakageError, match="the same audio in another file"):
+            training_data(corpus)
+    else:
+        training_data(corpus)
+
+
 def test_files_of_other_lengths_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_recording(tmp_path, "one", seconds=2.0)
     write_recording(tmp_path, "four", seconds=2.5)
