@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pyannote.core import Annotation, Segment, Timeline
 
-from objectives._audio import probe_duration
+from objectives._audio import probe
 from objectives.corpus import Recording
 from objectives.errors import CorpusError, quoted
 
@@ -29,7 +29,8 @@ def make_recording(
     Raises CorpusError where the audio is empty or unreadable, where a turn or an annotated part ends more than 0.05 s
     after the audio, or where nobody speaks inside the annotated parts.
     """
-    duration = probe_duration(audio)
+    file = probe(audio)
+    duration = file.duration
     if annotated is None:
         annotated = Timeline([Segment(0.0, duration)], uri=uri)
     for part in annotated:
@@ -50,7 +51,9 @@ def make_recording(
             "rate is undefined: remove the recording, or correct its RTTM or UEM"
         )
     reference.uri = annotated.uri = uri
-    return Recording(uri=uri, audio=audio, duration=duration, reference=reference, annotated=annotated)
+    return Recording(
+        uri=uri, audio=audio, duration=duration, reference=reference, annotated=annotated, remarks=file.remarks
+    )
 
 
 def _refuse_turns_past_end(uri: str, audio: Path, reference: Annotation, duration: float, origin: Path | str) -> None:

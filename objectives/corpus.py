@@ -7,7 +7,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -37,6 +37,7 @@ class Recording:
 
     duration: seconds of audio that are heard; a source may end a recording before its file does.
     reference: who spoke when. annotated: where that is to be believed (UEM), the only part that is scored.
+    remarks: what people should know of it, in words; they take no part in == or in the corpus' fingerprint.
 
     Raises CorpusError where the duration is not a positive number.
     """
@@ -46,6 +47,7 @@ class Recording:
     duration: float
     reference: Annotation
     annotated: Timeline
+    remarks: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.duration) and self.duration > 0):

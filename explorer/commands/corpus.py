@@ -86,6 +86,9 @@ def corpus(
     from objectives.sources import load_corpus
 
     loaded = load_corpus(name_or_path, seed=0 if seed is None else seed)
+    for recording in loaded.split("all"):
+        for remark in recording.remarks:
+            typer.echo(f"{recording.uri}: {remark}", err=True)
     if check:
         for recording in loaded.split("all"):
             deque(audio_pieces(recording.audio, recording.duration), maxlen=0)
