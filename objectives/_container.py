@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -92,10 +92,11 @@ class Reader:
     def __init__(self, container: "av.container.InputContainer", index: int, *, alone: bool = True) -> None:
         """alone: whether packets of other streams are left unread."""
         self._container = container
-        self._stream: Any = container.streams[index]
+        self._stream = cast(Any, container.streams[index])
         self._header = header(container)
         self._alone = alone
         self.lead = self.reached = self.primed = 0.0
+        self._started = False
         self.channels = int(self._stream.codec_context.layout.nb_channels)
         self.announced = self._announced()
 
@@ -118,7 +119,7 @@ class Reader:
     def timeline(self) -> Timeline:
         """For the pieces of this stream."""
         allowed = _WMA_TOLERANCE if self._wma else _VORBIS_TOLERANCE if self._codec == "vorbis" else TOLERANCE
-        return Timeline(allowed, stamped_late=self._header.format == "ogg")
+        return Timeline(allowed)
 
     @property
     def _codec(self) -> str:
@@ -133,7 +134,10 @@ class Reader:
         convert, begins, believed = _Floats(), False, not self._wma
         for packet, anew in self._packets():
             begins = begins or anew
-            for frame in packet.decode():
+            frames = packet.decode()
+            if not self._started and packet.size:
+                self._start(packet, frames)
+            for frame in frames:
                 # the first packet of WMA gives less than it holds, so that the stamps after it seem late
                 yield from convert(frame, self._seconds(frame.pts, frame.time_base) if believed else None, begins)
                 begins, believed = False, True
@@ -173,21 +177,26 @@ class Reader:
                 continue
             anew = False
             if packet.size:
-                if first:
-                    self.lead = self._lead(packet)
-                    self.primed = max(0.0, -float((packet.pts or 0) * packet.time_base))
                 anew = not first and chained and _begins_a_link(packet, last)
                 first, last = False, packet.pts if packet.pts is not None else last
             yield packet, anew
 
-    def _lead(self, packet: Any) -> float:
-        if packet.pts is None or not self._header.format.startswith(_CLOCKED + _COUNTED):
-            return 0.0
+    def _start(self, packet: Any, frames: list[Any]) -> None:
+        """Take note of the first packet, and of what became of it."""
+        self._started = True
+        if packet.pts is None:
+            return
+        self.primed = max(0.0, -float(packet.pts * packet.time_base))
+        if not self._header.format.startswith(_CLOCKED + _COUNTED):
+            return
         stamp = float(packet.pts * packet.time_base) - self._header.clock
         if abs(stamp) <= TOLERANCE:  # some containers leave what is skipped out of the stamp of the first sample
-            return 0.0
-        lead = stamp + _skipped(packet)[0] / self._stream.codec_context.sample_rate
-        return lead if lead > TOLERANCE else 0.0
+            return
+        if frames and frames[0].pts is not None:
+            lead = float(frames[0].pts * frames[0].time_base) - self._header.clock
+        else:
+            lead = stamp + _skipped(packet)[0] / self._stream.codec_context.sample_rate
+        self.lead = lead if lead > TOLERANCE else 0.0
 
     def _seconds(self, pts: int | None, time_base: Any) -> float | None:
         if pts is None or not self._header.format.startswith(_CLOCKED):
@@ -211,6 +220,8 @@ class Reader:
         rate = self._stream.codec_context.sample_rate
         to_skip = checked = 0
         for packet, anew in self._packets():
+            if not self._started and packet.size:
+                self._start(packet, packet.decode())
             if not packet.size or packet.is_discard:
                 continue
             start, end = _skipped(packet)

@@ -1,5 +1,6 @@
 """Where pieces of sound lie in time, by their time stamps: silence where nothing was sent, nothing else moved."""
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -35,16 +36,14 @@ class Stamped:
 class Timeline:
     """Puts pieces where their stamps say, relative to the first one.
 
-    tolerance: seconds that a stamp may be off. stamped_late: as in Ogg, whose stamps belong to pages: the piece after a
-    gap bears the time at which the gap began, so a gap lies before the piece that precedes the jump.
+    tolerance: seconds that a stamp may be off.
     pauses, silence: number of gaps, and seconds, that were filled so far.
     """
 
-    def __init__(self, tolerance: float = TOLERANCE, *, stamped_late: bool = False) -> None:
+    def __init__(self, tolerance: float = TOLERANCE) -> None:
         self.pauses = 0
         self.silence = 0.0
         self._tolerance = tolerance
-        self._stamped_late = stamped_late
         self._position = 0.0  # seconds placed so far
         self._origin: float | None = None  # what a stamp says at position 0
         self._last: float | None = None
@@ -82,7 +81,7 @@ class Timeline:
 
     def _gap(self, waiting: Iterable[Stamped]) -> float:
         """Seconds of silence before the first of these: the least by which any of them lies later than it would."""
-        position, least, own = self._position, LONGEST_PAUSE * 365, None
+        position, least = self._position, math.inf
         for number, piece in enumerate(waiting):
             if number and piece.anew:
                 break
@@ -90,15 +89,12 @@ class Timeline:
                 if self._origin is None:
                     self._origin = piece.stamp - position
                 late = piece.stamp - self._origin - position
-                if number == 0 and self._stamped_late:
-                    own = late
-                elif late <= self._tolerance:
+                if late <= self._tolerance:
                     return 0.0
-                else:
-                    least = min(least, late)
+                least = min(least, late)
             position += piece.samples / piece.rate
-        if least == LONGEST_PAUSE * 365:  # nothing else is stamped
-            least = own if own is not None and own > self._tolerance else 0.0
+        if least == math.inf:  # none of them bears a stamp
+            return 0.0
         if least > LONGEST_PAUSE:
             raise ClockError(f"its clock jumps by {least:.0f} s, more than a day")
         return least
