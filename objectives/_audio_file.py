@@ -164,6 +164,7 @@ def _contained(path: Path, chosen: int | None, sizes: Sizes | None) -> AudioFile
     with opened(path, options) as container:
         head = header(container)
         several = len(container.streams) > 1
+        estimate = (container.duration or 0) / av.time_base
     if chosen is not None and not 1 <= chosen <= len(head.streams):
         raise no_track(path, chosen, len(head.streams))
     heard = head.streams if chosen is None else (head.streams[chosen - 1],)
@@ -173,6 +174,11 @@ def _contained(path: Path, chosen: int | None, sizes: Sizes | None) -> AudioFile
         if track.duration > 0:
             tracks.append(track)
             remarks += said if len(heard) == 1 else [f"track {number}: {each}" for each in said]
+    if sizes is not None and not options and tracks and tracks[0].duration < estimate / 2:
+        raise CorpusError(
+            f"{path}: {tracks[0].duration:.3f} s can be decoded of about {estimate:.3f} s: its sound is damaged, or in "
+            "frames that WAV does not keep apart: convert the file again from its source"
+        )
     if len(tracks) > 1:
         remarks.insert(0, f"its {len(tracks)} audio tracks are mixed into one")
     if head.tuned_into:

@@ -6,6 +6,8 @@ import numpy as np
 
 CANCELLED = 10.0  # dB that a mean is quieter than that of channels which have nothing to do with each other
 
+ALIKE = 0.98  # of the greatest power: a tenth of a dB less is as loud, and the first channel is heard
+
 
 def cancelling(chunks: Iterable[np.ndarray]) -> tuple[int, float] | None:
     """The loudest channel, from 0, and by how many dB it is louder than the mean; None if the mean is to be heard.
@@ -31,5 +33,5 @@ def cancelling(chunks: Iterable[np.ndarray]) -> tuple[int, float] | None:
     mean = max(mean_power / number - (total.mean() / number) ** 2, 0.0)
     if mean >= each.sum() / len(each) ** 2 * 10 ** (-CANCELLED / 10):
         return None
-    loudest = int(np.argmax(each))
+    loudest = int(np.flatnonzero(each >= each.max() * ALIKE)[0])
     return loudest, 10 * np.log10(each[loudest] / max(mean, each[loudest] * 1e-12))

@@ -134,6 +134,8 @@ class Reader:
         convert, begins, believed = _Floats(), False, not self._wma
         for packet, anew in self._packets():
             begins = begins or anew
+            if anew and self._codec == "vorbis":  # its first block would be mixed with the last one before it
+                self._stream.codec_context.flush_buffers()
             frames = packet.decode()
             if not self._started and packet.size:
                 self._start(packet, frames)
@@ -178,7 +180,9 @@ class Reader:
             anew = False
             if packet.size:
                 anew = not first and chained and _begins_a_link(packet, last)
-                first, last = False, packet.pts if packet.pts is not None else last
+                # the first packet of a link may still bear the clock of the one before
+                last = None if anew else packet.pts if packet.pts is not None else last
+                first = False
             yield packet, anew
 
     def _start(self, packet: Any, frames: list[Any]) -> None:
