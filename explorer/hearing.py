@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from io import BufferedIOBase
 from types import TracebackType
 from typing import Self
@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from explorer.listening import as_spoken
+from objectives._resampling import resampled
 from objectives.contract import SAMPLE_RATE
 
 READ_BYTES = 3200  # of PCM at once: 0.1 s at 16 kHz
@@ -28,15 +29,19 @@ def played(audio: Iterator[np.ndarray], began: float | None) -> Iterator[np.ndar
 def pcm_pieces(stream: BufferedIOBase, rate: int) -> Iterator[np.ndarray]:
     """Raw PCM, 16-bit little-endian at `rate` Hz, as (samples,) float32 at 16 kHz, as soon as it is there. Half a
     sample at the end is none."""
-    resample = _resampler(rate)
+    samples = _samples(stream)
+    # the filter that files go through; each piece as far as it can be known, which is all but its last millisecond
+    return samples if rate == SAMPLE_RATE else resampled(samples, rate, least=1)
+
+
+def _samples(stream: BufferedIOBase) -> Iterator[np.ndarray]:
     odd = b""
     while read := stream.read1(READ_BYTES):
         whole = odd + read
         odd = whole[len(whole) & ~1 :]
         samples = np.frombuffer(whole[: len(whole) & ~1], "<i2")
         if len(samples):
-            yield from resample(samples)
-    yield from resample(None)
+            yield samples.astype(np.float32) / 2**15
 
 
 class UntilInterrupted:
@@ -81,22 +86,3 @@ class UntilInterrupted:
         self.interrupted = True
         if self._waiting:
             raise KeyboardInterrupt
-
-
-def _resampler(rate: int) -> Callable[[np.ndarray | None], Iterable[np.ndarray]]:
-    """(samples,) int16 → pieces of (samples,) float32 at 16 kHz; None: what is left."""
-    if rate == SAMPLE_RATE:
-        return lambda samples: () if samples is None else (samples.astype(np.float32) / 2**15,)
-    import av  # FFmpeg resamples piece by piece, which SciPy does not
-
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-
-    def resample(samples: np.ndarray | None) -> Iterator[np.ndarray]:
-        frame = None
-        if samples is not None:
-            frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
-            frame.sample_rate = rate
-        for made in resampler.resample(frame):
-            yield made.to_ndarray()[0]
-
-    return resample

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pyannote.core import Annotation, Segment, Timeline
 
-from objectives._audio import probe_duration
+from objectives._audio import probe
 from objectives._merging import count, merged
 from objectives._rttm import Written, uncovered_channels
 from objectives.collar import COLLAR, speech_outside_collar
@@ -33,7 +33,8 @@ def make_recording(
     Raises CorpusError where the audio is empty or unreadable, where a turn or an annotated part ends more than 0.05 s
     after the audio, or where nobody speaks inside the annotated parts.
     """
-    duration = probe_duration(audio)
+    file = probe(audio)
+    duration = file.duration
     reference = merged(written.content)
     merged_turns = count(written.content) - count(reference)
     annotated = Timeline([Segment(0.0, duration)], uri=uri) if parts is None else parts.content
@@ -55,7 +56,7 @@ def make_recording(
             "rate is undefined: remove the recording, or correct its RTTM or UEM"
         )
     reference.uri = annotated.uri = uri
-    remarks = list(written.remarks)
+    remarks = [*file.remarks, *written.remarks]
     if parts is not None:
         remarks += [*parts.remarks, *uncovered_channels(written, parts)]
     if speech_outside_collar(reference, annotated) == 0:

@@ -50,6 +50,10 @@ def diarize(
             max=192_000,
         ),
     ] = None,
+    track: Annotated[
+        int | None,
+        typer.Option(help="Hear this audio track of the file alone, from 1; all are mixed otherwise.", min=1),
+    ] = None,
     threads: Annotated[int, typer.Option(help="Threads of the CPU.", min=1)] = 1,
     format: Annotated[
         DiarizeFormat, typer.Option(help="`table` for people; `json`: an object a line, the last one is the account.")
@@ -90,11 +94,15 @@ def diarize(
     from explorer.listening import Listener, rttm
     from objectives._threads import one_blas_thread
 
-    recording = _pieces(Path(audio)) if pcm is None else iter(())
+    if track is not None and pcm is not None:
+        raise CorpusError("--track is one of a file's: raw PCM has no tracks, so leave --track out")
+    recording, remarks = _recording(Path(audio), track) if pcm is None else (iter(()), ())
     bundle = read_bundle(point)
     as_text = _as_json if format is DiarizeFormat.json else _as_line
     printed = _Printed(sys.stderr if to_output else sys.stdout, as_text, goes_on=rttm_file is not None)
     listener = Listener(bundle, printed.turn, threads)
+    for remark in remarks:
+        say(f"{audio}: {remark}", screen(stderr=True))
     one_blas_thread()
     began = time.perf_counter() if live else None
     heard = pcm_pieces(_standard_input(), pcm) if pcm is not None else played(recording, began)
@@ -102,7 +110,7 @@ def diarize(
         for samples in pieces:
             listener.hear(samples, began)
     account = listener.end()
-    told = _told(bundle, account)
+    told = _told(bundle, account) | {"remarks": remarks}
     if format is DiarizeFormat.json:
         printed.line(json.dumps(told))  # before the file, which may not be writable any more: the turns are in it
     if rttm_file is not None:
@@ -115,13 +123,15 @@ def diarize(
         raise typer.Exit(INTERRUPTED)
 
 
-def _pieces(path: Path) -> Iterator[np.ndarray]:
-    """A file, decoded as it is heard. What its header tells is wrong is told at once, the rest when it is reached."""
+def _recording(path: Path, track: int | None) -> tuple[Iterator[np.ndarray], tuple[str, ...]]:
+    """A file, decoded as it is heard, and what is to be known of it. What can be seen to be wrong with it is refused at
+    once, the rest when it is reached."""
     # late, since PCM needs no decoder
-    from objectives._audio import audio_pieces, probe_duration
+    from objectives._audio import audio_pieces, probe
 
     _refuse_pipe(path)
-    return audio_pieces(path, probe_duration(path))
+    file = probe(path, track)
+    return audio_pieces(path, file.duration, track), file.remarks
 
 
 def _refuse_pipe(path: Path) -> None:

@@ -5,12 +5,14 @@ import itertools
 import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import resample_poly
 
 from explorer.hearing import UntilInterrupted, pcm_pieces
 from explorer.listening import PIECE, Account, Listener, Spoken, as_spoken, rttm
@@ -305,10 +307,25 @@ def test_pcm_of_another_rate_is_resampled_however_it_arrives(rate: int, portions
     heard = np.concatenate([*pcm_pieces(Trickle(raw, portions), rate)])
     assert len(heard) == pytest.approx(SAMPLE_RATE, abs=40)
     np.testing.assert_array_equal(heard, np.concatenate([*pcm_pieces(Trickle(raw, []), rate)]))
+    # the filter that files go through
+    ratio = Fraction(SAMPLE_RATE, rate)
+    as_file = resample_poly(np.frombuffer(raw, "<i2").astype(np.float32) / 2**15, ratio.numerator, ratio.denominator)
+    np.testing.assert_array_equal(heard, as_file)
     # a second of 440 Hz stays one
     spectrum = np.abs(np.fft.rfft(heard[:SAMPLE_RATE], SAMPLE_RATE))
     assert spectrum.argmax() == 440
     assert np.abs(heard[2000:-2000]).max() == pytest.approx(20_000 / 2**15, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("rate", "milliseconds"), [(4_000, 2.5), (8_000, 1.25), (11_025, 0.91), (44_100, 0.625), (44_101, 0.625)]
+)
+def test_pcm_of_another_rate_waits_a_moment_and_no_longer(rate: int, milliseconds: float) -> None:
+    raw = np.zeros(rate, "<i2").tobytes()
+    stream = Trickle(raw, [])
+    for piece in itertools.accumulate(len(piece) for piece in pcm_pieces(stream, rate)):
+        behind = stream.tell() / 2 / rate - piece / SAMPLE_RATE
+        assert behind <= milliseconds / 1000 + 1.5 / SAMPLE_RATE
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000])

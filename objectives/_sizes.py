@@ -1,0 +1,141 @@
+"""How much sound the header of a WAV, AIFF, W64, CAF, AU or NIST SPHERE file announces, and how much there is.
+
+Decoders believe the file's size where it is the smaller, and the header where that is, both without a word.
+"""
+
+import io
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+OPEN_END = 2**31 - 2**12  # bytes: what writes to a pipe puts this size or more, or 0, where it cannot know
+SLACK = 256  # bytes that are no news: a tag, an uneven block, a header that counts itself
+_W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
+_AU_UNKNOWN = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of sound. announced: None if the header leaves it open. there: as far as the file goes, tags aside.
+    beyond: whether a decoder can read on after what is announced."""
+
+    announced: int | None
+    there: int
+    beyond: bool = True
+
+    @property
+    def cut(self) -> bool:
+        """Whether the file holds less than its header announces."""
+        return self.announced is not None and self.announced > self.there + SLACK
+
+    @property
+    def longer(self) -> bool:
+        """Whether the sound goes on after what the header announces."""
+        return self.announced is not None and self.there > self.announced + SLACK
+
+
+def sound_sizes(path: Path) -> Sizes | None:
+    """None for files of any other format, and for headers that cannot be followed: a decoder says what is wrong there.
+
+    Raises OSError if the file cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(16)
+        size = file.seek(0, io.SEEK_END)
+        try:
+            return _by_format(file, head, size)
+        except (struct.error, ValueError):
+            return None
+
+
+def _by_format(file: BinaryIO, head: bytes, size: int) -> Sizes | None:
+    if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
+        order = ">" if head[:4] == b"RIFX" else "<"
+        return _chunked(_Chunks(file, size, 12, f"{order}4sI", even=2), b"data", may_be_open=True)
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return _chunked(_Chunks(file, size, 12, ">4sI", even=2), b"SSND", beyond=False)
+    if head == _W64_RIFF:
+        return _chunked(_Chunks(file, size, 40, "<16sQ", even=8, counts_itself=True), b"data", beyond=False)
+    if head[:4] == b"caff":
+        return _chunked(_Chunks(file, size, 8, ">4sQ", even=1), b"data", may_be_open=True, beyond=False)
+    if head[:4] == b".snd":
+        start, announced = struct.unpack(">II", head[4:12])
+        return Sizes(None if announced == _AU_UNKNOWN else announced, size - start)
+    if head[:7] == b"NIST_1A":
+        return _nist(file, size)
+    return None
+
+
+@dataclass(frozen=True)
+class _Chunks:
+    """Named chunks one after the other, as RIFF and its relatives have them. form: of their heads, name and size."""
+
+    file: BinaryIO
+    size: int  # of the file
+    first: int
+    form: str
+    even: int  # chunks begin at multiples of it
+    counts_itself: bool = False
+
+    def __iter__(self) -> Iterator[tuple[bytes, int, int]]:
+        """Name, offset of the content and its size as announced; ends where no further chunk is."""
+        at, head = self.first, struct.calcsize(self.form)
+        while at + head <= self.size:
+            self.file.seek(at)
+            name, length = struct.unpack(self.form, self.file.read(head))
+            if self.counts_itself:
+                length -= head
+            if length < 0 or not all(32 <= letter < 127 for letter in name[:4]):
+                return
+            yield name[:4], at + head, length
+            at += head + -(-length // self.even) * self.even
+
+    def follow(self, at: int) -> bool:
+        """Whether chunks, and nothing else, lie from there to the end."""
+        at = -(-at // self.even) * self.even
+        end = at
+        head = struct.calcsize(self.form)
+        for _, start, length in _Chunks(self.file, self.size, at, self.form, self.even, self.counts_itself):
+            end = start + -(-length // self.even) * self.even
+        return end > at and self.size - head <= end <= self.size + self.even
+
+
+def _chunked(chunks: _Chunks, wanted: bytes, *, may_be_open: bool = False, beyond: bool = True) -> Sizes | None:
+    long_size = None
+    for name, start, length in chunks:
+        if name == b"ds64":  # RF64: sizes that 32 bits do not hold
+            chunks.file.seek(start + 8)
+            (long_size,) = struct.unpack("<Q", chunks.file.read(8))
+        if name == wanted:
+            there = chunks.size - start
+            if long_size is not None and length >= 2**32 - 1:
+                length = long_size
+            if may_be_open and (length == 0 or (length > there and _left_open(length, long_size))):
+                return Sizes(None, there)
+            if length < there and (_tagged(chunks.file, start + length) or chunks.follow(start + length)):
+                return Sizes(length, length)
+            return Sizes(length, there, beyond)
+    return None
+
+
+def _left_open(length: int, long_size: int | None) -> bool:
+    return length >= (OPEN_END if long_size is None else 2**63 - 1)
+
+
+def _tagged(file: BinaryIO, at: int) -> bool:
+    """Whether an ID3 tag follows, as players' tag editors append it."""
+    file.seek(at)
+    return file.read(4).lstrip(b"\x00")[:3] in (b"ID3", b"TAG")
+
+
+def _nist(file: BinaryIO, size: int) -> Sizes | None:
+    file.seek(8)
+    start = int(file.read(8))
+    file.seek(0)
+    fields = dict(line.split(None, 2)[::2] for line in file.read(start).decode("latin-1").splitlines() if " -" in line)
+    if fields.get("sample_coding", "pcm") not in ("pcm", "ulaw", "mu-law", "alaw"):
+        return None  # compressed: its size says nothing
+    width = int(fields.get("sample_n_bytes", 1)) * int(fields.get("channel_count", 1))
+    return Sizes(int(fields["sample_count"]) * width, size - start)
