@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from explorer.ending import ended_like_ctrl_c
 from objectives.errors import ExplorerError, ascii_controls
 
 # In the order in which `--help` shows them. A module of explorer/commands each, with a function of that name, or with
@@ -37,6 +38,10 @@ COMMANDS = (
 
 class _OnDemand(TyperGroup):
     """Finds commands by name in explorer/commands."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with ended_like_ctrl_c():
+            return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
