@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from explorer.ending import exit_code
-from objectives.errors import CorpusError, ExplorerError
+from objectives.errors import CorpusError
 
 if TYPE_CHECKING:  # they bring ONNX Runtime, for which `explorer --help` would wait too
     from explorer.bundle import Bundle
@@ -85,31 +85,26 @@ def diarize(
 
     recording = _pieces(Path(audio)) if pcm is None else iter(())
     bundle = read_bundle(point)
-    as_text = _turn_as_json if format is DiarizeFormat.json else _turn_as_line
-    output = _Output(finishing=rttm_file is not None)
-    listener = Listener(bundle, lambda turn: output.print(as_text(turn)), threads)
+    show = _as_json if format is DiarizeFormat.json else _as_line
+    listener = Listener(bundle, show, threads)
     one_blas_thread()
     began = time.perf_counter() if live else None
     heard = pcm_pieces(_standard_input(), pcm) if pcm is not None else played(recording, began)
     with UntilInterrupted(heard) as pieces:
         for samples in pieces:
             listener.hear(samples, began)
-            if output.refused is not None:
-                break
         if pieces.interrupted is not None and not listener.has_heard:
             raise typer.Exit(exit_code(pieces.interrupted))  # there is nothing to finish
         account = listener.end()
         told = _told(bundle, account)
         if format is DiarizeFormat.json:
-            output.print(json.dumps(told))  # before the file, which may not be writable any more: the turns are in it
+            typer.echo(json.dumps(told))  # before the file, which may not be writable any more: the turns are in it
         if rttm_file is not None:
             _write(rttm_file, rttm(account.turns, "recording" if pcm is not None else Path(audio).stem))
         if format is DiarizeFormat.table:
             _print(told, account, rttm_file)
         if pieces.interrupted is not None:
             raise typer.Exit(exit_code(pieces.interrupted))
-        if output.refused is not None:
-            raise output.refused
 
 
 def _pieces(path: Path) -> Iterator[np.ndarray]:
@@ -137,32 +132,12 @@ def _write(path: Path, text: str) -> None:
         ) from error
 
 
-class _Output:
-    """Standard output. If it takes nothing more (it is full, or Ctrl-C ended its reader too), the error is raised at
-    once, or with `finishing` kept as `refused` until the final turns are in their file."""
-
-    def __init__(self, finishing: bool):
-        self.refused: Exception | None = None
-        self._finishing = finishing
-
-    def print(self, line: str) -> None:
-        """Print a line, as long as that works."""
-        if self.refused is not None:
-            return
-        try:
-            print(line, flush=True)
-        except (OSError, ExplorerError) as error:
-            if not self._finishing:
-                raise
-            self.refused = error
+def _as_line(turn: "Spoken") -> None:
+    print(f"{turn.start:9.2f} {turn.end:9.2f}  {turn.name}", flush=True)
 
 
-def _turn_as_line(turn: "Spoken") -> str:
-    return f"{turn.start:9.2f} {turn.end:9.2f}  {turn.name}"
-
-
-def _turn_as_json(turn: "Spoken") -> str:
-    return json.dumps({"turn": {**asdict(turn), "speaker": turn.name}})
+def _as_json(turn: "Spoken") -> None:
+    print(json.dumps({"turn": {**asdict(turn), "speaker": turn.name}}), flush=True)
 
 
 def _told(bundle: "Bundle", account: "Account") -> dict[str, Any]:

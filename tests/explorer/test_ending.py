@@ -318,24 +318,6 @@ def test_a_closed_terminal_loses_no_turns(exports: Exports, long_audio: Path, tm
     assert 0 < reference.get_timeline().extent().end < 600
 
 
-def test_a_reader_that_goes_away_loses_no_turns(exports: Exports, long_audio: Path, tmp_path: Path) -> None:
-    """The audio ends there, as nobody looks on, and the file is written. Without one there is nothing to finish."""
-    rttm = tmp_path / "heard.rttm"
-    with subprocess.Popen(
-        diarize(exports, rttm, long_audio), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.stderr is not None
-        told = process.stderr.read()
-        code = process.wait(PATIENCE)
-    assert code != 0
-    assert b"Traceback" not in told
-    (reference,) = read_rttm(rttm).values()
-    assert 0 < reference.get_timeline().extent().end < 600
-
-
 def test_typer_has_the_code_of_ctrl_c_that_is_counted_on() -> None:
     """Else signals would all end with that code."""
 
