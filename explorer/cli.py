@@ -12,6 +12,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from explorer import streams
+from explorer.ending import ended_like_ctrl_c
 from explorer.screen import screen
 from objectives.errors import ExplorerError, OutputError, ascii_controls
 
@@ -39,6 +40,10 @@ COMMANDS = (
 
 class _OnDemand(TyperGroup):
     """Finds commands by name in explorer/commands."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with ended_like_ctrl_c():
+            return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)

@@ -1,4 +1,4 @@
-"""Audio for a `Listener`, piece by piece: a file or raw PCM, until it ends or Ctrl-C ends it. Needs no torch."""
+"""Audio for a `Listener`, piece by piece: a file or raw PCM, until it ends or a signal ends it. Needs no torch."""
 
 import signal
 import time
@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from explorer.ending import ENDING, let_go_of_terminal
 from explorer.listening import as_spoken
 from objectives._resampling import resampled
 from objectives.contract import SAMPLE_RATE
@@ -45,31 +46,38 @@ def _samples(stream: BufferedIOBase) -> Iterator[np.ndarray]:
 
 
 class UntilInterrupted:
-    """Pieces of audio until Ctrl-C, which ends them while one is waited for, and never in the middle of an update.
+    """Pieces of audio until Ctrl-C, SIGTERM or SIGHUP, which ends them while one is waited for, and never in the middle
+    of an update.
 
-    To be iterated inside its `with`; beyond that, Ctrl-C is what it was. interrupted: whether it came.
+    To be used, with all that follows from what was heard, inside its `with`: there a signal ends the audio and nothing
+    else, except Ctrl-C again once the audio has ended, which raises KeyboardInterrupt. Beyond, signals are what they
+    were. interrupted: the first signal that came.
     """
 
     def __init__(self, pieces: Iterator[np.ndarray]):
-        self.interrupted = False
+        self.interrupted: int | None = None
         self._pieces = pieces
         self._waiting = False
+        self._over = False
 
     def __enter__(self) -> Self:
-        self._before = signal.getsignal(signal.SIGINT)
-        if self._before is not signal.SIG_IGN:  # as of a job that a shell put into the background
-            signal.signal(signal.SIGINT, self._interrupt)
+        handlers = {number: signal.getsignal(number) for number in ENDING}
+        # ignored: by a shell, of a job that it put into the background, or by nohup
+        self._before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
+        for number in self._before:
+            signal.signal(number, self._interrupt)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         try:
             while True:
-                self._waiting = True  # before it is asked, so that no Ctrl-C falls in between
+                self._waiting = True  # before it is asked, so that no signal falls in between
                 if self.interrupted:
                     return
                 piece = next(self._pieces, None)
@@ -81,8 +89,13 @@ class UntilInterrupted:
             return
         finally:
             self._waiting = False
+            self._over = True
 
     def _interrupt(self, number: int, frame: object) -> None:
-        self.interrupted = True
-        if self._waiting:
+        again = self.interrupted is not None and number == signal.SIGINT
+        self.interrupted = self.interrupted or number
+        if number == signal.SIGHUP:
+            let_go_of_terminal()
+        if self._waiting or (again and self._over):
+            self._waiting = False  # the next signal must not interrupt what this one begins
             raise KeyboardInterrupt

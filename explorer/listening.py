@@ -95,6 +95,11 @@ class Listener:
         self._updates: list[float] = []
         self._delays: list[float] = []
 
+    @property
+    def has_heard(self) -> bool:
+        """Whether any audio has come."""
+        return self._heard + len(self._waiting) > 0
+
     def hear(self, samples: np.ndarray, began: float | None = None) -> None:
         """Take in (samples,) float32, mono, 16 kHz. began: the clock when the recording began to be spoken."""
         self._waiting = np.concatenate([self._waiting, samples])

@@ -104,7 +104,7 @@ class Stopwatch:
         if self._pipe is not None:
             self._pipe.close()
         if self._process is not None:
-            self._process.terminate()
+            self._process.kill()  # it heeds no other signal
             self._process.join()
         self._process = self._pipe = None
 
@@ -122,7 +122,8 @@ def death_in_words(code: int | None) -> str:
 
 def _serve(pipe: Connection) -> None:
     """Answer until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # sent to all at once, and the parent's to handle
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         settings: CostSettings = pipe.recv()

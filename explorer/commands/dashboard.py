@@ -1,7 +1,6 @@
 """`explorer dashboard`: optuna-dashboard, ready to look at."""
 
 import errno
-import signal
 import socketserver
 import tempfile
 import threading
@@ -9,7 +8,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -69,7 +67,6 @@ def dashboard(
     console = screen(stderr=True)
     url = urls.given(storage_url)
     source = Source(url)
-    signal.signal(signal.SIGTERM, _interrupt)
     temporary = tempfile.TemporaryDirectory(prefix="explorer-dashboard-", ignore_cleanup_errors=True)
     # the port first: there is no use in a copy that cannot be shown
     with _listen(port) as server, temporary as folder, _until_interrupted(console):
@@ -146,7 +143,3 @@ def _keep_up(shown: "Dashboard", seconds: float, stop: threading.Event, console:
             if str(error) != complaint:
                 say(f"The last copy stays: {error}", console)
             complaint = str(error)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

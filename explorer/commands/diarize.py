@@ -16,6 +16,7 @@ import numpy as np
 import typer
 
 from explorer.appearing import descriptor_of, write_whole
+from explorer.ending import exit_code
 from explorer.screen import say, screen
 from explorer.streams import OUTPUT
 from objectives.errors import CorpusError, OutputError
@@ -25,7 +26,6 @@ if TYPE_CHECKING:  # they bring ONNX Runtime, for which `explorer --help` would 
     from explorer.listening import Account, Spoken
 
 STANDARD_INPUT = "-"
-INTERRUPTED = 130  # what a shell reports of a program ended by Ctrl-C
 
 
 class DiarizeFormat(StrEnum):
@@ -68,7 +68,8 @@ def diarize(
     go to --rttm; into a pipe with `--rttm /dev/stdout`, which has standard error show the turns as they become known.
     RTF and latency are told at the end.
 
-    Needs ONNX Runtime, neither torch nor Optuna. Ctrl-C ends the audio there; what was heard is finished and written.
+    Needs ONNX Runtime, neither torch nor Optuna. Ctrl-C, SIGTERM or a closed terminal (SIGHUP) end the audio there;
+    what was heard is finished and written, and the exit code is 130, 143 or 129.
 
         explorer diarize call.wav --point points/best --rttm call.rttm
 
@@ -109,18 +110,20 @@ def diarize(
     with UntilInterrupted(heard) as pieces:
         for samples in pieces:
             listener.hear(samples, began)
-    account = listener.end()
-    told = _told(bundle, account) | {"remarks": remarks}
-    if format is DiarizeFormat.json:
-        printed.line(json.dumps(told))  # before the file, which may not be writable any more: the turns are in it
-    if rttm_file is not None:
-        _write(rttm_file, rttm(account.turns, "recording" if pcm is not None else Path(audio).stem))
-    if printed.lost is not None:
-        raise printed.lost
-    if format is DiarizeFormat.table:
-        _print(told, account, rttm_file)
-    if pieces.interrupted:
-        raise typer.Exit(INTERRUPTED)
+        if pieces.interrupted is not None and not listener.has_heard:
+            raise typer.Exit(exit_code(pieces.interrupted))  # there is nothing to finish
+        account = listener.end()
+        told = _told(bundle, account) | {"remarks": remarks}
+        if format is DiarizeFormat.json:
+            printed.line(json.dumps(told))  # before the file, which may not be writable any more: the turns are in it
+        if rttm_file is not None:
+            _write(rttm_file, rttm(account.turns, "recording" if pcm is not None else Path(audio).stem))
+        if printed.lost is not None:
+            raise printed.lost
+        if format is DiarizeFormat.table:
+            _print(told, account, rttm_file)
+        if pieces.interrupted is not None:
+            raise typer.Exit(exit_code(pieces.interrupted))
 
 
 def _recording(path: Path, track: int | None) -> tuple[Iterator[np.ndarray], tuple[str, ...]]:

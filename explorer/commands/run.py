@@ -11,6 +11,7 @@ from explorer import storage, urls
 from explorer.commands.front import print_tables
 from explorer.commands.options import DEVICE_HELP, LATENCY, DeviceOption, TrustOption, trusted_files
 from explorer.driver import Outcome, run_study
+from explorer.ending import INTERRUPTED
 from explorer.front import whole_front
 from explorer.progress import Display
 from explorer.refusals import refusal
@@ -22,8 +23,6 @@ from explorer.workers import EvaluatorSettings, InProcess, Workers
 from objectives.errors import StudyError
 from studies import definition as definitions
 from studies.definition import SAMPLERS, Limits, StudyDefinition, packaged
-
-INTERRUPTED = 130  # what a shell reports of a program ended by Ctrl-C
 
 
 class TrackingOption(StrEnum):

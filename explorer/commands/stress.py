@@ -1,12 +1,8 @@
 """`explorer stress`: a trial's operating point under overlap and noise."""
 
 import dataclasses
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import optuna
@@ -108,7 +104,7 @@ def stress(
         band=band.value,
         seed=seed,
     )
-    with _ended_like_ctrl_c(), progress() as show:
+    with progress() as show:
         answer = stressed(
             loaded, trial, grid, speech, against, None if device is None else device.value, show, trusted_files(trust)
         )
@@ -157,17 +153,3 @@ def _share(told: str) -> float:
         return float(told)
     except ValueError as error:
         raise CorpusError(f"overlap {told!r}: give shares of the speech, such as 0,0.1,0.2") from error
-
-
-@contextmanager
-def _ended_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM unwinds as Ctrl-C does, so that the speech that was written goes."""
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

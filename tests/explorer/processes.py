@@ -23,8 +23,9 @@ def start(target: Callable[..., object], *args: object) -> ForkProcess:
 
 
 def _interruptible(target: Callable[..., object], *args: object) -> None:
-    # a test run that a shell started in the background ignores Ctrl-C, and so would its children
+    # a test run that a shell started in the background ignores Ctrl-C, one with nohup SIGHUP, and so would its children
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     target(*args)
 
 

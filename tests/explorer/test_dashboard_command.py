@@ -36,8 +36,11 @@ def serving(*options: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str]
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
-        # a test run that a shell started in the background ignores Ctrl-C, and so would its children
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        # a test run that a shell started in the background ignores Ctrl-C, one with nohup SIGHUP, as would its children
+        preexec_fn=lambda: (
+            signal.signal(signal.SIGINT, signal.default_int_handler),
+            signal.signal(signal.SIGHUP, signal.SIG_DFL),
+        ),
     )
     try:
         assert process.stdout is not None
@@ -61,7 +64,7 @@ def study(url: str) -> optuna.Study:
     return load_study("study", url)
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_serves_until_it_is_ended_and_leaves_nothing(
     url: str, study: optuna.Study, tmp_path: Path, end: int
 ) -> None:

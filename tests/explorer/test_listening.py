@@ -2,8 +2,7 @@
 
 import io
 import itertools
-import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import resample_poly
 
-from explorer.hearing import UntilInterrupted, pcm_pieces
+from explorer.hearing import pcm_pieces
 from explorer.listening import PIECE, Account, Listener, Spoken, as_spoken, rttm
 from objectives._rttm import parse_rttm
 from objectives.clustering import ClusteringSettings
@@ -331,65 +330,3 @@ def test_pcm_of_another_rate_waits_a_moment_and_no_longer(rate: int, millisecond
 @pytest.mark.parametrize("rate", [8_000, 16_000])
 def test_nothing_comes_of_no_pcm(rate: int) -> None:
     assert sum(map(len, pcm_pieces(Trickle(b"", []), rate))) == 0
-
-
-# --- Ctrl-C
-
-
-def numbered(until: int = 5) -> Iterator[np.ndarray]:
-    yield from (np.array([number], np.float32) for number in range(until))
-
-
-def test_without_ctrl_c_all_is_heard() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with UntilInterrupted(numbered()) as pieces:
-        assert len([*pieces]) == 5
-    assert not pieces.interrupted
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-@pytest.fixture
-def in_foreground() -> Iterator[None]:
-    """A shell gives what it runs in the background SIGINT ignored, and so these tests where it runs them there."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("in_foreground")
-def test_ctrl_c_in_an_update_lets_it_end() -> None:
-    heard = []
-    with UntilInterrupted(numbered()) as pieces:
-        for piece in pieces:
-            if len(heard) == 2:
-                signal.raise_signal(signal.SIGINT)
-            heard.append(piece)  # what would have been lost
-    assert len(heard) == 3
-    assert pieces.interrupted
-
-
-@pytest.mark.usefixtures("in_foreground")
-def test_ctrl_c_ends_the_wait_for_audio() -> None:
-    def silent() -> Iterator[np.ndarray]:
-        yield from numbered(1)
-        signal.raise_signal(signal.SIGINT)  # while nothing comes
-        yield from numbered(1)
-
-    with UntilInterrupted(silent()) as pieces:
-        assert len([*pieces]) == 1
-    assert pieces.interrupted
-
-
-@pytest.fixture
-def in_background() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("in_background")
-def test_whoever_ignores_ctrl_c_goes_on() -> None:
-    with UntilInterrupted(numbered()) as pieces:
-        for _ in pieces:
-            signal.raise_signal(signal.SIGINT)
-    assert not pieces.interrupted

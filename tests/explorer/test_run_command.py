@@ -18,6 +18,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import objectives.evaluation
+from explorer import cli
 from explorer.commands.front import front
 from explorer.commands.run import run
 from explorer.commands.status import status
@@ -197,20 +198,23 @@ def run_slowly(url: str, said: Path) -> None:
     """`explorer run study.toml` on an evaluator that takes its time, with what it says on stderr in a file."""
     objectives.evaluation.build_evaluator = lambda **given: AnalyticEvaluator(seconds=0.7)
     with said.open("w") as sink, contextlib.redirect_stderr(sink):
-        app(["run", "study.toml", "--storage", url])
+        cli.app(["run", "study.toml", "--storage", url])
 
 
-def test_ctrl_c_keeps_what_is_finished_and_says_how_to_resume(built: list[dict[str, Any]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_resume(
+    built: list[dict[str, Any]], tmp_path: Path, number: int
+) -> None:
     url, said = f"sqlite:///{tmp_path}/explorer.db", tmp_path / "said"
     process = start(run_slowly, url, said)
     try:
         wait_for_running(url, 1, process)
         assert process.pid is not None
-        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, number)
         process.join(timeout=30)
     finally:
         process.kill()
-    assert process.exitcode == 130
+    assert process.exitcode == 128 + number
     assert "run the same command again to resume" in said.read_text()
     assert json.loads(typed("status", "study", "--format", "json").stdout)["states"]["fail"] == 1
 

@@ -1,0 +1,88 @@
+"""Signals that ask a command to end: all of them end it as Ctrl-C does, and its exit code says which one it was.
+
+SIGTERM comes from service managers, `timeout` and `kill`, SIGHUP from a terminal that is closed or a connection that is
+lost. What a shell made this process ignore (`nohup`, a job in the background) stays ignored.
+"""
+
+import errno
+import os
+import signal
+import sys
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SAME_REQUEST = 5.0  # seconds; `timeout` sends its signal twice, a closed terminal up to three times
+OUTPUT, ERROR = 1, 2
+
+
+def exit_code(number: int) -> int:
+    """What a shell reports of a program that a signal ended: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+    return 128 + number
+
+
+INTERRUPTED = exit_code(signal.SIGINT)
+
+
+@contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP raise KeyboardInterrupt, and an exit with 130 that follows gets the code of the signal
+    that came. Does nothing outside the main thread, where no signals arrive."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    request = _Request()
+    heeded = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, request) for number in heeded if number != signal.SIGINT}
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(exit_code(request.number))
+    except SystemExit as ending:
+        if ending.code == INTERRUPTED:
+            sys.exit(exit_code(request.number))
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Request:
+    """A handler of signals that interrupts, once for signals that are one request. number: the first signal."""
+
+    def __init__(self) -> None:
+        self.number: int = signal.SIGINT
+        self._since: float | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if number == signal.SIGHUP:
+            let_go_of_terminal()
+        if self._since is None:
+            self.number = number
+        elif now - self._since < SAME_REQUEST:
+            return
+        self._since = now
+        raise KeyboardInterrupt
+
+
+def let_go_of_terminal() -> None:
+    """Send nowhere what would be printed on a terminal that is being closed, so that no write to it fails."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (OUTPUT, ERROR):
+        if _is_terminal(number):
+            os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+def _is_terminal(number: int) -> bool:
+    """Whether a file descriptor is a terminal, one that is gone included (of which `isatty` says no)."""
+    try:
+        termios.tcgetattr(number)
+    except termios.error as error:
+        return error.args[0] == errno.EIO  # hung up
+    return True
