@@ -74,8 +74,8 @@ def _annotate(
     left_out = sum(row.der is not None for row in rows.values()) - len(drawn)
     look = Look(f"{taken:%Y-%m-%d %H:%M:%S}", source, missing, left_out)
     told_front = whole_front(study)
-    left_out = storage.left_out.get(study._study_id, {})
-    note = study_note(study.study_name, definition, trials, told_front.rows, look, told_front.comparisons, left_out)
+    unshown = storage.left_out.get(study._study_id, {})
+    note = study_note(study.study_name, definition, trials, told_front.rows, look, told_front.comparisons, unshown)
     rows |= {row.trial: row for row in _compared(study, drawn, trials)}
     told = {FIGURE.format(name): figure.to_json() for name, figure in figures.items()}
     _write(study, storage, {NOTE_VERSION: 1, NOTE: note, **told})

@@ -26,12 +26,12 @@ from sqlalchemy.exc import DBAPIError
 from explorer import trial_record as record
 from explorer.attributes import complaint
 from explorer.foreign import Standard, refusal, standard_of
-from explorer.trial_schema import KEPT, lacks, of_other_recordings, unreadable
+from explorer.trial_schema import KEPT, lacks, unlike_the_others, unreadable
 from objectives.errors import StudyError
 
 TRIAL, VALUE, PARAM = models.TrialModel, models.TrialValueModel, models.TrialParamModel
 DATES = TRIAL.__table__.c  # as they are stored: in UTC
-PEERS = 5  # trials that say which recordings a study's trials are scored on
+PEERS = 5  # trials that say with and on what a study's trials are measured
 MANY = 10_000  # trials to ask for by number: SQLite takes some thirty thousand values in one statement
 USER, SYSTEM = models.TrialUserAttributeModel, models.TrialSystemAttributeModel
 
@@ -68,9 +68,9 @@ def read(
     database = database_of(study)
     if database is None:
         found = [trial for trial in study.get_trials(deepcopy=False) if trial.number in numbers]
-        return _same_recordings(_own(standard_of(study), found, True, {}, left_out), left_out)
+        return _alike(_own(standard_of(study), found, True, {}, left_out), left_out)
     these = (TRIAL.study_id == study._study_id) & TRIAL.number.in_(numbers)
-    return _same_recordings(read_where(database, standard_of(study), these, left_out), left_out)
+    return _alike(read_where(database, standard_of(study), these, left_out), left_out)
 
 
 def read_where(
@@ -91,7 +91,7 @@ def read_all(
     database = database_of(study)
     if database is None:
         trials = _own(standard_of(study), study.get_trials(deepcopy=False), True, {}, left_out)
-        return list(_same_recordings(trials, left_out).values())
+        return list(_alike(trials, left_out).values())
     of_study = TRIAL.study_id == study._study_id
     finished = {trial._trial_id: trial for trial in known if trial.state.is_finished()}
     present = present_in(database, of_study)
@@ -107,10 +107,12 @@ def read_all(
     wanted = of_study & TRIAL.number.in_(new) if few else of_study
     read_now = read_where(database, standard_of(study), wanted, left_out) if new else []
     by_number = {trial.number: trial for trial in [*same.values(), *read_now]}
-    return list(_same_recordings([by_number[number] for number in sorted(by_number)], left_out).values())
+    return list(_alike([by_number[number] for number in sorted(by_number)], left_out).values())
 
 
-def present_in(database: RDBStorage, which: ColumnElement[bool]) -> Sequence[Row[Any]]:
+def present_in(
+    database: RDBStorage, which: ColumnElement[bool]
+) -> Sequence[Row[int, int, TrialState, datetime | None]]:
     """(trial id, number, state, date of its end in UTC) of trials, whosever they are.
 
     Raises StorageInternalError where the database cannot be read.
@@ -272,9 +274,9 @@ def _own(
     return own
 
 
-def _same_recordings(trials: Sequence[FrozenTrial], left_out: dict[int, str] | None) -> dict[int, FrozenTrial]:
-    """Those that were scored on the same recordings, by number."""
-    odd = of_other_recordings(trials)
+def _alike(trials: Sequence[FrozenTrial], left_out: dict[int, str] | None) -> dict[int, FrozenTrial]:
+    """Those that were measured with and on the same data, by number."""
+    odd = unlike_the_others(trials)
     if left_out is not None:
         left_out |= odd
     return {trial.number: trial for trial in trials if trial.number not in odd}

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from explorer import trial_record as record
 from explorer.attributes import user_attributes
-from explorer.stored import DEFINITION, data_of, stored_definition
+from explorer.stored import DEFINITION, stored_definition
 from explorer.trial_schema import fault
 from objectives.errors import StudyError, quoted
 from objectives.operating_point import OperatingPoint
@@ -29,11 +29,10 @@ LeftOut = Mapping[int, str]  # number of a trial → why it is left out
 
 @dataclass(frozen=True)
 class Standard:
-    """What a study's own trials have in common. space: where their points lie, None if nobody knows. data: what they
-    were measured with and on, by content. points: those of each origin of a fixed point."""
+    """What each of a study's own trials must be like. space: where their points lie, None if nobody knows. points:
+    those of each origin of a fixed point."""
 
     space: SearchSpace | None = None
-    data: Mapping[str, str] = field(default_factory=dict)
     points: Mapping[str, frozenset[OperatingPoint]] = field(default_factory=dict)
 
     def fault(self, trial: FrozenTrial, whole: bool) -> str | None:
@@ -62,10 +61,6 @@ class Standard:
             return "it has not all parameters of an operating point"
         if point not in self.points.get(origin, (point,)):
             return f"its attribute 'origin' says {quoted(origin)}, which is another operating point"
-        then = trial.user_attrs.get(record.DATA) or {}
-        changed = [key for key in self.data if then.get(key, self.data[key]) != self.data[key]]
-        if changed:
-            return f"it was measured with another {changed[0]} ({quoted(then[changed[0]])})"
         return None
 
 
@@ -78,11 +73,7 @@ def standard_of(study: optuna.Study) -> Standard:
         definition = stored_definition(study)
     except StudyError:  # whoever shows the study says so
         return Standard()
-    try:
-        data = data_of(study)
-    except StudyError:
-        data = {}
-    return Standard(definition.space, data, _points_of(user_attributes(study)[DEFINITION]))
+    return Standard(definition.space, _points_of(user_attributes(study)[DEFINITION]))
 
 
 @lru_cache(maxsize=16)

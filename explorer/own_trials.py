@@ -8,7 +8,7 @@ came first forbids every other one under its name. So they do not see what is no
 from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo  # what Optuna puts before any database
-from sqlalchemy import or_
+from sqlalchemy import ColumnElement, or_
 
 from explorer import database
 from explorer.database import TRIAL
@@ -36,7 +36,7 @@ class OwnTrials(_CachedStorage):
         with self._lock:
             known = self._studies.setdefault(study_id, _StudyInfo())
             news = or_(TRIAL.trial_id > known.last_finished_trial_id, TRIAL.trial_id.in_(known.unfinished_trial_ids))
-            which = (TRIAL.study_id == study_id) & news
+            which: ColumnElement[bool] = (TRIAL.study_id == study_id) & news
             present = database.present_in(self._backend, which)
             if not present:
                 return

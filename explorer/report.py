@@ -81,8 +81,9 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
             f"`explorer run {study.study_name}` goes on"
         )
     told = status(study)
-    if told.left_out or found.left_out:
-        on_step(in_words(found.left_out | told.left_out))
+    left_out = {**found.left_out, **told.left_out}
+    if left_out:
+        on_step(in_words(left_out))
     trials = database.read(study, [row.trial for row in measured if row.trial is not None])
     on_step(f"reading the references of {report_facts.corpus_name(told.definition, study)}")
     speech = _speech(study, definition, trials[next(iter(trials))].user_attrs["recordings"])
@@ -105,7 +106,7 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
             ("Overlap and noise, made up", (stress_exhibit(study),)),
             ("The front as a table", (exhibits.whole_front(rows, found.comparisons),)),
         ),
-        unfinished=(*report_facts.unfinished(study, told), *report_facts.left_out(found.left_out | told.left_out)),
+        unfinished=(*report_facts.unfinished(study, told), *report_facts.left_out(left_out)),
         notes=report_facts.notes(definition, rows),
         made=report_facts.made_by(),
     )

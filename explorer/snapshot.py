@@ -39,8 +39,9 @@ class Source:
         except (ArgumentError, ImportError, TypeError, ValueError) as error:
             raise StudyError(f"{self.name}: cannot be used as a study storage ({error})") from error
         self._copied: tuple[object, Progress] | None = None  # the file's stamp and the progress at the last copy
-        with self._reading():
-            pass
+        if self._file is not None:
+            with self._reading():
+                pass
 
     def has_changed(self) -> bool:
         """Whether a study or a trial came, went, began or ended since the last copy. Raises StudyError.

@@ -7,7 +7,7 @@ tells.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from explorer import trial_record as record
 from explorer.attributes import complaint
 from objectives.errors import quoted
+from objectives.versions import DATA
 
 REQUIRED = (  # of a complete trial
     "der", "execution", "kept_units", "latency", "machine", record.MODEL_KEY, "params", record.RECORDINGS,
@@ -144,7 +145,7 @@ def fault(trial: FrozenTrial, whole: bool) -> str | None:
     try:
         _Attributes.model_validate(trial.user_attrs)
     except ValidationError as error:
-        return unreadable(*(error.errors()[0]["loc"] or ("all",))[:1], error)
+        return unreadable((error.errors()[0]["loc"] or ("all",))[0], error)
     for name, excess in trial.system_attrs.items():
         told = excess if isinstance(excess, list) else [excess]
         if name.startswith(record.CONSTRAINTS) and not all(_is_number(each) for each in told):
@@ -176,19 +177,30 @@ def _fault_of_values(trial: FrozenTrial) -> str | None:
     return None
 
 
-def of_other_recordings(trials: Iterable[FrozenTrial]) -> dict[int, str]:
-    """Complete trials, read whole, that were not scored on the recordings that most of these were, by number, and what
-    is wrong: a study's corpus never changes, and paired they cannot be compared."""
+def unlike_the_others(trials: Iterable[FrozenTrial]) -> dict[int, str]:
+    """Complete trials, read whole, that were not scored on the recordings that most of these were, or not measured with
+    what most were, by number, and what is wrong: a study's data never change, and paired they cannot be compared."""
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    found: dict[int, str] = {}
+    for key in DATA:  # a trial of an earlier version does not say
+        told = {
+            trial.number: data[key] for trial in complete if key in (data := trial.user_attrs.get(record.DATA) or {})
+        }
+        odd = _unusual(told)
+        found |= {number: f"it was measured with another {key} ({quoted(told[number])})" for number in odd}
     scored = {trial.number: frozenset(trial.user_attrs[record.RECORDINGS]) for trial in complete}
-    if len(set(scored.values())) < 2:
-        return {}
-    usual, _ = Counter(scored.values()).most_common(1)[0]  # the first of those that are as many
-    return {
-        number: f"it was scored on other recordings than the study's trials ({', '.join(sorted(odd)[:3])})"
-        for number, recordings in scored.items()
-        if (odd := recordings ^ usual)
-    }
+    for number in _unusual(scored):
+        named = ", ".join(sorted(scored[number])[:3])
+        found[number] = f"it was scored on other recordings than the study's trials ({named})"
+    return found
+
+
+def _unusual(told: Mapping[int, Hashable]) -> list[int]:
+    """Those of which something else is told than of most; of the first, if as many say something else."""
+    if len(set(told.values())) < 2:
+        return []
+    usual, _ = Counter(told.values()).most_common(1)[0]
+    return [number for number, one in told.items() if one != usual]
 
 
 def _close(one: float, other: float) -> bool:
