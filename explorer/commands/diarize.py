@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from io import BufferedIOBase
@@ -14,6 +15,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from explorer.appearing import REMEDIES, refuse_unwritable, write_whole
 from explorer.ending import exit_code
 from objectives.errors import CorpusError
 
@@ -78,6 +80,9 @@ def diarize(
         raise CorpusError(f"{rttm_file}: the folder does not exist: create it, or give another --rttm")
     if rttm_file is not None and rttm_file.is_dir():
         raise CorpusError(f"{rttm_file} is a folder: give the name of a file as --rttm")
+    if rttm_file is not None:
+        with _writing(rttm_file):
+            refuse_unwritable(rttm_file)
     from explorer.bundle import read_bundle
     from explorer.hearing import UntilInterrupted, pcm_pieces, played
     from explorer.listening import Listener, rttm
@@ -122,14 +127,17 @@ def _standard_input() -> BufferedIOBase:
 
 
 def _write(path: Path, text: str) -> None:
-    from explorer.appearing import write_whole
-
-    try:
+    with _writing(path):
         write_whole(path, text.encode())
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise CorpusError(
-            f"{path}: cannot be written ({error.strerror}): make room there, or give another --rttm"
-        ) from error
+        remedy = REMEDIES.get(error.errno, "make room there")
+        raise CorpusError(f"{path}: cannot be written ({error.strerror}): {remedy}, or give another --rttm") from error
 
 
 def _as_line(turn: "Spoken") -> None:

@@ -17,7 +17,7 @@ from explorer import caveats, comparison, sheets, storage
 from explorer.comparison import MATCHED, Comparison
 from explorer.front import FrontRow, table_rows
 from explorer.front import whole_front as front_of
-from explorer.front_plot import KNOWN, check_suffix, write_plot
+from explorer.front_plot import KNOWN, check_plot, write_plot
 from explorer.provenance import in_words, mixed_versions
 from objectives.operating_point import Tracking
 from studies.definition import name_of
@@ -92,7 +92,7 @@ def front(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if plot is not None:
-        check_suffix(plot)
+        check_plot(plot)
     found = storage.load_study(name_of(study), storage_url or storage.DEFAULT_URL)
     whole = front_of(found, tracking)
     rows, told = whole.rows, whole.comparisons
