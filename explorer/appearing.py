@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import glob
 import os
@@ -18,16 +19,51 @@ from objectives.errors import BundleError, ExplorerError
 AT_WORKING_DIRECTORY = -100  # AT_FDCWD of Linux
 EXCHANGE = 2  # RENAME_EXCHANGE of Linux
 MOST_LINKS = 40  # that lead to each other, as the system has it
+REMEDIES: dict[int | None, str] = {
+    errno.EACCES: "permit writing there",
+    errno.EPERM: "permit writing there",
+    errno.EROFS: "permit writing there",
+    errno.EEXIST: "move away the file that is in the way",
+    errno.ENOTDIR: "move away the file that is in the way",
+    errno.ENAMETOOLONG: "take shorter names",
+}
 
 
 @contextmanager
 def appearing(folder: Path, replace: bool, error: type[ExplorerError] = BundleError) -> Iterator[Path]:
     """A folder beside `folder` to write files into, which takes its place when everything went well.
 
+    Folders above it are made; if the block fails, those go again. To be entered before long work, since it refuses at
+    once what could not be written at the end.
     replace: what lies there goes, in one step where the system has one (Linux); otherwise whatever has appeared there
     meanwhile stays. A process that is killed leaves a hidden folder, which the next one here removes.
     Raises `error` where that cannot be written.
     """
+    if os.path.ismount(folder):
+        raise error(
+            f"{folder} is where a disk is mounted, which nothing can take the place of: give a folder inside it"
+        )
+    with _parents(folder, error), _appearing(folder, replace, error) as staged:
+        yield staged
+
+
+@contextmanager
+def _parents(folder: Path, error: type[ExplorerError]) -> Iterator[None]:
+    """The folders above, for good if the block goes well."""
+    missing = [above for above in folder.parents if not os.path.lexists(above)]
+    try:
+        with writing(folder, error):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for above in missing:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                above.rmdir()
+        raise
+
+
+@contextmanager
+def _appearing(folder: Path, replace: bool, error: type[ExplorerError]) -> Iterator[Path]:
     parent, name = folder.parent, folder.name
     with writing(folder, error):
         _remove_abandoned(folder)
@@ -58,7 +94,22 @@ def writing(folder: Path, error: type[ExplorerError] = BundleError) -> Iterator[
         yield
     except (OSError, SafetensorError) as refused:
         why = getattr(refused, "strerror", None) or refused
-        raise error(f"{folder}: cannot be written ({why}): make room there, or give another DIR") from refused
+        remedy = REMEDIES.get(getattr(refused, "errno", None), "make room there")
+        raise error(f"{folder}: cannot be written ({why}): {remedy}, or give another DIR") from refused
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise OSError if `write_whole` could not write the file now, however long what goes into it takes to make."""
+    if descriptor_of(path) is not None:  # open already
+        return
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        return
+    probe = path.with_name(f".{path.name}.try")  # as long as the name that the content has first
+    try:
+        probe.touch()
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:

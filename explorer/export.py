@@ -84,6 +84,7 @@ def export_trial(
     """Write the operating point of a complete trial into `folder`, which appears when it is whole and was measured.
 
     force: replace a bundle that is there; nothing else is ever replaced. trusted: as `build_evaluator` takes it.
+    Folders above it are made.
     Raises StudyError where there is no such complete trial or its model can no longer be had, BundleError where the
     folder is taken or the bundle does not do what the trial did, and what the corpus and models raise.
     """
@@ -95,15 +96,17 @@ def export_trial(
     assert point is not None, "it is complete"
     settings = EvaluatorSettings.of(definition, trusted=trusted)
     with (
+        appearing(folder, force) as staged,  # first: what cannot be written is refused before minutes have passed
         build_evaluator(**settings.arguments()) as evaluator,
-        appearing(folder, force) as staged,
     ):
         print_remarks(evaluator.remarks)
         refuse_other_data(study, [trial], evaluator.identity, COMPARED)
+        with writing(folder):
+            _write_embedding(staged, evaluator.accuracy.embedding)  # nine tenths of the room that it takes
         model = _model_of(evaluator, point, trial, on_progress)
         on_progress("writing", 0.0)
         with writing(folder):
-            _write_models(staged, model, evaluator.accuracy.embedding)
+            _write_model(staged, model)
         told = _told(study, definition, trial, point, model, evaluator, staged)
         with writing(folder):
             _write_point(staged, told)
@@ -145,7 +148,7 @@ def _model_of(
     return model
 
 
-def _write_models(folder: Path, model: FinishedModel, embedding: SpeakerEmbedding) -> None:
+def _write_model(folder: Path, model: FinishedModel) -> None:
     portable_onnx(model, folder / MODEL)
     check_metadata(folder / MODEL)
     if model.bits is None:
@@ -154,6 +157,9 @@ def _write_models(folder: Path, model: FinishedModel, embedding: SpeakerEmbeddin
         save_plain(load_network(model), state, folder / WEIGHTS)
     else:
         shutil.copyfile(model.checkpoint, folder / WEIGHTS)
+
+
+def _write_embedding(folder: Path, embedding: SpeakerEmbedding) -> None:
     shutil.copyfile(embedding.network, folder / EMBEDDING)
     check_metadata(folder / EMBEDDING, "embedding")
     affine = {"weight": np.ascontiguousarray(embedding.weight), "bias": np.ascontiguousarray(embedding.bias)}
@@ -256,8 +262,6 @@ def _write_point(folder: Path, told: PointFile) -> None:
 
 def _refuse_taken(folder: Path, force: bool) -> None:
     if not folder.exists():
-        if not folder.parent.is_dir():
-            raise BundleError(f"{folder}: the folder above it does not exist: create it, or give another DIR")
         return
     found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else None
     if found == []:

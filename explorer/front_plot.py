@@ -1,11 +1,12 @@
 """The front as a file of its own: what `explorer front --plot` writes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
 
-from explorer.appearing import write_whole
+from explorer.appearing import REMEDIES, refuse_unwritable, write_whole
 from explorer.front import FrontRow
 from objectives.errors import StudyError
 from objectives.operating_point import Tracking
@@ -15,10 +16,12 @@ INTERACTIVE = ".html"  # by plotly: to turn and to hover over, offline as well
 KNOWN = (*DRAWN, INTERACTIVE)
 
 
-def check_suffix(path: Path) -> None:
-    """Raises StudyError where the suffix of a plot is none that can be written."""
+def check_plot(path: Path) -> None:
+    """Raises StudyError where the suffix of a plot is none that can be written, or the file cannot be."""
     if path.suffix.lower() not in KNOWN:
         raise StudyError(f"--plot {path}: its suffix says how to draw: use one of {', '.join(KNOWN)}")
+    with _writing(path):
+        refuse_unwritable(path)
 
 
 def write_plot(study: optuna.Study, rows: Sequence[FrontRow], path: Path, tracking: Tracking | None = None) -> None:
@@ -27,15 +30,24 @@ def write_plot(study: optuna.Study, rows: Sequence[FrontRow], path: Path, tracki
     rows: as explorer.front.whole_front gives them. tracking: as it was asked for. Raises StudyError where the suffix is
     unknown, where nothing of the study was measured yet, and where the file cannot be written.
     """
-    check_suffix(path)
+    check_plot(path)
     if all(row.der is None for row in rows):
         raise StudyError(f"the study {study.study_name!r} has nothing to plot yet: no operating point was measured")
     made = _page(rows) if path.suffix.lower() == INTERACTIVE else _picture(study, rows, path.suffix.lower(), tracking)
-    try:
+    with _writing(path):
         write_whole(path, made)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
+        remedy = REMEDIES.get(error.errno, "make room there")
+        if not path.absolute().parent.is_dir():
+            remedy = "create the folder"
         raise StudyError(
-            f"{path}: the plot cannot be written ({error.strerror}): make room there, or give another FILE"
+            f"{path}: the plot cannot be written ({error.strerror}): {remedy}, or give another FILE"
         ) from error
 
 

@@ -22,7 +22,17 @@ from explorer.attributes import damaged, kept_json, user_attributes
 from explorer.remarks import print_remarks
 from explorer.stored import device_of, evaluated_by
 from explorer.workers import Evaluator, EvaluatorSettings, OnStage, prefixed
-from objectives.errors import AssetError, CorpusError, EvaluationError, LeakageError, ModelError, StudyError, quoted
+from explorer.writable import refuse_read_only
+from objectives.errors import (
+    AssetError,
+    CorpusError,
+    EvaluationError,
+    LeakageError,
+    ModelError,
+    StudyError,
+    quoted,
+    reason_of,
+)
 from studies.definition import StudyDefinition
 from studies.search_space import recall
 
@@ -100,6 +110,7 @@ def held_out(
         print_remarks(in_brief(corpus, definition.corpus))  # so the evaluator that is built of it need not
         if not corpus.splits.get(TEST):
             return HeldOut("absent", f"the corpus {definition.corpus!r} has no split {TEST!r}", known)
+        refuse_read_only(study)
         settings = replace(EvaluatorSettings.of(definition, device_of(study), trusted), split=TEST)
         with settings.build() as evaluator:
             if why := _differs(study, evaluator.identity):
@@ -211,7 +222,8 @@ def _keep(study: optuna.Study, key: str, told: object) -> None:
     try:
         study.set_user_attr(key, json.dumps(told))
     except optuna.exceptions.StorageInternalError as error:
+        why = reason_of(error.__cause__ or error)
         raise StudyError(
-            f"the DER on {TEST} cannot be kept in the study ({error.__cause__ or error}), and is to be scored only "
-            "once: mend the storage, or give --no-test"
+            f"the DER on {TEST} cannot be kept in the study ({why}), and is to be scored only once: fix the storage, "
+            "or give --no-test"
         ) from error

@@ -120,11 +120,9 @@ def write_report(study: optuna.Study, folder: Path, force: bool = False, on_step
     """
     folder = folder.resolve()
     _refuse_existing(folder, force)
-    report = compose(study, on_step)
-    on_step("writing")
-    with writing(folder, StudyError):
-        folder.parent.mkdir(parents=True, exist_ok=True)
     with appearing(folder, force, StudyError) as staged:
+        report = compose(study, on_step)
+        on_step("writing")
         with writing(folder, StudyError):
             _fill(staged, report, study.study_name)
         _refuse_existing(folder, force)  # drawing took a while

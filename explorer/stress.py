@@ -22,8 +22,10 @@ from explorer.stored import device_of, refuse_other_data, stored_definition
 from explorer.stress_kept import Cell, Stressed, of_few
 from explorer.verification import in_words, measured_trials, point_of
 from explorer.workers import EvaluatorSettings, OnStage, prefixed
+from explorer.writable import refuse_read_only
+from objectives._store import writing
 from objectives.corpus import Recording
-from objectives.errors import CorpusError, StudyError
+from objectives.errors import CorpusError, StudyError, reason_of
 from objectives.evaluation import Evaluator
 from objectives.fresh import passing_cache
 from objectives.line import Band, NoiseKind
@@ -118,6 +120,7 @@ def stress(
         raise StudyError(f"trial {number} against itself: give another trial with --against, or leave it out")
     trials, _ = measured_trials(study, [number] if against is None else [number, against])
     operating = {trial.number: point_of(trial, definition.space) for trial in trials}
+    refuse_read_only(study)
     on_progress("getting ready", 0.0)
     with EvaluatorSettings.of(definition, device or device_of(study), trusted).build() as evaluator:
         assert isinstance(evaluator, Evaluator)
@@ -198,7 +201,8 @@ def _scored(
             on_progress(f"{step}: making conversations", 0.0)
             with passing_cache() as folder:  # people's speech, and what was made of it: none of it is left
                 made = folder / "conversations"
-                share, recordings = _conversations(voices, grid.settings(overlap, noise), scripts, made)
+                with writing(made):
+                    share, recordings = _conversations(voices, grid.settings(overlap, noise), scripts, made)
                 for one in recordings:
                     heard.update(f"{one.uri} {one.content_hash}\n".encode())
                 there = replace(evaluator, recordings=recordings)
@@ -240,9 +244,10 @@ def _keep(study: optuna.Study, stressed: Stressed) -> None:
     try:
         study.set_user_attr(stressed.key, json.dumps(stressed.told()))
     except optuna.exceptions.StorageInternalError as error:
+        why = reason_of(error.__cause__ or error)
         raise StudyError(
-            f"what was measured cannot be kept in the study ({error.__cause__ or error}): mend the storage, and run "
-            "this again, which takes as long as before"
+            f"what was measured cannot be kept in the study ({why}): fix the storage, and run this again, which takes "
+            "as long as before"
         ) from error
 
 

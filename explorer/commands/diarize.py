@@ -6,6 +6,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from io import BufferedIOBase
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 import numpy as np
 import typer
 
-from explorer.appearing import descriptor_of, write_whole
+from explorer.appearing import REMEDIES, descriptor_of, refuse_unwritable, write_whole
 from explorer.ending import exit_code
 from explorer.screen import say, screen
 from explorer.streams import OUTPUT
@@ -90,6 +91,9 @@ def diarize(
     to_output = rttm_file is not None and descriptor_of(rttm_file) == OUTPUT
     if to_output and format is DiarizeFormat.json:
         raise CorpusError(f"--rttm {rttm_file} and --format json both write to standard output: give --rttm a file")
+    if rttm_file is not None:
+        with _writing(rttm_file):
+            refuse_unwritable(rttm_file)
     from explorer.bundle import read_bundle
     from explorer.hearing import UntilInterrupted, pcm_pieces, played
     from explorer.listening import Listener, rttm
@@ -162,12 +166,17 @@ def _write(path: Path, text: str) -> None:
         sys.stdout.flush()
         sys.stdout.buffer.write(text.encode())
         return
-    try:
+    with _writing(path):
         write_whole(path, text.encode())
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise CorpusError(
-            f"{path}: cannot be written ({error.strerror}): make room there, or give another --rttm"
-        ) from error
+        remedy = REMEDIES.get(error.errno, "make room there")
+        raise CorpusError(f"{path}: cannot be written ({error.strerror}): {remedy}, or give another --rttm") from error
 
 
 class _Printed:

@@ -15,7 +15,7 @@ from explorer.commands.options import remark_on
 from explorer.comparison import MATCHED, Comparison
 from explorer.front import FrontRow, table_rows
 from explorer.front import whole_front as front_of
-from explorer.front_plot import KNOWN, check_suffix, write_plot
+from explorer.front_plot import KNOWN, check_plot, write_plot
 from explorer.provenance import in_words, mixed_versions
 from explorer.screen import say, screen
 from explorer.streams import echo_json
@@ -91,7 +91,7 @@ def front(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if plot is not None:
-        check_suffix(plot)
+        check_plot(plot)
     found = storage.load_study(name_of(study), urls.given(storage_url))
     whole = front_of(found, tracking)
     rows, told = whole.rows, whole.comparisons

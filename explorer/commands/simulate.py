@@ -117,8 +117,6 @@ def simulate(
         raise CorpusError(
             f"{out} lies inside {speech_dir}, and would be taken for speech the next time: give another OUT"
         )
-    with writing(out, CorpusError):
-        out.parent.mkdir(parents=True, exist_ok=True)
     with appearing(out, force, CorpusError) as staged, progress() as show:
         with writing(out, CorpusError):
             made = simulated(voices, settings, staged, own_noise, lambda done: show("making conversations", done))

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from explorer import appearing as module
-from explorer.appearing import appearing, descriptor_of, write_whole
+from explorer.appearing import appearing, descriptor_of, refuse_unwritable, write_whole
 from objectives.errors import BundleError
 from tests.explorer.processes import start
+from tests.faults.disks import on_read_only, on_small_disk
 from tests.objectives.processes import wait_until
 
 
@@ -66,9 +67,78 @@ def test_what_appeared_meanwhile_stays_where_nothing_is_to_be_replaced(tmp_path:
     assert [*tmp_path.iterdir()] == [folder]
 
 
+def test_folders_above_are_made_and_go_again_if_it_fails(tmp_path: Path) -> None:
+
+    def fail(folder: Path, beside: str) -> None:
+        with appearing(folder, replace=False) as staged:
+            assert staged.parent == folder.parent
+            if beside:
+                (folder.parent / beside).touch()
+            raise RuntimeError("a bug")
+
+    folder = tmp_path / "a" / "b" / "point"
+    with pytest.raises(RuntimeError, match="a bug"):
+        fail(folder, "")
+    assert [*tmp_path.iterdir()] == []
+    write(folder, "one")
+    assert (folder / "file").read_text() == "one"
+    with pytest.raises(RuntimeError, match="a bug"):
+        fail(tmp_path / "a" / "c" / "point", "of somebody")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["b", "c"]
+
+
 def test_where_nothing_can_be_written(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"/no/point: cannot be written .*give another DIR"):
+    """Known before anything is made."""
+    (tmp_path / "no").touch()
+    remedy = "move away the file that is in the way, or give another DIR"
+    with pytest.raises(BundleError, match=rf"/no/point: cannot be written .*: {remedy}"):
         write(tmp_path / "no" / "point", "one")
+    long = "x" * 250  # with what comes before and after it while it is written, more than 255
+    with pytest.raises(BundleError, match="take shorter names"):
+        write(tmp_path / long, "one")
+
+    def body(disk: Path) -> None:
+        with pytest.raises(BundleError, match=r"a/point: cannot be written .*: permit writing there"):
+            write(disk / "a" / "point", "one")
+
+    (tmp_path / "disk").mkdir()
+    on_read_only(tmp_path / "disk", body)
+
+
+def test_where_a_disk_is_mounted_nothing_can_appear(tmp_path: Path) -> None:
+    """As a volume of a container is: found when it would take its place, minutes would have been for nothing."""
+
+    def body(disk: Path) -> None:
+        for replace in (False, True):
+            with pytest.raises(BundleError, match=r"is where a disk is mounted.*give a folder inside it"):
+                write(disk, "one", replace)
+        assert [*disk.iterdir()] == []
+        write(disk / "point", "one")
+
+    on_small_disk(tmp_path / "disk", "1m", body)
+
+
+def test_a_file_is_tried_before_it_is_made(tmp_path: Path) -> None:
+    refuse_unwritable(tmp_path / "new.rttm")
+    assert [*tmp_path.iterdir()] == []
+    (tmp_path / "old.rttm").write_text("what was there")
+    (tmp_path / "link.rttm").symlink_to("old.rttm")
+    refuse_unwritable(tmp_path / "link.rttm")
+    assert (tmp_path / "old.rttm").read_text() == "what was there"
+    assert len([*tmp_path.iterdir()]) == 2
+    refuse_unwritable(Path("/dev/null"))
+    for path in (tmp_path / "no" / "x.rttm", tmp_path / "old.rttm" / "x.rttm", tmp_path / ("x" * 252)):
+        with pytest.raises(OSError, match=r"No such file|Not a directory|File name too long"):
+            refuse_unwritable(path)
+
+    def body(disk: Path) -> None:
+        for name in ("old.rttm", "new.rttm"):
+            with pytest.raises(OSError, match="Read-only file system"):
+                refuse_unwritable(disk / name)
+
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "old.rttm").touch()
+    on_read_only(tmp_path / "disk", body)
 
 
 def test_a_folder_that_cannot_be_moved_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,24 @@
+"""Whether a study takes what a command wants to keep in it, asked before the command works for minutes."""
+
+import optuna
+from optuna.storages._rdb import models
+from sqlalchemy import update
+from sqlalchemy.exc import DBAPIError
+
+from explorer.database import database_of
+from explorer.refusals import refusal
+
+
+def refuse_read_only(study: optuna.Study) -> None:
+    """Raise StudyError if the database of a study may only be read. Nothing is changed in it."""
+    database = database_of(study)
+    if database is None:
+        return
+    table = models.StudyModel
+    same = update(table).where(table.study_id == study._study_id).values(study_name=table.study_name)
+    try:
+        with database.engine.connect() as connection:
+            connection.execute(same)
+            connection.rollback()
+    except DBAPIError as error:
+        raise refusal(f"the study {study.study_name!r} cannot be written", error) from error
