@@ -106,6 +106,8 @@ def test_status(study: list[str], columns: int | None) -> None:
 class Measured:
     """An evaluator of recordings with long names."""
 
+    remarks: tuple[str, ...] = ()
+
     def __enter__(self) -> "Measured":
         return self
 
