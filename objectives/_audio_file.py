@@ -105,7 +105,9 @@ def _inspected(path: Path, track: int | None, size: int, changed: int) -> AudioF
     try:
         file = _plain(path, sizes) or _contained(path, track, sizes)
     except NoAudioError as error:
-        raise CorpusError(f"{path}: holds no audio stream: replace the file or remove it from the corpus") from error
+        raise CorpusError(
+            f"{path}: holds no audio stream that can be decoded: replace the file or remove it from the corpus"
+        ) from error
     except ClockError as error:
         raise CorpusError(f"{path}: {error}: convert the file again from its source") from error
     except (soundfile.SoundFileError, av.FFmpegError) as error:
@@ -181,6 +183,8 @@ def _contained(path: Path, chosen: int | None, sizes: Sizes | None) -> AudioFile
         )
     if len(tracks) > 1:
         remarks.insert(0, f"its {len(tracks)} audio tracks are mixed into one")
+    if head.unknown:
+        remarks.append(f"{head.unknown} more audio tracks are in a codec that is not known, and not heard")
     if head.tuned_into:
         remarks.append(f"its clock begins at {head.clock:.0f} s, as a stream's: times are counted from there")
     if sizes is not None and sizes.longer and sizes.announced and tracks:

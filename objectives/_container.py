@@ -51,11 +51,12 @@ class NoAudioError(Exception):
 @dataclass(frozen=True)
 class Header:
     """What a file says before it is read. clock: seconds that it shows at the player's zero. streams: indices of the
-    audio streams. tuned_into: whether the clock was a stream's, which somebody recorded from its middle."""
+    audio streams that can be decoded; unknown: how many more there are. tuned_into: whether the clock was a stream's, which somebody recorded from its middle."""
 
     format: str
     clock: float
     streams: tuple[int, ...]
+    unknown: int
     tuned_into: bool
 
 
@@ -70,14 +71,15 @@ def opened(path: Path, options: Mapping[str, str]) -> "Iterator[av.container.Inp
 
 def header(container: "av.container.InputContainer") -> Header:
     """Raises NoAudioError."""
-    streams = tuple(stream.index for stream in container.streams.audio)
+    known = [stream for stream in container.streams.audio if cast(Any, stream).codec_context is not None]
+    streams = tuple(stream.index for stream in known)
     if not streams:
         raise NoAudioError
     name = container.format.name
     starts = (container.start_time or 0) / av.time_base
     tuned_into = starts > LIVE and name.startswith(_CLOCKED) and not name.startswith(_BROADCAST)
     clock = starts if tuned_into or name.startswith(_BROADCAST) else 0.0
-    return Header(name, clock, streams, tuned_into)
+    return Header(name, clock, streams, len(container.streams.audio) - len(streams), tuned_into)
 
 
 class Reader:
@@ -141,7 +143,8 @@ class Reader:
                 self._start(packet, frames)
             for frame in frames:
                 # the first packet of WMA gives less than it holds, so that the stamps after it seem late
-                yield from convert(frame, self._seconds(frame.pts, frame.time_base) if believed else None, begins)
+                trusted = believed and not begins  # the first packet of a link may still bear the clock before it
+                yield from convert(frame, self._seconds(frame.pts, frame.time_base) if trusted else None, begins)
                 begins, believed = False, True
 
     def counted(self) -> Iterator[Stamped]:
@@ -180,7 +183,6 @@ class Reader:
             anew = False
             if packet.size:
                 anew = not first and chained and _begins_a_link(packet, last)
-                # the first packet of a link may still bear the clock of the one before
                 last = None if anew else packet.pts if packet.pts is not None else last
                 first = False
             yield packet, anew
@@ -238,7 +240,7 @@ class Reader:
             skipped = min(to_skip, samples)
             to_skip -= skipped
             left = max(0, samples - skipped - end)
-            stamp = self._seconds(packet.pts, packet.time_base) if left else None
+            stamp = self._seconds(packet.pts, packet.time_base) if left and not anew else None
             yield Stamped(None if stamp is None else stamp + skipped / rate, left, rate, anew=anew)
 
 

@@ -15,6 +15,7 @@ from objectives.sources import load_corpus
 from tests.explorer.exportable import Exports
 from tests.explorer.test_refused_studies import commands
 from tests.objectives.corpora import rttm
+from tests.objectives.muxing import mux
 
 PLAIN = "dev00"
 SPACED = "appel n° 1 à l'été"
@@ -87,3 +88,41 @@ def test_a_folder_of_odd_recordings_passes_the_check(copies: Path, exports: Expo
     # so what diarize wrote of such a recording is a reference for it
     (copies / f"{SPACED}.rttm").write_text(written.read_text())
     assert SPACED in {recording.uri for recording in load_corpus(str(copies)).split("eval")}
+
+
+def test_what_is_to_be_known_of_a_file_is_said(excerpts: Path, exports: Exports, tmp_path: Path) -> None:
+    whole, _ = soundfile.read(excerpts / f"{PLAIN}.wav", dtype="float32")
+    wide = resample_poly(whole, 3, 1).astype(np.float32)
+    middle = len(wide) // 2
+    people = [np.concatenate([wide[:middle], 0 * wide[middle:]]), np.concatenate([0 * wide[:middle], wide[middle:]])]
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    mux(folder / "two.mka", people, 48_000, "flac")
+    soundfile.write(folder / "twisted.wav", np.stack([whole, -whole], 1), SAMPLE_RATE)
+    turns = (excerpts / f"{PLAIN}.rttm").read_text()
+    for name in ("two", "twisted"):
+        (folder / f"{name}.rttm").write_text(turns.replace(f" {PLAIN} ", f" {name} "))
+    point = str(exports.folders[BASELINE])
+    diarize = ["diarize", "--point", point]
+    runs = [
+        (tmp_path, ["corpus", str(folder), "--check"]),
+        (tmp_path, [*diarize, str(folder / "two.mka")]),
+        (tmp_path, [*diarize, str(folder / "two.mka"), "--track", "1"]),
+        (tmp_path, [*diarize, str(folder / "two.mka"), "--track", "3"]),
+        (tmp_path, [*diarize, str(folder / "twisted.wav"), "--rttm", "twisted.rttm"]),
+        (tmp_path, [*diarize, str(excerpts / f"{PLAIN}.wav"), "--rttm", "plain.rttm"]),
+    ]
+    checked, both, first, third, twisted, _ = commands(runs)
+    mixed, alone = "its 2 audio tracks are mixed into one", "its channels cancel each other out"
+    assert checked[1] == 0
+    assert f"two: {mixed}" in checked[0]
+    assert f"twisted: {alone}" in checked[0]
+    assert mixed in both[0]
+    assert mixed not in first[0]
+    assert third[1] == 1
+    assert "has no track 3" in third[0]
+    assert alone in twisted[0]
+    # one channel of two is the recording itself
+    written = [(tmp_path / f"{name}.rttm").read_text().replace(name, "x") for name in ("twisted", "plain")]
+    assert written[0] == written[1].replace(f" {PLAIN} ", " x ")
+    assert written[0]

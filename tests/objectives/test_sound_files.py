@@ -135,6 +135,17 @@ def test_tracks_are_mixed_or_chosen_and_never_dropped(tmp_path: Path) -> None:
         probe(write_audio(tmp_path / "a.wav", tone(1.0)), 2)
 
 
+def test_a_track_that_nobody_can_decode_is_not_dropped_without_a_word(tmp_path: Path) -> None:
+    path = mux(tmp_path / "two.mka", [clicks(2.0, (at,), 48_000) for at in (0.5, 1.0)], 48_000, "flac")
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"A_FLAC", b"A_XXXX", 1))
+    assert probe(path).remarks == ("1 more audio tracks are in a codec that is not known, and not heard",)
+    assert heard_at(read_audio(path, probe_duration(path))) == pytest.approx([1.0], abs=0.005)
+    path.write_bytes(whole.replace(b"A_FLAC", b"A_XXXX"))
+    with pytest.raises(CorpusError, match=r"two\.mka: holds no audio stream that can be decoded"):
+        probe(path)
+
+
 def noise(seed: int) -> np.ndarray:
     return (0.1 * np.random.default_rng(seed).standard_normal(2 * RATE)).astype(np.float32)
 
