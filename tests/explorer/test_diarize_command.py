@@ -232,6 +232,8 @@ def test_an_rttm_that_cannot_be_written_is_said_before_anything_is_heard(
     assert "the folder does not exist: create it" in str(error)
     error = refusal(audio, "--point", point, "--rttm", tmp_path)
     assert "is a folder" in str(error)
+    error = refusal(tmp_path / "never heard.wav", "--point", point, "--rttm", tmp_path / ("x" * 252))
+    assert "cannot be written (File name too long): take shorter names, or give another --rttm" in str(error)
 
 
 def test_a_folder_that_is_no_bundle_is_said(audio: Path, tmp_path: Path) -> None:

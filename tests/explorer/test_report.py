@@ -283,6 +283,15 @@ def test_references_that_changed_are_not_used(corpus: Path, tmp_path: Path, url:
     assert left_out.why.startswith("the corpus is not the one that was measured")
 
 
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_drawn(
+    bare: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "compose", lambda *given: pytest.fail("the report was composed"))
+    (tmp_path / "file").touch()
+    with pytest.raises(StudyError, match=r"report: cannot be written .*: move away the file that is in the way"):
+        write_report(storage.load_study("bare", bare), tmp_path / "file" / "report")
+
+
 def test_a_study_without_a_measurement_is_refused(tmp_path: Path, url: str) -> None:
     everything = AnalyticEvaluator(before=lambda point: (_ for _ in ()).throw(EvaluationError("no")))
     run_study("failed", small_study(), everything, url)

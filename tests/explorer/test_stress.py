@@ -16,12 +16,14 @@ from typer.testing import CliRunner
 from explorer import stress as stressing
 from explorer.cli import app
 from explorer.explanation import told_points
+from explorer.storage import load_study
 from explorer.stress import Answer, Grid, answer, stress
 from explorer.stress_kept import stressed_trials
 from explorer.trial_record import errors_of
 from explorer.workers import EvaluatorSettings
+from explorer.writable import refuse_read_only
 from objectives.corpus_summary import summarize_recordings
-from objectives.errors import CorpusError, StudyError
+from objectives.errors import AssetError, CorpusError, StudyError
 from objectives.evaluation import Evaluator
 from objectives.fresh import passing_cache
 from objectives.operating_point import OperatingPoint
@@ -31,6 +33,7 @@ from tests.explorer.analytic import measurement
 from tests.explorer.exportable import LOW_BIT, real_definition, real_study, real_trial, tell
 from tests.explorer.recommendable import add, empty_study
 from tests.explorer.stressed import kept, stressed
+from tests.faults.disks import fill, on_read_only, on_small_disk
 from tests.objectives.corpora import write_audio
 from tests.objectives.speech import write_voices
 
@@ -244,6 +247,47 @@ def test_a_process_that_is_told_to_end_leaves_no_speech(monkeypatch: pytest.Monk
     assert done.exit_code == 143
     assert len(left) == 1
     assert not left[0].exists()
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(
+    study_and_evaluator: tuple[optuna.Study, Evaluator],
+    speech: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def body(disk: Path) -> None:
+        monkeypatch.setenv("EXPLORER_CACHE", str(disk))
+        (disk / "spare").write_bytes(bytes(64 * 1024))  # for folders, and the beginning of a recording
+        fill(disk)
+        (disk / "spare").unlink()
+        with pytest.raises(AssetError, match=r"cannot be kept: .*No space left on device; make room") as caught:
+            stressing._scored(study_and_evaluator[1], {0: LOW_BIT}, speech_folder(speech), GRID, lambda *word: None)
+        assert "\n" not in str(caught.value)
+        assert [path.name for path in (disk / "fresh").iterdir()] == []
+
+    on_small_disk(tmp_path / "disk", "1m", body)
+
+
+def test_a_study_that_may_only_be_read_is_refused_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    url = f"sqlite:///{disk}/studies.db"
+    study = empty_study(real_definition(Path("any")), url)
+    number = tell(study, measurement(LOW_BIT))
+    refuse_read_only(study)
+    before = (disk / "studies.db").read_bytes()
+
+    def body(disk: Path) -> None:
+        with pytest.raises(
+            StudyError, match=r"cannot be written: it may only be read \(.*\): permit writing"
+        ) as caught:
+            stress(load_study("study", url), number, GRID)
+        assert "\n" not in str(caught.value)
+
+    on_read_only(disk, body)
+    assert (disk / "studies.db").read_bytes() == before
 
 
 def test_a_storage_that_cannot_be_written_is_named(
