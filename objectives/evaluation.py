@@ -33,7 +33,7 @@ from objectives.window_classes import WindowClasses
 
 OnProgress = Callable[[str, float], None]  # (stage, fraction of it that is done)
 DEFAULT_EMBEDDING = "campplus"
-CODE_VERSION = "2"  # of what decides a label: raise it whenever the same point would come out with another DER
+CODE_VERSION = "3"  # of what decides a label: raise it whenever the same point would come out with another DER
 OPEN_RUNTIMES = 4  # a study makes hundreds of models, and each that is open keeps its working memory
 
 

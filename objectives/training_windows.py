@@ -25,7 +25,7 @@ from objectives.tail import features_of, forward_tail
 from objectives.training_data import CalibrationData, TrainingData
 from objectives.windows import sliding_windows, window_at
 
-CODE_VERSION = 1  # raise it whenever the same recordings would give other windows
+CODE_VERSION = 2  # raise it whenever the same recordings would give other windows
 HELD_BACK = 1 / 6  # of the recordings of train, at least one
 HELD_BACK_STEP = 5  # seconds from one held-back window to the next
 MOST_HELD_BACK = 48  # windows

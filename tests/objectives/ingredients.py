@@ -44,8 +44,8 @@ def recording_of(
 
 
 def fields_of(kind: Any) -> set[str]:
-    """Names of a dataclass's fields: one that is added later has to be given another value, and has to count."""
-    return {field.name for field in dataclasses.fields(kind)}
+    """Names of a dataclass's fields that count in ==: one that is added later has to be given another value."""
+    return {field.name for field in dataclasses.fields(kind) if field.compare}
 
 
 def assert_each_counts(key: Callable[..., object], known: Mapping[str, Any], others: Mapping[str, Any]) -> None:
