@@ -244,7 +244,7 @@ def check_finished(first: bytes, rest: bytes, rttm: Path, most: float) -> None:
     assert "turn" in json.loads(first)
     account = json.loads(rest.splitlines()[-1])
     assert 0 < account["audio"] <= most
-    (reference,) = read_rttm(rttm).values()
+    (reference,) = (written.content for written in read_rttm(rttm).values())
     assert len(reference) == len(account["turns"]) > 0
 
 
@@ -314,7 +314,7 @@ def test_a_closed_terminal_loses_no_turns(exports: Exports, long_audio: Path, tm
     os.close(terminal)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 129
-    (reference,) = read_rttm(rttm).values()
+    (reference,) = (written.content for written in read_rttm(rttm).values())
     assert 0 < reference.get_timeline().extent().end < 600
 
 

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from explorer import trial_record as record
 from explorer.judge import FrontJudge
 from explorer.ledger import Ledger
+from explorer.loop import Loop
 from explorer.racing import BETTING_FROM, Member, Rival
 from explorer.status import status
 from explorer.storage import load_study
@@ -237,7 +238,9 @@ def test_racing_changes_no_front_and_can_be_switched_off(url: str) -> None:
     assert [trial.params for trial in raced.best_trials] == [trial.params for trial in whole.best_trials]
 
 
-def test_fixed_points_are_never_stopped_and_measured_where_a_search_trial_was(url: str) -> None:
+def test_fixed_points_are_never_stopped_and_measured_where_a_search_trial_was(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     point = {"chunk_length": 0.2, "look_ahead": "none", "pruning_structure": "none", "precision": "fp32"}
     definition = small_study(trials=2)
     study = run_study("study", small_study(trials=0), AnalyticEvaluator(), url).study
@@ -249,7 +252,9 @@ def test_fixed_points_are_never_stopped_and_measured_where_a_search_trial_was(ur
     assert again.user_attrs["reused_from"] == first.number
     assert again.user_attrs["stop"] == first.user_attrs["stop"]
     assert len(evaluator.calls) == 1
-    study.enqueue_trial(point, user_attrs={"origin": "paper:figure2:C=0.2"})
+    origin = "paper:figure2:C=0.2"
+    monkeypatch.setattr(Loop, "_fixed_points", lambda loop: {(origin, OperatingPoint(0.2))})  # as if chosen by now
+    study.enqueue_trial(point, user_attrs={"origin": origin})
     run_study("study", definition, evaluator, url)
     assert trials_of(url)[-1].state is TrialState.COMPLETE
     assert len(evaluator.calls) == 2

@@ -89,7 +89,7 @@ def test_one_that_took_over_another_measured_nothing() -> None:
 
 def test_every_search_trial_that_ended_counts_and_no_fixed_point_does() -> None:
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    trials = [ended(number, state=state) for number, state in enumerate(states)]
+    trials = [ended(number, state=state, error="its evaluation failed") for number, state in enumerate(states)]
     trials += [ended(3, origin="baseline"), ended(4, state=TrialState.RUNNING), ended(5, state=TrialState.WAITING)]
     known = ledger(*trials)
     assert known.searched == 3

@@ -151,11 +151,11 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Shared:
 def test_a_point_that_another_driver_measures_is_waited_for_and_taken_over(
     url: str, held: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    definition = small_study(trials=0, fixed={})
-    run_study("study", definition, AnalyticEvaluator(), url)
+    definition = small_study(trials=2, fixed={})
+    run_study("study", small_study(trials=0, fixed={}), AnalyticEvaluator(), url)
     study = load_study("study", url)
     theirs = running(study, LIVES)
-    study.enqueue_trial(params_of(POINT), user_attrs={record.ORIGIN: "fixed:C=0.3"})
+    study.enqueue_trial(params_of(POINT))
     paused = []
 
     def ends_meanwhile() -> None:
