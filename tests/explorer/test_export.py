@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -23,7 +23,7 @@ from explorer.parity import Parity
 from explorer.stored import IDENTITY, stored_definition
 from objectives.backend import Model
 from objectives.compression import FinishedModel, load_network
-from objectives.errors import BundleError, CorpusError, StudyError
+from objectives.errors import BundleError, StudyError
 from objectives.low_bit import load
 from objectives.measurement import Measurement
 from objectives.operating_point import BASELINE, OperatingPoint
@@ -309,34 +309,6 @@ def taken(folder: Path, *names: str) -> Path:
     for name in names:
         (folder / name).write_text("what was there")
     return folder
-
-
-def never(**settings: object) -> NoReturn:
-    pytest.fail("an evaluator was built, which takes long")
-
-
-@pytest.mark.parametrize(("above", "why"), [("", "File exists"), ("inside", "Not a directory")])
-def test_what_cannot_be_written_at_the_end_is_refused_at_once(
-    quick: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, above: str, why: str
-) -> None:
-    monkeypatch.setattr(explorer.export, "build_evaluator", never)
-    (tmp_path / "file").write_text("what was there")
-    folder = tmp_path / "file" / above / "point"
-    with pytest.raises(
-        BundleError, match=rf"point: cannot be written \({why}\): move away the file .* give another DIR"
-    ):
-        export_trial(quick.study, 0, folder)
-    assert (tmp_path / "file").read_text() == "what was there"
-
-
-def test_folders_above_go_with_what_fails(quick: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**settings: object) -> NoReturn:
-        raise CorpusError("gone")
-
-    monkeypatch.setattr(explorer.export, "build_evaluator", refuse)
-    with pytest.raises(CorpusError, match="gone"):
-        export_trial(quick.study, 0, tmp_path / "points" / "of mine" / "small")
-    assert [*tmp_path.iterdir()] == []
 
 
 def test_nothing_is_overwritten_without_force(quick: Exports, tmp_path: Path) -> None:
