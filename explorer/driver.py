@@ -79,6 +79,7 @@ def run_study(
         loop = Loop(study, definition, workers, observer, Ledger.of(definition.space, trials), held)
         with presence.guarded(study, storage_url):
             ending = loop.run()
+        storage.engine.dispose()  # whoever looks at the outcome connects anew; an SQLite file takes its log in now
         return Outcome(study, loop.trials, loop.failed, ending)
 
 

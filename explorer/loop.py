@@ -202,15 +202,17 @@ class Loop:
         point = suggest(trial, space)
         if why := unused(queued, trial.params):
             return why
-        origin = queued.user_attrs.get(record.ORIGIN, record.SEARCH)
-        if origin != record.SEARCH and (record.origin_of(queued), point) not in self._fixed_points():
-            return (
-                f"its attribute {record.ORIGIN!r} = {quoted(origin)} is not that of a fixed point there: leave it out"
-            )
+        origin, named = queued.user_attrs.get(record.ORIGIN, record.SEARCH), record.origin_of(queued)
+        if origin != named or self._is_elsewhere(named, point):
+            return f"its attribute {record.ORIGIN!r} = {quoted(origin)} is not that of a fixed point here: leave it out"
         return point
 
-    def _fixed_points(self) -> set[tuple[str, OperatingPoint]]:
-        return {(fixed.origin, fixed.point) for fixed in selection.fixed_points(self.study, self.definition)}
+    def _is_elsewhere(self, origin: str, point: OperatingPoint) -> bool:
+        """Whether an origin is that of a fixed point of the study, and that is another point."""
+        if origin == record.SEARCH:
+            return False
+        known = selection.fixed_points(self.study, self.definition)
+        return any(fixed.origin == origin and fixed.point != point for fixed in known)
 
     def _place(self, asked: _Asked) -> None:
         """Answer a trial from what is known, have it wait for its twin, or have it evaluated."""

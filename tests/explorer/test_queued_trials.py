@@ -130,7 +130,6 @@ def test_what_waits_without_parameters_hides_no_fixed_point(url: str) -> None:
     ("waiting", "needle"),
     [
         ({"user_attrs": {"origin": "baseline"}, "system_attrs": {"fixed_params": POINT}}, "'origin' = 'baseline'"),
-        ({"user_attrs": {"origin": "mine"}, "system_attrs": {"fixed_params": POINT}}, "'origin' = 'mine'"),
         ({"user_attrs": {"origin": [1]}, "system_attrs": {"fixed_params": POINT}}, "'origin' = [1]"),
         ({"system_attrs": {"fixed_params": [1, 2]}}, "it was queued with [1, 2]"),
         (
