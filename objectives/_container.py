@@ -50,9 +50,12 @@ class NoAudioError(Exception):
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says before it is read. clock: seconds that it shows at the player's zero. streams: indices of the
-    audio streams that can be decoded; unknown: how many more there are. tuned_into: whether the clock was a stream's,
-    which somebody recorded from its middle."""
+    """What a file says before it is read.
+
+    clock: seconds that it shows at the player's zero. streams: indices of the audio streams that can be decoded.
+    unknown: how many more there are. tuned_into: whether the clock was a stream's, which somebody recorded from its
+    middle.
+    """
 
     format: str
     clock: float
