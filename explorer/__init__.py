@@ -5,7 +5,7 @@ What matplotlib and torch keep for themselves goes into the cache folder, instea
 
 import os
 
-from objectives._cache import cache_dir
+from objectives.cache.files import cache_dir
 
 os.environ.setdefault("MPLCONFIGDIR", str(cache_dir() / "matplotlib"))
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "torchinductor"))

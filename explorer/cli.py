@@ -11,9 +11,9 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from explorer import streams
-from explorer.ending import ended_like_ctrl_c
-from explorer.screen import screen
+from explorer.terminal import streams
+from explorer.terminal.screen import screen
+from explorer.terminal.signals import ended_like_ctrl_c
 from objectives.errors import ExplorerError, OutputError, ascii_controls
 
 # In the order in which `--help` shows them. A module of explorer/commands each, with a function of that name, or with
@@ -103,7 +103,7 @@ def _run() -> None:
     except Exception as error:  # Optuna, once imported, brings the only family beside ours; all else goes on
         if not _is_of_a_storage(error):  # a bug, which shows its traceback
             raise
-        from explorer.refusals import refusal
+        from explorer.storage.errors import refusal
 
         _complain(refusal("the study storage", error))
 

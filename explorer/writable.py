@@ -5,8 +5,8 @@ from optuna.storages._rdb import models
 from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 
-from explorer.database import database_of
-from explorer.refusals import refusal
+from explorer.storage.bulk_sql import database_of
+from explorer.storage.errors import refusal
 
 
 def refuse_read_only(study: optuna.Study) -> None:

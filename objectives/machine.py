@@ -2,6 +2,7 @@
 
 import fcntl
 import functools
+import importlib.metadata
 import os
 import platform
 import tempfile
@@ -11,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
+import threadpoolctl
+
 from objectives.errors import ModelError
 
 LOCK_VARIABLE = "EXPLORER_LOCKS"
 Device = Literal["cpu", "cuda"]
 DEVICES: tuple[Device, ...] = get_args(Device)
-
 _inside = threading.local()
 
 
@@ -123,3 +125,45 @@ def _open(name: str) -> int:
     except PermissionError:  # another user's, in a sticky folder that forbids O_CREAT: it is there, so only open it
         lock = os.open(path, os.O_RDONLY)
     return lock
+
+
+def one_blas_thread() -> None:
+    """Have NumPy and SciPy multiply matrices on one thread in this process from now on.
+
+    For processes whose labels are to be the same anywhere; call it when both are imported.
+    """
+    threadpoolctl.threadpool_limits(1, user_api="blas")
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Inside, torch computes on one thread: what is trained comes out the same to the last bit."""
+    import torch  # late: what runs an exported point does without
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# packages whose version changes what comes out: models, windows, features, labels, decoded audio or scores
+PACKAGES = (
+    "explorer", "torch", "torchao", "onnxruntime", "onnx", "numpy", "scipy", "pyannote.audio", "pyannote.core",
+    "pyannote.metrics", "av", "soundfile",
+)  # fmt: skip
+ABSENT = "(absent)"
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide an answer, as they are installed here."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+@functools.cache
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ABSENT

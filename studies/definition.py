@@ -10,10 +10,10 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from objectives.compression.settings import CompressionSettings, QuantizationOptions, RecoverySettings
 from objectives.errors import OperatingPointError, StudyError, ascii_controls, quoted, reason_of, shortened
 from objectives.operating_point import PRECISIONS, UNPRUNED, Precision
-from objectives.settings import CompressionSettings, QuantizationOptions, RecoverySettings
-from studies.paper import (
+from studies.fixed_points import (
     FixedPoint,
     baseline_point,
     chunk_length_point,
@@ -24,9 +24,9 @@ from studies.paper import (
     sweep,
     variant_point,
 )
-from studies.published import TABLE1
+from studies.paper_results import TABLE1
 from studies.search_space import SearchSpace, outside
-from studies.tables import CHOICES, Cost, Fixed, Limits, Models, Pruning, Quantization, Racing, Recovery, Table
+from studies.sections import CHOICES, Cost, Fixed, Limits, Models, Pruning, Quantization, Racing, Recovery, Table
 
 Sampler = Literal["tpe", "random", "nsga2", "gp"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)

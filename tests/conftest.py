@@ -31,7 +31,7 @@ def locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def excerpts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Folder of a small real corpus. Evaluators with equal cost settings share a timing process."""
     # here, so that tests without it do not wait for torch
-    from tests.objectives.excerpts import lasting_stopwatches, write_excerpts
+    from tests.support.real_excerpts import lasting_stopwatches, write_excerpts
 
     with lasting_stopwatches():
         yield write_excerpts(tmp_path_factory.mktemp("excerpts"))

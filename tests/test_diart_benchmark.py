@@ -10,9 +10,9 @@ import torch
 from pyannote.core import Annotation, Segment, Timeline
 from rich.console import Console
 
-from objectives.backend import StatsPool
-from objectives.corpus import Recording
-from objectives.scoring import ErrorCounts
+from objectives.backends.pyannote import StatsPool
+from objectives.corpora.corpus import Recording
+from objectives.measurement import ErrorCounts
 from tests.benchmarks import diart, diart_peer
 from tests.benchmarks.diart_peer import Once, Settings, Voices
 from tests.benchmarks.diart_results import (

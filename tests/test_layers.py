@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("objectives", "studies", "explorer")
-LONGEST = 400  # lines
+MOST_ENTRIES = 12  # modules and folders in a folder
 
 
 def sources(*folders: str) -> list[Path]:
@@ -59,8 +60,10 @@ def test_imports_are_seen_wherever_they_hide(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     module = tmp_path / "objectives" / "one.py"
     module.parent.mkdir()
-    module.write_text("import optuna.trial as t\ndef f():\n    from studies import paper\n    from . import two\n")
-    assert list(imported(module)) == ["optuna.trial", "studies.paper", "objectives.two"]
+    module.write_text(
+        "import optuna.trial as t\ndef f():\n    from studies import fixed_points as paper\n    from . import two\n"
+    )
+    assert list(imported(module)) == ["optuna.trial", "studies.fixed_points", "objectives.two"]
     assert len(offenders([module], "optuna", "studies", "explorer")) == 2
 
 
@@ -73,23 +76,78 @@ def test_studies_do_not_know_the_explorer() -> None:
 
 
 def test_one_module_is_the_door_to_pyannote_audio_and_torchaudio() -> None:
-    door = ROOT / "objectives" / "backend.py"
+    door = ROOT / "objectives" / "backends" / "pyannote.py"
     others = [path for path in sources(*LAYERS) if path != door]
     assert offenders(others, "pyannote.audio", "torchaudio") == []
     assert offenders([door], "pyannote.audio", "torchaudio") != []
 
 
-def test_no_file_is_too_long() -> None:
-    lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in sources(*LAYERS, "tests")}
-    assert {path: lines for path, lines in lengths.items() if lines > LONGEST} == {}
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def dependencies() -> dict[str, set[str]]:
+    """Modules of ours that each module of ours imports, anywhere in it."""
+    paths = {module_of(path): path for path in sources(*LAYERS)}
+
+    def modules(path: Path) -> set[str]:
+        of_names = {name if name in paths else name.rpartition(".")[0] for name in imported(path)}
+        return of_names & paths.keys()
+
+    return {name: modules(path) for name, path in paths.items()}
+
+
+def package_of(module: str) -> str:
+    """The sub-package that a module lies in, or the module itself if it lies directly in a layer."""
+    return ".".join(module.split(".")[:2])
+
+
+def test_no_module_and_no_sub_package_is_in_a_circle() -> None:
+    modules = dependencies()
+    packages: dict[str, set[str]] = {}
+    for name, needed in modules.items():
+        packages.setdefault(package_of(name), set()).update(map(package_of, needed))
+    for name in packages:
+        packages[name].discard(name)
+    # raises CycleError, which names the circle
+    TopologicalSorter(modules).prepare()
+    TopologicalSorter({name: needed - set(LAYERS) for name, needed in packages.items()}).prepare()
+
+
+def test_a_circle_is_found() -> None:
+    with pytest.raises(CycleError):
+        TopologicalSorter({"a": {"b"}, "b": {"c"}, "c": {"a"}}).prepare()
+
+
+def test_sub_packages_hold_a_docstring_and_nothing_else() -> None:
+    """One that imports would bring torch into `--help` and `diarize`."""
+    for path in sources(*LAYERS):
+        if path.name == "__init__.py" and path.parent.parent != ROOT:
+            (only,) = ast.parse(path.read_text()).body
+            assert isinstance(only, ast.Expr), path
+
+
+def test_no_folder_is_crowded() -> None:
+    folders = {path.parent for path in sources(*LAYERS)}
+    entries = {
+        folder.relative_to(ROOT): [one for one in folder.iterdir() if is_entry(one)]
+        for folder in folders
+        if folder != ROOT / "explorer"  # its folders are the rooms themselves
+    }
+    crowded = {folder for folder, found in entries.items() if len(found) > MOST_ENTRIES}
+    assert crowded == {Path("explorer/commands")}  # a file a command
+
+
+def is_entry(path: Path) -> bool:
+    return path.name not in ("__init__.py", "__pycache__", "templates") and (path.is_dir() or path.suffix == ".py")
 
 
 # Counts the spans that pyannote.audio's telemetry hands to its exporter when a model is loaded: as we leave it, then
 # switched on, to see that the count would notice. Nothing is sent, since the exporter is stood in for.
 LISTEN = """
 import json, os
-from objectives.assets import fetch
-from objectives.backend import Model
+from objectives.cache.assets import fetch
+from objectives.backends.pyannote import Model
 from pyannote.audio.telemetry import metrics
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
@@ -117,7 +175,14 @@ def test_loading_a_model_reports_to_nobody_even_where_the_user_had_it_on() -> No
 
 
 SWITCHES = ("ORT_DISABLE_TELEMETRY", "PYANNOTE_METRICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY")
-DOORS = ("objectives", "objectives.errors", "studies.definition", "explorer.cli", "explorer.worker_process", "tests")
+DOORS = (
+    "objectives",
+    "objectives.errors",
+    "studies.definition",
+    "explorer.cli",
+    "explorer.workers.worker_process",
+    "tests",
+)
 LOOK = """
 import importlib, os
 importlib.import_module({door!r})

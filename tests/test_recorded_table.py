@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from objectives.measurement import ErrorCounts
 from objectives.operating_point import BASELINE, OperatingPoint, Pruning
-from objectives.scoring import ErrorCounts
 from tests.benchmarks import record, recorded, samplers
 from tests.benchmarks.recorded import RecordedPoint, RecordedTable
 

@@ -18,10 +18,10 @@ from rich.progress import (
     TextColumn,
 )
 
-from explorer.screen import giving_way, say, screen, whole
-from explorer.streams import echo_json
-from explorer.tables import Table, names, print_table, words
-from objectives import assets
+from explorer.terminal.screen import giving_way, say, screen, whole
+from explorer.terminal.streams import echo_json
+from explorer.terminal.tables import Table, names, print_table, words
+from objectives.cache import assets
 from objectives.errors import AssetError
 
 app = typer.Typer(

@@ -8,16 +8,16 @@ from rich.console import Console
 
 from explorer.commands.measure import MeasureFormat, progress
 from explorer.commands.options import TrustOption, trusted_files
-from explorer.remarks import print_remarks
-from explorer.screen import say, screen
-from explorer.streams import echo_json
-from explorer.tables import Table, print_table, words
+from explorer.terminal.corpus_remarks import print_remarks
+from explorer.terminal.screen import say, screen
+from explorer.terminal.streams import echo_json
+from explorer.terminal.tables import Table, print_table, words
 from objectives.errors import OperatingPointError
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OnlineTracking, OperatingPoint
 
 if TYPE_CHECKING:  # they bring torch
-    from explorer.comparison import Points
-    from objectives.calibration import Swept
+    from explorer.statistics.differences import Points
+    from objectives.evaluation.calibration import Swept
 
 T = TypeVar("T")
 ONLINE = OperatingPoint(mode="online")
@@ -62,8 +62,8 @@ def calibrate(
     if online and offline:
         raise OperatingPointError("--online and --offline are two modes: give one of them")
     # late, so that `explorer --help` does not wait for torch
-    from objectives.calibration import online_sweep, threshold_sweep
-    from objectives.evaluation import build_evaluator
+    from objectives.evaluation.calibration import online_sweep, threshold_sweep
+    from objectives.evaluation.evaluator import build_evaluator
 
     trusted = trusted_files(trust)
     with (
@@ -136,20 +136,20 @@ def _tell_online(
 
 def _beside(found: "Sequence[Swept[T]]", best: T) -> "dict[T, Points | None]":
     """By how much the DER of each value is above that of the chosen one; None for that one."""
-    from explorer.comparison import points, scored_of
+    from explorer.statistics.differences import points, scored_of
 
     chosen = next(scored_of(one.counts) for one in found if one.value == best)
     return {one.value: None if one.value == best else points(scored_of(one.counts), chosen) for one in found}
 
 
 def _in_words(one: "Points | None") -> str:
-    from explorer.comparison import told_points
+    from explorer.statistics.differences import told_points
 
     return "" if one is None else told_points(one)
 
 
 def _as_json(one: "Points | None") -> dict[str, float | bool | None]:
-    from explorer.comparison import ends
+    from explorer.statistics.differences import ends
 
     low, high = (None, None) if one is None else ends(one.interval)
     tied = None if one is None else one.tied
@@ -157,7 +157,7 @@ def _as_json(one: "Points | None") -> dict[str, float | bool | None]:
 
 
 def _tell_method(found: "Sequence[Swept[T]]", split: str, console: Console) -> None:
-    from explorer.caveats import notes
+    from explorer.front.comparisons import notes
 
     for line in notes(len(found[0].counts), split):
         say(line, console)

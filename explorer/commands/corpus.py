@@ -11,15 +11,15 @@ import typer
 from typer.core import TyperGroup
 
 from explorer.commands.simulate import simulate
-from explorer.remarks import print_remarks
-from explorer.screen import say, screen
-from explorer.streams import echo_json
-from explorer.tables import Table, names, print_table, words
+from explorer.terminal.corpus_remarks import print_remarks
+from explorer.terminal.screen import say, screen
+from explorer.terminal.streams import echo_json
+from explorer.terminal.tables import Table, names, print_table, words
 from objectives.errors import ascii_controls
 
 if TYPE_CHECKING:  # they bring pyannote, for which every other command would wait too
-    from objectives.corpus import Corpus
-    from objectives.corpus_summary import SpeechSummary
+    from objectives.corpora.corpus import Corpus
+    from objectives.corpora.summary import SpeechSummary
 
 SHOW, SIMULATE = "show", "simulate"
 FIGURES = ("duration", "annotated", "speakers", "speech", "overlap %")
@@ -89,10 +89,9 @@ def corpus(
         explorer corpus protocol:AMI.SpeakerDiarization.mini@./database.yml
     """
     # late, so that only this command waits for pyannote
-    from objectives._audio import audio_pieces
-    from objectives.corpus_summary import summarize_recordings
-    from objectives.remarks import in_brief
-    from objectives.sources import load_corpus
+    from objectives.corpora.audio.reading import audio_pieces
+    from objectives.corpora.sources import load_corpus
+    from objectives.corpora.summary import in_brief, summarize_recordings
 
     loaded = load_corpus(name_or_path, seed=0 if seed is None else seed)
     print_remarks(map(str, loaded.remarks) if check else in_brief(loaded, name_or_path))
@@ -122,7 +121,7 @@ def _split_row(summary: "SpeechSummary") -> dict[str, object]:
 
 
 def _as_json(corpus: "Corpus") -> dict[str, object]:
-    from objectives.corpus_summary import summarize_recordings, summarize_splits
+    from objectives.corpora.summary import summarize_recordings, summarize_splits
 
     return {
         "name": corpus.name,
@@ -147,7 +146,7 @@ def _print_csv(summaries: "tuple[SpeechSummary, ...]") -> None:
 
 
 def _print_tables(corpus: "Corpus") -> None:
-    from objectives.corpus_summary import summarize_recordings, summarize_splits
+    from objectives.corpora.summary import summarize_recordings, summarize_splits
 
     console = screen()
     print_table(_recordings(f"Recordings of {corpus.name} (times in seconds)", summarize_recordings(corpus)), console)

@@ -15,12 +15,12 @@ import optuna
 import typer
 from rich.console import Console
 
-from explorer import urls
-from explorer.screen import say, screen
+from explorer.storage import urls
+from explorer.terminal.screen import say, screen
 from objectives.errors import ExplorerError, StudyError
 
 if TYPE_CHECKING:  # it brings plotly, which `explorer --help` should not wait for
-    from explorer.dashboard import Dashboard
+    from explorer.dashboard.server import Dashboard
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
@@ -59,8 +59,8 @@ def dashboard(
 
     On a remote machine, forward the port: `ssh -L 8080:127.0.0.1:8080 MACHINE`.
     """
-    from explorer.dashboard import Dashboard
-    from explorer.snapshot import Source
+    from explorer.dashboard.server import Dashboard
+    from explorer.storage.snapshot import Source
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=UserWarning, module="optuna")  # of the dashboard's own importance plot

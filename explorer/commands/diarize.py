@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 import numpy as np
 import typer
 
-from explorer.appearing import REMEDIES, descriptor_of, refuse_unwritable, write_whole
-from explorer.ending import exit_code
-from explorer.screen import say, screen
-from explorer.streams import OUTPUT
+from explorer.atomic_files import REMEDIES, descriptor_of, refuse_unwritable, write_whole
+from explorer.terminal.screen import say, screen
+from explorer.terminal.signals import exit_code
+from explorer.terminal.streams import OUTPUT
 from objectives.errors import CorpusError, OutputError
 
 if TYPE_CHECKING:  # they bring ONNX Runtime, for which `explorer --help` would wait too
-    from explorer.bundle import Bundle
-    from explorer.listening import Account, Spoken
+    from explorer.bundle.bundle import Bundle
+    from explorer.bundle.stream import Account, Spoken
 
 STANDARD_INPUT = "-"
 
@@ -94,10 +94,10 @@ def diarize(
     if rttm_file is not None:
         with _writing(rttm_file):
             refuse_unwritable(rttm_file)
-    from explorer.bundle import read_bundle
-    from explorer.hearing import UntilInterrupted, pcm_pieces, played
-    from explorer.listening import Listener, rttm
-    from objectives._threads import one_blas_thread
+    from explorer.bundle.audio_input import UntilInterrupted, pcm_pieces, played
+    from explorer.bundle.bundle import read_bundle
+    from explorer.bundle.stream import Listener, rttm
+    from objectives.machine import one_blas_thread
 
     if track is not None and pcm is not None:
         raise CorpusError("--track is one of a file's: raw PCM has no tracks, so leave --track out")
@@ -134,7 +134,7 @@ def _recording(path: Path, track: int | None) -> tuple[Iterator[np.ndarray], tup
     """A file, decoded as it is heard, and what is to be known of it. What can be seen to be wrong with it is refused at
     once, the rest when it is reached."""
     # late, since PCM needs no decoder
-    from objectives._audio import audio_pieces, probe
+    from objectives.corpora.audio.reading import audio_pieces, probe
 
     _refuse_pipe(path)
     file = probe(path, track)

@@ -8,16 +8,16 @@ import optuna
 import typer
 from rich.console import Console
 
-from explorer import storage, urls
 from explorer.commands.measure import progress
 from explorer.commands.options import DeviceOption, TrustOption, trusted_files
-from explorer.screen import say, screen
-from explorer.streams import echo_json
-from explorer.tables import Column, Table, print_table, words
+from explorer.storage import connection, urls
+from explorer.terminal.screen import say, screen
+from explorer.terminal.streams import echo_json
+from explorer.terminal.tables import Column, Table, print_table, words
 from studies.definition import name_of
 
 if TYPE_CHECKING:  # it brings torch
-    from explorer.explanation import Errors, Explanation, Points, Time
+    from explorer.diagnostics.explanation import Errors, Explanation, Points, Time
 
 CONDITIONS = {
     "none": "as it is",
@@ -74,9 +74,9 @@ def explain(
         explorer explain quickstart 13 --format json | jq .added
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    loaded = storage.load_study(name_of(study), urls.given(storage_url))
+    loaded = connection.load_study(name_of(study), urls.given(storage_url))
     # late, so that neither `--help` nor a wrong name waits for torch
-    from explorer.explanation import explain as explained
+    from explorer.diagnostics.explanation import explain as explained
 
     with progress() as show:
         answer = explained(loaded, trial, None if device is None else device.value, show, trusted_files(trust))
@@ -142,6 +142,6 @@ def _rates(one: "Errors") -> list[str]:
 
 
 def _points(one: "Points") -> str:
-    from explorer.comparison import told_points
+    from explorer.statistics.differences import told_points
 
     return told_points(one)

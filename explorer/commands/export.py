@@ -7,11 +7,11 @@ from typing import Annotated
 import optuna
 import typer
 
-from explorer import storage, urls
 from explorer.commands.measure import progress
 from explorer.commands.options import TrustOption, trusted_files
-from explorer.screen import say, screen
-from explorer.streams import echo_json
+from explorer.storage import connection, urls
+from explorer.terminal.screen import say, screen
+from explorer.terminal.streams import echo_json
 from studies.definition import name_of
 
 
@@ -50,10 +50,10 @@ def export(
         explorer diarize call.wav --point points/small --rttm call.rttm
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    loaded = storage.load_study(name_of(study), urls.given(storage_url))
+    loaded = connection.load_study(name_of(study), urls.given(storage_url))
     # late, so that neither `--help` nor a wrong name waits for torch
-    from explorer.card import parity_in_words
-    from explorer.export import export_trial
+    from explorer.bundle.card import parity_in_words
+    from explorer.bundle.export import export_trial
 
     with progress() as show:
         exported = export_trial(loaded, trial, folder, force, show, trusted_files(trust))

@@ -10,19 +10,22 @@ import optuna
 import typer
 from rich.console import Console
 
-from explorer import caveats, comparison, sheets, storage, urls
 from explorer.commands.options import remark_on
-from explorer.comparison import MATCHED, Comparison
-from explorer.front import FrontRow, table_rows
-from explorer.front import whole_front as front_of
-from explorer.front_plot import KNOWN, check_plot, write_plot
-from explorer.provenance import in_words, mixed_versions
-from explorer.screen import say, screen
-from explorer.streams import echo_json
-from explorer.tables import Column, Table, names, print_table, sentences, words
+from explorer.figures.plot_file import KNOWN, check_plot, write_plot
+from explorer.front import comparisons
+from explorer.front.comparisons import MATCHED, Comparison
+from explorer.front.pareto import table_rows
+from explorer.front.pareto import whole_front as front_of
+from explorer.front.rows import FrontRow
+from explorer.report import csv_files
+from explorer.storage import connection, urls
+from explorer.storage.provenance import in_words, mixed_versions
+from explorer.terminal.screen import say, screen
+from explorer.terminal.streams import echo_json
+from explorer.terminal.tables import Column, Table, names, print_table, sentences, words
 from objectives.operating_point import Tracking
 from studies.definition import name_of
-from studies.published import CAPTION, TABLE2_VARIANT, PaperTable
+from studies.paper_results import CAPTION, TABLE2_VARIANT, PaperTable
 
 COLUMNS: tuple[Column | str, ...] = (
     "trial", names("origin"), "C s", "R s", "latency s", words("pruning"), words("precision"), "params M", "DER %",
@@ -92,7 +95,7 @@ def front(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if plot is not None:
         check_plot(plot)
-    found = storage.load_study(name_of(study), urls.given(storage_url))
+    found = connection.load_study(name_of(study), urls.given(storage_url))
     whole = front_of(found, tracking)
     rows, told = whole.rows, whole.comparisons
     remark_on(whole.left_out)
@@ -108,20 +111,20 @@ def front(
             else:
                 print_tables(rows, screen(), told)
         case FrontFormat.csv:
-            typer.echo(sheets.as_csv(Comparison, told) if pairs else as_csv(rows), nl=False)
+            typer.echo(csv_files.as_csv(Comparison, told) if pairs else as_csv(rows), nl=False)
         case FrontFormat.json:
             echo_json([dataclasses.asdict(one) for one in (told if pairs else rows)])
 
 
 def as_csv(rows: Sequence[FrontRow]) -> str:
     """One line a row under a header of FrontRow's fields."""
-    return sheets.as_csv(FrontRow, rows)
+    return csv_files.as_csv(FrontRow, rows)
 
 
 def print_tables(rows: Sequence[FrontRow], console: Console, compared: Sequence[Comparison] = ()) -> None:
     """The front, the pairs to compare, and the paper's tables that the study has, ours beside theirs."""
     print_front(rows, console)
-    for line in caveats.of_differences(rows, compared):
+    for line in comparisons.of_differences(rows, compared):
         say(line, console)
     if by := sorted({row.kernel for row in rows if row.kernel is not None and row.kernel.startswith("torch ")}):
         say(f"DER: windows run by {', '.join(by)}; RTF is the CPU's.", console)
@@ -149,7 +152,7 @@ def print_pairs(compared: Sequence[Comparison], console: Console) -> None:
     )  # fmt: skip
     for one in compared:
         cells = [str(one.trial), one.point, str(one.versus), one.versus_point, f"{one.der:.2f}"]
-        table.add(*cells, f"{one.versus_der:.2f}", comparison.told(one), one.kind)
+        table.add(*cells, f"{one.versus_der:.2f}", comparisons.told(one), one.kind)
     print_table(table, console)
 
 
@@ -207,7 +210,7 @@ def _cells(row: FrontRow) -> list[str]:
         *axes,
         f"{_millions(row.params):.2f}",
         f"{'≈ ' if row.tied_with_best else ''}{row.der:.2f}",
-        comparison.to_trial(row),
+        comparisons.to_trial(row),
         f"{row.false_alarm:.1f} / {row.missed_detection:.1f} / {row.confusion:.1f}",
         f"{row.size:.2f}",
         f"{row.rtf:.4f} [{row.rtf_low:.4f}–{row.rtf_high:.4f}]",

@@ -3,17 +3,19 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from explorer.commands.options import DEVICE_HELP, DeviceOption, TrustOption, trusted_files
-from explorer.remarks import print_remarks
-from explorer.screen import giving_way, say, screen, whole
-from explorer.streams import echo_json
-from explorer.tables import Table, names, print_table
+from explorer.terminal.corpus_remarks import print_remarks
+from explorer.terminal.screen import giving_way, say, screen, whole
+from explorer.terminal.streams import echo_json
+from explorer.terminal.tables import Table, names, print_table
+from objectives.compression.settings import CompressionSettings, QuantizationOptions, RecoverySettings
 from objectives.errors import OperatingPointError
+from objectives.measurement import ErrorCounts, Measurement, Timing
 from objectives.operating_point import (
     BASELINE,
     PRECISIONS,
@@ -26,12 +28,6 @@ from objectives.operating_point import (
     Pruning,
     Structure,
 )
-from objectives.settings import CompressionSettings, QuantizationOptions, RecoverySettings
-
-if TYPE_CHECKING:
-    from objectives.cost import Timing
-    from objectives.measurement import Measurement
-    from objectives.scoring import ErrorCounts
 
 
 class Recovery(StrEnum):
@@ -133,7 +129,7 @@ def measure(
     changes = {"method": recovery and recovery.value, "steps": steps, "qat_steps": qat_steps}
     given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     # late, so that `explorer --help` does not wait for torch
-    from objectives.evaluation import build_evaluator
+    from objectives.evaluation.evaluator import build_evaluator
 
     with (
         build_evaluator(
@@ -183,7 +179,7 @@ class progress:
         self._bar.stop()
 
 
-def _rates(counts: "ErrorCounts") -> dict[str, float | None]:
+def _rates(counts: ErrorCounts) -> dict[str, float | None]:
     """Percentages; none where the collar leaves nothing to score."""
     scored = counts.total > 0
     return {
@@ -195,7 +191,7 @@ def _rates(counts: "ErrorCounts") -> dict[str, float | None]:
     }
 
 
-def _told(measurement: "Measurement") -> dict[str, Any]:
+def _told(measurement: Measurement) -> dict[str, Any]:
     point, timing = measurement.operating_point, measurement.timing
     updates = timing.update_latency
     streamed = {
@@ -233,7 +229,7 @@ def _told(measurement: "Measurement") -> dict[str, Any]:
     }
 
 
-def _print(measurement: "Measurement") -> None:
+def _print(measurement: Measurement) -> None:
     console = screen()
     table = Table(names("recording"), "DER %", "false alarm %", "missed %", "confusion %", "scored s")
     for uri, errors in [*measurement.counts.items(), ("pooled", measurement.pooled)]:
@@ -246,7 +242,7 @@ def _print(measurement: "Measurement") -> None:
         say(f"DER: windows run by {measurement.kernel}; RTF is the CPU's", console)
 
 
-def _sentence(measurement: "Measurement") -> str:
+def _sentence(measurement: Measurement) -> str:
     """Everything but the errors."""
     point, timing = measurement.operating_point, measurement.timing
     if point.mode == "offline":
@@ -266,7 +262,7 @@ def _sentence(measurement: "Measurement") -> str:
     )
 
 
-def _where_time_goes(timing: "Timing") -> str:
+def _where_time_goes(timing: Timing) -> str:
     """What an update takes, the share of each stage and the memory, as far as they are known."""
     told, updates, shares = [], timing.update_latency, timing.stage_shares
     if updates is not None:

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from explorer.screen import say, screen
-from explorer.streams import echo_json
-from explorer.tables import Table, print_fields, print_table, words
+from explorer.terminal.screen import say, screen
+from explorer.terminal.streams import echo_json
+from explorer.terminal.tables import Table, print_fields, print_table, words
+from objectives.cache.model_pruning import Entry, prune, stored_models
+from objectives.cache.model_store import models_dir
 from objectives.errors import ModelError
-from objectives.model_store import Entry, models_dir, prune, stored_models
 
 app = typer.Typer(
     no_args_is_help=True,

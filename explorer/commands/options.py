@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from explorer.screen import say, screen
+from explorer.terminal.screen import say, screen
 from objectives.errors import ModelError
 
 DEVICE_HELP = (
@@ -39,7 +39,7 @@ TrustOption = Annotated[
 
 def remark_on(left_out: Mapping[int, str]) -> None:
     """Say on standard error which trials of a study are left out, and why."""
-    from explorer.foreign import in_words  # late: it brings Optuna
+    from explorer.storage.foreign_trials import in_words  # late: it brings Optuna
 
     if told := in_words(left_out):
         say(told, screen(stderr=True), "yellow")

@@ -9,21 +9,22 @@ import optuna
 import typer
 from rich.console import Console
 
-from explorer import caveats, storage, urls
-from explorer.bootstrap import Interval
-from explorer.budgets import NAMES, UNITS, Budgets, der_increase, within
 from explorer.commands.measure import progress
 from explorer.commands.options import LATENCY, TrustOption, remark_on, trusted_files
-from explorer.distance import DerDistance, Distance
-from explorer.front import FrontRow
-from explorer.held_out import TEST
-from explorer.modes import mode_in_words
-from explorer.recommendation import Advice, Dominated, Recommendation
-from explorer.recommendation import recommend as recommended_of
-from explorer.roles import in_words
-from explorer.screen import say, screen
-from explorer.streams import echo_json
-from explorer.tables import Column, Table, names, print_table, sentences, words
+from explorer.front.mode_pairs import mode_in_words
+from explorer.front.rows import FrontRow
+from explorer.recommend import caveats
+from explorer.recommend.budgets import NAMES, UNITS, Budgets, der_increase, within
+from explorer.recommend.distance import DerDistance, Distance
+from explorer.recommend.recommendation import Advice, Dominated, Recommendation
+from explorer.recommend.recommendation import recommend as recommended_of
+from explorer.recommend.roles import in_words
+from explorer.recommend.test_split import TEST
+from explorer.statistics.bootstrap import Interval
+from explorer.storage import connection, urls
+from explorer.terminal.screen import say, screen
+from explorer.terminal.streams import echo_json
+from explorer.terminal.tables import Column, Table, names, print_table, sentences, words
 from objectives.operating_point import Tracking
 from studies.definition import name_of
 
@@ -94,7 +95,7 @@ def recommend(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     increase = None if max_der_increase is None else der_increase(max_der_increase)
     budgets = Budgets(max_latency, max_size, max_rtf, increase)
-    loaded = storage.load_study(name_of(study), urls.given(storage_url))
+    loaded = connection.load_study(name_of(study), urls.given(storage_url))
     with progress() as show:
         advice = recommended_of(loaded, budgets, top, test, show, trusted_files(trust), tracking)
     remark_on(advice.left_out)

@@ -7,9 +7,9 @@ from typing import Annotated
 import optuna
 import typer
 
-from explorer import storage, urls
-from explorer.screen import say, screen
-from explorer.streams import echo_json
+from explorer.storage import connection, urls
+from explorer.terminal.screen import say, screen
+from explorer.terminal.streams import echo_json
 from studies.definition import name_of
 
 
@@ -46,11 +46,11 @@ def report(
         explorer report joint ./joint-report --format json
     """
     # late, so that only this command waits for matplotlib and pyannote
-    from explorer.report import write_report
+    from explorer.report.report import write_report
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     errors = screen(stderr=True)
-    found = storage.load_study(name_of(study), urls.given(storage_url))
+    found = connection.load_study(name_of(study), urls.given(storage_url))
     page = write_report(found, folder, force, lambda step: say(step, errors, "dim"))
     files = sorted(path.relative_to(page.parent).as_posix() for path in page.parent.rglob("*") if path.is_file())
     if format is ReportFormat.json:

@@ -7,19 +7,20 @@ from typing import Annotated, Any
 import optuna
 import typer
 
-from explorer import storage, urls
 from explorer.commands.front import print_tables
 from explorer.commands.options import DEVICE_HELP, LATENCY, DeviceOption, TrustOption, trusted_files
-from explorer.driver import Outcome, run_study
-from explorer.ending import INTERRUPTED
-from explorer.front import whole_front
-from explorer.progress import Display
-from explorer.refusals import refusal
-from explorer.remarks import print_remarks
-from explorer.screen import say, screen
-from explorer.selection import choice_of
-from explorer.streams import echo_json
-from explorer.workers import EvaluatorSettings, InProcess, Workers
+from explorer.front.pareto import whole_front
+from explorer.search.display import Display
+from explorer.search.driver import Outcome, run_study
+from explorer.search.fixed_trials import choice_of
+from explorer.storage import connection, urls
+from explorer.storage.errors import refusal
+from explorer.terminal.corpus_remarks import print_remarks
+from explorer.terminal.screen import say, screen
+from explorer.terminal.signals import INTERRUPTED
+from explorer.terminal.streams import echo_json
+from explorer.workers.in_process import InProcess
+from explorer.workers.protocol import EvaluatorSettings, Workers
 from objectives.errors import StudyError
 from studies import definition as definitions
 from studies.definition import SAMPLERS, Limits, StudyDefinition, packaged
@@ -157,7 +158,7 @@ def execute(
 ) -> None:
     """Get the workers ready, run the study, print. Exits with 130 when interrupted, 1 when every trial failed."""
     errors = screen(stderr=True)
-    storage.check(storage_url)  # before minutes are spent on reading the recordings
+    connection.check(storage_url)  # before minutes are spent on reading the recordings
     try:
         with (
             Display(errors, definition.timeout) as display,
@@ -170,7 +171,7 @@ def execute(
         say("interrupted: every finished trial is kept; run the same command again to resume", errors)
         raise typer.Exit(INTERRUPTED) from None
     except optuna.exceptions.StorageInternalError as error:
-        raise refusal(storage.shown(storage_url), error, running=True) from error
+        raise refusal(connection.shown(storage_url), error, running=True) from error
     _print(name, outcome, definition, storage_url, format)
     if outcome.trials and outcome.failed == outcome.trials:
         raise typer.Exit(1)
@@ -180,7 +181,7 @@ def _workers(settings: EvaluatorSettings, jobs: int, scheduler: str | None, disp
     if scheduler is None and jobs == 1:
         return InProcess(settings.build(), display.trial_progress)
     # late, so that only those who use Dask wait for it
-    from explorer.clusters import cluster_workers, local_workers
+    from explorer.workers.dask_cluster import cluster_workers, local_workers
 
     if scheduler is not None:
         return cluster_workers(scheduler, settings, display.trial_progress)
@@ -212,7 +213,7 @@ def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url
     if format is RunFormat.json:
         told: dict[str, Any] = {
             "study": name,
-            "storage": storage.shown(storage_url),
+            "storage": connection.shown(storage_url),
             "stopped": outcome.stopped,
             "trials": outcome.trials,
             "failed": outcome.failed,
@@ -226,7 +227,7 @@ def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url
 
 
 def _ending(name: str, outcome: Outcome, definition: StudyDefinition, storage_url: str) -> str:
-    where = f"Study {name!r} in {storage.shown(storage_url)}"
+    where = f"Study {name!r} in {connection.shown(storage_url)}"
     if outcome.failed:
         where += f"; {outcome.failed} of {outcome.trials} trials failed (see `explorer status {name}`)"
     choice = choice_of(outcome.study, definition)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from explorer.appearing import appearing, writing
+from explorer.atomic_files import appearing, writing
 from explorer.commands.measure import progress
-from explorer.screen import say, screen
-from explorer.streams import echo_json
-from explorer.tables import Table, print_table, words
+from explorer.terminal.screen import say, screen
+from explorer.terminal.streams import echo_json
+from explorer.terminal.tables import Table, print_table, words
 from objectives.errors import CorpusError
 
 if TYPE_CHECKING:  # it brings pyannote and scipy
-    from objectives.simulation import Simulation
+    from objectives.corpora.simulation.conversations import Simulation
 
 NONE = "none"
 
@@ -90,10 +90,10 @@ def simulate(
         explorer run quickstart --corpus ./made --name made
     """
     # late, so that only this command waits for them
-    from objectives.line import noise_folder
-    from objectives.simulation import MARKER, SimulationSettings
-    from objectives.simulation import simulate as simulated
-    from objectives.voices import speech_folder
+    from objectives.corpora.simulation.channel import noise_folder
+    from objectives.corpora.simulation.conversations import MARKER, SimulationSettings
+    from objectives.corpora.simulation.conversations import simulate as simulated
+    from objectives.corpora.simulation.speakers import speech_folder
 
     settings = SimulationSettings(
         overlap=overlap,

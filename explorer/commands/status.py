@@ -9,13 +9,13 @@ import optuna
 import typer
 from rich.console import Console
 
-from explorer import storage, urls
-from explorer.provenance import in_words
-from explorer.screen import say, screen
-from explorer.status import StudyStatus
-from explorer.status import status as status_of
-from explorer.streams import echo_json
-from explorer.tables import print_fields
+from explorer.search.status import StudyStatus
+from explorer.search.status import status as status_of
+from explorer.storage import connection, urls
+from explorer.storage.provenance import in_words
+from explorer.terminal.screen import say, screen
+from explorer.terminal.streams import echo_json
+from explorer.terminal.tables import print_fields
 from studies.definition import name_of
 
 
@@ -42,7 +42,7 @@ def status(
         explorer status joint --format json
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    told = status_of(storage.load_study(name_of(study), urls.given(storage_url)))
+    told = status_of(connection.load_study(name_of(study), urls.given(storage_url)))
     if format is StatusFormat.json:
         echo_json(dataclasses.asdict(told))
     else:

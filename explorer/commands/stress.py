@@ -9,7 +9,6 @@ import optuna
 import typer
 from rich.console import Console
 
-from explorer import storage, urls
 from explorer.commands.measure import progress
 from explorer.commands.options import DeviceOption, TrustOption, trusted_files
 from explorer.commands.simulate import (
@@ -21,14 +20,15 @@ from explorer.commands.simulate import (
     decibels,
     speaker_range,
 )
-from explorer.screen import say, screen
-from explorer.streams import echo_json
-from explorer.tables import Column, Table, print_table, words
+from explorer.storage import connection, urls
+from explorer.terminal.screen import say, screen
+from explorer.terminal.streams import echo_json
+from explorer.terminal.tables import Column, Table, print_table, words
 from objectives.errors import CorpusError
 from studies.definition import name_of
 
 if TYPE_CHECKING:  # it brings torch
-    from explorer.stress import Answer
+    from explorer.diagnostics.stress import Answer
 
 
 class StressFormat(StrEnum):
@@ -89,10 +89,10 @@ def stress(
         explorer stress quickstart 13 --speech ./LibriSpeech/dev-clean --overlap 0,0.2 --noise none,10 --band telephone
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    loaded = storage.load_study(name_of(study), urls.given(storage_url))
+    loaded = connection.load_study(name_of(study), urls.given(storage_url))
     # late, so that neither `--help` nor a wrong name waits for torch
-    from explorer.stress import Grid
-    from explorer.stress import stress as stressed
+    from explorer.diagnostics.stress import Grid
+    from explorer.diagnostics.stress import stress as stressed
 
     grid = Grid(
         overlaps=tuple(_share(each) for each in overlap.split(",")),
@@ -116,7 +116,7 @@ def stress(
 
 def print_answer(answer: "Answer", console: Console) -> None:
     """A row a cell; then the same in words."""
-    from explorer.explanation import told_points
+    from explorer.diagnostics.explanation import told_points
 
     stressed, other = answer.stressed, answer.against
     say(f"trial {stressed.trial} of {answer.study}: {stressed.point}", console)

@@ -9,18 +9,18 @@ import optuna
 import typer
 from rich.console import Console
 
-from explorer import storage, urls
 from explorer.commands.measure import progress
 from explorer.commands.options import DeviceOption, TrustOption, remark_on, trusted_files
-from explorer.screen import say, screen
-from explorer.streams import echo_json
-from explorer.tables import Table, names, print_table, sentences, words
+from explorer.storage import connection, urls
+from explorer.terminal.screen import say, screen
+from explorer.terminal.streams import echo_json
+from explorer.terminal.tables import Table, names, print_table, sentences, words
 from objectives.errors import StudyError
 from studies.definition import name_of
 
 if TYPE_CHECKING:  # it brings torch
-    from explorer.agreement import Figure
-    from explorer.verification import Verification, Verified
+    from explorer.diagnostics.agreement import Figure
+    from explorer.diagnostics.verification import Verification, Verified
 
 KEY_SHOWN = 12  # digits of a hash
 
@@ -73,11 +73,11 @@ def verify(
     given = trials or []
     if sum((bool(given), everything, front)) != 1:
         raise StudyError("name the trials to verify, or give --all or --front: one of the three")
-    loaded = storage.load_study(name_of(study), urls.given(storage_url))
+    loaded = connection.load_study(name_of(study), urls.given(storage_url))
     if not given:
         given = _chosen(loaded, everything)
     # late, so that neither `--help` nor a wrong name waits for torch
-    from explorer.verification import verify as verified
+    from explorer.diagnostics.verification import verify as verified
 
     with progress() as show:
         answer = verified(
@@ -93,8 +93,8 @@ def verify(
 
 def _chosen(study: optuna.Study, everything: bool) -> list[int]:
     """Numbers of the trials of the front, or of all that were measured. Raises StudyError where there is none."""
-    from explorer import database
-    from explorer.front import feasible_front
+    from explorer.front.pareto import feasible_front
+    from explorer.storage import bulk_sql
 
     states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     left_out: dict[int, str] = {}
@@ -103,7 +103,7 @@ def _chosen(study: optuna.Study, everything: bool) -> list[int]:
         found = trials if everything else feasible_front(study, trials)
         return {trial.number for trial in found if trial.state in states}
 
-    _, chosen = database.settle(study, database.skim(study, (), left_out=left_out), choose, left_out)
+    _, chosen = bulk_sql.settle(study, bulk_sql.skim(study, (), left_out=left_out), choose, left_out)
     remark_on(left_out)
     if not chosen:
         raise StudyError(f"the study {study.study_name!r} has no trial that was measured: run it first")

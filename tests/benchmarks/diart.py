@@ -6,7 +6,8 @@
 Both hear WAV files of the same samples and emit blocks of C with R of look-ahead, final when emitted. RTF: wall seconds
 of the whole pipeline, from the file to the labels, over seconds of audio. Each system lives in a process that has its
 models loaded and is warm; they take turns, repeat by repeat, and only one works at a time. Ratios are within a repeat.
-DER: objectives/scoring.py (0.5 s collar, overlap scored, pooled) for everybody; ours from the accuracy plane, and the
+DER: objectives/evaluation/scoring.py (0.5 s collar, overlap scored, pooled) for everybody; ours from the accuracy
+plane, and the
 labels of the timed loop must have the same. The interval is a paired bootstrap over recordings, 95 %. With --repeats 0
 nothing is timed.
 
@@ -17,7 +18,8 @@ by default tau 0.6, rho 0.3, delta 1. Ours are the product's, tuned on train and
 - `diart`: as it ships, a window at a time, both models in torch; `diart-32`: batches of 32, as its Benchmark does;
 - `diart-once`: each window goes through the embedding once, and not once per local speaker; the same labels;
 - `diart-once-onnx`: and both models in ONNX Runtime, as ours; what is left is not due to the runtime;
-- `online`, `chunk-wise`: ours, one update at a time (objectives/streaming.py). Chunk-wise names speakers at the end.
+- `online`, `chunk-wise`: ours, one update at a time (objectives/streaming/loop.py). Chunk-wise names speakers at the
+end.
 
 CAM++ is the same network behind a Kaldi filterbank on both sides, torchaudio's there and ours in NumPy here, which is
 tested to be equal and is the slower one; both are in the time. diart needs 10 s before it emits anything, and then
@@ -46,18 +48,18 @@ import torch
 from rich.console import Console
 
 from objectives import machine
-from objectives.assets import fetch
-from objectives.clustering import ClusteringSettings
-from objectives.compression import FinishedModel
-from objectives.contract import SAMPLE_RATE
-from objectives.corpus import Recording
-from objectives.embedding import load_campplus, load_embedding
-from objectives.evaluation import Evaluator, build_evaluator
+from objectives.cache.assets import fetch
+from objectives.compression.compressor import FinishedModel
+from objectives.corpora.corpus import Recording
+from objectives.evaluation.evaluator import Evaluator, build_evaluator
+from objectives.models.contract import SAMPLE_RATE
+from objectives.models.embedding_loading import load_campplus, load_embedding
 from objectives.operating_point import BASELINE, OperatingPoint
-from objectives.runtime import open_runtime
-from objectives.schedule import Schedule
-from objectives.segmentation_onnx import kept_onnx
-from objectives.streaming import stream_live
+from objectives.runtime.segmentation_onnx import kept_onnx
+from objectives.runtime.torch_runtime import open_runtime
+from objectives.streaming.clustering import ClusteringSettings
+from objectives.streaming.loop import stream_live
+from objectives.streaming.schedule import Schedule
 from tests.benchmarks.diart_peer import BINS, Settings, System
 from tests.benchmarks.diart_results import (
     ONLINE,

@@ -239,7 +239,7 @@ class Pipelines:
     def _session(self, path: str) -> Any:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()  # as objectives/_onnx.py has them
+        options = onnxruntime.SessionOptions()  # as objectives/backends/onnxruntime.py has them
         options.intra_op_num_threads, options.inter_op_num_threads = self._settings.threads, 1
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 

@@ -9,9 +9,10 @@ import numpy as np
 from pyannote.core import Annotation, Segment
 from rich.table import Table
 
-from explorer.bootstrap import Interval, Scored, difference
-from objectives.corpus import Recording
-from objectives.scoring import ErrorCounts, pool, score
+from explorer.statistics.bootstrap import Interval, Scored, difference
+from objectives.corpora.corpus import Recording
+from objectives.evaluation.scoring import score
+from objectives.measurement import ErrorCounts, pool
 from tests.benchmarks.trial import errors_as_json, kinds, spread
 
 ONLINE = "online"  # what the others are compared with

@@ -22,9 +22,10 @@ from optuna.trial import TrialState
 from rich.console import Console
 from rich.table import Table
 
-from explorer.clusters import local_workers
-from explorer.driver import run_study
-from explorer.workers import EvaluatorSettings, InProcess
+from explorer.search.driver import run_study
+from explorer.workers.dask_cluster import local_workers
+from explorer.workers.in_process import InProcess
+from explorer.workers.protocol import EvaluatorSettings
 from objectives import machine
 from studies.definition import StudyDefinition, parse
 

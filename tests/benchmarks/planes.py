@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from objectives import machine
-from objectives.evaluation import build_evaluator
+from objectives.evaluation.evaluator import build_evaluator
 from objectives.operating_point import OperatingPoint
 from tests.benchmarks.trial import WINDOWS, forget, temporary_cache
 

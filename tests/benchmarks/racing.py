@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, create_trial
 from rich.console import Console
 from rich.table import Table
 
-from explorer import racing
+from explorer.search import racing
 from objectives.operating_point import BASELINE
 from tests.benchmarks.recorded import RecordedTable, read
 

@@ -2,9 +2,10 @@
 
 The same command goes on with a table that is there. Everything in it is measured: nothing is interpolated. What makes a
 grid cheap is that C and R are multiples of half a second: a model then runs each window once for all of its points (see
-objectives.window_classes).
+objectives.runtime.window_predictions).
 
-RTF: the real loop, once a point, as the product times it (objectives.cost) but in this process. The points of one model
+RTF: the real loop, once a point, as the product times it (objectives.evaluation.cost) but in this process. The points
+of one model
 and one C are timed in a row under the machine-wide lock, with the FP32 baseline before and after; their mean is the
 baseline of the same breath. The clock counts CPU seconds of this process, where one thread works, so that a machine
 busy with other things bends it little; on an idle one they are the seconds of the wall. `--retime` takes only the times
@@ -31,13 +32,15 @@ import torch
 from rich.console import Console
 
 from explorer.commands.measure import progress
-from objectives import compression, evaluation, machine
-from objectives.contract import SAMPLE_RATE
-from objectives.cost import WARM_UP_UPDATES, time_loop
-from objectives.deployed import Runtime
-from objectives.evaluation import Evaluator, build_evaluator
+from objectives import machine
+from objectives.compression import compressor
+from objectives.compression.settings import CompressionSettings, RecoverySettings
+from objectives.evaluation import evaluator as evaluation
+from objectives.evaluation.cost import WARM_UP_UPDATES, time_loop
+from objectives.evaluation.evaluator import Evaluator, build_evaluator
+from objectives.models.contract import SAMPLE_RATE
 from objectives.operating_point import BASELINE, PRECISIONS, OperatingPoint
-from objectives.settings import CompressionSettings, RecoverySettings
+from objectives.runtime.runtime import Runtime
 from tests.benchmarks import recorded
 from tests.benchmarks.recorded import RecordedPoint, RecordedTable
 
@@ -163,7 +166,7 @@ def setup(evaluator: Evaluator, given: argparse.Namespace) -> dict[str, Any]:
         "embedding": known["embedding"],
         "compression": asdict(evaluator.compressor.settings),
         "machine": dict(evaluator.machine),
-        "code": {"evaluation": evaluation.CODE_VERSION, "compression": compression.CODE_VERSION},
+        "code": {"evaluation": evaluation.CODE_VERSION, "compression": compressor.CODE_VERSION},
     }
 
 

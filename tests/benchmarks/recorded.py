@@ -18,9 +18,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, cast
 
+from objectives.measurement import ErrorCounts, pool
 from objectives.operating_point import BASELINE, UNPRUNED, OperatingPoint, Precision, Pruning
-from objectives.scoring import ErrorCounts, pool
-from studies.paper import pruning_of
+from studies.fixed_points import pruning_of
 
 COLUMNS = (
     "chunk_length",

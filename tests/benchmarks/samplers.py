@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from explorer.samplers import build_sampler
+from explorer.search.driver import build_sampler
 from objectives.operating_point import BASELINE, STRUCTURES, OperatingPoint, Precision, Pruning
 from studies.definition import SAMPLERS, Sampler
 from studies.search_space import LOOK_AHEADS, SearchSpace, params_of, suggest

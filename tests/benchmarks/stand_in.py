@@ -5,11 +5,9 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from random import Random
 
-from objectives.cost import Timing
-from objectives.measurement import UNHURRIED, Judge, Measurement, Stopped
+from objectives.measurement import UNHURRIED, ErrorCounts, Judge, Measurement, Stopped, Timing
 from objectives.operating_point import OperatingPoint
-from objectives.scoring import ErrorCounts
-from tests.explorer.analytic import judged
+from tests.support.analytic_evaluator import judged
 
 MIB = 2**20
 RECORDINGS = 30

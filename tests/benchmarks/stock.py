@@ -15,21 +15,22 @@ import torch
 from pyannote.core import Annotation, SlidingWindowFeature, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-from objectives.assets import fetch
-from objectives.backend import SpeakerDiarization
-from objectives.campplus import CAMPPlus
-from objectives.clustering import ClusteringSettings
-from objectives.contract import SAMPLE_RATE
-from objectives.corpus import Recording
-from objectives.deployed import Runtime
-from objectives.embedding import load_campplus
-from objectives.offline import STEP_SAMPLES, _ReleasedPipeline
-from objectives.released import CLUSTERING_METHOD, MIN_CLUSTER_SIZE, MIN_DURATION_OFF
-from objectives.scoring import ErrorCounts, score
-from objectives.segmentation import load_segmentation
-from objectives.speaker_embedding import SpeakerEmbedding, features_of
-from objectives.window_classes import WindowClasses
-from objectives.window_features import FeaturesOf, fresh_window_features
+from objectives.backends.pyannote import SpeakerDiarization
+from objectives.cache.assets import fetch
+from objectives.corpora.corpus import Recording
+from objectives.evaluation.scoring import score
+from objectives.measurement import ErrorCounts
+from objectives.models.campplus import CAMPPlus
+from objectives.models.contract import SAMPLE_RATE
+from objectives.models.embedding import SpeakerEmbedding, features_of
+from objectives.models.embedding_features import FeaturesOf, fresh_window_features
+from objectives.models.embedding_loading import load_campplus
+from objectives.models.released_pipeline import CLUSTERING_METHOD, MIN_CLUSTER_SIZE, MIN_DURATION_OFF
+from objectives.models.segmentation import load_segmentation
+from objectives.runtime.runtime import Runtime
+from objectives.runtime.window_predictions import WindowClasses
+from objectives.streaming.clustering import ClusteringSettings
+from objectives.streaming.offline import STEP_SAMPLES, _ReleasedPipeline
 
 SEGMENTATION_BATCH = 32  # the released pipeline's
 

@@ -38,16 +38,16 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import insert
 
-from explorer import driver, loop, selection
-from explorer.front import front
-from explorer.ledger import Ledger
-from explorer.loop import Loop
-from explorer.observer import Observer
-from explorer.progress import Display
-from explorer.status import status
-from explorer.storage import load_study, open_storage
-from explorer.stored import DEFINITION, IDENTITY
-from explorer.workers import InProcess
+from explorer.front.pareto import front
+from explorer.search import driver, fixed_trials, loop
+from explorer.search.display import Display
+from explorer.search.known_points import Ledger
+from explorer.search.loop import Loop
+from explorer.search.observer import Observer
+from explorer.search.status import status
+from explorer.storage.connection import load_study, open_storage
+from explorer.storage.study_record import DEFINITION, IDENTITY
+from explorer.workers.in_process import InProcess
 from objectives.operating_point import OperatingPoint
 from studies.definition import StudyDefinition, parse
 from tests.benchmarks.stand_in import StandIn
@@ -69,8 +69,8 @@ def in_memory(trials: int, limits: dict[str, float]) -> optuna.Study:
     """A study of so many trials, fixed points included, made by the loop of a run."""
     study = optuna.create_study(directions=["minimize"] * 3, sampler=optuna.samplers.RandomSampler(seed=0))
     definition = definition_of("random", trials, limits)
-    definition = definition_of("random", trials - len(selection.fixed_points(study, definition)), limits)
-    selection.enqueue_missing(study, definition)
+    definition = definition_of("random", trials - len(fixed_trials.fixed_points(study, definition)), limits)
+    fixed_trials.enqueue_missing(study, definition)
     workers = InProcess(StandIn(), lambda number, stage, fraction: None)
     Loop(study, definition, workers, Observer(), Ledger.of(definition.space, ())).run()
     return study

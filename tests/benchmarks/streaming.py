@@ -26,16 +26,17 @@ from rich.console import Console
 from rich.table import Table
 
 from objectives import machine
-from objectives.clustering import ClusteringSettings
-from objectives.compression import Compressor, FinishedModel
-from objectives.cost import WARM_UP_UPDATES, Run, Timing, time_loop
-from objectives.deployed import Runtime
-from objectives.embedding import load_embedding
-from objectives.evaluation import build_evaluator
+from objectives.compression.compressor import Compressor, FinishedModel
+from objectives.compression.settings import SincnetPrecision
+from objectives.evaluation.cost import WARM_UP_UPDATES, time_loop
+from objectives.evaluation.evaluator import build_evaluator
+from objectives.evaluation.timing_process import with_peak_memory
+from objectives.measurement import Run, Timing
+from objectives.models.embedding_loading import load_embedding
 from objectives.operating_point import UNPRUNED, OperatingPoint, Precision
-from objectives.peak_memory import with_peak_memory
-from objectives.runtime import TorchRuntime, open_runtime
-from objectives.settings import SincnetPrecision
+from objectives.runtime.runtime import Runtime
+from objectives.runtime.torch_runtime import TorchRuntime, open_runtime
+from objectives.streaming.clustering import ClusteringSettings
 
 REFERENCE = "fp32"  # in ONNX Runtime: what ratios are to
 THREADS = 1

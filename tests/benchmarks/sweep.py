@@ -21,12 +21,13 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from explorer import trial_record as record
-from explorer.driver import run_study
-from explorer.observer import Observer
-from explorer.workers import EvaluatorSettings, InProcess
-from objectives.evaluation import Evaluator
-from objectives.model_store import stored_models
+from explorer.search.driver import run_study
+from explorer.search.observer import Observer
+from explorer.storage import trial_record as record
+from explorer.workers.in_process import InProcess
+from explorer.workers.protocol import EvaluatorSettings
+from objectives.cache.model_pruning import stored_models
+from objectives.evaluation.evaluator import Evaluator
 from studies.definition import StudyDefinition, packaged, read
 
 STUDIES = ("right_context", "chunk_length", "pruning", "quantization")

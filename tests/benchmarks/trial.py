@@ -41,14 +41,15 @@ from rich.progress import Progress
 from rich.table import Table
 
 from objectives import machine
-from objectives._cache import CACHE_VARIABLE, cache_dir
-from objectives.accuracy import AccuracyPlane
-from objectives.assets import fetch
-from objectives.corpus import Recording
-from objectives.evaluation import Evaluator, build_evaluator
+from objectives.cache.assets import fetch
+from objectives.cache.files import CACHE_VARIABLE, cache_dir
+from objectives.corpora.corpus import Recording
+from objectives.corpora.sources import load_corpus
+from objectives.evaluation.accuracy import AccuracyPlane
+from objectives.evaluation.evaluator import Evaluator, build_evaluator
+from objectives.evaluation.scoring import score
+from objectives.measurement import ErrorCounts, pool
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint
-from objectives.scoring import ErrorCounts, pool, score
-from objectives.sources import load_corpus
 from tests.benchmarks.stock import STOCK, Account, account, diarize_stock, load_stock
 
 POINT = OperatingPoint(1.0, 0.5)

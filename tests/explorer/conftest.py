@@ -12,10 +12,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from tests.explorer.postgres import binaries, new_database, server
+from tests.support.postgres_server import binaries, new_database, server
 
 if TYPE_CHECKING:  # tests without it do not wait for torch
-    from tests.explorer.exportable import Exports
+    from tests.support.export_study import Exports
 
 
 def _no_flush(connection: object, _: object) -> None:
@@ -57,7 +57,7 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def exports(excerpts: Path, tmp_path_factory: pytest.TempPathFactory) -> "Exports":
     """A real study and the bundles of its two points."""
-    from tests.explorer.exportable import make_exports
+    from tests.support.export_study import make_exports
 
     return make_exports(excerpts, tmp_path_factory.mktemp("exports"))
 

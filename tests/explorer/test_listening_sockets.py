@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from explorer.clusters import local_workers
 from explorer.commands.dashboard import _listen
-from explorer.dashboard import Dashboard
-from explorer.snapshot import Source
-from tests.explorer import looked_at
-from tests.explorer.processes import PATIENCE
-from tests.explorer.remote import StandIn
+from explorer.dashboard.server import Dashboard
+from explorer.storage.snapshot import Source
+from explorer.workers.dask_cluster import local_workers
+from tests.support import dashboard_study
+from tests.support.forked_processes import PATIENCE
+from tests.support.remote_evaluators import StandIn
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/net/tcp")
 
@@ -25,7 +25,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/net/tcp"
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A dashboard's, as `explorer dashboard` opens it."""
     folder = tmp_path_factory.mktemp("dashboard")
-    looked_at.run(f"sqlite:///{folder}/studies.db", trials=2)
+    dashboard_study.run(f"sqlite:///{folder}/studies.db", trials=2)
     (folder / "copies").mkdir()
     with _listen(0) as server:
         dashboard = Dashboard(Source(f"sqlite:///{folder}/studies.db"), folder / "copies", server.server_port)
@@ -52,7 +52,7 @@ def ask(port: int, *lines: str) -> tuple[int, str]:
 def test_a_browser_on_this_machine_is_answered_and_told_to_reach_nobody_else(port: int, host: str) -> None:
     status, told = ask(port, "GET /api/studies HTTP/1.1", f"Host: {host}")
     assert status == 200
-    assert looked_at.NAME in told
+    assert dashboard_study.NAME in told
     assert "Content-Security-Policy: default-src 'self';" in told
     assert "Cross-Origin-Resource-Policy: same-origin" in told
     assert "access-control" not in told.lower()
@@ -89,7 +89,7 @@ def test_a_name_that_is_not_this_machines_is_refused(port: int, headers: tuple[s
     """A page from elsewhere whose own name leads here (DNS rebinding) has that name in its requests."""
     status, told = ask(port, "GET /api/studies HTTP/1.1", *headers)
     assert status in (400, 403)
-    assert looked_at.NAME not in told
+    assert dashboard_study.NAME not in told
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "NONSENSE"])
@@ -100,7 +100,7 @@ def test_a_page_from_elsewhere_can_change_nothing(port: int, method: str, path: 
         port, f"{method} {path} HTTP/1.1", "Host: 127.0.0.1:%p", "Origin: http://evil.example", "Content-Length: 0"
     )
     assert status in (400, 403)
-    assert looked_at.NAME not in told
+    assert dashboard_study.NAME not in told
     assert "access-control" not in told.lower()
 
 

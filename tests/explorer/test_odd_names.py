@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from explorer.bundle.stream import Spoken, rttm
 from explorer.cli import app
-from explorer.listening import Spoken, rttm
-from explorer.storage import load_study
-from objectives._rttm import read_rttm
-from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
+from explorer.storage.connection import load_study
+from objectives.corpora.rttm import read_rttm
+from tests.support.analytic_evaluator import AnalyticEvaluator, run_study, small_study
 
 NAMES = ("../x", "a/b", "CON", "", "n" * 300, 'it\'s "%s%n" {x}', "-x", "a\nb", "💥 é", "\x1b[31m")
 

@@ -8,14 +8,14 @@ import pytest
 import soundfile
 from scipy.signal import resample_poly
 
-from objectives.contract import SAMPLE_RATE
-from objectives.evaluation import Evaluator
+from objectives.corpora.sources import load_corpus
+from objectives.evaluation.evaluator import Evaluator
+from objectives.models.contract import SAMPLE_RATE
 from objectives.operating_point import BASELINE
-from objectives.sources import load_corpus
-from tests.explorer.exportable import Exports
-from tests.explorer.test_refused_studies import commands
-from tests.objectives.corpora import rttm
-from tests.objectives.muxing import mux
+from tests.explorer.search.test_refused_studies import commands
+from tests.support.corpora import rttm
+from tests.support.export_study import Exports
+from tests.support.muxing import mux
 
 PLAIN = "dev00"
 SPACED = "appel n° 1 à l'été"

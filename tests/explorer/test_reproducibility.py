@@ -5,13 +5,13 @@ from typing import ClassVar
 
 import pytest
 
-from explorer import driver
-from explorer import trial_record as record
-from explorer.storage import load_study
-from explorer.workers import Answer, Task
+from explorer.search import driver
+from explorer.storage import trial_record as record
+from explorer.storage.connection import load_study
+from explorer.workers.protocol import Answer, Task
 from studies.definition import Sampler
-from tests.explorer.analytic import AnalyticEvaluator, judged, measurement, run_study, small_study
-from tests.explorer.test_loop import Pile
+from tests.explorer.search.test_loop import Pile
+from tests.support.analytic_evaluator import AnalyticEvaluator, judged, measurement, run_study, small_study
 
 TRIALS = 12  # two beyond the first ten, which TPE draws at random
 

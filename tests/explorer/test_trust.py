@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-import objectives.evaluation
+import objectives.evaluation.evaluator
 from explorer.cli import app
 from explorer.commands.options import trusted_files
-from explorer.workers import EvaluatorSettings
+from explorer.workers.protocol import EvaluatorSettings
 from objectives.errors import ModelError, StudyError
-from tests.explorer.analytic import small_study
-from tests.objectives.excerpts import write_excerpts
-from tests.objectives.hostile import among_training_state
+from tests.support.analytic_evaluator import small_study
+from tests.support.hostile_pickles import among_training_state
+from tests.support.real_excerpts import write_excerpts
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,9 @@ def test_a_checkpoint_that_is_named_runs_and_serves(corpus: str, evil: Path, sen
     done = explorer("measure", "--corpus", corpus, "--segmentation", evil, "--trust", evil, "--precision", "int3")
     assert "int3" in str(done.exception)
     assert not sentinel.exists(), "a point is looked at before a checkpoint"
-    with objectives.evaluation.build_evaluator(corpus, segmentation=str(evil), trusted=trusted_files([str(evil)])):
+    with objectives.evaluation.evaluator.build_evaluator(
+        corpus, segmentation=str(evil), trusted=trusted_files([str(evil)])
+    ):
         assert sentinel.exists()
 
 

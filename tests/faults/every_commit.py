@@ -19,15 +19,15 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.default import DefaultDialect
 
-from explorer import driver
-from explorer import trial_record as record
-from explorer.storage import load_study
-from explorer.workers import Task
+from explorer.search import driver
+from explorer.storage import trial_record as record
+from explorer.storage.connection import load_study
+from explorer.workers.protocol import Task
 from objectives.errors import StudyError
 from objectives.operating_point import OperatingPoint
 from studies.search_space import recall
-from tests.explorer.analytic import small_study
-from tests.explorer.test_loop import Pile
+from tests.explorer.search.test_loop import Pile
+from tests.support.analytic_evaluator import small_study
 
 SLOTS = 3
 KILLED = 9

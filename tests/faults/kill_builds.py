@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from explorer.bundle import describe_file, read_bundle
-from explorer.report import PAGE
+from explorer.bundle.bundle import describe_file, read_bundle
+from explorer.report.report import PAGE
 from objectives.machine import LOCK_VARIABLE
 from objectives.operating_point import BASELINE
-from tests.explorer.exportable import make_exports
 from tests.faults.killing import Tally, export, kill_builds, kill_downloads, kill_writers, report
 from tests.faults.killing_workers import kill_workers
-from tests.objectives.excerpts import lasting_stopwatches, write_excerpts
-from tests.objectives.test_assets import local_index, local_registry
+from tests.objectives.cache.test_assets import local_index, local_registry
+from tests.support.export_study import make_exports
+from tests.support.real_excerpts import lasting_stopwatches, write_excerpts
 
 TRAIN = ("trn03", "trn06")
 

@@ -36,13 +36,13 @@ import optuna
 import psutil
 from optuna.trial import TrialState
 
-from explorer import selection
-from explorer import trial_record as record
-from explorer.clusters import local_workers
-from explorer.driver import run_study
-from explorer.observer import Observer
-from explorer.storage import load_study
-from explorer.workers import InProcess
+from explorer.search import fixed_trials
+from explorer.search.driver import run_study
+from explorer.search.observer import Observer
+from explorer.storage import trial_record as record
+from explorer.storage.connection import load_study
+from explorer.workers.dask_cluster import local_workers
+from explorer.workers.in_process import InProcess
 from studies import definition as definitions
 from studies.definition import StudyDefinition
 from studies.search_space import recall
@@ -269,7 +269,7 @@ def _finish(runs: Fast | Real, last: Seen, tally: Tally) -> None:
     measured = Counter(recall(trial, runs.definition.space) for trial in complete if record.is_measured(trial))
     tally.paid_twice += sum(count - 1 for count in measured.values())
     origins = {record.origin_of(trial) for trial in complete}
-    fixed = selection.fixed_points(study, runs.definition)
+    fixed = fixed_trials.fixed_points(study, runs.definition)
     tally.missing += [point.origin for point in fixed if point.origin not in origins]
 
 
@@ -321,8 +321,8 @@ def _url(folder: Path) -> str:
 
 def _real(folder: Path, trials: int | None, jobs: int) -> Real:
     """A study of 12 s excerpts whose models are made within seconds. Wants the assets to be there."""
-    from objectives._cache import cache_dir
-    from tests.objectives.excerpts import write_excerpts
+    from objectives.cache.files import cache_dir
+    from tests.support.real_excerpts import write_excerpts
 
     (folder / "corpus").mkdir()
     write_excerpts(folder / "corpus", train=("trn00", "trn01"))

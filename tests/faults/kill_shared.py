@@ -26,18 +26,18 @@ import optuna
 from optuna.trial import TrialState
 from sqlalchemy import create_engine, text
 
-from explorer import drivers
-from explorer import trial_record as record
-from explorer.driver import run_study
-from explorer.observer import Observer
-from explorer.storage import load_study
-from explorer.workers import InProcess
+from explorer.search import shared_study
+from explorer.search.driver import run_study
+from explorer.search.observer import Observer
+from explorer.storage import trial_record as record
+from explorer.storage.connection import load_study
+from explorer.workers.in_process import InProcess
 from studies.definition import StudyDefinition
 from studies.search_space import recall
-from tests.explorer.analytic import small_study
-from tests.explorer.postgres import binaries, new_database, server
-from tests.explorer.processes import start
 from tests.faults.paying import Paying
+from tests.support.analytic_evaluator import small_study
+from tests.support.forked_processes import start
+from tests.support.postgres_server import binaries, new_database, server
 
 NAME = "study"
 ENOUGH = 100_000  # search trials: no driver comes to the end of the study before it is killed
@@ -170,7 +170,7 @@ def campaign(url: str, folder: Path, kills: int, dice: random.Random, seconds: f
 
 
 def _drive(url: str, definition: StudyDefinition, paying: Paying) -> None:
-    drivers.LOOK = 0.05
+    shared_study.LOOK = 0.05
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with InProcess(paying.build(), Observer().trial_progress) as workers:
         run_study(NAME, definition, workers, url)

@@ -14,23 +14,23 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from explorer.export import export_trial
-from explorer.report import write_report
-from explorer.storage import load_study
-from objectives._cache import CACHE_VARIABLE
-from objectives.accuracy import AccuracyPlane
-from objectives.assets import Asset, assets_dir, fetch, state, verify
-from objectives.clustering import ClusteringSettings
-from objectives.compression import Compressor
-from objectives.embedding import load_embedding
-from objectives.model_store import stored_models
+from explorer.bundle.export import export_trial
+from explorer.report.report import write_report
+from explorer.storage.connection import load_study
+from objectives.cache.assets import Asset, assets_dir, fetch, state, verify
+from objectives.cache.files import CACHE_VARIABLE
+from objectives.cache.model_pruning import stored_models
+from objectives.compression.compressor import Compressor
+from objectives.compression.settings import CompressionSettings, RecoverySettings
+from objectives.compression.training_data import calibration_data, training_data
+from objectives.corpora.sources import load_corpus
+from objectives.evaluation.accuracy import AccuracyPlane
+from objectives.models.embedding_loading import load_embedding
+from objectives.models.segmentation import DEFAULT_SEGMENTATION, segmentation_checkpoint
 from objectives.operating_point import OperatingPoint, Precision, Pruning
-from objectives.runtime import open_runtime
-from objectives.segmentation import DEFAULT_SEGMENTATION, segmentation_checkpoint
-from objectives.settings import CompressionSettings, RecoverySettings
-from objectives.sources import load_corpus
-from objectives.training_data import calibration_data, training_data
-from tests.explorer.processes import start
+from objectives.runtime.torch_runtime import open_runtime
+from objectives.streaming.clustering import ClusteringSettings
+from tests.support.forked_processes import start
 
 PATIENCE = 300.0  # seconds for what nobody kills
 SMALL = CompressionSettings(RecoverySettings(steps=2, qat_steps=2, windows=4, batch=2), iterations=2)

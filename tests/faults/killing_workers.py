@@ -10,13 +10,13 @@ from pathlib import Path
 
 import psutil
 
-from explorer.clusters import local_workers
-from explorer.workers import Answer, EvaluatorSettings, Task
+from explorer.workers.dask_cluster import local_workers
+from explorer.workers.protocol import Answer, EvaluatorSettings, Task
 from objectives import machine
 from objectives.errors import EvaluationError, StudyError
 from objectives.operating_point import OperatingPoint
 from tests.faults.killing import Tally
-from tests.objectives.processes import is_alive
+from tests.support.system_processes import is_alive
 
 JOBS = 2
 LONGEST = 1.5  # between two kills, in the time that the workers took to be there

@@ -17,8 +17,8 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from objectives.operating_point import OperatingPoint
-from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
 from tests.faults.readings import read
+from tests.support.analytic_evaluator import AnalyticEvaluator, run_study, small_study
 
 FORK = multiprocessing.get_context("fork")
 PATIENCE = 30.0

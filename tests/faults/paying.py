@@ -9,7 +9,7 @@ from pathlib import Path
 
 from objectives.measurement import UNHURRIED, Judge, Measurement, Stopped
 from objectives.operating_point import OperatingPoint
-from tests.explorer.analytic import AnalyticEvaluator
+from tests.support.analytic_evaluator import AnalyticEvaluator
 
 
 @dataclass(frozen=True)

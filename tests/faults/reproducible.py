@@ -20,8 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from objectives._cache import CACHE_VARIABLE
-from objectives.assets import assets_dir
+from objectives.cache.assets import assets_dir
+from objectives.cache.files import CACHE_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ("trn00", "trn01", "trn03")
@@ -70,7 +70,7 @@ def files_made(cache: Path) -> dict[str, str]:
 
 def told(url: str) -> dict[int, dict[str, Any]]:
     """What must be the same of each trial of a study, by number."""
-    from explorer.storage import load_study
+    from explorer.storage.connection import load_study
 
     keys = ("model_key", "model_sha256", "params", "size_bytes", "kept_units", "recordings", "der", "data", "origin")
     return {
@@ -135,7 +135,7 @@ def differences(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[str]:
 
 def campaign(folder: Path) -> list[tuple[str, int, list[str]]]:
     """(what was done, trials compared, what differs from the first run)."""
-    from tests.objectives.excerpts import write_excerpts
+    from tests.support.real_excerpts import write_excerpts
 
     corpus = write_excerpts(folder / "here" / "corpus", train=TRAIN)
     elsewhere = folder / "elsewhere" / "corpus"

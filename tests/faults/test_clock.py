@@ -10,15 +10,15 @@ import pytest
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
-from explorer.appearing import appearing
-from explorer.front import front
-from explorer.progress import Display
-from explorer.report import compose
-from explorer.snapshot import SnapshotStorage, Source
-from explorer.status import status
-from explorer.storage import load_study
+from explorer.atomic_files import appearing
+from explorer.front.pareto import front
+from explorer.report.report import compose
+from explorer.search.display import Display
+from explorer.search.status import status
+from explorer.storage.connection import load_study
+from explorer.storage.snapshot import SnapshotStorage, Source
 from objectives.operating_point import OperatingPoint
-from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
+from tests.support.analytic_evaluator import AnalyticEvaluator, run_study, small_study
 
 DEFINITION = {"trials": 8, "sampler": "tpe", "fixed": {"right_context": [0.5, 1.0], "chunk_length": [0.5]}}
 
@@ -36,7 +36,7 @@ class Clock:
                 return datetime.now(tz) - clock.back
 
         monkeypatch.setattr("optuna.storages._rdb.storage.datetime", SetBack)
-        monkeypatch.setattr("explorer.database.datetime", SetBack)
+        monkeypatch.setattr("explorer.storage.bulk_sql.datetime", SetBack)
         monkeypatch.setattr(time, "time", lambda: seconds() - clock.back.total_seconds())
 
 

@@ -14,18 +14,19 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-import objectives.evaluation
-from explorer import cli, storage
-from explorer.refusals import refusal
-from explorer.snapshot import SnapshotStorage, Source
-from explorer.storage import load_study
+import objectives.evaluation.evaluator
+from explorer import cli
+from explorer.storage import connection as storage
+from explorer.storage.connection import load_study
+from explorer.storage.errors import refusal
+from explorer.storage.snapshot import SnapshotStorage, Source
 from objectives.errors import StudyError
 from objectives.operating_point import OperatingPoint
-from tests.explorer.analytic import ORIGINS, AnalyticEvaluator, run_study, small_study
-from tests.explorer.test_dashboard_command import get, serving
+from tests.explorer.commands.test_dashboard_command import get, serving
 from tests.faults.disks import fill, make_room, on_read_only, on_small_disk
 from tests.faults.lock_database import run_locked
 from tests.faults.readings import read
+from tests.support.analytic_evaluator import ORIGINS, AnalyticEvaluator, run_study, small_study
 
 STUDY = 'trials = 3\nsampler = "random"\n[fixed]\nright_context = [0.5]\nchunk_length = [0.5]\n'
 READERS = (["status", "study"], ["front", "study"], ["recommend", "study"])
@@ -38,7 +39,9 @@ def typed(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
     """Runs `explorer ...` as its entry point does. Returns its exit status and what it said on stderr."""
 
     def run(*words: object, before: Callable[[OperatingPoint], None] = lambda point: None) -> tuple[int, str]:
-        monkeypatch.setattr(objectives.evaluation, "build_evaluator", lambda **given: AnalyticEvaluator(before=before))
+        monkeypatch.setattr(
+            objectives.evaluation.evaluator, "build_evaluator", lambda **given: AnalyticEvaluator(before=before)
+        )
         monkeypatch.setattr(sys, "argv", ["explorer", *map(str, words)])
         capfd.readouterr()
         try:

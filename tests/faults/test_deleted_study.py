@@ -7,12 +7,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from explorer import selection
-from explorer.storage import load_study
+from explorer.search import fixed_trials
+from explorer.storage.connection import load_study
 from objectives.errors import StudyError
 from objectives.operating_point import OperatingPoint
-from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
 from tests.faults.readings import read
+from tests.support.analytic_evaluator import AnalyticEvaluator, run_study, small_study
 
 
 def deletes(url: str) -> None:
@@ -101,5 +101,5 @@ def test_a_study_of_before_is_marked_when_it_goes_on(url: str) -> None:
 def made(url: str, name: str) -> str:
     run_study(name, small_study(trials=0, fixed={}), AnalyticEvaluator(), url)
     mark: str = load_study(name, url).user_attrs["made_as"]
-    assert selection.enqueue_missing(load_study(name, url), small_study(trials=0, fixed={})) == 0
+    assert fixed_trials.enqueue_missing(load_study(name, url), small_study(trials=0, fixed={})) == 0
     return mark

@@ -11,32 +11,33 @@ import numpy as np
 import pytest
 import torch
 
-import objectives.evaluation
-from explorer import trial_record as record
-from explorer.driver import run_study
-from explorer.observer import Observer
-from explorer.storage import load_study
-from explorer.workers import InProcess
-from objectives import failures
-from objectives._cache import CACHE_VARIABLE
-from objectives.assets import fetch
-from objectives.compression import FinishedModel, finish
-from objectives.contract import SAMPLE_RATE, Contract
-from objectives.deployed import Runtime
-from objectives.embedding import load_embedding
+import objectives.evaluation.evaluator
+from explorer.search.driver import run_study
+from explorer.search.observer import Observer
+from explorer.storage import trial_record as record
+from explorer.storage.connection import load_study
+from explorer.workers.in_process import InProcess
+from objectives.backends import library_errors
+from objectives.backends.library_errors import failing_the_trial, finite
+from objectives.cache.assets import fetch
+from objectives.cache.files import CACHE_VARIABLE
+from objectives.cache.model_pruning import stored_models
+from objectives.cache.model_store import kept_model
+from objectives.compression.compressor import FinishedModel, finish
+from objectives.compression.pyannet_head import forward_tail
+from objectives.compression.recovery import loss_of, train, trainable_copy
 from objectives.errors import DeviceError, EvaluationError, ModelError
-from objectives.evaluation import Evaluator, build_evaluator
-from objectives.failures import failing_the_trial, finite
-from objectives.model_store import kept_model, stored_models
+from objectives.evaluation.evaluator import Evaluator, build_evaluator
+from objectives.models.contract import SAMPLE_RATE, Contract
+from objectives.models.embedding_loading import load_embedding
+from objectives.models.segmentation import contract_of
 from objectives.operating_point import OperatingPoint
-from objectives.recovery import loss_of, train, trainable_copy
-from objectives.runtime import OnnxRuntime, TorchRuntime
-from objectives.segmentation import contract_of
-from objectives.tail import forward_tail
-from tests.explorer.analytic import measurement, small_study
-from tests.explorer.processes import start
-from tests.objectives.checkpoints import changed_checkpoint
-from tests.objectives.networks import random_windows, small_network
+from objectives.runtime.runtime import Runtime
+from objectives.runtime.torch_runtime import OnnxRuntime, TorchRuntime
+from tests.support.analytic_evaluator import measurement, small_study
+from tests.support.checkpoints import changed_checkpoint
+from tests.support.forked_processes import start
+from tests.support.networks import random_windows, small_network
 
 WINDOWS = np.zeros((2, 10 * SAMPLE_RATE), np.float32)
 ILLEGAL = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported"
@@ -285,7 +286,7 @@ def failing_with(monkeypatch: pytest.MonkeyPatch, contract: Contract, error: Exc
     """Runtimes opened from now on raise it, the first one and no other."""
     errors = [error]
     monkeypatch.setattr(
-        objectives.evaluation,
+        objectives.evaluation.evaluator,
         "open_runtime",
         lambda *_, **__: Failing(contract, errors.pop() if errors else None, **how),
     )
@@ -312,7 +313,7 @@ def test_a_gpu_that_is_lost_ends_the_run_and_not_the_study(
 ) -> None:
     with monkeypatch.context() as patch:
         failing_with(patch, contract, torch.AcceleratorError(ILLEGAL))
-        patch.setattr(failures, "_gpu_is_lost", lambda: True)
+        patch.setattr(library_errors, "_gpu_is_lost", lambda: True)
         with pytest.raises(DeviceError, match=r"illegal memory access.*run the same command again"):
             run(evaluator, url)
     states = [state for state, _ in told(url)]

@@ -11,22 +11,23 @@ import torch
 from onnx import helper, numpy_helper
 from safetensors.torch import save_file
 
-from explorer.appearing import appearing, writing
-from explorer.driver import run_study
-from explorer.observer import Observer
-from explorer.workers import InProcess
-from objectives._store import kept_file, write_array
-from objectives.assets import fetch, verify
-from objectives.compression import save_checkpoint
+from explorer.atomic_files import appearing, writing
+from explorer.search.driver import run_study
+from explorer.search.observer import Observer
+from explorer.workers.in_process import InProcess
+from objectives.cache.assets import fetch, verify
+from objectives.cache.files import kept_file, write_array
+from objectives.cache.model_pruning import stored_models
+from objectives.cache.model_store import kept_model
+from objectives.compression.compressor import save_checkpoint
 from objectives.errors import AssetError, BundleError, EvaluationError, ModelError
-from objectives.model_store import kept_model, stored_models
+from objectives.evaluation.timing_process import _answer
 from objectives.operating_point import OperatingPoint
-from objectives.stopwatch import _answer
-from objectives.window_classes import WindowClasses
-from tests.explorer.analytic import ORIGINS, AnalyticEvaluator, small_study
+from objectives.runtime.window_predictions import WindowClasses
 from tests.faults.disks import FILLER, fill, make_room, on_small_disk
 from tests.faults.readings import read
-from tests.objectives.test_assets import local_index, local_registry
+from tests.objectives.cache.test_assets import local_index, local_registry
+from tests.support.analytic_evaluator import ORIGINS, AnalyticEvaluator, small_study
 
 NUMBERS = 100_000  # of 4 bytes: more than fit into what `full` leaves
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.kill_builds import corpus_to_build_from
 from tests.faults.killing import kill_builds, kill_downloads
-from tests.objectives.test_assets import local_index, local_registry
+from tests.objectives.cache.test_assets import local_index, local_registry
 
 
 def test_a_killed_build_leaves_nothing_half_made_and_comes_out_as_ever(tmp_path: Path) -> None:

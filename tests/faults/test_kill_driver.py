@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from explorer import driver
-from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
+from explorer.search import driver
 from tests.faults.kill_driver import NAME, Fast, Tally, campaign, warm_up
 from tests.faults.readings import read
+from tests.support.analytic_evaluator import AnalyticEvaluator, run_study, small_study
 
 # the last one is the baseline's twin: what the baseline cost must not be paid again after the kills between them
 FIXED = {"right_context": [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0], "chunk_length": [0.5, 1.0]}

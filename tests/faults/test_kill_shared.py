@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from explorer import drivers
-from explorer.storage import load_study
+from explorer.search import shared_study
+from explorer.storage.connection import load_study
 from objectives.errors import StudyError
-from tests.explorer.analytic import AnalyticEvaluator, run_study, small_study
-from tests.explorer.processes import PATIENCE, start
-from tests.explorer.test_two_drivers import check_ended, terminate_drivers
+from tests.explorer.search.test_two_drivers import check_ended, terminate_drivers
 from tests.faults.kill_shared import campaign
+from tests.support.analytic_evaluator import AnalyticEvaluator, run_study, small_study
+from tests.support.forked_processes import PATIENCE, start
 
 
 def test_killed_drivers_lose_nothing_and_pay_nothing_twice(postgres_url: str, tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_host_that_vanished_and_comes_back_writes_nothing(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It stands still in the middle of a measurement, and the server gives its connection up."""
-    monkeypatch.setattr(drivers, "LOOK", 0.05)
+    monkeypatch.setattr(shared_study, "LOOK", 0.05)
     gate, said = tmp_path / "gate", tmp_path / "said"
     lost = start(_drive, postgres_url, gate, said)
     deadline = time.monotonic() + PATIENCE

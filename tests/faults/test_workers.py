@@ -9,13 +9,13 @@ from pathlib import Path
 import dask
 import pytest
 
-from explorer.clusters import local_workers
-from explorer.dask_workers import DaskWorkers
+from explorer.workers.dask_cluster import local_workers
+from explorer.workers.dask_workers import DaskWorkers
 from objectives import machine
 from objectives.errors import EvaluationError
-from tests.explorer.remote import HOLDS, KILLS, LOSES_GPU, MEASURED, StandIn, notes, wait_for
-from tests.explorer.test_workers import answers, task
-from tests.objectives.processes import is_alive
+from tests.explorer.workers.test_protocol import answers, task
+from tests.support.remote_evaluators import HOLDS, KILLS, LOSES_GPU, MEASURED, StandIn, notes, wait_for
+from tests.support.system_processes import is_alive
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from explorer.bundle import EMBEDDING, MODEL, POINT, PROJECTION, FilePart, describe_file, read_bundle
-from objectives._audio import audio_pieces, probe_duration
-from objectives.contract import SAMPLE_RATE
-from tests.explorer.test_bundle import SOUND
+from explorer.bundle.bundle import EMBEDDING, MODEL, POINT, PROJECTION, FilePart, describe_file, read_bundle
+from objectives.corpora.audio.reading import audio_pieces, probe_duration
+from objectives.models.contract import SAMPLE_RATE
+from tests.explorer.bundle.test_bundle import SOUND
 from tests.fuzz.cases import Format
 from tests.fuzz.mutation import damaged
-from tests.objectives.corpora import encode_audio, tone
+from tests.support.corpora import encode_audio, tone
 
 RUN = (MODEL, EMBEDDING, PROJECTION)
 
@@ -66,9 +66,9 @@ def _of_model(prepared: Any, draw: random.Random) -> bytes:
 def _checkpoint(folder: Path) -> _Model:
     import torch
 
-    from objectives.assets import fetch
-    from objectives.compression import save_checkpoint
-    from tests.objectives.networks import small_network
+    from objectives.cache.assets import fetch
+    from objectives.compression.compressor import save_checkpoint
+    from tests.support.networks import small_network
 
     network = small_network(hidden=2, layers=1, width=2)
     whole = torch.load(fetch("segmentation-3.0"), map_location="cpu", weights_only=False)
@@ -81,7 +81,7 @@ def _checkpoint(folder: Path) -> _Model:
 
 
 def _load_checkpoint(_: object, path: Path) -> None:
-    from objectives.segmentation import contract_of, load_segmentation
+    from objectives.models.segmentation import contract_of, load_segmentation
 
     contract = contract_of(load_segmentation(path))
     assert contract.frames > 0
@@ -89,8 +89,8 @@ def _load_checkpoint(_: object, path: Path) -> None:
 
 
 def _plain(folder: Path) -> _Model:
-    from objectives.plain_weights import save_plain
-    from tests.objectives.networks import small_network
+    from objectives.compression.plain_safetensors import save_plain
+    from tests.support.networks import small_network
 
     network = small_network(hidden=2, layers=1, width=2)
     save_plain(network, network.state_dict(), folder / "whole.safetensors")
@@ -99,15 +99,15 @@ def _plain(folder: Path) -> _Model:
 
 
 def _load_plain(_: object, path: Path) -> None:
-    from objectives.plain_weights import load_plain
+    from objectives.compression.plain_safetensors import load_plain
 
     load_plain(path)
 
 
 def _low_bit(folder: Path) -> _Model:
-    from objectives.low_bit import observe_ranges, quantize, save
-    from objectives.settings import QuantizationOptions
-    from tests.objectives.networks import random_features, small_network
+    from objectives.compression.low_bit import observe_ranges, quantize, save
+    from objectives.compression.settings import QuantizationOptions
+    from tests.support.networks import random_features, small_network
 
     network = small_network(hidden=2, layers=1, width=2)
     save(quantize(network, 4, QuantizationOptions(), observe_ranges(network, random_features(2))), folder / "whole.bin")
@@ -116,7 +116,7 @@ def _low_bit(folder: Path) -> _Model:
 
 
 def _load_low_bit(_: object, path: Path) -> None:
-    from objectives.low_bit import load
+    from objectives.compression.low_bit import load
 
     load(path)
 
@@ -143,11 +143,11 @@ def _bundle(name: str) -> Any:
         import torch
         from safetensors.numpy import save_file
 
-        from objectives.embedding_onnx import CAMPPLUS_CARD, write_embedding_onnx
-        from objectives.onnx_metadata import segmentation_metadata, set_metadata
-        from objectives.onnx_trace import trace
-        from objectives.segmentation import contract_of
-        from tests.objectives.networks import small_network
+        from objectives.backends.onnx_export import trace
+        from objectives.models.embedding_onnx import CAMPPLUS_CARD, write_embedding_onnx
+        from objectives.models.segmentation import contract_of
+        from objectives.models.sherpa_metadata import segmentation_metadata, set_metadata
+        from tests.support.networks import small_network
 
         folder = folder / "bundle"
         folder.mkdir()

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from objectives._arrays import kept_array
-from objectives._store import write_array
-from objectives.window_classes import WindowClasses
+from objectives.cache.arrays import kept_array
+from objectives.cache.files import write_array
+from objectives.runtime.window_predictions import WindowClasses
 from tests.fuzz.cases import Format
 from tests.fuzz.mutation import damaged
 from tests.fuzz.stored_formats import in_cache

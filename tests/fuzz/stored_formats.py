@@ -12,22 +12,23 @@ from typing import Any
 
 import optuna
 
-from explorer import driver, selection
-from explorer.budgets import Budgets
-from explorer.bundle import EMBEDDING, MODEL, POINT, PROJECTION, FilePart, describe_file, read_bundle
-from explorer.front import front
-from explorer.held_out import SCORE
-from explorer.recommendation import recommend
-from explorer.status import status
-from explorer.stored import DEFINITION, IDENTITY
-from objectives._cache import CACHE_VARIABLE
-from objectives.model_store import StoredModel, kept_model, release, stored_models
+from explorer.bundle.bundle import EMBEDDING, MODEL, POINT, PROJECTION, FilePart, describe_file, read_bundle
+from explorer.front.pareto import front
+from explorer.recommend.budgets import Budgets
+from explorer.recommend.recommendation import recommend
+from explorer.recommend.test_split import SCORE
+from explorer.search import driver, fixed_trials
+from explorer.search.status import status
+from explorer.storage.study_record import DEFINITION, IDENTITY
+from objectives.cache.files import CACHE_VARIABLE
+from objectives.cache.model_pruning import stored_models
+from objectives.cache.model_store import StoredModel, kept_model, release
 from objectives.operating_point import OperatingPoint
-from tests.explorer.analytic import small_study
-from tests.explorer.recommendable import add, add_baseline, empty_study
-from tests.explorer.test_bundle import SOUND
+from tests.explorer.bundle.test_bundle import SOUND
 from tests.fuzz.cases import Format
 from tests.fuzz.mutation import mutated_json
+from tests.support.analytic_evaluator import small_study
+from tests.support.recommendation_study import add, add_baseline, empty_study
 
 DEFINED = small_study(fixed={"right_context": [0.5], "variants": ["Hidden-40"], "precisions": ["int8_ptq"]})
 CHOICE = {"on": "calib", "der": {"Hidden-40": 12.5, "Linear-40": 11.5}, "variant": "Linear-40", "error": None}
@@ -53,7 +54,7 @@ def _study(attribute: str) -> Any:
         add(study, [19.0, 22.0], 6.0, point=OperatingPoint(2.0))
         for number in range(2):
             study.set_user_attr(SCORE.format(trial=number), json.dumps(TESTED))
-        study.set_user_attr(selection.CHOICE, json.dumps(CHOICE))
+        study.set_user_attr(fixed_trials.CHOICE, json.dumps(CHOICE))
         return _Study(study, attribute)
 
     return prepare
@@ -144,7 +145,7 @@ STORED_FORMATS = (
             ("definition", DEFINITION, json.loads(DEFINED.model_dump_json()), _look),
             ("identity", IDENTITY, {"evaluator.corpus": "analytic abc", "space.mode": "chunk-wise"}, _look),
             ("identity, resumed", IDENTITY, {"evaluator.corpus": "analytic abc", "space.mode": "chunk-wise"}, _resume),
-            ("choice", selection.CHOICE, CHOICE, _look),
+            ("choice", fixed_trials.CHOICE, CHOICE, _look),
             ("test score", SCORE.format(trial=0), TESTED, _look),
         )
     ),

@@ -7,16 +7,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-from objectives._folder import folder_corpus
-from objectives._protocol import protocol_corpus
-from objectives._rttm import read_rttm, read_uem
-from objectives._splits import read_splits
-from objectives.corpus import SPLIT_NAMES, Corpus
-from objectives.corpus_summary import summarize_recordings
+from objectives.corpora.corpus import SPLIT_NAMES, Corpus
+from objectives.corpora.folder import folder_corpus
+from objectives.corpora.protocol import protocol_corpus
+from objectives.corpora.rttm import read_rttm, read_uem
+from objectives.corpora.splits import read_splits
+from objectives.corpora.summary import summarize_recordings
 from studies import definition as definitions
 from tests.fuzz.cases import Format
 from tests.fuzz.mutation import VALUES, mutated, mutated_json
-from tests.objectives.corpora import rttm, write_recording
+from tests.support.corpora import rttm, write_recording
 
 TURNS = [(0.25, 0.5, "ana"), (0.5, 1.0, "bea"), (1.5, 0.125, "ana")]
 RTTM = rttm("call01", TURNS) + ";; a comment\n" + rttm("appel_é", TURNS[:2])

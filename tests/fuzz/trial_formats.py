@@ -12,22 +12,25 @@ from typing import Any, ClassVar
 
 import optuna
 
-from explorer import driver, export, report, report_facts, verification
-from explorer import trial_record as record
-from explorer.budgets import Budgets
-from explorer.exhibits import whole_front
-from explorer.figures import joint_front, other_trials
-from explorer.front import front
-from explorer.recommendation import recommend
-from explorer.status import status
-from explorer.storage import load_study
-from explorer.stored import refuse_other_data, stored_definition
+from explorer.bundle import export
+from explorer.diagnostics import verification
+from explorer.figures.data import joint_front, other_trials
+from explorer.front.pareto import front
+from explorer.recommend.budgets import Budgets
+from explorer.recommend.recommendation import recommend
+from explorer.report import facts, report
+from explorer.report.front import whole_front
+from explorer.search import driver
+from explorer.search.status import status
+from explorer.storage import trial_record as record
+from explorer.storage.connection import load_study
+from explorer.storage.study_record import refuse_other_data, stored_definition
 from objectives.measurement import Measurement
 from objectives.operating_point import OperatingPoint
 from studies.search_space import recall
-from tests.explorer.analytic import VERSIONS, AnalyticEvaluator, measurement, run_study, small_study
 from tests.fuzz.cases import Format
 from tests.fuzz.mutation import mutated_json
+from tests.support.analytic_evaluator import VERSIONS, AnalyticEvaluator, measurement, run_study, small_study
 
 DEFINED = small_study(trials=4, fixed={"right_context": [0.5], "chunk_length": [0.5], "variants": ["Hidden-40"]})
 UNUSUAL = ((record.REUSED_FROM, 0), (record.STOP, {"kind": "raced", "reason": "hopeless", "least_der": 30.0}))
@@ -103,9 +106,9 @@ def _look(study: optuna.Study, number: int, drawn: bool) -> None:
     whole_front(rows)
     joint_front(rows, other_trials(study, rows))
     trials = driver.database.read(study, [row.trial for row in rows if row.trial is not None and row.der is not None])
-    report_facts.facts(study, definition, told, rows, trials, None)
-    report_facts.headlines(rows, told)
-    report_facts.unfinished(study, told)
+    facts.facts(study, definition, told, rows, trials, None)
+    facts.headlines(rows, told)
+    facts.unfinished(study, told)
     if drawn:
         report.render(report.compose(study))
     driver.database.read_all(study)

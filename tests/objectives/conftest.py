@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from objectives.assets import fetch
-from objectives.compression import finish
-from objectives.embedding import load_embedding
-from objectives.runtime import OnnxRuntime
-from objectives.sources import load_corpus
-from objectives.speaker_embedding import SpeakerEmbedding
+from objectives.cache.assets import fetch
+from objectives.compression.compressor import finish
+from objectives.corpora.sources import load_corpus
+from objectives.models.embedding import SpeakerEmbedding
+from objectives.models.embedding_loading import load_embedding
+from objectives.runtime.torch_runtime import OnnxRuntime
 
 THREADS = 2
 

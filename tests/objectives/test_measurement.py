@@ -2,10 +2,8 @@
 
 import pytest
 
-from objectives.cost import Timing
-from objectives.measurement import Measurement
+from objectives.measurement import ErrorCounts, Measurement, Timing
 from objectives.operating_point import BASELINE
-from objectives.scoring import ErrorCounts
 
 
 def test_a_size_is_in_mib_and_errors_are_pooled_by_their_speech() -> None:

@@ -11,11 +11,11 @@ import pytest
 import threadpoolctl
 import torch
 
-from objectives._cache import CACHE_VARIABLE
-from objectives._threads import one_blas_thread, one_torch_thread
-from tests.objectives.answers import answers
-from tests.objectives.caches import fresh_cache
-from tests.objectives.excerpts import write_excerpts
+from objectives.cache.files import CACHE_VARIABLE
+from objectives.machine import one_blas_thread, one_torch_thread
+from tests.support.corpus_answers import answers
+from tests.support.empty_cache import fresh_cache
+from tests.support.real_excerpts import write_excerpts
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ("trn00", "trn01", "trn03")
@@ -32,7 +32,7 @@ def test_models_features_and_errors_are_the_same_on_other_threads_in_another_pla
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "2")
     otherwise = {**threads, "PYTHONHASHSEED": "7", "LC_ALL": "C", "TZ": "Asia/Tokyo"}
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "tests.objectives.answers", str(elsewhere)],
+        [sys.executable, "-W", "ignore", "-m", "tests.support.corpus_answers", str(elsewhere)],
         cwd=ROOT,
         env={**os.environ, **otherwise, CACHE_VARIABLE: str(fresh_cache(tmp_path / "other"))},
         stdout=subprocess.PIPE,

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from objectives.compression.settings import CompressionSettings, QuantizationOptions, RecoverySettings
 from objectives.errors import StudyError
 from objectives.operating_point import OperatingPoint, Pruning
-from objectives.settings import CompressionSettings, QuantizationOptions, RecoverySettings
 from studies.definition import StudyDefinition, find, name_of, packaged, parse, read
-from studies.published import TABLE1, TABLE2
+from studies.paper_results import TABLE1, TABLE2
 
 
 def test_the_packaged_studies() -> None:

@@ -1,0 +1,101 @@
+"""Audio for a `Listener`, piece by piece: a file or raw PCM, until it ends or a signal ends it. Needs no torch."""
+
+import signal
+import time
+from collections.abc import Iterator
+from io import BufferedIOBase
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from explorer.bundle.stream import as_spoken
+from explorer.terminal.signals import ENDING, let_go_of_terminal
+from objectives.corpora.audio.resampling import resampled
+from objectives.models.contract import SAMPLE_RATE
+
+READ_BYTES = 3200  # of PCM at once: 0.1 s at 16 kHz
+
+
+def played(audio: Iterator[np.ndarray], began: float | None) -> Iterator[np.ndarray]:
+    """A recording in pieces of at most a second; at the speed of speech where it `began` at a time."""
+    if began is not None:
+        yield from as_spoken(audio, began, time.perf_counter, time.sleep)
+        return
+    for samples in audio:
+        for start in range(0, len(samples), SAMPLE_RATE):
+            yield samples[start : start + SAMPLE_RATE]
+
+
+def pcm_pieces(stream: BufferedIOBase, rate: int) -> Iterator[np.ndarray]:
+    """Raw PCM, 16-bit little-endian at `rate` Hz, as (samples,) float32 at 16 kHz, as soon as it is there. Half a
+    sample at the end is none."""
+    samples = _samples(stream)
+    # the filter that files go through; each piece as far as it can be known, which is all but its last millisecond
+    return samples if rate == SAMPLE_RATE else resampled(samples, rate, least=1)
+
+
+def _samples(stream: BufferedIOBase) -> Iterator[np.ndarray]:
+    odd = b""
+    while read := stream.read1(READ_BYTES):
+        whole = odd + read
+        odd = whole[len(whole) & ~1 :]
+        samples = np.frombuffer(whole[: len(whole) & ~1], "<i2")
+        if len(samples):
+            yield samples.astype(np.float32) / 2**15
+
+
+class UntilInterrupted:
+    """Pieces of audio until Ctrl-C, SIGTERM or SIGHUP, which ends them while one is waited for, and never in the middle
+    of an update.
+
+    To be used, with all that follows from what was heard, inside its `with`: there a signal ends the audio and nothing
+    else, except Ctrl-C again once the audio has ended, which raises KeyboardInterrupt. Beyond, signals are what they
+    were. interrupted: the first signal that came.
+    """
+
+    def __init__(self, pieces: Iterator[np.ndarray]):
+        self.interrupted: int | None = None
+        self._pieces = pieces
+        self._waiting = False
+        self._over = False
+
+    def __enter__(self) -> Self:
+        handlers = {number: signal.getsignal(number) for number in ENDING}
+        # ignored: by a shell, of a job that it put into the background, or by nohup
+        self._before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
+        for number in self._before:
+            signal.signal(number, self._interrupt)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        try:
+            while True:
+                self._waiting = True  # before it is asked, so that no signal falls in between
+                if self.interrupted:
+                    return
+                piece = next(self._pieces, None)
+                self._waiting = False
+                if piece is None:
+                    return
+                yield piece
+        except KeyboardInterrupt:
+            return
+        finally:
+            self._waiting = False
+            self._over = True
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        again = self.interrupted is not None and number == signal.SIGINT
+        self.interrupted = self.interrupted or number
+        if number == signal.SIGHUP:
+            let_go_of_terminal()
+        if self._waiting or (again and self._over):
+            self._waiting = False  # the next signal must not interrupt what this one begins
+            raise KeyboardInterrupt

@@ -1,0 +1,324 @@
+"""An exported operating point on disk: a folder of files that run, and one that says what they are.
+
+Reading one needs ONNX Runtime and neither torch nor Optuna, so that it can run where these are not installed.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from objectives.backends.onnxruntime import open_session
+from objectives.errors import BundleError, ascii_controls, quoted, reason_of, shortened
+from objectives.measurement import Execution
+from objectives.models.contract import SAMPLE_RATE, Contract
+from objectives.models.embedding import Blocks, SpeakerEmbedding, features_by
+from objectives.models.filterbank import FBANK_STEP, FBANK_WIDTH, Filterbank, WindowName
+from objectives.models.sherpa_metadata import segmentation_metadata
+from objectives.operating_point import AS_TUNED, Mode, OnlineTracking, OperatingPoint, Precision, Pruning, Structure
+from objectives.runtime.runtime import DeployedModel
+from objectives.streaming.clustering import ClusteringSettings
+
+FORMAT: Literal["explorer bundle 1"] = "explorer bundle 1"
+
+POINT = "operating_point.json"
+CARD = "README.md"
+MODEL = "model.onnx"
+WEIGHTS = "model.safetensors"
+CHECKPOINT = "pytorch_model.bin"  # where stock pyannote.audio can load the mode
+EMBEDDING = "embedding.onnx"
+PROJECTION = "embedding.safetensors"
+FILES = frozenset({POINT, CARD, MODEL, WEIGHTS, CHECKPOINT, EMBEDDING, PROJECTION})
+
+# What the real loop keeps of audio and features (objectives/streaming/loop.py) holds no larger ones
+LARGEST_WINDOW = 20 * SAMPLE_RATE
+LARGEST_BLOCK = 8 * SAMPLE_RATE
+MOST_SPEAKERS = 8  # local ones; the number of powerset classes grows with their power set
+
+TRIED = 64  # frames of the filterbank that an embedding is tried on when it is loaded
+
+LINKAGES = "^(average|centroid|complete|median|single|ward|weighted)$"  # that scipy knows
+Plain = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_][A-Za-z0-9._-]*$")]  # a file's name and no path
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class PruningPart(_Part):
+    """See objectives.operating_point.Pruning."""
+
+    structure: Structure
+    ratio: float
+
+
+class OnlinePart(_Part):
+    """How the online mode tracks speakers: see objectives.operating_point.OnlineTracking."""
+
+    tau_active: float
+    rho_update: float
+    delta_new: float
+    min_duration_off: float
+
+
+class PointPart(_Part):
+    """An operating point. chunk_length, right_context, latency: seconds; None in the offline mode. online: None in all
+    other modes."""
+
+    mode: Mode
+    chunk_length: float | None
+    right_context: float | None
+    latency: float | None
+    pruning: PruningPart
+    precision: Precision
+    online: OnlinePart | None = None
+
+    @model_validator(mode="after")
+    def _makes_a_point(self) -> Self:
+        streamed = self.mode != "offline"
+        if (self.online is None) == (self.mode == "online"):
+            raise ValueError(f"online = {self.online} does not go with the mode {self.mode!r}")
+        for name in ("chunk_length", "right_context", "latency"):
+            if (getattr(self, name) is None) == streamed:
+                raise ValueError(f"{name} = {getattr(self, name)} does not go with the mode {self.mode!r}")
+        latency = self.point().latency
+        if streamed and abs(latency - (self.latency or 0.0)) > 1 / SAMPLE_RATE:
+            raise ValueError(f"latency = {self.latency:g} s is not C + R = {latency:g} s, pauses waited for included")
+        return self
+
+    def point(self) -> OperatingPoint:
+        """Raises OperatingPointError where the values do not make one."""
+        pruning = Pruning(self.pruning.structure, self.pruning.ratio)
+        if self.chunk_length is None or self.right_context is None:
+            return OperatingPoint(pruning=pruning, precision=self.precision, mode=self.mode)
+        online = AS_TUNED if self.online is None else OnlineTracking(**self.online.model_dump())
+        return OperatingPoint(self.chunk_length, self.right_context, pruning, self.precision, self.mode, online)
+
+
+class SegmentationPart(_Part):
+    """The segmentation model. contract: see objectives.models.contract, in samples. execution: of `model.onnx` on a
+    CPU."""
+
+    window: int = Field(gt=0, le=LARGEST_WINDOW)
+    frames: int = Field(gt=0, le=LARGEST_WINDOW)
+    field: int = Field(gt=0, le=LARGEST_WINDOW)
+    centre: int = Field(ge=0, le=LARGEST_WINDOW)
+    step: int = Field(gt=0, le=LARGEST_WINDOW)
+    speakers: int = Field(gt=0, le=MOST_SPEAKERS)
+    max_at_once: int = Field(gt=0, le=MOST_SPEAKERS)
+    execution: Execution
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.centre >= self.field:
+            raise ValueError(f"centre = {self.centre} lies outside of the field of {self.field} samples")
+        if self.max_at_once > self.speakers:
+            raise ValueError(f"max_at_once = {self.max_at_once} is more than the {self.speakers} speakers")
+        return self
+
+    def contract(self) -> Contract:
+        """How frames lie in a window."""
+        return Contract(**self.model_dump(exclude={"execution"}))
+
+
+class EmbeddingPart(_Part):
+    """The speaker embedding: objectives.models.embedding, lengths in samples."""
+
+    name: str
+    key: str
+    step: int = Field(gt=0, le=LARGEST_BLOCK)
+    block_length: int = Field(gt=0, le=LARGEST_BLOCK)
+    block_left: int = Field(ge=0, le=LARGEST_BLOCK)
+    block_right: int = Field(ge=0, le=LARGEST_BLOCK)
+    window: WindowName
+    scale: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for name in ("block_length", "block_left"):
+            if getattr(self, name) % self.step:
+                raise ValueError(f"{name} = {getattr(self, name)} is no multiple of step = {self.step}")
+        if (block := self.block_length + self.block_left + self.block_right) > LARGEST_BLOCK:
+            raise ValueError(f"block_length, block_left and block_right are {block} samples, over {LARGEST_BLOCK}")
+        return self
+
+
+class ClusteringPart(_Part):
+    """See objectives.streaming.clustering.ClusteringSettings."""
+
+    method: str = Field(pattern=LINKAGES)
+    threshold: float = Field(ge=0)
+
+
+class FilePart(_Part):
+    """A file of the bundle."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class PointFile(_Part):
+    """`operating_point.json`. measured, parity, provenance, versions: for people and for other programs; nothing that
+    runs depends on them. licences: by file."""
+
+    format: Literal["explorer bundle 1"]
+    operating_point: PointPart
+    segmentation: SegmentationPart
+    embedding: EmbeddingPart
+    clustering: ClusteringPart
+    measured: dict[str, Any]
+    parity: dict[str, Any]
+    provenance: dict[str, Any]
+    versions: dict[str, str]
+    licences: dict[str, str]
+    files: dict[Plain, FilePart]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was read: every file is there, and is what `operating_point.json` says."""
+
+    folder: Path
+    told: PointFile
+
+    @property
+    def point(self) -> OperatingPoint:
+        """The operating point."""
+        return self.told.operating_point.point()
+
+    @property
+    def clustering(self) -> ClusteringSettings:
+        """Settings of the speaker clustering."""
+        return ClusteringSettings(self.told.clustering.threshold, self.told.clustering.method)
+
+    def runtime(self, threads: int = 1) -> DeployedModel:
+        """The segmentation model, on so many threads of the CPU, run once. Raises BundleError."""
+        part, path = self.told.segmentation, self.folder / MODEL
+        contract = part.contract()
+        with _mending(path):
+            model = DeployedModel(path, contract, part.execution, "bundle", threads)
+            for name, value in segmentation_metadata(contract, SAMPLE_RATE).items():
+                if model.metadata.get(name) != value:
+                    raise ValueError(f"{name} is {model.metadata.get(name)}, and by {POINT} it is {value}")
+            made = model.scores(np.zeros((1, contract.window), np.float32)).shape
+            expected = (1, contract.frames, len(contract.powerset))
+            if made != expected:
+                raise ValueError(f"gives {made} for a window, and by {POINT} it is {expected}")
+        return model
+
+    def embedding(self, threads: int = 1) -> SpeakerEmbedding:
+        """The speaker embedding, on so many threads of the CPU, tried on a little silence. Raises BundleError."""
+        part = self.told.embedding
+        filterbank = Filterbank(part.window, part.scale)
+        network = self.folder / EMBEDDING
+        with _mending(network):
+            features = _finite(features_by(filterbank, open_session(network, threads)), network)
+            made = features(np.zeros(FBANK_WIDTH + (TRIED - 1) * FBANK_STEP, np.float32))
+            if abs(len(made) - TRIED * FBANK_STEP / part.step) > 1:
+                raise ValueError(f"gives {len(made)} features for {TRIED} frames, and by {POINT} step = {part.step}")
+        with _mending(self.folder / PROJECTION):
+            affine = load_file(self.folder / PROJECTION)
+            weight, bias = np.asarray(affine["weight"], np.float32), np.asarray(affine["bias"], np.float32)
+            if bias.ndim != 1 or weight.shape != (len(bias), 2 * made.shape[1]):
+                raise ValueError(f"weight {weight.shape}, bias {bias.shape}, {made.shape[1]} channels of {EMBEDDING}")
+        return SpeakerEmbedding(
+            name=part.name,
+            key=part.key,
+            step=part.step,
+            blocks=Blocks(part.block_length, part.block_left, part.block_right),
+            filterbank=filterbank,
+            network=network,
+            threshold=self.told.clustering.threshold,
+            features=features,
+            weight=weight,
+            bias=bias,
+        )
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check every file of it. Raises BundleError naming the file and what is wrong."""
+    path = folder / POINT
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(
+            f"{path}: cannot be read ({error}): give the folder that `explorer export STUDY TRIAL DIR` wrote"
+        ) from error
+    try:
+        told = PointFile.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleError(f"{path}: {_first(error)}: export the operating point again") from error
+    missing = {MODEL, EMBEDDING, PROJECTION} - told.files.keys()
+    if missing:
+        raise BundleError(f"{path}: names no {', '.join(sorted(missing))}: export the operating point again")
+    for name, part in told.files.items():
+        _check(folder, name, part)
+    return Bundle(folder, told)
+
+
+def describe_file(path: Path) -> FilePart:
+    """Hash and size of a file."""
+    with path.open("rb") as file:
+        return FilePart(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
+
+
+def _check(folder: Path, name: str, part: FilePart) -> None:
+    path = folder / name
+    if not path.is_file():
+        raise BundleError(f"{path}: there is no such file: copy the bundle again, or export the operating point again")
+    try:
+        found = describe_file(path)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}): export the operating point again") from error
+    if found != part:
+        raise BundleError(
+            f"{path}: {found.bytes} bytes with SHA-256 {found.sha256[:12]}…, where {POINT} says {part.bytes} with "
+            f"{part.sha256[:12]}…: it was changed or cut short, copy the bundle again or export it again"
+        )
+
+
+def _finite(features: Callable[[np.ndarray], np.ndarray], network: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Those features, and a BundleError that names the file where one is none."""
+
+    def checked(samples: np.ndarray) -> np.ndarray:
+        made = features(samples)
+        if not np.isfinite(made).all():
+            raise BundleError(f"{network}: gives features that are NaN or infinite: export the operating point again")
+        return made
+
+    return checked
+
+
+class _mending:
+    """What a file of the bundle that cannot be used raises becomes a BundleError that names it."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError | SafetensorError | KeyError | ValueError) or _is_onnxruntimes(error):
+            raise BundleError(
+                f"{self._path}: cannot be loaded ({reason_of(error)}): export the operating point again"
+            ) from error
+
+
+def _is_onnxruntimes(error: BaseException | None) -> bool:
+    # its exceptions derive from Exception itself, and from nothing of their own
+    return isinstance(error, Exception) and type(error).__module__.startswith("onnxruntime")
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "the file"
+    found = first["input"]
+    told = "" if isinstance(found, dict | bytes) or not first["loc"] else f", and is {quoted(found)}"
+    return f"{shortened(ascii_controls(where))}: {reason_of(first['msg'].removeprefix('Value error, '))}{told}"

@@ -1,0 +1,277 @@
+"""A trial as a bundle: files that run elsewhere, measured again before they are handed out."""
+
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from safetensors.numpy import save_file
+
+from explorer.atomic_files import appearing, writing
+from explorer.bundle.bundle import (
+    CARD,
+    CHECKPOINT,
+    EMBEDDING,
+    FILES,
+    FORMAT,
+    MODEL,
+    POINT,
+    PROJECTION,
+    WEIGHTS,
+    Bundle,
+    ClusteringPart,
+    EmbeddingPart,
+    OnlinePart,
+    PointFile,
+    PointPart,
+    PruningPart,
+    SegmentationPart,
+    describe_file,
+    read_bundle,
+)
+from explorer.bundle.card import card
+from explorer.bundle.parity import OnProgress, Parity, measure_parity
+from explorer.storage import bulk_sql
+from explorer.storage import trial_record as record
+from explorer.storage.study_record import refuse_other_data, stored_definition
+from explorer.terminal.corpus_remarks import print_remarks
+from explorer.workers.protocol import EvaluatorSettings
+from objectives.backends.checkpoint import read_checkpoint
+from objectives.cache.assets import ASSETS
+from objectives.compression.compressor import FinishedModel, load_network
+from objectives.compression.plain_safetensors import save_plain
+from objectives.errors import BundleError, StudyError
+from objectives.evaluation.evaluator import Evaluator, build_evaluator
+from objectives.measurement import DATA
+from objectives.models.embedding import SpeakerEmbedding
+from objectives.models.segmentation import DEFAULT_SEGMENTATION, contract_of
+from objectives.models.sherpa_metadata import check_metadata
+from objectives.operating_point import OperatingPoint
+from objectives.runtime.segmentation_onnx import portable_onnx
+from objectives.runtime.torch_runtime import execution_on_cpu
+from objectives.streaming.online import tracking_of
+from studies.definition import StudyDefinition
+from studies.search_space import recall
+
+# Of an evaluator's identity: what a trial must have in common with the evaluator that a bundle is compared on. The code
+# may be another one: whether it still answers the same is what is measured
+COMPARED = tuple(key for key in DATA if key != "code")
+
+PACKAGES = ("explorer", "torch", "torchao", "pyannote.audio", "onnxruntime", "onnx", "optuna", "numpy", "scipy")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle as it was written, and how it compares with its trial."""
+
+    bundle: Bundle
+    parity: Parity
+
+
+def export_trial(
+    study: optuna.Study,
+    number: int,
+    folder: Path,
+    force: bool = False,
+    on_progress: OnProgress = lambda stage, fraction: None,
+    trusted: frozenset[str] = frozenset(),
+) -> Exported:
+    """Write the operating point of a complete trial into `folder`, which appears when it is whole and was measured.
+
+    force: replace a bundle that is there; nothing else is ever replaced. trusted: as `build_evaluator` takes it.
+    Folders above it are made.
+    Raises StudyError where there is no such complete trial or its model can no longer be had, BundleError where the
+    folder is taken or the bundle does not do what the trial did, and what the corpus and models raise.
+    """
+    folder = folder.resolve()  # a link to a bundle stays one
+    _refuse_taken(folder, force)
+    definition = stored_definition(study)
+    trial = _complete(study, number)
+    point = recall(trial, definition.space)
+    assert point is not None, "it is complete"
+    settings = EvaluatorSettings.of(definition, trusted=trusted)
+    with (
+        appearing(folder, force) as staged,  # first: what cannot be written is refused before minutes have passed
+        build_evaluator(**settings.arguments()) as evaluator,
+    ):
+        print_remarks(evaluator.remarks)
+        refuse_other_data(study, [trial], evaluator.identity, COMPARED)
+        with writing(folder):
+            _write_embedding(staged, evaluator.accuracy.embedding)  # nine tenths of the room that it takes
+        model = _model_of(evaluator, point, trial, on_progress)
+        on_progress("writing", 0.0)
+        with writing(folder):
+            _write_model(staged, model)
+        told = _told(study, definition, trial, point, model, evaluator, staged)
+        with writing(folder):
+            _write_point(staged, told)
+        der, size, rtf = trial.values
+        _check_size(staged, size)
+        parity = measure_parity(read_bundle(staged), evaluator, model, der, rtf, on_progress)
+        whole = told.model_copy(update={"parity": asdict(parity)})
+        with writing(folder):
+            (staged / CARD).write_text(card(whole, folder.name), encoding="utf-8")
+            _write_point(staged, whole.model_copy(update={"files": whole.files | {CARD: describe_file(staged / CARD)}}))
+        if force:
+            _refuse_taken(folder, force)  # minutes have passed
+    return Exported(read_bundle(folder), parity)
+
+
+def _complete(study: optuna.Study, number: int) -> FrozenTrial:
+    trial = bulk_sql.read_own(study, number)
+    if trial.state is not TrialState.COMPLETE:
+        raise StudyError(
+            f"trial {number} of {study.study_name!r} is {trial.state.name.lower()}, so nothing was measured that an "
+            "export could be compared with: choose a complete one"
+        )
+    return trial
+
+
+def _model_of(
+    evaluator: Evaluator, point: OperatingPoint, trial: FrozenTrial, on_progress: OnProgress
+) -> FinishedModel:
+    """The trial's model: from the store, or made again. Raises StudyError where it comes out as another one."""
+    model = evaluator.model(point, on_progress)
+    known = str(trial.user_attrs.get("model_key"))
+    if model.key != known:
+        raise StudyError(
+            f"trial {trial.number} ran the model {known[:12]}, and what is made of the same settings now is "
+            f"{model.key[:12]}: the recordings or weights that it is made from, the version of explorer or torchao, or "
+            "whether it is trained on a GPU has changed since. Run the study again under another --name, and export "
+            "from that"
+        )
+    return model
+
+
+def _write_model(folder: Path, model: FinishedModel) -> None:
+    portable_onnx(model, folder / MODEL)
+    check_metadata(folder / MODEL)
+    if model.bits is None:
+        shutil.copyfile(model.checkpoint, folder / CHECKPOINT)
+        state = read_checkpoint(model.checkpoint)["state_dict"]
+        save_plain(load_network(model), state, folder / WEIGHTS)
+    else:
+        shutil.copyfile(model.checkpoint, folder / WEIGHTS)
+
+
+def _write_embedding(folder: Path, embedding: SpeakerEmbedding) -> None:
+    shutil.copyfile(embedding.network, folder / EMBEDDING)
+    check_metadata(folder / EMBEDDING, "embedding")
+    affine = {"weight": np.ascontiguousarray(embedding.weight), "bias": np.ascontiguousarray(embedding.bias)}
+    save_file(affine, folder / PROJECTION)
+
+
+def _check_size(folder: Path, size: float) -> None:
+    """The size objective is that of the checkpoint where there is one, else of the low-bit file."""
+    path = folder / CHECKPOINT if (folder / CHECKPOINT).exists() else folder / WEIGHTS
+    if path.stat().st_size != round(size * 2**20):
+        raise BundleError(
+            f"{path.name} has {path.stat().st_size} bytes, and the trial's size was {size:.6f} MiB: it is not the "
+            "model that was measured; run the study again with this version"
+        )
+
+
+def _told(
+    study: optuna.Study,
+    definition: StudyDefinition,
+    trial: FrozenTrial,
+    point: OperatingPoint,
+    model: FinishedModel,
+    evaluator: Evaluator,
+    folder: Path,
+) -> PointFile:
+    streamed = point.streamed
+    embedding, clustering = evaluator.accuracy.embedding, evaluator.accuracy.clustering
+    attributes = record.measured_attributes(trial)
+    der, size, rtf = trial.values
+    contract = asdict(contract_of(load_network(model)))
+    return PointFile(
+        format=FORMAT,
+        operating_point=PointPart(
+            mode=point.mode,
+            chunk_length=point.chunk_length if streamed else None,
+            right_context=point.right_context if streamed else None,
+            latency=record.latency_of(point),
+            pruning=PruningPart(structure=point.pruning.structure, ratio=point.pruning.ratio),
+            precision=point.precision,
+            online=None if point.tracking is None else OnlinePart(**asdict(tracking_of(point.tracking, embedding))),
+        ),
+        segmentation=SegmentationPart(**contract, execution=execution_on_cpu(model.precision)),
+        embedding=EmbeddingPart(
+            name=Path(embedding.name).name,  # a path is nobody's business
+            key=embedding.key,
+            step=embedding.step,
+            block_length=embedding.blocks.length,
+            block_left=embedding.blocks.left,
+            block_right=embedding.blocks.right,
+            window=embedding.filterbank.window,
+            scale=embedding.filterbank.scale,
+        ),
+        clustering=ClusteringPart(method=clustering.method, threshold=clustering.threshold),
+        measured={
+            "der": der,
+            "size_mib": size,
+            "rtf": rtf,
+            "errors": attributes["der"],
+            **{name: attributes[name] for name in ("rtf_spread", "rtf_ratio", "threads", "params", "kept_units")},
+            "update_latency": attributes.get("update_latency"),
+            "recordings": len(attributes["recordings"]),
+            "corpus": Path(definition.corpus).name,
+            "split": definition.split,
+            "machine": attributes["machine"],
+            "execution": attributes["execution"],
+        },
+        parity={},
+        provenance={
+            "study": study.study_name,
+            "trial": trial.number,
+            "origin": record.origin_of(trial),
+            "model_key": model.key,
+            "data": evaluator.identity["corpus"],
+            "measured_on": attributes.get(record.DATA) or {key: evaluator.identity[key] for key in COMPARED},
+            "measured_with": attributes.get(record.VERSIONS) or {},
+            "model_sha256": model.sha256,
+            "compression": asdict(evaluator.compressor.settings),
+            "story": attributes["story"],
+            "exported": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        licences=_licences(definition),
+        files={path.name: describe_file(path) for path in sorted(folder.iterdir())},
+    )
+
+
+def _licences(definition: StudyDefinition) -> dict[str, str]:
+    """Of the files: that of what each was made from."""
+    own = "that of the checkpoint it was made from, which explorer does not know"
+    base = definition.models.segmentation or DEFAULT_SEGMENTATION
+    pinned, voices = ASSETS["segmentation-3.0"], ASSETS["campplus"]
+    segmentation = f"{pinned.licence}, {pinned.holder}" if base == DEFAULT_SEGMENTATION else own
+    embedding = f"{voices.licence}, {voices.holder}" if definition.models.embedding in (None, voices.name) else own
+    return {**dict.fromkeys((MODEL, WEIGHTS, CHECKPOINT), segmentation), EMBEDDING: embedding, PROJECTION: embedding}
+
+
+def _write_point(folder: Path, told: PointFile) -> None:
+    (folder / POINT).write_text(told.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _refuse_taken(folder: Path, force: bool) -> None:
+    if not folder.exists():
+        return
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else None
+    if found == []:
+        return
+    if not force:
+        raise BundleError(f"{folder} exists: give another DIR, or --force to replace a bundle")
+    if found is None or POINT not in found:
+        raise BundleError(f"{folder} is no bundle, and --force replaces nothing else: give another DIR")
+    if others := [name for name in found if name not in FILES]:
+        raise BundleError(
+            f"{folder} holds {', '.join(others)} beside a bundle, and --force replaces nothing else: move that away, "
+            "or give another DIR"
+        )

@@ -1,0 +1,173 @@
+"""Whether an exported operating point does what its trial did: measured again, with the files that are handed out."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from explorer.bundle.bundle import CHECKPOINT, Bundle
+from explorer.bundle.stream import Listener, Spoken
+from objectives import machine
+from objectives.backends.checkpoint import load_as_stock
+from objectives.compression.compressor import FinishedModel
+from objectives.corpora.corpus import Recording
+from objectives.errors import BundleError
+from objectives.evaluation.accuracy import ends_of
+from objectives.evaluation.evaluator import Evaluator
+from objectives.evaluation.scoring import score
+from objectives.measurement import ErrorCounts, pool
+from objectives.models.contract import SAMPLE_RATE
+from objectives.models.embedding import features_of
+from objectives.models.windows import sliding_windows
+from objectives.runtime.runtime import Runtime
+from objectives.runtime.window_predictions import WindowClasses
+from objectives.streaming.hypothesis import Hypothesis
+from objectives.streaming.loop import stream_batched
+
+# What is compared frame by frame runs here, so that no more than ties may come out otherwise; the trial's DER may have
+# been measured on another processor
+LEAST_AGREEMENT = 0.999  # of frames that have the same class
+MOST_DER = 0.5  # points
+
+LIVE_SECONDS = 30.0  # of audio that goes through the real loop, and less where that would take
+LIVE_COMPUTE = 30.0  # seconds or more
+STOCK_WINDOWS = 16  # that stock pyannote.audio runs at most
+
+OnProgress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the files of a bundle and its trial agree.
+
+    recordings, windows: of the trial's split, all of them. agreement: share of their frames with the same powerset
+    class. der_trial, der_bundle: percent, pooled. stock_agreement: the same share between `model.onnx` and the
+    checkpoint as stock pyannote.audio loads it, on so many `stock_windows`; None where there is no checkpoint.
+    live_seconds: of audio on which the bundle's own loop gave the labels of the accuracy plane; None in the offline
+    mode.
+    """
+
+    recordings: int
+    windows: int
+    agreement: float
+    der_trial: float
+    der_bundle: float
+    stock_agreement: float | None
+    stock_windows: int
+    live_seconds: float | None
+
+    @property
+    def der_difference(self) -> float:
+        """Points of DER, the bundle's over the trial's."""
+        return self.der_bundle - self.der_trial
+
+
+def measure_parity(
+    bundle: Bundle,
+    evaluator: Evaluator,
+    model: FinishedModel,
+    der: float,
+    rtf: float,
+    on_progress: OnProgress = lambda stage, fraction: None,
+) -> Parity:
+    """Run the bundle's files on the recordings that the trial was scored on, and compare.
+
+    der, rtf: the trial's. Raises BundleError where they do not agree, naming what and by how much.
+    """
+    point, runtime = bundle.point, bundle.runtime()
+    counts: dict[str, ErrorCounts] = {}
+    same: list[np.ndarray] = []
+    windows = 0
+
+    def run(recording: Recording) -> tuple[WindowClasses, np.ndarray]:
+        with machine.working():
+            theirs = evaluator.windows(recording, point)
+            ours = WindowClasses(theirs.waveform, runtime)
+            ends = ends_of(point, recording, runtime.contract)
+            return ours, ours.ending_at(ends) == theirs.ending_at(ends)
+
+    evaluator.runtime(point)  # opened once, before several threads ask for it
+    with ThreadPoolExecutor(machine.cores()) as threads:
+        for recording, (ours, equal) in zip(evaluator.recordings, threads.map(run, evaluator.recordings), strict=True):
+            on_progress("measuring the bundle", len(counts) / len(evaluator.recordings))
+            labels = evaluator.accuracy.labels(recording, point, ours)
+            counts[recording.uri] = score(recording.reference, labels, recording.annotated)
+            same.append(equal.ravel())
+            windows += len(equal)
+    on_progress("running the bundle's own loop", 1.0)
+    stock = _stock_agreement(bundle, runtime, ours.waveform)
+    live = None if point.mode == "offline" else min(LIVE_SECONDS, LIVE_COMPUTE / rtf)
+    if live is not None:
+        live = _live(bundle, runtime, ours.waveform[: round(live * SAMPLE_RATE)])
+    parity = Parity(
+        recordings=len(counts),
+        windows=windows,
+        agreement=float(np.concatenate(same).mean()),
+        der_trial=der,
+        der_bundle=pool(counts.values()).der,
+        stock_agreement=None if stock is None else float(stock.mean()),
+        stock_windows=0 if stock is None else len(stock),
+        live_seconds=live,
+    )
+    _refuse(parity, runtime.metadata.get("model_key"), model.key)
+    return parity
+
+
+def _stock_agreement(bundle: Bundle, runtime: Runtime, waveform: np.ndarray) -> np.ndarray | None:
+    """(windows, frames) bool: where the checkpoint, loaded by stock pyannote.audio, says what `model.onnx` does."""
+    checkpoint = bundle.folder / CHECKPOINT
+    if CHECKPOINT not in bundle.told.files:
+        return None
+    stock = load_as_stock(checkpoint)
+    windows = sliding_windows(waveform, runtime.contract.window, SAMPLE_RATE)[:STOCK_WINDOWS].copy()
+    with torch.inference_mode():
+        scores = stock(torch.from_numpy(windows)[:, None])  # (windows, frames, classes)
+    return scores.argmax(dim=-1).numpy() == runtime.scores(windows).argmax(axis=-1)
+
+
+def _live(bundle: Bundle, runtime: Runtime, waveform: np.ndarray) -> float:
+    """Seconds of the audio, on which the bundle's loop says what the accuracy plane says. Raises BundleError."""
+    listener = Listener(bundle, on_turn=lambda turn: None)
+    listener.hear(waveform)
+    turns = listener.end().turns
+    embedding = bundle.embedding()
+    batched = stream_batched(
+        WindowClasses(waveform, runtime), features_of(embedding, waveform), bundle.point, embedding, bundle.clustering
+    )
+    if not _alike(turns, batched):
+        raise BundleError(
+            f"nothing is exported: the bundle's own loop and the accuracy plane do not give the same turns on "
+            f"{len(waveform)} samples. This is a fault of explorer, please report it"
+        )
+    return len(waveform) / SAMPLE_RATE
+
+
+def _alike(turns: tuple[Spoken, ...], expected: Hypothesis) -> bool:
+    """Whether turns are the same but for the speakers' names."""
+    ours = sorted((round(turn.start * SAMPLE_RATE), round(turn.end * SAMPLE_RATE), turn.speaker) for turn in turns)
+    by_name: dict[int | None, list[tuple[int, int]]] = {}
+    theirs: dict[int | None, list[tuple[int, int]]] = {}
+    for told, of in ((ours, by_name), (list(expected.turns), theirs)):
+        for start, end, speaker in told:
+            of.setdefault(speaker, []).append((start, end))
+    return sorted(by_name.values()) == sorted(theirs.values())
+
+
+def _refuse(parity: Parity, exported: str | None, measured: str) -> None:
+    faults = []
+    if exported != measured:
+        faults.append(f"model.onnx is of the model {str(exported)[:12]} and the trial's is {measured[:12]}")
+    if not parity.agreement >= LEAST_AGREEMENT:
+        faults.append(f"model.onnx gives {100 * parity.agreement:.2f} % of frames the trial's class")
+    if parity.stock_agreement is not None and not parity.stock_agreement >= LEAST_AGREEMENT:
+        faults.append(f"stock pyannote.audio gives {100 * parity.stock_agreement:.2f} % of frames that of model.onnx")
+    if not abs(parity.der_difference) <= MOST_DER:
+        faults.append(f"the DER is {parity.der_bundle:.2f} % where the trial's was {parity.der_trial:.2f} %")
+    if faults:
+        raise BundleError(
+            f"nothing is exported, since the files are not what the trial measured: {'; '.join(faults)} (at least "
+            f"{100 * LEAST_AGREEMENT:g} % and at most {MOST_DER:g} points are asked for). Run the study again with "
+            "this version, on this machine and these recordings"
+        )

@@ -1,0 +1,190 @@
+"""Run a bundle on audio as it comes: turns as they become known, and an account of what it took. Needs no torch."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from explorer.bundle.bundle import Bundle
+from objectives.errors import BundleError, CorpusError
+from objectives.models.contract import SAMPLE_RATE
+from objectives.streaming.chunkwise import ChunkwiseSession
+from objectives.streaming.clustering import UNNAMED
+from objectives.streaming.hypothesis import Turn
+from objectives.streaming.loop import LiveLoop
+from objectives.streaming.provisional_labels import FinalNames, LiveNames
+from objectives.streaming.schedule import ENDLESS, Schedule
+
+PIECE = SAMPLE_RATE // 10  # samples that a microphone hands over at once, for one that is played
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A turn. start, end: seconds. speaker: None where nobody knows yet. known_at: seconds of audio heard by then."""
+
+    start: float
+    end: float
+    speaker: int | None
+    known_at: float
+
+    @property
+    def name(self) -> str:
+        """`speaker00`; `unknown` where nobody knows yet."""
+        return "unknown" if self.speaker is None else f"speaker{self.speaker:02d}"
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a recording came to.
+
+    audio: seconds. turns: final ones, in the order of time. speakers: number of them. compute: seconds for all of it,
+    of which `clustering` at the end. updates: seconds of compute of each. delays: seconds from a block's first sample,
+    spoken, to its emission, one for each update before the audio ended; none where it did not come at the speed of
+    speech.
+    """
+
+    audio: float
+    turns: tuple[Spoken, ...]
+    compute: float
+    clustering: float
+    updates: tuple[float, ...]
+    delays: tuple[float, ...]
+
+    @property
+    def rtf(self) -> float:
+        """Seconds of compute per second of audio."""
+        return self.compute / self.audio
+
+    @property
+    def speakers(self) -> int:
+        """Number of speakers."""
+        return len({turn.speaker for turn in self.turns})
+
+
+class Listener:
+    """A bundle that listens: audio in, in pieces of any length, and turns out.
+
+    on_turn: told of each turn as soon as it has ended, with a provisional name. threads: of the CPU.
+    Raises BundleError where the bundle cannot stream.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        on_turn: Callable[[Spoken], None],
+        threads: int = 1,
+        clock: Callable[[], float] = time.perf_counter,
+    ):
+        point = bundle.point
+        if point.mode == "offline":
+            raise BundleError(
+                f"{bundle.folder}: an offline operating point hears whole recordings and has no C and R to stream at: "
+                "export a trial of a chunk-wise study, or load it in stock pyannote.audio as its README.md says"
+            )
+        self._schedule = Schedule(ENDLESS, point.chunk_length, point.right_context)
+        self._loop = LiveLoop(
+            self._schedule, bundle.runtime(threads), bundle.embedding(threads), bundle.clustering, online=point.tracking
+        )
+        session = self._loop.session
+        self._names = LiveNames(session) if isinstance(session, ChunkwiseSession) else FinalNames(session)
+        self._on_turn = on_turn
+        self._clock = clock
+        self._waiting = np.zeros(0, np.float32)
+        self._heard = 0
+        self._next = 1
+        self._updates: list[float] = []
+        self._delays: list[float] = []
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether any audio has come."""
+        return self._heard + len(self._waiting) > 0
+
+    def hear(self, samples: np.ndarray, began: float | None = None) -> None:
+        """Take in (samples,) float32, mono, 16 kHz. began: the clock when the recording began to be spoken."""
+        self._waiting = np.concatenate([self._waiting, samples])
+        while self._news() <= len(self._waiting):
+            self._update()
+            if began is not None:
+                block, _ = self._schedule.block(self._next - 1)
+                self._delays.append(self._clock() - began - block / SAMPLE_RATE)
+
+    def end(self) -> Account:
+        """The audio has ended. Raises CorpusError where there was none."""
+        total = self._heard + len(self._waiting)
+        if total == 0:
+            raise CorpusError("there is no audio (0 samples): check what is written to standard input, and its format")
+        self._schedule = self._loop.end(total)
+        for _ in range(self._next, len(self._schedule) + 1):
+            self._update()
+        provisional = isinstance(self._names, LiveNames)
+        if provisional:  # known already: nobody waits for the clustering to hear of them
+            self._tell(self._names.end(total))
+        began = self._clock()
+        hypothesis = self._loop.finish()
+        clustering = self._clock() - began
+        if not provisional:  # the online mode names its last ones as it finishes
+            self._tell(self._names.end(total))
+        named = [(start, end, self._names.final(self._loop.centroids, who)) for start, end, who in hypothesis.turns]
+        return Account(
+            audio=total / SAMPLE_RATE,
+            turns=tuple(_spoken(turn, total) for turn in named),
+            compute=sum(self._updates) + clustering,
+            clustering=clustering,
+            updates=tuple(self._updates),
+            delays=tuple(self._delays),
+        )
+
+    def _news(self) -> int:
+        start, end = self._schedule.news(self._next)
+        return end - start
+
+    def _update(self) -> None:
+        began = self._clock()
+        samples, self._waiting = np.split(self._waiting, [self._news()])
+        self._heard += len(samples)
+        self._loop.update(self._next, samples)
+        self._next += 1
+        ended = self._names.turns(self._loop.features)
+        self._updates.append(self._clock() - began)
+        self._tell(ended)
+
+    def _tell(self, turns: Iterable[Turn]) -> None:
+        for turn in sorted(turns):
+            self._on_turn(_spoken(turn, self._heard))
+
+
+def _spoken(turn: Turn, heard: int) -> Spoken:
+    start, end, speaker = turn
+    name = None if speaker == UNNAMED else speaker
+    return Spoken(start / SAMPLE_RATE, end / SAMPLE_RATE, name, heard / SAMPLE_RATE)
+
+
+def as_spoken(
+    audio: Iterable[np.ndarray], began: float, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> Iterator[np.ndarray]:
+    """A recording at the speed of speech: pieces of 0.1 s, each when its last sample would have been spoken.
+
+    began: the clock when its first sample is.
+    """
+    spoken = 0
+    for samples in audio:
+        for start in range(0, len(samples), PIECE):
+            piece = samples[start : start + PIECE]
+            spoken += len(piece)
+            sleep(max(0.0, began + spoken / SAMPLE_RATE - clock()))
+            yield piece
+
+
+def rttm(turns: Iterable[Spoken], uri: str) -> str:
+    """Turns as RTTM, in whole milliseconds; those that have none are left out, since RTTM knows no turn without length.
+    Its fields are separated by spaces, so those of `uri` become underscores."""
+    named = "_".join(uri.split()) or "recording"
+    lines = []
+    for turn in turns:
+        start, end = round(1000 * turn.start), round(1000 * turn.end)
+        if end > start:
+            told = f"{start / 1000:.3f} {(end - start) / 1000:.3f}"
+            lines.append(f"SPEAKER {named} 1 {told} <NA> <NA> {turn.name} <NA> <NA>\n")
+    return "".join(lines)

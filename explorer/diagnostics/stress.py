@@ -1,0 +1,301 @@
+"""A stored trial's operating point under overlap and noise: `explorer stress` as data.
+
+Conversations are made up of people who speak alone (objectives/corpora/simulation/conversations.py), once for each
+cell of a grid. Cells are
+paired: the same people say the same words in all of them, only when they say it changes with the overlap, and only how
+loud the noise is with the noise. What is measured is kept in the study, for the report; trials are not touched.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import optuna
+
+from explorer.diagnostics.explanation import Points, points, same_model, told_points
+from explorer.diagnostics.stress_results import Cell, Stressed, of_few
+from explorer.diagnostics.verification import in_words, measured_trials, point_of
+from explorer.storage import trial_record as record
+from explorer.storage.study_record import device_of, refuse_other_data, stored_definition
+from explorer.terminal.corpus_remarks import print_remarks
+from explorer.workers.protocol import EvaluatorSettings, OnStage, prefixed
+from explorer.writable import refuse_read_only
+from objectives.cache.files import writing
+from objectives.cache.scratch import passing_cache
+from objectives.corpora.corpus import Recording
+from objectives.corpora.simulation.channel import Band, NoiseKind
+from objectives.corpora.simulation.conversations import SimulationSettings, Studio, prepare_folder
+from objectives.corpora.simulation.speakers import Source, Voices, speech_folder, spoken_alone
+from objectives.corpora.simulation.turn_taking import LEAD
+from objectives.corpora.simulation.utterances import Utterance, utterances
+from objectives.corpora.sources import load_corpus
+from objectives.errors import CorpusError, StudyError, reason_of
+from objectives.evaluation.evaluator import Evaluator
+from objectives.machine import Device
+from objectives.measurement import pool
+from objectives.operating_point import OperatingPoint
+
+LEAST_SPEECH = 3.0  # seconds: who says less in all takes no part
+MOST_CELLS = 100
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is varied, and what the conversations have in common.
+
+    overlaps: shares of the speech, 0 … 0.5. noises: dB of speech over noise, None for none. The cell of the least
+    overlap and the least noise is the one that the others are compared with. minutes, length: of all recordings and of
+    one, without overlap. Raises CorpusError.
+    """
+
+    overlaps: tuple[float, ...] = (0.0, 0.1, 0.2, 0.4)
+    noises: tuple[float | None, ...] = (None, 20.0, 10.0, 5.0)
+    speakers: tuple[int, int] = (2, 3)
+    minutes: float = 10.0
+    length: float = 1.0
+    noise_kind: NoiseKind = "pink"
+    band: Band = "wide"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "overlaps", tuple(sorted(set(self.overlaps))))
+        quietest = sorted(set(self.noises), key=lambda noise: math.inf if noise is None else noise, reverse=True)
+        object.__setattr__(self, "noises", tuple(quietest))
+        if not 1 <= len(self.overlaps) * len(self.noises) <= MOST_CELLS:
+            raise CorpusError(
+                f"{len(self.overlaps)} × {len(self.noises)} cells: give a level of overlap and one of noise, and "
+                f"{MOST_CELLS} cells at most"
+            )
+        for overlap in self.overlaps:
+            for noise in self.noises:
+                self.settings(overlap, noise)  # raises where it means nothing
+
+    def settings(self, overlap: float, noise: float | None) -> SimulationSettings:
+        """Of the conversations of one cell."""
+        return SimulationSettings(
+            overlap, noise, self.noise_kind, self.band, self.speakers, self.minutes, self.length, self.seed
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What `explorer stress` answers.
+
+    stressed: the trial in each cell. added: by how much its DER is above that of the first cell, None for that one.
+    against: another trial in the same cells; apart: by how much the DER of this one is above that one's there. said:
+    the same in sentences. caveats: what to know before it is believed.
+    """
+
+    study: str
+    stressed: Stressed
+    added: tuple[Points | None, ...]
+    against: Stressed | None
+    apart: tuple[Points, ...]
+    said: tuple[str, ...]
+    caveats: tuple[str, ...]
+
+
+def stress(
+    study: optuna.Study,
+    number: int,
+    grid: Grid,
+    speech: Path | None = None,
+    against: int | None = None,
+    device: Device | None = None,
+    on_progress: OnStage = lambda stage, fraction: None,
+    trusted: frozenset[str] = frozenset(),
+) -> Answer:
+    """Score a trial's operating point, and that of another one, in each cell of a grid; keep both in the study.
+
+    speech: a folder of single-speaker recordings; by default the parts of the study's own recordings where one person
+    speaks alone. device: where windows are run; the study's by default. trusted: as `build_evaluator` takes it.
+    Raises StudyError where a trial was not measured, or its corpus, weights, settings or model are others now, or the
+    study cannot be written; CorpusError where there is too little speech, and what models and evaluation raise.
+    """
+    definition = stored_definition(study)
+    if against == number:
+        raise StudyError(f"trial {number} against itself: give another trial with --against, or leave it out")
+    trials, _ = measured_trials(study, [number] if against is None else [number, against])
+    operating = {trial.number: point_of(trial, definition.space) for trial in trials}
+    refuse_read_only(study)
+    on_progress("getting ready", 0.0)
+    with EvaluatorSettings.of(definition, device or device_of(study), trusted).build() as evaluator:
+        assert isinstance(evaluator, Evaluator)
+        print_remarks(evaluator.remarks)
+        refuse_other_data(study, trials, evaluator.identity)
+        keys = {trial.number: same_model(trial, operating[trial.number], evaluator, on_progress) for trial in trials}
+        own = spoken_alone(definition.corpus, evaluator.recordings) if speech is None else None
+        voices = _with_enough(own or speech_folder(speech or Path()), grid, own is not None, on_progress)
+        cells, digest, rounds = _scored(evaluator, operating, voices, grid, on_progress)
+    conditions = {
+        **json.loads(json.dumps(asdict(grid))),
+        "speech": {"name": Path(voices.name).name, "found": voices.found, "people": len(voices.sources)},
+        "rounds": rounds,
+        "recordings": digest,
+    }
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    found = [
+        Stressed(one, in_words(operating[one]), key, conditions, tuple(cells[one]), dict(evaluator.machine), now)
+        for one, key in keys.items()
+    ]
+    for stressed in found:
+        _keep(study, stressed)
+    return answer(study.study_name, found[0], found[1] if len(found) > 1 else None)
+
+
+def answer(study: str, stressed: Stressed, against: Stressed | None) -> Answer:
+    """From what was measured."""
+    first = stressed.cells[0]
+    added = tuple(None if cell is first else points(cell.scored, first.scored) for cell in stressed.cells)
+    pairs = zip(stressed.cells, against.cells, strict=True) if against else ()
+    apart = tuple(points(ours.scored, theirs.scored) for ours, theirs in pairs)
+    return Answer(
+        study, stressed, added, against, apart, tuple(_said(stressed, added, against, apart)), tuple(_caveats(stressed))
+    )
+
+
+def _with_enough(voices: Voices, grid: Grid, own: bool, on_progress: OnStage) -> Voices:
+    """Those who say enough. Raises CorpusError where these are too few, or where what is listened to cannot be read."""
+    sources = {}
+    for done, (person, parts) in enumerate(voices.sources.items()):
+        on_progress("listening for who says enough", done / len(voices.sources))
+        if _says_enough(person, parts):
+            sources[person] = parts
+    if len(sources) < grid.speakers[1]:
+        remedy = "give single-speaker recordings with --speech DIR" if own else "add recordings of others"
+        fewer = f", or --speakers {max(1, len(sources))}" if sources else ""
+        raise CorpusError(
+            f"{voices.name}: {len(sources)} people say {LEAST_SPEECH:g} s or more alone, and conversations are of "
+            f"{grid.speakers[1]}: {remedy}{fewer}"
+        )
+    return replace(voices, sources=sources)
+
+
+def _says_enough(person: str, parts: Sequence[Source]) -> bool:
+    """No more parts are decoded than it takes."""
+    heard = 0
+    for part in parts:
+        heard += sum(one.length for one in utterances(person, part))
+        if heard >= 1000 * LEAST_SPEECH:
+            return True
+    return False
+
+
+def _scored(
+    evaluator: Evaluator,
+    operating: Mapping[int, OperatingPoint],
+    voices: Voices,
+    grid: Grid,
+    on_progress: OnStage,
+) -> tuple[dict[int, list[Cell]], str, int]:
+    """Cells by trial, a hash of everything that was heard, and how often anybody's speech was begun."""
+    scripts, rounds = _scripts(voices, grid)
+    cells: dict[int, list[Cell]] = {number: [] for number in operating}
+    heard = hashlib.sha256()
+    for overlap in grid.overlaps:
+        for noise in grid.noises:
+            step = in_words_of_cell(overlap, noise)
+            on_progress(f"{step}: making conversations", 0.0)
+            with passing_cache() as folder:  # people's speech, and what was made of it: none of it is left
+                made = folder / "conversations"
+                with writing(made):
+                    share, recordings = _conversations(voices, grid.settings(overlap, noise), scripts, made)
+                for one in recordings:
+                    heard.update(f"{one.uri} {one.content_hash}\n".encode())
+                there = replace(evaluator, recordings=recordings)
+                for number, point in operating.items():
+                    counts = there.errors(point, prefixed(on_progress, f"{step}: trial {number}"))
+                    pooled = record.errors_of(pool(counts.values()))
+                    each = {uri: record.errors_of(one) for uri, one in counts.items()}
+                    cells[number].append(Cell.of(overlap, noise, share, pooled, each))
+                evaluator.accuracy.forget()
+    return cells, heard.hexdigest(), rounds
+
+
+def _scripts(voices: Voices, grid: Grid) -> tuple[list[tuple[Utterance, ...]], int]:
+    """What is said in each recording, whatever the cell: what fills it without overlap."""
+    settings = grid.settings(0.0, None)
+    studio = Studio(voices.sources, settings)
+    length = round(settings.minutes / settings.recordings * 60_000)
+    held = [studio.conversation(place, studio.script(place), length) for place in range(settings.recordings)]
+    said = [tuple(replace(turn.utterance, length=turn.length) for turn in one.turns) for one in held]
+    return said, max(deck.rounds for deck in studio.decks.values())
+
+
+def _conversations(
+    voices: Voices, settings: SimulationSettings, scripts: Sequence[tuple[Utterance, ...]], folder: Path
+) -> tuple[float, tuple[Recording, ...]]:
+    """The share of overlap that came out, and the recordings of one cell."""
+    studio = Studio(voices.sources, settings)
+    prepare_folder(folder)
+    speech = overlap = 0
+    for place, said in enumerate(scripts):
+        held = studio.conversation(place, said)
+        length = max(turn.end for turn in held.turns) + LEAD
+        studio.record(f"stress{place:03d}", "eval", place, held, length, folder)
+        speech, overlap = speech + held.speech, overlap + held.overlap
+    return overlap / speech, load_corpus(folder).split("all")
+
+
+def _keep(study: optuna.Study, stressed: Stressed) -> None:
+    try:
+        study.set_user_attr(stressed.key, json.dumps(stressed.told()))
+    except optuna.exceptions.StorageInternalError as error:
+        why = reason_of(error.__cause__ or error)
+        raise StudyError(
+            f"what was measured cannot be kept in the study ({why}): fix the storage, and run this again, which takes "
+            "as long as before"
+        ) from error
+
+
+def in_words_of_cell(overlap: float, noise: float | None) -> str:
+    """`overlap 10 %, noise at 20 dB`."""
+    return f"overlap {100 * overlap:g} %, {'no noise' if noise is None else f'noise at {noise:g} dB'}"
+
+
+def _said(
+    stressed: Stressed, added: Sequence[Points | None], against: Stressed | None, apart: Sequence[Points]
+) -> list[str]:
+    first = stressed.cells[0]
+    said = []
+    for cell, more in zip(stressed.cells, added, strict=True):
+        overlapped = cell.noise == first.noise and cell.overlap == stressed.cells[-1].overlap
+        noisy = cell.overlap == first.overlap and cell.noise == stressed.cells[-1].noise
+        if more is not None and (overlapped or noisy):
+            said.append(
+                f"From {in_words_of_cell(first.overlap, first.noise)} to {in_words_of_cell(cell.overlap, cell.noise)} "
+                f"the DER of trial {stressed.trial} goes from {first.der:.2f} to {cell.der:.2f} %: {told_points(more)}."
+            )
+    if against is not None:
+        worse = sum(one.tied is False and one.points > 0 for one in apart)
+        better = sum(one.tied is False and one.points < 0 for one in apart)
+        said.append(
+            f"Beside trial {against.trial}, trial {stressed.trial} has the higher DER in {worse} of {len(apart)} "
+            f"cells, the lower in {better}, and in {len(apart) - worse - better} the recordings cannot tell them apart."
+        )
+    return said
+
+
+def _caveats(stressed: Stressed) -> list[str]:
+    told = stressed.conditions
+    speech = told["speech"]
+    said = [
+        f"simulated: conversations made up of {speech['people']} people of {speech['name']} ({speech['found']}), who "
+        "do not listen to one another; what noise their recordings have is in every cell"
+    ]
+    if few := of_few(len(stressed.cells[0].recordings)):
+        said.append(few)
+    if told["rounds"] > 1:
+        said.append(
+            f"little speech: somebody's is used up to {told['rounds']} times over, so that recordings resemble one "
+            "another and intervals tend to be too narrow"
+        )
+    off = [cell for cell in stressed.cells if abs(cell.overlap_share - cell.overlap) > 0.02]
+    if off:
+        told_off = ", ".join(dict.fromkeys(f"{100 * c.overlap_share:.1f} % for {100 * c.overlap:g} %" for c in off))
+        said.append(f"the overlap that came out is {told_off}")
+    return said

@@ -1,0 +1,246 @@
+"""The figures of a study as data: drawn by explorer/figures, kept beside them as CSV by explorer/report/report.py."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import optuna
+from optuna.trial import TrialState
+
+from explorer.front import mode_filter
+from explorer.front.comparisons import Key, key
+from explorer.front.rows import FrontRow, Standing
+from explorer.storage import trial_record as record
+from objectives.operating_point import Precision, Structure, Tracking
+from studies.fixed_points import FIGURE1_CHUNK_LENGTH, FIGURE2_RIGHT_CONTEXT, Sweep
+from studies.paper_results import BASELINE_VARIANT
+
+NOTHING_RIGHT = 100.0  # percent: the DER of a system that says nothing; above it a scale may end
+CLEARANCE = 1.1  # of that end above the highest DER that is drawn where it is
+MOST_BARS = 30  # a figure of more would not fit a page
+ONLINE = "online"  # source of an origin
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """One operating point of the front's figure, whatever number of fixed points and trials it stands for.
+
+    label: `baseline / C=1`, `Linear-40`; what a search trial was, `C=2.5 R=0.17 Both-5 int4_ptq`. fixed: some origin of
+    it is a fixed point. der: percent. size: MiB. rtf: median. latency: in seconds, None offline. emulated: its
+    RTF says nothing of a gain. stage_shares, tied_with_best: see FrontRow.
+    """
+
+    trials: tuple[int, ...]
+    label: str
+    fixed: bool
+    standing: Standing
+    der: float
+    size: float
+    rtf: float
+    latency: float | None
+    structure: Structure
+    precision: Precision
+    emulated: bool
+    stage_shares: Mapping[str, float] | None
+    tied_with_best: bool | None = None
+
+
+@dataclass(frozen=True)
+class OtherTrial:
+    """A search trial that is not on the front: der in percent, size in MiB, latency in seconds or None."""
+
+    trial: int
+    der: float
+    size: float
+    rtf: float
+    latency: float | None
+    model_key: str | None = None
+
+
+@dataclass(frozen=True)
+class JointFront:
+    """points: the front and every fixed point that was measured, best DER first. others: the rest of the search.
+
+    ceiling: percent; where the scale of DER ends, since something lies above NOTHING_RIGHT and would flatten the rest;
+    None for no need.
+    """
+
+    points: tuple[FrontPoint, ...]
+    others: tuple[OtherTrial, ...]
+    ceiling: float | None
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """A point of the curve of Figure 1 or 2. value: R or C in seconds. der: percent. rtf: median, low and high its
+    spread. false_alarm, missed_detection, confusion: what the DER is made of, percent."""
+
+    trial: int
+    origin: str
+    value: float
+    der: float
+    false_alarm: float
+    missed_detection: float
+    confusion: float
+    rtf: float
+    rtf_low: float
+    rtf_high: float
+
+
+@dataclass(frozen=True)
+class SweepCurve:
+    """Figure 1: DER over R > 0 at C = 1 s, and `zero`, its point at R = 0. Figure 2: DER over C at R = 0."""
+
+    figure: Sweep
+    points: tuple[SweepPoint, ...]
+    zero: SweepPoint | None
+
+
+@dataclass(frozen=True)
+class StageBar:
+    """Where an operating point's compute goes. Shares of the RTF, adding up to 1."""
+
+    trial: int
+    label: str
+    rtf: float
+    emulated: bool
+    segmentation: float
+    embedding: float
+    clustering: float
+    other: float
+
+
+@dataclass(frozen=True)
+class StageShares:
+    """bars: best DER first. left_out: how many operating points more there are than a page holds."""
+
+    bars: tuple[StageBar, ...]
+    left_out: int
+
+
+def joint_front(rows: Sequence[FrontRow], others: Sequence[OtherTrial] = ()) -> JointFront:
+    """The figure of a front. rows: as explorer.front.pareto.front gives them; those without a measurement are left
+    out."""
+    groups: dict[Key, list[FrontRow]] = {}
+    for row in rows:
+        if row.der is not None:
+            groups.setdefault(key(row), []).append(row)
+    points = sorted((_front_point(members) for members in groups.values()), key=lambda point: point.der)
+    ders = [point.der for point in points]
+    sensible = [der for der in ders if der <= NOTHING_RIGHT]
+    ceiling = CLEARANCE * max(sensible) if sensible and max(ders) > NOTHING_RIGHT else None
+    return JointFront(tuple(points), tuple(others), ceiling)
+
+
+def other_trials(
+    study: optuna.Study, shown: Sequence[FrontRow], tracking: Tracking | None = None
+) -> tuple[OtherTrial, ...]:
+    """Complete trials of the search that are not among `shown`. tracking: of this mode alone; None for all of them."""
+    trials = mode_filter.skim(study, (record.ORIGIN, "latency", record.MODEL_KEY), tracking)
+    known = {row.trial for row in shown}
+    return tuple(
+        OtherTrial(
+            trial.number, der, size, rtf, trial.user_attrs.get("latency"), trial.user_attrs.get(record.MODEL_KEY)
+        )
+        for trial in mode_filter.tracked(trials, tracking)
+        if trial.state is TrialState.COMPLETE and trial.number not in known
+        for der, size, rtf in (trial.values,)
+    )
+
+
+def sweep_curve(rows: Sequence[FrontRow], figure: Sweep) -> SweepCurve | None:
+    """The points of a study that lie on the curve of a figure: fixed, unpruned, FP32. None where fewer than two do."""
+    plain = [row for row in rows if row.der is not None and _is_plain(row)]
+    zero = next((_sweep_point(row, 0.0) for row in plain if _at(row) == (FIGURE1_CHUNK_LENGTH, 0.0)), None)
+    found: dict[float, SweepPoint] = {}
+    for row in sorted(plain, key=lambda row: not row.origin.startswith(f"paper:{figure}:")):
+        chunk_length, right_context = _at(row)
+        if figure == "figure1" and chunk_length == FIGURE1_CHUNK_LENGTH and right_context > 0:
+            found.setdefault(right_context, _sweep_point(row, right_context))
+        elif figure == "figure2" and right_context == FIGURE2_RIGHT_CONTEXT:
+            found.setdefault(chunk_length, _sweep_point(row, chunk_length))
+    points = tuple(found[value] for value in sorted(found))
+    if figure == "figure2":
+        return SweepCurve(figure, points, None) if len(points) > 1 else None
+    return SweepCurve(figure, points, zero) if len(points) + (zero is not None) > 1 else None
+
+
+def stage_shares(points: Sequence[FrontPoint]) -> StageShares | None:
+    """Stages of the operating points that know them, the front first where a page is full; None where none does."""
+    timed = [point for point in points if point.stage_shares]
+    kept = sorted(timed, key=lambda point: (point.standing != "front", not point.fixed, point.der))[:MOST_BARS]
+    bars = [
+        StageBar(
+            trial=point.trials[0],
+            label=point.label,
+            rtf=point.rtf,
+            emulated=point.emulated,
+            **{stage: float(share) for stage, share in (point.stage_shares or {}).items()},
+        )
+        for point in sorted(kept, key=lambda point: point.der)
+    ]
+    return StageShares(tuple(bars), len(timed) - len(bars)) if bars else None
+
+
+def short_name(row: FrontRow) -> str:
+    """What a figure calls a row: `baseline`, `R=0.5`, `Linear-40`, `Linear-40 int8_ptq`; a search trial by its axes."""
+    source, _, rest = row.origin.partition(":")
+    if row.origin == record.SEARCH:
+        return _axes(row)
+    if rest.startswith("table2:"):
+        return row.pruning if row.precision == "fp32" else f"{row.pruning} {row.precision}"
+    name = rest.rpartition(":")[2] or source
+    return f"{source} {name}" if source == ONLINE else "baseline" if name == BASELINE_VARIANT else name
+
+
+def _axes(row: FrontRow) -> str:
+    told: list[str] = [row.mode] if row.mode == "online" else []
+    if row.chunk_length is not None and row.right_context is not None:
+        told += [f"C={row.chunk_length:.2g}", f"R={row.right_context:.2g}"]
+    if row.pruning != "none":
+        told.append(row.pruning)
+    return " ".join([*told, row.precision])
+
+
+def _front_point(members: Sequence[FrontRow]) -> FrontPoint:
+    row = members[0]
+    assert row.der is not None
+    assert row.size is not None
+    assert row.rtf is not None
+    fixed = [member for member in members if member.origin != record.SEARCH]
+    names = dict.fromkeys(short_name(member) for member in fixed or members)
+    return FrontPoint(
+        trials=tuple(sorted(member.trial for member in members if member.trial is not None)),
+        label=" / ".join(names),
+        fixed=bool(fixed),
+        standing=row.standing,
+        der=row.der,
+        size=row.size,
+        rtf=row.rtf,
+        latency=row.latency,
+        structure=cast("Structure", row.pruning.partition("-")[0].lower()),
+        precision=cast("Precision", row.precision),
+        emulated=row.execution == "emulated",
+        stage_shares=row.stage_shares,
+        tied_with_best=row.tied_with_best,
+    )
+
+
+def _is_plain(row: FrontRow) -> bool:
+    return (
+        row.mode == "chunk-wise" and row.origin != record.SEARCH and row.pruning == "none" and row.precision == "fp32"
+    )
+
+
+def _at(row: FrontRow) -> tuple[float, float]:
+    assert row.chunk_length is not None
+    assert row.right_context is not None
+    return row.chunk_length, row.right_context
+
+
+def _sweep_point(row: FrontRow, value: float) -> SweepPoint:
+    measured = (row.trial, row.der, row.false_alarm, row.missed_detection, row.confusion)
+    timed = (row.rtf, row.rtf_low, row.rtf_high)
+    assert None not in (*measured, *timed), "a row with a DER has the rest as well"
+    trial, *errors = measured
+    return SweepPoint(cast("int", trial), row.origin, value, *cast("list[float]", [*errors, *timed]))

@@ -1,0 +1,348 @@
+"""Figures to hover over: plotly figures made of the front's rows. How each point stands is told by more than colour.
+
+Colour is the precision, shape the pruning structure, a ring a fixed point, which is labelled by origin where there is
+room. Large is on the front, small and faint is dominated, an x is infeasible, hollow is emulated: that RTF is no gain.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from explorer.figures.style import BLACK, PRECISION_COLOURS, STRUCTURE_MARKERS
+from explorer.front.rows import FrontRow
+from explorer.storage import trial_record as record
+from objectives.errors import StudyError
+from objectives.operating_point import PRECISIONS, STRUCTURES, Precision, Structure
+
+DER, SIZE, RTF = "der", "size", "rtf"
+LATENCY = "latency"
+TITLES = {
+    DER: "DER (%)",
+    SIZE: "model size (MiB)",
+    RTF: "real-time factor",
+    LATENCY: "algorithmic latency (s)",
+}
+GREY = "#7f7f7f"
+FAINT = 0.5
+WIDE = 3.0  # an axis whose largest value is this many times its smallest is drawn on a log scale
+
+
+@dataclass(frozen=True)
+class Format:
+    """How large a figure is drawn, in pixels. width, height: of each of two panels side by side, as it is expected.
+    below: whether the legend lies below, not beside. font: of labels. large, small, ring: markers."""
+
+    total: int
+    width: int
+    height: int
+    below: bool
+    font: int
+    large: int
+    small: int
+    ring: int
+
+
+PAGE = Format(total=560, width=480, height=420, below=False, font=11, large=13, small=8, ring=19)
+CARD = Format(total=450, width=300, height=255, below=True, font=10, large=11, small=7, ring=16)  # half a page wide
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One objective drawn on a log scale or not, from `low` to `high`, with its ticks."""
+
+    name: str
+    low: float
+    high: float
+    log: bool
+
+    def place(self, value: float) -> float:
+        """Where a value lies, 0 at the low end and 1 at the high end."""
+        low, high, at = (math.log10(v) if self.log else v for v in (self.low, self.high, value))
+        return (at - low) / (high - low)
+
+    def coordinate(self, place: float) -> float:
+        """What an annotation wants of a place: a value, or its logarithm."""
+        low, high = (math.log10(v) if self.log else v for v in (self.low, self.high))
+        return low + place * (high - low)
+
+    def layout(self) -> dict[str, object]:
+        """What plotly calls the axis."""
+        told: dict[str, object] = {"title": {"text": TITLES[self.name]}, "range": [self.low, self.high]}
+        if self.log:
+            ticks = _ticks(self.low, self.high)
+            told |= {
+                "title": {"text": f"{TITLES[self.name]}, log"},
+                "type": "log",
+                "range": [math.log10(self.low), math.log10(self.high)],
+                "tickvals": ticks,
+                "ticktext": [f"{tick:g}" for tick in ticks],
+            }
+        return told
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of a panel, in shares of its width and height."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+    def covers(self, other: "Box") -> bool:
+        """Whether the two have more than an edge in common."""
+        across = self.left < other.right and other.left < self.right
+        return across and self.bottom < other.top and other.bottom < self.top
+
+
+def front_figure(rows: Sequence[FrontRow], form: Format = PAGE) -> go.Figure:
+    """All three objectives, DER beside size and DER beside RTF: a point has one height in both.
+
+    Rows that are not measured are left out, and counted in the title. Raises StudyError where none is measured.
+    """
+    shown = _measured(rows)
+    if not shown:
+        raise StudyError("no trial is complete yet, so there is no front to draw")
+    heights = _axis(DER, shown)
+    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.03)
+    for column, name in enumerate((SIZE, RTF), start=1):
+        across = _axis(name, shown)
+        for trace in _traces(shown, name, form):
+            figure.add_trace(trace, row=1, col=column)
+        for label in _labels(shown, across, heights, form):
+            figure.add_annotation(label, row=1, col=column)
+        figure.update_xaxes(across.layout(), row=1, col=column)
+    figure.update_yaxes(heights.layout())
+    figure.update_yaxes(title=None, row=1, col=2)
+    figure.add_traces(_legend(shown, form))
+    return _finished(figure, "The front of DER, size and RTF", _caption(rows), form)
+
+
+def der_against_latency(rows: Sequence[FrontRow], form: Format = PAGE) -> go.Figure:
+    """DER over latency, with the curves of the paper's Figures 1 and 2 where the study has them.
+
+    Raises StudyError where nothing measured has a latency, as in an offline study.
+    """
+    shown = [row for row in _measured(rows) if row.latency is not None]
+    if not shown:
+        raise StudyError("nothing measured has a latency: an offline study has none, or no trial is complete yet")
+    across, heights = _axis(LATENCY, shown), _axis(DER, shown)
+    figure = go.Figure()
+    for name, dash, varied in (("R at C = 1 s", "dot", "right_context"), ("C at R = 0", "dash", "chunk_length")):
+        curve = _curve(shown, varied)
+        if len(curve) > 2:
+            line = {"color": GREY, "width": 1, "dash": dash}
+            x, y = [row.latency for row in curve], [row.der for row in curve]
+            figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, name=name, hoverinfo="skip"))
+    figure.add_traces([*_traces(shown, LATENCY, form), *_legend(shown, form)])
+    for label in _labels(shown, across, heights, replace(form, width=2 * form.width)):
+        figure.add_annotation(label)
+    figure.update_xaxes(across.layout())
+    figure.update_yaxes(heights.layout())
+    return _finished(figure, "DER against latency", _caption(rows), form)
+
+
+def hover(row: FrontRow) -> str:
+    """Everything that one chooses an operating point by, as lines of plotly's HTML."""
+    lines = [f"<b>trial {row.trial}</b>, {row.origin}", f"<b>{standing(row)}</b>"]
+    if row.latency is not None:
+        lines.append(f"C = {row.chunk_length:.3g} s, R = {row.right_context:.3g} s, latency {row.latency:.3g} s")
+    lines.append(f"{row.mode}, pruning {row.pruning}, precision {row.precision}")
+    if row.params is not None:
+        kept = " ".join(f"{key} {value}" for key, value in row.kept.items())
+        lines.append(f"{row.params / 1e6:.2f} million parameters, kept {kept}")
+    lines.append(
+        f"DER {row.der:.2f} % = {row.false_alarm:.1f} false alarm + {row.missed_detection:.1f} missed "
+        f"+ {row.confusion:.1f} confusion"
+    )
+    lines.append(f"size {row.size:.2f} MiB")
+    ratio = "emulated: no gain" if row.execution == "emulated" else f"{row.rtf_ratio:.2f} × the FP32 baseline"
+    lines.append(f"RTF {row.rtf:.4f} [{row.rtf_low:.4f}–{row.rtf_high:.4f}], {ratio}")
+    if row.update_latency:
+        lines.append("update {median:.3f} s, 95 % of them below {p95:.3f} s".format(**row.update_latency))
+    if row.reused_from is not None:
+        lines.append(f"measured in trial {row.reused_from}")
+    return "<br>".join(lines)
+
+
+def standing(row: FrontRow) -> str:
+    """How a row stands, in words."""
+    match row.standing:
+        case "front":
+            return "on the front"
+        case "dominated":
+            return f"dominated by {', '.join(f'trial {number}' for number in row.dominated_by[:5])}" + (
+                f" and {len(row.dominated_by) - 5} more" if len(row.dominated_by) > 5 else ""
+            )
+        case "infeasible":
+            return f"infeasible: over the budget of {', '.join(row.exceeded)}"
+        case "failed":
+            return f"failed: {row.error}"
+        case _:
+            return row.standing
+
+
+def label_of(origin: str) -> str:
+    """`Linear-40` of `paper:table1:Linear-40`, `R=0.5` of `paper:figure1:R=0.5`."""
+    return origin.rpartition(":")[2]
+
+
+def _measured(rows: Sequence[FrontRow]) -> list[FrontRow]:
+    return [row for row in rows if row.der is not None]
+
+
+def _caption(rows: Sequence[FrontRow]) -> str:
+    shown = _measured(rows)
+    parts = [f"{sum(row.standing == 'front' for row in shown)} on the front, {len(shown)} shown."]
+    if missing := len(rows) - len(shown):
+        parts.append(f"{missing} not measured (yet).")
+    if any(row.execution == "emulated" for row in shown):
+        parts.append("Hollow: emulated, its RTF is no gain.")
+    return " ".join(parts)
+
+
+def _axis(name: str, rows: Sequence[FrontRow]) -> Axis:
+    """A range around all values; size and RTF are ratios by nature, DER where it spans much."""
+    values = [cast("float", getattr(row, name)) for row in rows]
+    low, high = min(values), max(values)
+    log = low > 0 and (name in (SIZE, LATENCY) or high > WIDE * low)
+    if log:
+        room = (high / low) ** 0.08 if high > low else 1.2
+        return Axis(name, low / room**1.2, high * room**1.5, log)
+    room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    return Axis(name, max(0.0, low - room), high + room, log)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round values between two positive ones, some five of them; plotly's own log ticks drop the leading digits."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found: list[float] = []
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+        ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
+        found = [tick for tick in ticks if low <= tick <= high]
+        if len(found) >= 4:
+            break
+    return found
+
+
+def _colour(row: FrontRow) -> str:
+    return PRECISION_COLOURS[cast("Precision", row.precision)]
+
+
+def _symbol(row: FrontRow) -> str:
+    if row.standing == "infeasible":
+        return "x"
+    structure = cast("Structure", row.pruning.partition("-")[0].lower())
+    return STRUCTURE_MARKERS[structure] + ("-open" if row.execution == "emulated" else "")
+
+
+def _traces(rows: Sequence[FrontRow], across: str, form: Format) -> list[go.Scatter]:
+    """One trace a precision, which the legend hides; the front is drawn above the others, rings below all."""
+    fixed = [row for row in rows if _is_fixed(row)]
+    traces = [_points(fixed, across, _ring(form), legendgroup="fixed", hoverinfo="skip")]
+    for precision in PRECISIONS:
+        these = sorted((row for row in rows if row.precision == precision), key=lambda row: row.standing == "front")
+        if these:
+            marker = {
+                "color": _colour(these[0]),
+                "symbol": [_symbol(row) for row in these],
+                "size": [form.large if row.standing == "front" else form.small for row in these],
+                "opacity": [1.0 if row.standing == "front" else FAINT for row in these],
+            }
+            texts = [hover(row) for row in these]
+            traces.append(_points(these, across, marker, legendgroup=precision, hovertext=texts, hoverinfo="text"))
+    return traces
+
+
+def _ring(form: Format) -> dict[str, object]:
+    return {"symbol": "circle-open", "size": form.ring, "color": BLACK, "line": {"width": 1}}
+
+
+def _points(rows: Sequence[FrontRow], across: str, marker: Mapping[str, object], **more: object) -> go.Scatter:
+    x, y = [getattr(row, across) for row in rows], [row.der for row in rows]
+    return go.Scatter(x=x, y=y, mode="markers", marker=marker, showlegend=False, **more)
+
+
+def _legend(rows: Sequence[FrontRow], form: Format) -> list[go.Scatter]:
+    """What colours, shapes, sizes and rings say, as entries without points."""
+    used = {row.pruning.partition("-")[0].lower() for row in rows}
+    entries: list[tuple[str, str, dict[str, object]]] = [
+        (precision, precision, {"color": PRECISION_COLOURS[precision], "size": form.small + 1})
+        for precision in PRECISIONS
+        if any(row.precision == precision for row in rows)
+    ]
+    grey: dict[str, object] = {"color": GREY, "size": form.small + 1}
+    for structure in STRUCTURES:
+        if structure in used:
+            entries.append((f"pruning: {structure}", "", grey | {"symbol": STRUCTURE_MARKERS[structure]}))
+    entries.append(("large: on the front", "", grey | {"size": form.large}))
+    if any(_is_fixed(row) for row in rows):
+        entries.append(("ring: fixed point", "fixed", _ring(form)))
+    if any(row.standing == "dominated" for row in rows):
+        entries.append(("faint: dominated", "", grey | {"opacity": FAINT}))
+    if any(row.standing == "infeasible" for row in rows):
+        entries.append(("x: over a budget", "", grey | {"symbol": "x"}))
+    if any(row.execution == "emulated" for row in rows):
+        entries.append(("hollow: RTF emulated", "", grey | {"symbol": "circle-open"}))
+    return [
+        go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=name, legendgroup=group or name)
+        for name, group, marker in entries
+    ]
+
+
+def _is_fixed(row: FrontRow) -> bool:
+    return row.origin != record.SEARCH
+
+
+def _labels(rows: Sequence[FrontRow], across: Axis, heights: Axis, form: Format) -> list[dict[str, object]]:
+    """Names of fixed points, each where it covers nothing; one for which there is no room is left to the hover text.
+
+    The baseline first, then the front, then the others.
+    """
+    at = [(across.place(getattr(row, across.name)), heights.place(cast("float", row.der))) for row in rows]
+    # shares of the panel: half a marker, a letter, a line
+    wide, high = form.ring / 2 / form.width, form.ring / 2 / form.height
+    letter, line = 0.56 * form.font / form.width, 1.3 * form.font / form.height
+    taken = [Box(x - wide, x + wide, y - high, y + high) for x, y in at]
+    fixed = [(row, *place) for row, place in zip(rows, at, strict=True) if _is_fixed(row)]
+    fixed.sort(key=lambda one: (one[0].origin != "baseline", one[0].standing != "front"))
+    labels: list[dict[str, object]] = []
+    for row, x, y in fixed:
+        text = label_of(row.origin)
+        half = letter * (len(text) + 1) / 2
+        right, up = wide + half, high + line / 2
+        for dx, dy in ((right, 0.0), (-right, 0.0), (0.0, up), (0.0, -up)):
+            box = Box(x + dx - half, x + dx + half, y + dy - line / 2, y + dy + line / 2)
+            if box.left >= 0 and box.right <= 1 and not any(box.covers(other) for other in taken):
+                taken.append(box)
+                where = {"x": across.coordinate(x + dx), "y": heights.coordinate(y + dy)}
+                labels.append({**where, "text": text, "showarrow": False, "font": {"size": form.font}})
+                break
+    return labels
+
+
+def _curve(rows: Sequence[FrontRow], varied: str) -> list[FrontRow]:
+    """Unpruned FP32 points that differ in C or in R alone, by latency: one of the paper's curves."""
+    held, value = ("chunk_length", 1.0) if varied == "right_context" else ("right_context", 0.0)
+    plain = [row for row in rows if _is_fixed(row) and row.pruning == "none" and row.precision == "fp32"]
+    these = {getattr(row, varied): row for row in plain if getattr(row, held) == value}
+    return [these[key] for key in sorted(these)]
+
+
+def _finished(figure: go.Figure, title: str, remark: str, form: Format) -> go.Figure:
+    legend: dict[str, object] = {"itemsizing": "trace", "tracegroupgap": 0}
+    if form.below:
+        legend |= {"orientation": "h", "yref": "container", "y": 0.01, "yanchor": "bottom", "font": {"size": form.font}}
+    figure.update_layout(
+        title={"text": f"{title}<br><sub>{remark}</sub>", "x": 0.01, "xanchor": "left"},
+        template="plotly_white",
+        height=form.total,
+        margin={"l": 60, "r": 15, "t": 75, "b": form.total - form.height - 75},
+        hoverlabel={"align": "left", "bgcolor": "white", "font": {"color": BLACK}},
+        legend=legend,
+    )
+    return figure

@@ -1,0 +1,181 @@
+"""DER by recording: what a precision mode changes (the paper's Figure 3), and what overlapped speech costs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from explorer.front.comparisons import Comparison, matched
+from explorer.front.comparisons import key as key_of
+from explorer.front.rows import FrontRow
+from explorer.statistics.rank_correlation import RankCorrelation, rank_correlation
+from objectives.operating_point import Precision
+from studies.paper_results import TABLE2
+
+if TYPE_CHECKING:  # it brings pyannote
+    from objectives.corpora.summary import SpeechSummary
+
+BETWEEN = "the second less the first"  # of two series: what the difference of DER has to do with overlap
+
+
+@dataclass(frozen=True)
+class RecordingDelta:
+    """What a precision mode changes in one recording. der, reference_der: percent. delta: their difference, in
+    percentage points."""
+
+    precision: str
+    trial: int
+    uri: str
+    der: float
+    reference_der: float
+    delta: float
+
+
+@dataclass(frozen=True)
+class DeltaSummary:
+    """ΔDER of one precision mode over so many recordings (`number`), in percentage points.
+
+    smallest … largest: over recordings, quantiles interpolated linearly; p90: 90th percentile. pooled: difference of
+    the DERs over all recordings; pooled_low, pooled_high, tied: see comparison.Comparison.
+    published: the same difference in the paper's Table 2.
+    """
+
+    precision: Precision
+    trial: int
+    number: int
+    smallest: float
+    lower_quartile: float
+    median: float
+    upper_quartile: float
+    p90: float
+    largest: float
+    pooled: float
+    pooled_low: float | None
+    pooled_high: float | None
+    tied: bool | None
+    published: float
+    emulated: bool
+
+
+@dataclass(frozen=True)
+class PrecisionDeltas:
+    """Figure 3. pruning: of the model, `Linear-40`; reference: the trial of the same model in FP32.
+
+    unscored: recordings without scored speech, which have no DER and are left out.
+    """
+
+    pruning: str
+    reference: int
+    deltas: tuple[RecordingDelta, ...]
+    summaries: tuple[DeltaSummary, ...]
+    unscored: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OverlapPoint:
+    """One recording at one operating point. overlap_share: of its annotated speech, 0 … 1. der: percent."""
+
+    series: str
+    trial: int
+    uri: str
+    overlap_share: float
+    der: float
+
+
+@dataclass(frozen=True)
+class OverlapFigure:
+    """rank_correlation: of overlap share and DER, by series, and BETWEEN of two series; left out where it says nothing.
+    unscored: as in PrecisionDeltas."""
+
+    points: tuple[OverlapPoint, ...]
+    rank_correlation: Mapping[str, RankCorrelation]
+    unscored: tuple[str, ...]
+
+
+def precision_deltas(
+    rows: Sequence[FrontRow], trials: Mapping[int, FrozenTrial], compared: Sequence[Comparison]
+) -> PrecisionDeltas | None:
+    """Figure 3 from the rows of Table 2 that were measured, each beside FP32 of the same model, C and R.
+
+    trials: of the rows, whole, by number. compared: as explorer.front.pareto has them. None where the study lacks
+    the rows, or their FP32.
+    """
+    measured = [row for row in rows if row.der is not None]
+    modes = {row.precision: row for row in measured if row.origin.startswith("paper:table2:")}
+    quantized = [modes[mode.lower()] for mode in TABLE2 if mode != "FP32" and mode.lower() in modes]
+    reference = next((row for row in measured if quantized and _is_reference(row, quantized[0])), None)
+    if reference is None or reference.trial is None:
+        return None
+    to_fp32 = matched(measured, compared, "lower precision against FP32")
+    base, unscored = _ders(trials[reference.trial])
+    deltas: list[RecordingDelta] = []
+    summaries: list[DeltaSummary] = []
+    for row in quantized:
+        assert row.trial is not None
+        ders, _ = _ders(trials[row.trial])
+        own = [
+            RecordingDelta(row.precision, row.trial, uri, ders[uri], base[uri], ders[uri] - base[uri]) for uri in base
+        ]
+        deltas += own
+        summaries.append(_summary(row, reference, own, to_fp32.get(key_of(row))))
+    return PrecisionDeltas(quantized[0].pruning, reference.trial, tuple(deltas), tuple(summaries), unscored)
+
+
+def overlap_figure(series: Mapping[str, FrozenTrial], speech: Mapping[str, "SpeechSummary"]) -> OverlapFigure:
+    """DER against overlap share of the recordings of some trials, named by series. speech: of the corpus, by URI."""
+    points: list[OverlapPoint] = []
+    found: dict[str, dict[str, float]] = {}
+    unscored: dict[str, None] = {}
+    for name, trial in series.items():
+        found[name], without = _ders(trial)
+        unscored |= dict.fromkeys(without)
+        points += [
+            OverlapPoint(name, trial.number, uri, speech[uri].overlap_share, der) for uri, der in found[name].items()
+        ]
+    if len(series) == 2:
+        first, second = found.values()
+        found[BETWEEN] = {uri: second[uri] - first[uri] for uri in first}
+    shares = {name: [speech[uri].overlap_share for uri in ders] for name, ders in found.items()}
+    told = {name: rank_correlation(shares[name], [*ders.values()]) for name, ders in found.items()}
+    ranks = {name: rank for name, rank in told.items() if rank is not None}
+    return OverlapFigure(tuple(points), ranks, tuple(unscored))
+
+
+def _is_reference(row: FrontRow, quantized: FrontRow) -> bool:
+    return key_of(row) == key_of(replace(quantized, precision="fp32"))
+
+
+def _ders(trial: FrozenTrial) -> tuple[dict[str, float], tuple[str, ...]]:
+    """DER in percent by recording, and the recordings that have none."""
+    told = trial.user_attrs["recordings"]
+    ders = {uri: float(errors["der"]) for uri, errors in told.items() if errors["der"] is not None}
+    return ders, tuple(uri for uri in told if uri not in ders)
+
+
+def _summary(
+    row: FrontRow, reference: FrontRow, deltas: Sequence[RecordingDelta], change: Comparison | None
+) -> DeltaSummary:
+    assert row.trial is not None
+    assert row.der is not None
+    assert reference.der is not None
+    values = np.array([delta.delta for delta in deltas])
+    smallest, lower, median, upper, p90, largest = np.percentile(values, (0, 25, 50, 75, 90, 100)).tolist()
+    return DeltaSummary(
+        precision=cast("Precision", row.precision),
+        trial=row.trial,
+        number=len(values),
+        smallest=smallest,
+        lower_quartile=lower,
+        median=median,
+        upper_quartile=upper,
+        p90=p90,
+        largest=largest,
+        pooled=row.der - reference.der,
+        pooled_low=change.der_low if change else None,
+        pooled_high=change.der_high if change else None,
+        tied=change.tied if change else None,
+        published=TABLE2[row.precision.upper()].der - TABLE2["FP32"].der,
+        emulated=row.execution == "emulated",
+    )

@@ -1,0 +1,68 @@
+"""The front as a file of its own: what `explorer front --plot` writes."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+
+from explorer.atomic_files import REMEDIES, refuse_unwritable, write_whole
+from explorer.front.rows import FrontRow
+from objectives.errors import StudyError
+from objectives.operating_point import Tracking
+
+DRAWN = (".png", ".svg", ".pdf")  # by matplotlib
+INTERACTIVE = ".html"  # by plotly: to turn and to hover over, offline as well
+KNOWN = (*DRAWN, INTERACTIVE)
+
+
+def check_plot(path: Path) -> None:
+    """Raises StudyError where the suffix of a plot is none that can be written, or the file cannot be."""
+    if path.suffix.lower() not in KNOWN:
+        raise StudyError(f"--plot {path}: its suffix says how to draw: use one of {', '.join(KNOWN)}")
+    with _writing(path):
+        refuse_unwritable(path)
+
+
+def write_plot(study: optuna.Study, rows: Sequence[FrontRow], path: Path, tracking: Tracking | None = None) -> None:
+    """Draw the front of a study into a file, of the kind that its suffix names; half a file is never seen.
+
+    rows: as explorer.front.pareto.whole_front gives them. tracking: as it was asked for. Raises StudyError where the
+    suffix is
+    unknown, where nothing of the study was measured yet, and where the file cannot be written.
+    """
+    check_plot(path)
+    if all(row.der is None for row in rows):
+        raise StudyError(f"the study {study.study_name!r} has nothing to plot yet: no operating point was measured")
+    made = _page(rows) if path.suffix.lower() == INTERACTIVE else _picture(study, rows, path.suffix.lower(), tracking)
+    with _writing(path):
+        write_whole(path, made)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        remedy = REMEDIES.get(error.errno, "make room there")
+        if not path.absolute().parent.is_dir():
+            remedy = "create the folder"
+        raise StudyError(
+            f"{path}: the plot cannot be written ({error.strerror}): {remedy}, or give another FILE"
+        ) from error
+
+
+def _picture(study: optuna.Study, rows: Sequence[FrontRow], suffix: str, tracking: Tracking | None) -> bytes:
+    # late, here and below, so that who plots with the one does not wait for the other
+    from explorer.figures.data import joint_front, other_trials
+    from explorer.figures.front import draw_front
+    from explorer.figures.style import as_bytes
+
+    return as_bytes(draw_front(joint_front(rows, other_trials(study, rows, tracking))), suffix.removeprefix("."))
+
+
+def _page(rows: Sequence[FrontRow]) -> bytes:
+    from explorer.figures.front_plotly import front_figure
+
+    page: str = front_figure(rows).to_html(include_plotlyjs=True)
+    return page.encode()

@@ -1,0 +1,215 @@
+"""The Pareto front as data: what is on it, and every fixed point beside it. Tables and files are made from this."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+import optuna
+from optuna.study._multi_objective import (  # Optuna's own dominance; it has no public name
+    _dominates,
+    _get_pareto_front_trials_by_trials,
+)
+from optuna.trial import FrozenTrial, TrialState
+
+from explorer.front import comparisons as comparison
+from explorer.front import mode_filter
+from explorer.front.comparisons import Comparison
+from explorer.front.rows import FrontRow, Standing
+from explorer.search import fixed_trials
+from explorer.storage import bulk_sql, provenance
+from explorer.storage import trial_record as record
+from explorer.storage.foreign_trials import LeftOut
+from explorer.storage.study_record import data_of, stored_definition
+from objectives.operating_point import OperatingPoint, Tracking
+from studies.definition import StudyDefinition
+from studies.paper_results import TABLE1, TABLE2, PaperTable, place, published
+from studies.search_space import recall
+
+NOT_CHOSEN = "not chosen"  # in the place of a pruning: Table 2's variant is still to be chosen
+UNMEASURED: dict[TrialState, Standing] = {TrialState.WAITING: "waiting", TrialState.RUNNING: "running"}
+
+
+@dataclass(frozen=True)
+class Front:
+    """rows: every trial on the front and every fixed point, best DER first, unmeasured last. comparisons: among those
+    that were measured. left_out: trials that another program added or changed, by number, and why, as far as that shows
+    in what the front is made of."""
+
+    rows: tuple[FrontRow, ...]
+    comparisons: tuple[Comparison, ...]
+    left_out: LeftOut = field(default_factory=dict)
+
+
+def front(study: optuna.Study) -> tuple[FrontRow, ...]:
+    """The rows of the whole front. Raises StudyError as that does."""
+    return whole_front(study).rows
+
+
+def whole_front(study: optuna.Study, tracking: Tracking | None = None) -> Front:
+    """The front, every fixed point, and which of them can be told apart by DER.
+
+    tracking: whose points alone to show, with the front as it is among these; None for all of them. Raises StudyError
+    where the study was not made by `explorer run`, or has no such points.
+    """
+    definition = stored_definition(study)
+    mode_filter.check_tracking(study, definition, tracking)
+    left_out: dict[int, str] = {}
+
+    def best_of(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        # study.best_trials copies every attribute of every trial first
+        return feasible_front(study, mode_filter.tracked(trials, tracking))
+
+    def to_show(trials: Sequence[FrozenTrial]) -> set[int]:
+        return {trial.number for trial in (*best_of(trials), *_fixed_trials(trials))}
+
+    skimmed = mode_filter.skim(study, (record.ORIGIN,), tracking, left_out)
+    trials, shown = bulk_sql.settle(study, skimmed, to_show, left_out)
+    best = best_of(trials)
+    known = [row_of(study, definition, trial, best) for trial in shown.values()]
+    rows = [row for row in known if row is not None]
+    rows += _not_queued(study, definition, {row.origin for row in rows})
+    ordered = in_order(row for row in rows if tracking is None or row.mode == tracking)
+    compared = comparison.compare(ordered, shown)
+    return Front(comparison.beside(ordered, compared), compared, left_out)
+
+
+def in_order(rows: Iterable[FrontRow]) -> tuple[FrontRow, ...]:
+    """Best DER first, unmeasured last."""
+    return tuple(sorted(rows, key=_order))
+
+
+def feasible_front(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those of the trials that are complete, keep the study's limits and are not dominated by another such."""
+    return _get_pareto_front_trials_by_trials(trials, study.directions, consider_constraint=True)
+
+
+def dominates(study: optuna.Study, one: FrozenTrial, other: FrozenTrial) -> bool:
+    """Whether a complete trial is at least as good as another one in DER, size and RTF, and better in one of them."""
+    return bool(_dominates(one, other, study.directions))
+
+
+def _order(row: FrontRow) -> tuple[bool, float, float]:
+    return row.der is None, row.der or 0.0, row.latency or 0.0
+
+
+def every_row(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[FrontRow, ...]:
+    """A row for each of a study's trials that has an operating point. trials: all of them, read whole.
+
+    Raises StudyError where the study was not made by `explorer run`.
+    """
+    definition = stored_definition(study)
+    best = feasible_front(study, trials)
+    rows = [row_of(study, definition, trial, best) for trial in trials]
+    return tuple(row for row in rows if row is not None)
+
+
+def table_rows(rows: Sequence[FrontRow], table: PaperTable) -> tuple[FrontRow, ...]:
+    """The rows of one of the paper's tables, in its order; none where the study does not have it."""
+    order = list(TABLE1 if table == "table1" else TABLE2)
+    found = {at[1]: row for row in rows if (at := place(row.origin)) is not None and at[0] == table}
+    return tuple(found[name] for name in order if name in found)
+
+
+def _fixed_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """One trial for each fixed point: the complete one (the first, should another program have added one), else the one
+    that waits or runs, else the last that failed."""
+    rank = {TrialState.COMPLETE: 3, TrialState.RUNNING: 2, TrialState.WAITING: 1}
+    chosen: dict[str, FrozenTrial] = {}
+    for trial in trials:
+        origin = record.origin_of(trial)
+        known = chosen.get(origin)
+        if origin == record.SEARCH or (known is not None and known.state is TrialState.COMPLETE):
+            continue
+        if known is None or rank.get(trial.state, 0) >= rank.get(known.state, 0):
+            chosen[origin] = trial
+    return list(chosen.values())
+
+
+def _not_queued(study: optuna.Study, definition: StudyDefinition, present: set[str]) -> list[FrontRow]:
+    """Fixed points that the study has not queued yet: its driver died before, or Table 2's variant is not chosen."""
+    known = fixed_trials.fixed_points(study, definition)
+    rows = [_bare(None, fixed.origin, "waiting", fixed.point) for fixed in known]
+    if fixed_trials.is_pending(study, definition):
+        # any candidate will do: what depends on it is not shown
+        unknown = [fixed for fixed in definition.fixed_points_for(definition.candidates[0]) if fixed not in known]
+        rows += [replace(_bare(None, u.origin, "waiting", u.point), pruning=NOT_CHOSEN) for u in unknown]
+    return [row for row in rows if row.origin not in present]
+
+
+def _bare(trial: int | None, origin: str, standing: Standing, point: OperatingPoint) -> FrontRow:
+    """A row without a measurement."""
+    streamed = point.streamed
+    paper = published(origin)
+    return FrontRow(
+        trial=trial,
+        origin=origin,
+        standing=standing,
+        dominated_by=(),
+        exceeded=(),
+        chunk_length=point.chunk_length if streamed else None,
+        right_context=point.right_context if streamed else None,
+        latency=record.latency_of(point),
+        pruning=str(point.pruning),
+        precision=point.precision,
+        mode=point.mode,
+        online=asdict(point.online) if point.mode == "online" else None,
+        paper_params=paper.params if paper else None,
+        paper_size=paper.size if paper else None,
+        paper_rtf=paper.rtf if paper else None,
+        paper_der=paper.der if paper else None,
+    )
+
+
+def row_of(
+    study: optuna.Study, definition: StudyDefinition, trial: FrozenTrial, best: Sequence[FrozenTrial]
+) -> FrontRow | None:
+    """The row of a trial with all of its attributes; None where its point was never drawn. best: the front."""
+    point = recall(trial, definition.space)
+    if point is None:
+        return None
+    attributes = trial.user_attrs
+    standing, dominated_by, exceeded = _stand(study, trial, best)
+    row = _bare(trial.number, record.origin_of(trial), standing, point)
+    if trial.state is not TrialState.COMPLETE:
+        return replace(row, error=attributes.get(record.ERROR) if row.standing == "failed" else None)
+    der, size, rtf = trial.values
+    low, high = attributes["rtf_spread"]
+    errors = attributes["der"]
+    return replace(
+        row,
+        dominated_by=dominated_by,
+        exceeded=exceeded,
+        kept=attributes["kept_units"],
+        params=attributes["params"],
+        der=der,
+        false_alarm=errors["false_alarm"],
+        missed_detection=errors["missed_detection"],
+        confusion=errors["confusion"],
+        size=size,
+        rtf=rtf,
+        rtf_low=low,
+        rtf_high=high,
+        rtf_ratio=attributes["rtf_ratio"],
+        # a study begun by an earlier version may have trials without these
+        update_latency=attributes.get("update_latency"),
+        stage_shares=attributes.get("stage_shares"),
+        peak_memory_mib=attributes.get("peak_memory_mib"),
+        execution=attributes["execution"],
+        kernel=attributes.get("kernel"),
+        reused_from=attributes.get(record.REUSED_FROM),
+        model_key=attributes.get(record.MODEL_KEY),
+        model_sha256=attributes.get(record.MODEL_SHA256) or None,
+        data=attributes.get(record.DATA) or data_of(study),
+        versions=provenance.versions_of(trial),
+    )
+
+
+def _stand(
+    study: optuna.Study, trial: FrozenTrial, best: Sequence[FrozenTrial]
+) -> tuple[Standing, tuple[int, ...], tuple[str, ...]]:
+    if trial.state is not TrialState.COMPLETE:
+        return UNMEASURED.get(trial.state, "failed"), (), ()
+    if exceeded := record.exceeded(trial):
+        return "infeasible", (), exceeded
+    if any(trial.number == other.number for other in best):
+        return "front", (), ()
+    return "dominated", tuple(t.number for t in best if dominates(study, t, trial)), ()

@@ -1,0 +1,145 @@
+"""What may be recommended: the operating points of a study, each once, and those of them that the budgets leave.
+
+Latency is no objective of the search, so what is not dominated is decided among the points inside the budgets: a point
+of the study's front may be beyond them, and one that it dominates may be the best inside.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from explorer.front.mode_filter import check_tracking, skim, tracked
+from explorer.front.pareto import feasible_front
+from explorer.recommend.budgets import Budgets, Shortfall, keeps, shortfall
+from explorer.recommend.distance import BASELINE, COMPARED
+from explorer.storage import trial_record as record
+from explorer.storage.bulk_sql import settle
+from explorer.storage.foreign_trials import LeftOut
+from objectives.errors import StudyError
+from objectives.operating_point import Tracking
+from studies.definition import StudyDefinition
+
+ATTRIBUTES = (record.ORIGIN, record.REUSED_FROM, "latency")
+
+
+@dataclass(frozen=True)
+class Point:
+    """An operating point that was measured. trial: as skimmed. origins: its own, then those of trials that reuse it."""
+
+    trial: FrozenTrial
+    origins: tuple[str, ...]
+
+    @property
+    def number(self) -> int:
+        """Of the trial that measured it."""
+        return self.trial.number
+
+    @property
+    def values(self) -> dict[str, float]:
+        """What budgets look at; without latency in an offline study."""
+        der, size, rtf = self.trial.values
+        latency = self.trial.user_attrs["latency"]
+        return {"der": der, "size": size, "rtf": rtf} | ({} if latency is None else {"latency": latency})
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """limits: budgets by name, `der` in percent. points: all that keep the study's own limits. inside: of those, within
+    the budgets. front: of those, not dominated by another one inside; lowest DER first. best: the study's own front.
+    All of these are of the mode that was asked for alone, where one was. references: the point of each origin of a
+    fixed point, of whatever mode and whatever limits it passes. whole: the trials of `shown` and of the references that
+    every point is compared with, with all that they carry. left_out: trials that another program added or changed,
+    by number, and why.
+    """
+
+    limits: Mapping[str, float]
+    points: tuple[Point, ...]
+    inside: tuple[Point, ...]
+    front: tuple[Point, ...]
+    best: tuple[FrozenTrial, ...]
+    references: Mapping[str, Point]
+    whole: Mapping[int, FrozenTrial] = field(default_factory=dict)
+    left_out: LeftOut = field(default_factory=dict)
+
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """Numbers of the trials to be told of: the front inside the budgets, or what comes nearest to them."""
+        missed = self.missed
+        return (missed.nearest,) if missed else tuple(point.number for point in self.front)
+
+    @property
+    def missed(self) -> Shortfall | None:
+        """By how much the budgets are missed; None where a point keeps them."""
+        if self.inside:
+            return None
+        return shortfall(self.limits, {point.number: point.values for point in self.points})
+
+
+def candidates(
+    study: optuna.Study, definition: StudyDefinition, budgets: Budgets, tracking: Tracking | None = None
+) -> Candidates:
+    """tracking: whose points alone take part; None for all of them.
+
+    Raises StudyError where the study has no complete trial within its own limits, or what is asked means nothing in it:
+    a mode that it does not have, latency offline, an increase over a baseline that is not measured.
+    """
+    check_tracking(study, definition, tracking)
+    if definition.space.mode == "offline" and budgets.latency is not None:
+        raise StudyError(
+            f"--max-latency {budgets.latency:g}: the study {study.study_name!r} is of the offline mode, which hears "
+            "the whole recording first and has no latency: leave it out"
+        )
+    left_out: dict[int, str] = {}
+    skimmed = skim(study, ATTRIBUTES, tracking, left_out)
+
+    def to_show(trials: Sequence[FrozenTrial]) -> set[int]:
+        found = _among(study, trials, budgets, tracking)
+        return {*found.shown, *(found.references[origin].number for origin in COMPARED if origin in found.references)}
+
+    trials, whole = settle(study, skimmed, to_show, left_out)
+    return replace(_among(study, trials, budgets, tracking), whole=whole, left_out=left_out)
+
+
+def _among(
+    study: optuna.Study, trials: Sequence[FrozenTrial], budgets: Budgets, tracking: Tracking | None
+) -> Candidates:
+    of_mode = tracked(trials, tracking)
+    numbers = {trial.number for trial in of_mode}
+    complete = _points(trials)
+    points = tuple(point for point in complete if point.number in numbers and not record.exceeded(point.trial))
+    if not points:
+        what = "trial" if tracking is None else f"{tracking} trial"
+        raise StudyError(
+            f"the study {study.study_name!r} has no complete {what} within its own limits yet: run it, and see "
+            f"`explorer status {study.study_name}`"
+        )
+    references: dict[str, Point] = {}
+    for point in complete:
+        for origin in point.origins:
+            if origin != record.SEARCH:
+                references.setdefault(origin, point)
+    baseline = references.get(BASELINE)
+    limits = budgets.limits(None if baseline is None else baseline.values["der"])
+    inside = tuple(point for point in points if keeps(limits, point.values))
+    not_dominated = {trial.number for trial in feasible_front(study, [point.trial for point in inside])}
+    return Candidates(
+        limits=limits,
+        points=points,
+        inside=inside,
+        front=tuple(sorted((p for p in inside if p.number in not_dominated), key=lambda p: (p.trial.values, p.number))),
+        best=tuple(feasible_front(study, of_mode)),
+        references=references,
+    )
+
+
+def _points(trials: Sequence[FrozenTrial]) -> list[Point]:
+    """Complete trials, those that reuse another's measurement with that one where it is there."""
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    measured = {trial.number for trial in complete if record.is_measured(trial)}
+    origins: dict[int, list[str]] = {}
+    for trial in sorted(complete, key=lambda trial: trial.number not in measured):
+        source = trial.user_attrs.get(record.REUSED_FROM)
+        origins.setdefault(source if source in measured else trial.number, []).append(record.origin_of(trial))
+    return [Point(trial, tuple(dict.fromkeys(origins[trial.number]))) for trial in complete if trial.number in origins]

@@ -1,0 +1,62 @@
+"""What to know before a recommended point is believed, in words."""
+
+from collections.abc import Sequence
+
+from explorer.front.rows import FrontRow
+from explorer.recommend.distance import Distance
+from explorer.recommend.test_split import TEST, TestScore
+from explorer.statistics import bootstrap
+
+WIDE = 0.2  # of the baseline's DER: an interval wider than that leaves open whether errors grew by a tenth
+NEAR_REAL_TIME = 0.5  # RTF: a machine twice as busy does not keep up
+
+
+def caveats(
+    row: FrontRow, baseline: Distance | None, test: TestScore | None, split: str, recordings: int, moved: bool
+) -> tuple[str, ...]:
+    """Of one point. baseline: its distance to that. split, recordings: what its DER is of in the study. moved: whether
+    its DER on `test` is of another machine."""
+    said = [*_of_scoring(test, split, recordings), *_of_interval(baseline, split), *_of_time(row)]
+    if row.kernel is not None and row.kernel.startswith("torch "):
+        said.append(f"its DER is of windows run by {row.kernel}, its RTF of ONNX Runtime on the CPU")
+    if moved:
+        said.append(f"its DER on {TEST} is of another machine than the study's, which may decide a tie otherwise")
+    return tuple(said)
+
+
+def _of_scoring(test: TestScore | None, split: str, recordings: int) -> list[str]:
+    said = [f"chosen on the split that it is scored on, {split}, which flatters it"] if test is None else []
+    where, count = (split, recordings) if test is None else (TEST, len(test.recordings))
+    if count < bootstrap.FEW:
+        said.append(f"few recordings in {where}: {count}")
+    return said
+
+
+def _of_interval(baseline: Distance | None, split: str) -> list[str]:
+    if baseline is None:
+        return []
+    told, where = (baseline.der, split) if baseline.test is None else (baseline.test, TEST)
+    if told.interval is None or told.interval.width <= WIDE * told.theirs:
+        return []
+    return [
+        f"wide interval: its difference to the baseline spans {told.interval.width:.1f} points on {where}, where the "
+        f"baseline's DER is {told.theirs:.2f} %"
+    ]
+
+
+def _of_time(row: FrontRow) -> list[str]:
+    said = []
+    if row.execution == "emulated":
+        said.append(
+            f"{row.precision} is emulated on this machine: its RTF is no gain, nor is what it beats by RTF alone"
+        )
+    if row.rtf is not None and row.rtf > NEAR_REAL_TIME:
+        said.append(f"RTF {row.rtf:.2f} is near 1: a machine {1 / row.rtf:.1f} times as busy falls behind")
+    if row.rtf_high is not None and row.rtf_high > 1.0:
+        said.append(f"its slowest repeat had an RTF of {row.rtf_high:.2f}: it does not always keep up")
+    return said
+
+
+def common(all_caveats: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Those that every point has, in the order of the first."""
+    return tuple(one for one in all_caveats[0] if all(one in others for others in all_caveats[1:]))

@@ -1,0 +1,202 @@
+"""Budgets → operating points with reasons, as data. Nothing here prints."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from explorer.front import comparisons
+from explorer.front.pareto import dominates, row_of
+from explorer.front.rows import FrontRow
+from explorer.recommend import caveats
+from explorer.recommend.budgets import Budgets, Shortfall
+from explorer.recommend.candidates import Candidates, candidates
+from explorer.recommend.distance import (
+    BASELINE,
+    COMPARED,
+    PAPER_POINT,
+    Distance,
+    PublishedDistance,
+    Side,
+    distance,
+    published_distance,
+)
+from explorer.recommend.roles import Role, roles_of, scored
+from explorer.recommend.test_split import HeldOut, TestScore, held_out, other_machine
+from explorer.storage import provenance
+from explorer.storage import trial_record as record
+from explorer.storage.foreign_trials import LeftOut
+from explorer.storage.study_record import stored_definition
+from explorer.workers.protocol import OnStage
+from objectives.operating_point import Tracking
+from studies.definition import StudyDefinition
+from studies.paper_results import TABLE2_VARIANT
+
+
+@dataclass(frozen=True)
+class Dominated:
+    """A point that is nowhere better in DER, size and RTF, and worse in one. origins: `search`, or of fixed points."""
+
+    trial: int
+    origins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One operating point, and what there is to say for and against it.
+
+    row: its figures, on the study's split. also: the other origins of the same operating point. roles: why it is here.
+    test: on the split `test`, None where there is no figure. baseline, paper_point: how far it is from the study's own;
+    None where these are not measured, the paper's Linear-40 + FP16 also where Table 2 is about another model here.
+    published: how far the paper's own is from its baseline. dominates: of all points that keep the study's limits.
+    caveats: in words.
+    """
+
+    row: FrontRow
+    also: tuple[str, ...]
+    roles: tuple[Role, ...]
+    test: TestScore | None
+    baseline: Distance | None
+    paper_point: Distance | None
+    published: PublishedDistance
+    dominates: tuple[Dominated, ...]
+    caveats: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What `explorer recommend` answers.
+
+    tracking: of the points that took part, None for all of the study's. limits: budgets by name, `der` in percent.
+    baseline_der: percent, None where it is not measured. points: operating points of the study, complete and within
+    its own limits. inside: of those, within the budgets too. front: of those, not dominated by another one. split,
+    recordings: what their DER is of. method: of every interval. notes: what to know of these intervals. test: how
+    the split `test` fared, and scores there by trial; baseline_test: the baseline's. recommendations: lowest DER
+    first; none where there is a `shortfall`, and then `nearest` is the row of that. left_out: trials that another
+    program added or changed, by number, and why.
+    """
+
+    study: str
+    tracking: Tracking | None
+    limits: Mapping[str, float]
+    baseline_der: float | None
+    points: int
+    inside: int
+    front: int
+    split: str
+    recordings: int
+    method: str
+    notes: tuple[str, ...]
+    test: HeldOut
+    baseline_test: TestScore | None = None
+    recommendations: tuple[Recommendation, ...] = ()
+    shortfall: Shortfall | None = None
+    nearest: FrontRow | None = None
+    left_out: LeftOut = field(default_factory=dict)
+
+
+def recommend(
+    study: optuna.Study,
+    budgets: Budgets,
+    top: int = 3,
+    test: bool = True,
+    on_progress: OnStage = lambda stage, fraction: None,
+    trusted: frozenset[str] = frozenset(),
+    tracking: Tracking | None = None,
+) -> Advice:
+    """The operating points of a study to take: within budgets the `top` of lowest DER, the knee, and the smallest one
+    that cannot be told from the best.
+
+    test: score them on the corpus' split `test`, each once, beside the baseline and the paper's point. trusted: as
+    `build_evaluator` takes it. tracking: whose points alone take part, since what is online and what is not cannot
+    stand in for each other; None for all of them. Raises StudyError where the study is not explorer's, has no complete
+    trial within its own limits, or has no use for a budget or a mode (see `candidates`), and where what is scored on
+    `test` cannot be kept.
+    """
+    definition = stored_definition(study)
+    found = candidates(study, definition, budgets, tracking)
+    missed, shown = found.missed, found.shown
+    references = _references(found)
+    whole = found.whole
+    recordings = len(whole[shown[0]].user_attrs[record.RECORDINGS])
+    rows = {number: _row(study, definition, trial, found) for number, trial in whole.items()}
+    if PAPER_POINT in references and rows[references[PAPER_POINT]].pruning != TABLE2_VARIANT:
+        del references[PAPER_POINT]  # Table 2 is about another model here
+    roles = {} if missed else roles_of([whole[number] for number in shown], top)
+    wanted = [whole[number] for number in dict.fromkeys([*roles, *references.values()])] if roles else []
+    tested = HeldOut("not asked", "not asked for")
+    if test and wanted:
+        tested = held_out(study, definition, wanted, on_progress, trusted)
+    sides = {
+        number: Side(rows[number], scored(trial), tested.scores[number].scored if number in tested.scores else None)
+        for number, trial in whole.items()
+    }
+    return Advice(
+        study=study.study_name,
+        tracking=tracking,
+        limits=found.limits,
+        baseline_der=rows[references[BASELINE]].der if BASELINE in references else None,
+        points=len(found.points),
+        inside=len(found.inside),
+        front=len(found.front),
+        split=definition.split,
+        recordings=recordings,
+        method=comparisons.method(recordings),
+        notes=(*comparisons.notes(recordings, definition.split), *_of_versions(rows.values())),
+        test=tested,
+        baseline_test=tested.scores.get(references[BASELINE]) if BASELINE in references else None,
+        recommendations=tuple(
+            _recommendation(study, definition, found, number, roles[number], sides, references, tested)
+            for number in roles
+        ),
+        shortfall=missed,
+        nearest=rows[missed.nearest] if missed else None,
+        left_out=found.left_out,
+    )
+
+
+def _of_versions(rows: Iterable[FrontRow]) -> tuple[str, ...]:
+    """What to know where the points that are compared were measured with several versions of a package."""
+    mixed = provenance.mixed_versions({row.trial: row.versions for row in rows if row.trial is not None})
+    return (f"The points were {provenance.in_words(mixed)}.",) if mixed else ()
+
+
+def _references(found: Candidates) -> dict[str, int]:
+    """What points are compared with, by origin: trials that measured them."""
+    return {origin: found.references[origin].number for origin in COMPARED if origin in found.references}
+
+
+def _row(study: optuna.Study, definition: StudyDefinition, trial: FrozenTrial, found: Candidates) -> FrontRow:
+    row = row_of(study, definition, trial, found.best)
+    assert row is not None, "it is complete"
+    return row
+
+
+def _recommendation(
+    study: optuna.Study,
+    definition: StudyDefinition,
+    found: Candidates,
+    number: int,
+    roles: tuple[Role, ...],
+    sides: Mapping[int, Side],
+    references: Mapping[str, int],
+    tested: HeldOut,
+) -> Recommendation:
+    point = next(point for point in found.front if point.number == number)
+    beaten = [other for other in found.points if dominates(study, point.trial, other.trial)]
+    distances = {origin: distance(sides[number], sides[other], origin) for origin, other in references.items()}
+    row, score = sides[number].row, tested.scores.get(number)
+    baseline = distances.get(BASELINE)
+    moved = score is not None and other_machine(study, score)
+    return Recommendation(
+        row=row,
+        also=tuple(origin for origin in point.origins if origin != row.origin),
+        roles=roles,
+        test=score,
+        baseline=baseline,
+        paper_point=distances.get(PAPER_POINT),
+        published=published_distance(),
+        dominates=tuple(Dominated(other.number, other.origins) for other in beaten),
+        caveats=caveats.caveats(row, baseline, score, definition.split, len(sides[number].scored), moved),
+    )

@@ -1,0 +1,81 @@
+"""Why a point is recommended: the lowest DERs, the knee, and the smallest that cannot be told from the best."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial
+
+from explorer.statistics import bootstrap
+from explorer.statistics.knee import DEFINITION, knee
+from explorer.storage import trial_record as record
+
+
+@dataclass(frozen=True)
+class Role:
+    """name: `lowest DER`, `2nd lowest DER`, `knee`, `smallest tied with the best`. reason: in words."""
+
+    name: str
+    reason: str
+
+
+def roles_of(front: Sequence[FrozenTrial], top: int) -> Mapping[int, tuple[Role, ...]]:
+    """The roles of those that have one, by number of the trial, lowest DER first.
+
+    front: points of which none dominates another, at least one, lowest DER first, with their recordings.
+    """
+    found: defaultdict[int, list[Role]] = defaultdict(list)
+    for place, trial in enumerate(front[:top], start=1):
+        name = "lowest DER" if place == 1 else f"{ordinal(place)} lowest DER"
+        reason = f"{name}: {trial.values[0]:.2f} %, {_points(len(front))}"
+        found[trial.number].append(Role(name, reason))
+    at = knee([trial.values for trial in front])
+    if at is not None:
+        found[front[at].number].append(Role("knee", f"knee of {len(front)} points that none dominates: {DEFINITION}"))
+    smallest = _smallest_tied(front)
+    if smallest is not None:
+        number, role = smallest
+        found[number].append(role)
+    order = [trial.number for trial in front if trial.number in found]
+    return {number: tuple(found[number]) for number in order}
+
+
+def scored(trial: FrozenTrial) -> bootstrap.Scored:
+    """Seconds of error and of reference speech by recording, of a complete trial."""
+    return record.scored_seconds(trial.user_attrs[record.RECORDINGS])
+
+
+def ordinal(place: int) -> str:
+    """`1st`, `2nd`, `3rd`, `11th`."""
+    ending = "th" if place // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
+    return f"{place}{ending}"
+
+
+def _smallest_tied(front: Sequence[FrozenTrial]) -> tuple[int, Role] | None:
+    """None where a single recording gives no interval."""
+    name, best = "smallest tied with the best", front[0]
+    if len(scored(best)) < bootstrap.FEWEST:
+        return None
+    by_size = sorted(front, key=lambda trial: (trial.values[1], trial.values[0], trial.values[2]))
+    for smaller, trial in enumerate(by_size):
+        if trial is best:
+            told = "every smaller point has a DER that can be told from it" if smaller else "it is the smallest as well"
+            return trial.number, Role(name, f"{name}: {told}")
+        interval = bootstrap.difference(scored(trial), scored(best))
+        if interval is not None and interval.contains_zero:
+            reason = (
+                f"{name}: its DER cannot be told from the lowest, {best.values[0]:.2f} % of trial {best.number}: "
+                f"{trial.values[0] - best.values[0]:+.2f} points, {in_words(interval)}"
+            )
+            return trial.number, Role(name, reason)
+    raise AssertionError("the best is one of them")
+
+
+def _points(count: int) -> str:
+    return "the only one that none dominates" if count == 1 else f"of {count} points that none dominates"
+
+
+def in_words(interval: bootstrap.Interval) -> str:
+    """`95 % interval −0.31 to +4.20 (6 recordings)`."""
+    span = f"{interval.low:+.2f} to {interval.high:+.2f}".replace("-", "−")
+    return f"{100 * interval.level:.0f} % interval {span} ({interval.recordings} recordings)"

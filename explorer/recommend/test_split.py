@@ -1,0 +1,228 @@
+"""The DER of recommended points on the split `test`, which no search and no choice has seen: scored once and kept.
+
+Whoever picks the lowest of many DERs picks luck as well, so the DER that a choice was made by flatters what was chosen;
+that of recordings which took no part in the choice does not, as long as nobody goes on choosing by it. So a point's
+test DER is kept in the study, and a point is never scored there again.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
+from typing import Any, Literal
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from explorer.statistics import bootstrap
+from explorer.storage import trial_record as record
+from explorer.storage.study_record import damaged, device_of, evaluated_by, kept_json, user_attributes
+from explorer.terminal.corpus_remarks import print_remarks
+from explorer.workers.protocol import Evaluator, EvaluatorSettings, OnStage, prefixed
+from explorer.writable import refuse_read_only
+from objectives.errors import (
+    AssetError,
+    CorpusError,
+    EvaluationError,
+    LeakageError,
+    ModelError,
+    StudyError,
+    quoted,
+    reason_of,
+)
+from studies.definition import StudyDefinition
+from studies.search_space import recall
+
+TEST = "test"
+SETTINGS = "test_split"  # study attribute: what points are scored with there, written before the first is
+ROUNDING = 1e-6  # points of DER between a sum of recordings and the same sum read again
+SCORE = "test_split:{trial}"  # study attribute of each point that was scored there
+# Of what identifies an evaluator, what a study's split changes, and what decides no label or next to none
+OTHER_SPLIT = ("split", "cost")
+MACHINE = "machine"
+SINCE = ("tracking",)  # what a study of an earlier version does not tell, and has no need of
+
+Status = Literal["scored", "absent", "searched", "unavailable", "not asked"]
+
+
+@dataclass(frozen=True)
+class TestScore:
+    """How one operating point did on `test`. der and its parts: percent, pooled. recordings: errors of each (URI).
+    machine: what it was scored on."""
+
+    __test__ = False  # for pytest: this is no test
+
+    der: float
+    false_alarm: float
+    missed_detection: float
+    confusion: float
+    recordings: Mapping[str, Mapping[str, Any]]
+    machine: Mapping[str, str]
+
+    @property
+    def scored(self) -> bootstrap.Scored:
+        """Seconds of error and of reference speech by recording."""
+        return record.scored_seconds(self.recordings)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What is known on `test`. scores: by number of the trial.
+
+    status: `scored`; `absent` where the corpus has no such split; `searched` where the search itself looked at it;
+    `unavailable` where it could not be scored (now, or for some of the points); `not asked`. note: that in words.
+    """
+
+    status: Status
+    note: str = ""
+    scores: Mapping[int, TestScore] = field(default_factory=dict)
+
+
+def held_out(
+    study: optuna.Study,
+    definition: StudyDefinition,
+    trials: Sequence[FrozenTrial],
+    on_progress: OnStage = lambda stage, fraction: None,
+    trusted: frozenset[str] = frozenset(),
+) -> HeldOut:
+    """The scores of these trials, whole ones, on `test`: those that the study has, and the others made now and kept.
+
+    Where they cannot be had (the corpus moved, the weights are others now, no GPU, ...) the note says why, and nothing
+    is raised. Raises StudyError where the study cannot be written: then nothing was scored.
+    """
+    if definition.split in (TEST, "all"):
+        return HeldOut("searched", f"the search itself looked at {definition.split!r}: no recording is left for a test")
+    known = {trial.number: score for trial in trials if (score := _stored(study, trial.number)) is not None}
+    _refuse_other_recordings(study, known)
+    missing = [trial for trial in trials if trial.number not in known]
+    if not missing:
+        return HeldOut("scored", scores=known)
+    try:
+        # late, since these bring pyannote and torch
+        from objectives.corpora.sources import load_corpus
+        from objectives.corpora.summary import in_brief
+
+        on_progress("reading the corpus", 0.0)
+        corpus = load_corpus(definition.corpus, definition.seed)
+        print_remarks(in_brief(corpus, definition.corpus))  # so the evaluator that is built of it need not
+        if not corpus.splits.get(TEST):
+            return HeldOut("absent", f"the corpus {definition.corpus!r} has no split {TEST!r}", known)
+        refuse_read_only(study)
+        settings = replace(EvaluatorSettings.of(definition, device_of(study), trusted), split=TEST)
+        with settings.build() as evaluator:
+            if why := _differs(study, evaluator.identity):
+                return HeldOut("unavailable", why, known)
+            return _score(study, definition, missing, evaluator, known, on_progress)
+    except (CorpusError, AssetError, ModelError, LeakageError) as error:
+        why = f"split {TEST!r} cannot be scored ({type(error).__name__}: {error})"
+        return HeldOut("unavailable", why, known)
+
+
+def _score(
+    study: optuna.Study,
+    definition: StudyDefinition,
+    missing: Sequence[FrozenTrial],
+    evaluator: Evaluator,
+    known: Mapping[int, TestScore],
+    on_progress: OnStage,
+) -> HeldOut:
+    if SETTINGS not in user_attributes(study):
+        _keep(study, SETTINGS, dict(evaluator.identity))
+    machine = {key: value for key, value in evaluator.identity.items() if key.startswith(MACHINE)}
+    scores, failures = dict(known), []
+    for place, trial in enumerate(missing, start=1):
+        point = recall(trial, definition.space)
+        assert point is not None, "it is complete"
+        step = f"trial {trial.number} on {TEST}, {place} of {len(missing)}"
+        try:
+            counts = evaluator.errors(point, prefixed(on_progress, step))
+        except EvaluationError as error:
+            failures.append(f"trial {trial.number} could not be scored on {TEST} ({error})")
+            continue
+        told = {
+            "der": record.errors_of(reduce(add, counts.values())),
+            record.RECORDINGS: {uri: record.errors_of(one) for uri, one in counts.items()},
+            "machine": machine,
+        }
+        _keep(study, SCORE.format(trial=trial.number), told)  # at once: what was looked at is never scored again
+        scores[trial.number] = _score_of(told)
+    return HeldOut("unavailable" if failures else "scored", "; ".join(failures), scores)
+
+
+def other_machine(study: optuna.Study, score: TestScore) -> bool:
+    """Whether a point was scored on another machine than the study's, whose kernels may decide a tie otherwise."""
+    told = evaluated_by(study)
+    return any(told.get(key) != value for key, value in score.machine.items())
+
+
+def _stored(study: optuna.Study, trial: int) -> TestScore | None:
+    told = kept_json(study, SCORE.format(trial=trial))
+    if told is None:
+        return None
+    try:
+        score = _score_of(told)
+        figures = (score.der, score.false_alarm, score.missed_detection, score.confusion)
+        if not all(isinstance(figure, float) and math.isfinite(figure) for figure in figures):
+            raise ValueError(f"a DER of {figures}")
+        if not isinstance(score.machine, dict):
+            raise ValueError(f"machine = {quoted(score.machine)}")
+        if abs((pooled := bootstrap.pooled_der(score.scored)) - score.der) > ROUNDING:
+            raise ValueError(f"a DER of {score.der:g}, and of its recordings together {pooled:g}")
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise damaged(study, SCORE.format(trial=trial), f"{type(error).__name__}: {error}") from error
+    return score
+
+
+def _score_of(told: Mapping[str, Any]) -> TestScore:
+    pooled = told["der"]
+    return TestScore(
+        der=pooled["der"],
+        false_alarm=pooled["false_alarm"],
+        missed_detection=pooled["missed_detection"],
+        confusion=pooled["confusion"],
+        recordings=told[record.RECORDINGS],
+        machine=told["machine"],
+    )
+
+
+def _refuse_other_recordings(study: optuna.Study, known: Mapping[int, TestScore]) -> None:
+    """Points that were scored on different recordings cannot be compared."""
+    if not known:
+        return
+    first, score = next(iter(known.items()))
+    for number, other in known.items():
+        if other.recordings.keys() != score.recordings.keys():
+            raise damaged(study, SCORE.format(trial=number), f"not of the recordings that trial {first} was scored on")
+
+
+def _differs(study: optuna.Study, identity: Mapping[str, str]) -> str | None:
+    """Why scores made by this evaluator would not be of the study's points, or not beside those that it has."""
+    earlier = kept_json(study, SETTINGS)
+    for told, what in ((evaluated_by(study), "the study was run"), (earlier, f"{TEST} was first scored")):
+        if told is None:
+            continue
+        keys = [
+            key
+            for key in {**told, **identity}
+            if key not in OTHER_SPLIT
+            and not key.startswith(MACHINE)
+            and told.get(key) != identity.get(key)
+            and (key in told or key not in SINCE)
+        ]
+        if keys:
+            changes = "; ".join(f"{key}: {told.get(key, '(absent)')} → {identity.get(key, '(absent)')}" for key in keys)
+            return f"split {TEST!r} is not scored, for something has changed since {what}: {changes}"
+    return None
+
+
+def _keep(study: optuna.Study, key: str, told: object) -> None:
+    try:
+        study.set_user_attr(key, json.dumps(told))
+    except optuna.exceptions.StorageInternalError as error:
+        why = reason_of(error.__cause__ or error)
+        raise StudyError(
+            f"the DER on {TEST} cannot be kept in the study ({why}), and is to be scored only once: fix the storage, "
+            "or give --no-test"
+        ) from error

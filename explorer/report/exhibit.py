@@ -1,0 +1,91 @@
+"""What a section of the report shows: a grid of figures, its CSV, or why it is absent; and figures in words."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+
+from matplotlib.figure import Figure
+
+from explorer.figures.data import SweepPoint
+from explorer.front.rows import FrontRow
+
+UNKNOWN = "–"
+NO_BREAK, JOINED = "\u00a0", "\u2060"  # a space, and nothing at all, where no line ends
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table in words. strong: places of the rows that are emphasised. left: places of the columns of words. wraps:
+    of those whose cells may take two lines, where the page is too narrow."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    strong: frozenset[int] = frozenset()
+    left: frozenset[int] = frozenset({0})
+    wraps: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """name: of its files. caption: says which trials it is made of. alternative: the figure in words, for those who do
+    not see it. sheets: its data as CSV by file name."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure | None = None
+    alternative: str = ""
+    grid: Grid | None = None
+    sheets: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Absent:
+    """What the study has no data for. command: what would give some; None where nothing of the explorer does."""
+
+    name: str
+    title: str
+    why: str
+    command: str | None = None
+
+
+def trials_in_words(numbers: Iterable[int]) -> str:
+    """`trial 3`, `trials 0–2, 5`."""
+    known = sorted(set(numbers))
+    runs = [[number for _, number in run] for _, run in groupby(enumerate(known), key=lambda pair: pair[1] - pair[0])]
+    told = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
+    return f"trial{'s' if len(known) != 1 else ''} {told}"
+
+
+def number(value: float | None, digits: int) -> str:
+    """So many digits after the point; a dash for what is not known."""
+    return UNKNOWN if value is None else f"{value:.{digits}f}"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _two_lines(told: str) -> str:
+    """A figure that is broken before what stands in brackets and nowhere else."""
+    return told.replace(" ", NO_BREAK).replace(f"{NO_BREAK}[", " [").replace("–", f"{JOINED}–{JOINED}")
+
+
+def _axis(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.3g}"
+
+
+def _parts(row: FrontRow | SweepPoint) -> str:
+    return " / ".join(number(part, 1) for part in (row.false_alarm, row.missed_detection, row.confusion))
+
+
+def _spread(rtf: float | None, low: float | None, high: float | None) -> str:
+    return UNKNOWN if rtf is None else f"{rtf:.4f} [{low:.4f}–{high:.4f}]"
+
+
+def _ratio(row: FrontRow) -> str:
+    return "emulated" if row.execution == "emulated" else number(row.rtf_ratio, 2)
+
+
+def _millions(row: FrontRow) -> float | None:
+    return None if row.params is None else row.params / 1e6

@@ -1,0 +1,224 @@
+"""What a report says in words: what was searched and on what, the headline, what did not finish, how to read it."""
+
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from explorer.front.comparisons import key
+from explorer.front.rows import FrontRow
+from explorer.search.status import StudyStatus
+from explorer.storage import bulk_sql
+from explorer.storage import trial_record as record
+from explorer.storage.foreign_trials import LeftOut
+from explorer.storage.provenance import in_words
+from explorer.storage.study_record import stored_identity
+from explorer.storage.urls import without_paths
+from studies.definition import StudyDefinition
+
+STATES = {"pruned": "stopped early", "fail": "failed"}  # of Optuna, in words that say nothing of pruned models
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One figure that a reader should see first."""
+
+    what: str
+    value: str
+    of: str
+
+
+def name_of_model(told: str) -> str:
+    """A model as the definition names it; of a path only the file's name."""
+    return Path(told).name if told.startswith((".", "~")) or Path(told).is_absolute() else told
+
+
+def headlines(rows: Sequence[FrontRow], told: StudyStatus) -> tuple[Headline, ...]:
+    """The baseline, the front, and the best of each objective."""
+    found = []
+    baseline = next((row for row in rows if row.origin == "baseline" and row.der is not None), None)
+    if baseline is not None:
+        value = f"{baseline.der:.1f} % · {baseline.size:.2f} MiB · RTF {baseline.rtf:.3f}"
+        found.append(Headline("baseline", value, f"unpruned, FP32; trial {baseline.trial}"))
+    on_front = [row for row in rows if row.standing == "front"]
+    points = len({key(row) for row in on_front})
+    fixed = sum(row.origin != record.SEARCH for row in on_front)
+    found.append(
+        Headline("on the front", f"{points} operating points", f"{fixed} of {len(on_front)} trials are fixed points")
+    )
+    by_number = {row.trial: row for row in rows}
+    for best in told.best:
+        row = by_number.get(best.trial)
+        what = "" if row is None else f"{_in_words(row)}; "
+        tied = {key(row) for row in on_front if row.tied_with_best} if best.metric == record.METRIC_NAMES[0] else ()
+        also = f"; tied with {len(tied)} more of the front" if tied else ""
+        found.append(Headline(f"best {best.metric}", f"{best.value:.3g}", f"{what}trial {best.trial}{also}"))
+    return tuple(found)
+
+
+def facts(
+    study: optuna.Study,
+    definition: StudyDefinition,
+    told: StudyStatus,
+    rows: Sequence[FrontRow],
+    trials: Mapping[int, FrozenTrial],
+    overlap: float | None,
+) -> tuple[tuple[str, str], ...]:
+    """What was searched, the data, the machine, the versions, and when. overlap: share of the split's speech."""
+    complete = [trial for trial in trials.values() if trial.state is TrialState.COMPLETE]
+    recordings = complete[0].user_attrs["recordings"]
+    seconds = record.reference_seconds(complete[0])
+    shared = "" if overlap is None else f"; {100 * overlap:.1f} % of the annotated speech is overlapped"
+    kernels = sorted({row.kernel for row in rows if row.kernel is not None})
+    found = {
+        "study": study.study_name,
+        "space": _space(definition),
+        "sampler": f"{definition.sampler}, seed {definition.seed}",
+        "trials": ", ".join(f"{number} {STATES.get(state, state)}" for state, number in told.states.items())
+        + (f"; {told.remaining} still to run" if told.remaining else "")
+        + (f"; {told.reused} repeat a measured point" if told.reused else ""),
+        "budgets": ", ".join(f"{name} ≤ {limit:g}" for name, limit in definition.limits.given().items()) or "none",
+        "data": f"corpus {corpus_name(told.definition, study)}, split {definition.split}: "
+        f"{len(recordings)} recordings, {seconds:.1f} s of scored speech{shared}",
+        "models": f"segmentation {name_of_model(definition.models.segmentation)}, "
+        f"embedding {name_of_model(definition.models.embedding)}",
+        "machine": ", ".join(
+            f"{key} {value}" for key, value in told.machine.items() if key not in ("torch", "onnxruntime")
+        ),
+        "fingerprint of the data": identified_corpus(study)[1] or "not recorded",
+        "versions": ", ".join(f"{key} {value}" for key, value in _versions(told).items()) or "not recorded",
+        "DER computed by": ", ".join(kernels) or "not recorded",
+        "when": _when(study),
+    }
+    if told.mixed:
+        found["to be known"] = in_words(told.mixed)
+    if told.table2_variant is not None:
+        found["Table 2's model"] = str(told.table2_variant)
+    return tuple((key, without_paths(value)) for key, value in found.items())
+
+
+def _versions(told: StudyStatus) -> Mapping[str, str]:
+    """Of packages; of an earlier version's trials those that belong to the machine."""
+    return told.versions or {key: told.machine[key] for key in ("torch", "onnxruntime") if key in told.machine}
+
+
+def unfinished(study: optuna.Study, told: StudyStatus) -> tuple[str, ...]:
+    """Failures with their errors, stopped trials by why, infeasible ones by limit."""
+    trials = bulk_sql.skim(study, (record.ORIGIN, record.STOP))
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    over = Counter(name for trial in complete for name in record.exceeded(trial))
+    infeasible = [trial.number for trial in complete if record.exceeded(trial)]
+    lines = [f"{len(told.failures)} trials failed" + ("." if not told.failures else ":")]
+    lines += [f"trial {one.trial} ({one.origin}): {one.error}" for one in told.failures]
+    stopped = {"limit": "over a budget", "raced": "could no longer reach the front"}
+    by_kind = "; ".join(f"{number} {stopped.get(kind, kind)}" for kind, number in told.stopped.items())
+    lines.append(
+        f"{sum(told.stopped.values())} trials were stopped before their end" + (f": {by_kind}." if by_kind else ".")
+    )
+    limits = ", ".join(f"{name} {number}" for name, number in over.items())
+    lines.append(f"{len(infeasible)} measured trials are infeasible" + (f": over {limits}." if limits else "."))
+    return tuple(without_paths(line) for line in lines)
+
+
+def left_out(trials: LeftOut) -> tuple[str, ...]:
+    """A line for each trial that another program added or changed, which nothing in the report is made of."""
+    return tuple(without_paths(f"trial {number} is left out: {trials[number]}") for number in sorted(trials))
+
+
+def notes(definition: StudyDefinition, rows: Sequence[FrontRow]) -> tuple[str, ...]:
+    """How the figures were made."""
+    offline = definition.space.mode == "offline"
+    loop = (
+        "of the released pipeline, on one whole recording"
+        if offline
+        else "of the real loop, one update at a time, batch 1, nothing cached"
+    )
+    threads = definition.cost.threads
+    told = [
+        "DER: false alarm, missed detection and confusion as a share of the scored reference speech, pooled over "
+        "recordings, with a collar of 0.5 s (± 0.25 s around each boundary), overlapped speech scored, inside the UEM.",
+        f"The split {definition.split} is what the search saw: the best of many points is flattered by it.",
+        "Size: the segmentation model on disk, in MiB (bytes / 2**20), the paper's MB.",
+        f"RTF: seconds of compute per second of audio {loop}, after a warm-up, on {threads} "
+        f"thread{'s' if threads > 1 else ''}, nothing else of the explorer running on the machine: median of "
+        f"{definition.cost.repeats} repeats with the smallest and the largest. × base is the ratio to the FP32 "
+        "baseline timed in the same breath, so that a drifting machine cancels out.",
+        "Emulated: this machine has no kernel for the precision. The DER is that of the rounded model; the RTF is the "
+        "emulation's, says nothing of a gain, and has no ratio.",
+        "Front: feasible operating points to which no other feasible one is at least as good in DER, size and RTF and "
+        "better in one. An emulated mode stands there with the RTF that was measured.",
+        "Fixed points are measured whatever the search proposes: the baseline, points of the paper, and points that "
+        "the study names.",
+        "Published: printed in the paper (SIMSAMU, offline, NVIDIA L40S). Everything else was measured in this study.",
+    ]
+    if not offline:
+        latency = (
+            "Latency: what the algorithm waits, C + R, and in the online mode the pauses that it waits for "
+            "(min_duration_off) as well; the time to compute comes on top."
+        )
+        told.insert(4, latency)
+    if any(row.kernel is not None and row.kernel.startswith("torch ") for row in rows):
+        told.append("Windows for the DER were run by torch; the RTF is the CPU's.")
+    return tuple(told)
+
+
+def made_by() -> str:
+    """Who made the report, and when."""
+    now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    versions = ", ".join(f"{name} {version(name)}" for name in ("explorer", "optuna", "matplotlib"))
+    return f"Made on {now} by {versions}, Python {platform.python_version()}"
+
+
+def corpus_name(definition: Mapping[str, Any], study: optuna.Study) -> str:
+    """As its source names it, without the path it may have been given by."""
+    name, _ = identified_corpus(study)
+    return name or Path(str(definition["corpus"])).name
+
+
+def identified_corpus(study: optuna.Study) -> tuple[str, str]:
+    """(name, fingerprint) of the corpus that the trials were measured on; empty where the study does not say."""
+    told = stored_identity(study).get("evaluator.corpus", "")
+    name, _, fingerprint = str(told).rpartition(" ")
+    return name, fingerprint
+
+
+def _in_words(row: FrontRow) -> str:
+    pruning = "unpruned" if row.pruning == "none" else row.pruning
+    at = "offline" if row.latency is None else f"C = {row.chunk_length:.3g} s, R = {row.right_context:.3g} s"
+    at += ", online" if row.mode == "online" else ""
+    return f"{pruning}, {row.precision}, {at}"
+
+
+def _space(definition: StudyDefinition) -> str:
+    space = definition.space
+    told = ["offline"]
+    if space.mode == "streaming":
+        (low, high), context = space.chunk_length, space.right_context
+        told = [f"C {low:g} to {high:g} s" if low < high else f"C {low:g} s"]
+        sought = [] if "none" not in space.look_ahead else ["0"]
+        sought += [f"{context[0]:g} to {context[1]:g} s"] if "some" in space.look_ahead else []
+        told.append(f"R {' or '.join(sought)}")
+        if space.tracking != ("chunk-wise",):
+            told.append(f"tracking {', '.join(space.tracking)}")
+    structures = ", ".join(space.pruning_structure)
+    ratio = space.pruning_ratio
+    told.append(f"pruning {structures}" + (f" with ratio {ratio[0]:g} to {ratio[1]:g}" if structures != "none" else ""))
+    told.append(f"precision {', '.join(space.precision)}")
+    return "; ".join(told)
+
+
+def _when(study: optuna.Study) -> str:
+    def first_and_last(trials: Sequence[FrozenTrial]) -> set[int]:
+        complete = [trial.number for trial in trials if trial.state is TrialState.COMPLETE]
+        return {*complete[:1], *complete[-1:]}
+
+    _, ends = bulk_sql.settle(study, bulk_sql.skim(study, ()), first_and_last)
+    start, end = ends[min(ends)].datetime_start, ends[max(ends)].datetime_complete
+    return " to ".join(moment.strftime("%Y-%m-%d %H:%M") for moment in (start, end) if moment is not None)

@@ -1,0 +1,117 @@
+"""The front in the report: the joint front, and every row of it."""
+
+from collections.abc import Sequence
+
+from explorer.figures import front as drawing_front
+from explorer.figures.data import FrontPoint, JointFront, OtherTrial
+from explorer.front import comparisons
+from explorer.front.comparisons import Comparison, of_differences
+from explorer.front.rows import FrontRow
+from explorer.report.csv_files import as_csv
+from explorer.report.exhibit import (
+    UNKNOWN,
+    Exhibit,
+    Grid,
+    _axis,
+    _millions,
+    _parts,
+    _ratio,
+    _spread,
+    _two_lines,
+    number,
+    trials_in_words,
+)
+
+MOST_NAMED = 4  # of those that dominate a row; the sheet has all
+
+
+def front_exhibits(front: JointFront) -> tuple[Exhibit, ...]:
+    """DER against size and against latency; against RTF in an offline study."""
+    second = drawing_front.second_axis(front)
+    words = {"size": "size of the segmentation model", "latency": "algorithmic latency", "rtf": "real-time factor"}
+    best = front.points[0]
+    on_front = [point for point in front.points if point.standing == "front"]
+    traced = trials_in_words(number for point in front.points for number in point.trials)
+    found = []
+    for axis in ("size", second):
+        grey = [other for other in front.others if getattr(other, axis) is not None]
+        said = [
+            "Filled markers with a black edge are on the front of DER, size and RTF; hollow ones are dominated, those "
+            "with a dotted edge infeasible. A dot in the middle is a fixed point. A marker grows with the RTF. Names "
+            "begin with the number of the trial.",
+            f"Drawn: {traced}.",
+        ]
+        if grey:
+            said.append(f"Small grey dots are the rest of the search: {trials_in_words(o.trial for o in grey)}.")
+        if front.ceiling is not None:
+            said.append("Points with an arrow lie above the scale, with their DER beside.")
+        if any(point.emulated for point in front.points):
+            said.append("Where the RTF is emulated it says nothing of a gain.")
+        unnamed = len(front.points) - len(drawing_front.labelled(front.points))
+        if tied := [number for point in front.points if point.tied_with_best for number in point.trials]:
+            said.append(
+                f"The lowest DER of the front, {on_front[0].der:.2f} %, cannot be told here from that of "
+                f"{trials_in_words(tied)}."
+            )
+        if unnamed:
+            said.append(f"{unnamed} points of the front have no name here, for want of room: the table has them.")
+        found.append(
+            Exhibit(
+                name=f"front-{axis}",
+                title=f"DER against {words[axis]}",
+                caption=" ".join(said),
+                figure=drawing_front.draw_panel(front, axis),
+                alternative=(
+                    f"DER against {words[axis]} for {len(front.points)} operating points, {len(on_front)} of them on "
+                    f"the front. Lowest DER: {best.der:.1f} % ({best.label})."
+                ),
+                sheets={f"front-{axis}": as_csv(FrontPoint, front.points), "search": as_csv(OtherTrial, front.others)},
+            )
+        )
+    return tuple(found)
+
+
+def whole_front(rows: Sequence[FrontRow], compared: Sequence[Comparison] = ()) -> Exhibit:
+    """The front and every fixed point as a table. compared: as explorer.front.pareto has them."""
+    return Exhibit(
+        name="front",
+        title="The front and every fixed point",
+        caption=" ".join(
+            (
+                "Rows in bold are on the front of DER, size and RTF. RTF: median [smallest–largest]; × base: over the "
+                "FP32 baseline timed in the same breath.",
+                *of_differences(rows, compared),
+            )
+        ),
+        grid=Grid(
+            (
+                "trial", "origin", "C s", "R s", "latency s", "pruning", "precision", "params M", "DER %",
+                "Δ DER to", "FA / miss / conf %", "MiB", "RTF", "× base", "standing",
+            ),
+            tuple(_front_row(row) for row in rows),
+            strong=frozenset(place for place, row in enumerate(rows) if row.standing == "front"),
+            left=frozenset({1, 5, 6, 9, 14}),
+            wraps=frozenset({9, 12}),
+        ),
+        sheets={"front": as_csv(FrontRow, rows)},
+    )  # fmt: skip
+
+
+def _front_row(row: FrontRow) -> tuple[str, ...]:
+    by = ", ".join(map(str, row.dominated_by[:MOST_NAMED])) + (", …" if len(row.dominated_by) > MOST_NAMED else "")
+    standing = {
+        "dominated": f"dominated by {by}",
+        "infeasible": f"infeasible: over {', '.join(row.exceeded)}",
+    }.get(row.standing, row.standing)
+    return (
+        UNKNOWN if row.trial is None else str(row.trial),
+        row.origin,
+        _axis(row.chunk_length), _axis(row.right_context), _axis(row.latency),
+        row.pruning,
+        row.precision if row.mode != "online" else f"{row.precision}, online",
+        number(_millions(row), 2),
+        f"{'≈ ' if row.tied_with_best else ''}{number(row.der, 2)}", _two_lines(comparisons.to_trial(row)) or UNKNOWN,
+        _parts(row) if row.der is not None else UNKNOWN, number(row.size, 2),
+        _two_lines(_spread(row.rtf, row.rtf_low, row.rtf_high)), _ratio(row) if row.der is not None else UNKNOWN,
+        standing,
+    )  # fmt: skip

@@ -1,0 +1,161 @@
+"""Figures and tables of a report, each with its caption, the trials it traces to and its data as CSV."""
+
+from collections.abc import Sequence
+
+from explorer.figures import curves
+from explorer.figures.data import SweepCurve, SweepPoint
+from explorer.figures.per_recording import DeltaSummary, PrecisionDeltas, RecordingDelta
+from explorer.front import comparisons
+from explorer.front.comparisons import Comparison
+from explorer.front.pareto import table_rows
+from explorer.front.rows import FrontRow
+from explorer.report.csv_files import as_csv
+from explorer.report.exhibit import (
+    UNKNOWN,
+    Exhibit,
+    Grid,
+    _millions,
+    _parts,
+    _ratio,
+    _spread,
+    _two_lines,
+    number,
+    signed,
+    trials_in_words,
+)
+from explorer.statistics import differences
+from studies.paper_results import CAPTION, REMARKS, TABLE2_VARIANT, PaperTable
+
+
+def sweep_exhibit(curve: SweepCurve) -> Exhibit:
+    """Figure 1 or 2, and what the paper's text says of it."""
+    number = curve.figure.removeprefix("figure")
+    shown = [*curve.points, *([curve.zero] if curve.zero else [])]
+    swept, fixed = ("right context R", "C = 1 s") if number == "1" else ("chunk length C", "R = 0")
+    ends = curve.points[0], curve.points[-1]
+    return Exhibit(
+        name=curve.figure,
+        title=f"Figure {number}: DER over {swept} at {fixed}",
+        caption=(
+            f"Measured here, unpruned in FP32: {trials_in_words(point.trial for point in shown)}. Published (SIMSAMU, "
+            f"NVIDIA L40S; the text prints no value of this curve): {REMARKS[curve.figure].text}; that part is hatched."
+        ),
+        figure=curves.draw_sweep(curve),
+        alternative=(
+            f"DER over {swept}, {len(curve.points)} points: {ends[0].der:.1f} % at {ends[0].value:g} s, "
+            f"{ends[1].der:.1f} % at {ends[1].value:g} s."
+        ),
+        grid=Grid(
+            (f"{swept[-1]} s", "trial", "DER %", "FA / miss / conf %", "RTF"),
+            tuple(
+                (f"{p.value:g}", str(p.trial), f"{p.der:.2f}", _parts(p), _spread(p.rtf, p.rtf_low, p.rtf_high))
+                for p in sorted(shown, key=lambda point: point.value)
+            ),
+        ),
+        sheets={curve.figure: as_csv(SweepPoint, sorted(shown, key=lambda point: point.value))},
+    )
+
+
+def table_exhibit(rows: Sequence[FrontRow], table: PaperTable, compared: Sequence[Comparison]) -> Exhibit | None:
+    """Table 1 or 2, ours beside the published figures; None where the study has no row of it that was measured.
+    compared: as explorer.front.pareto has them; what a pruning, or a precision, changes is among them."""
+    found = table_rows(rows, table)
+    measured = [row for row in found if row.der is not None]
+    if not measured:
+        return None
+    pruned = ", ".join(dict.fromkeys(row.pruning for row in found))
+    title = (
+        "Table 1: pruning in FP32" if table == "table1" else f"Table 2: precision of {pruned} (paper: {TABLE2_VARIANT})"
+    )
+    kind: comparisons.Kind = "pruned against unpruned" if table == "table1" else "lower precision against FP32"
+    changes = comparisons.matched(rows, compared, kind)
+    latencies = {row.latency for row in measured}
+    mode = "offline, as the paper" if latencies == {None} else "streamed at C = 1 s, R = 0; the paper ran it offline"
+    return Exhibit(
+        name=table,
+        title=title,
+        caption=(
+            f"Ours ({mode}): {trials_in_words(row.trial for row in measured if row.trial is not None)}. {CAPTION} "
+            "Other data and another machine: compare within a column, not across; parameters and sizes should agree. "
+            f"Δ DER: {kind}, points, with the 95 % interval; tied: it holds zero."
+        ),
+        grid=Grid(
+            (
+                "variant",
+                "trial",
+                "kept units",
+                "params M",
+                "published",
+                "MiB",
+                "published",
+                "DER %",
+                "published",
+                "Δ DER",
+                "RTF",
+                "× base",
+                "published",
+            ),
+            tuple(_table_row(row, changes.get(comparisons.key(row))) for row in found),
+            left=frozenset({0, 2, 9}),
+            wraps=frozenset({9}),
+        ),
+        sheets={table: as_csv(FrontRow, found)},
+    )
+
+
+def delta_exhibit(found: PrecisionDeltas) -> Exhibit:
+    """Figure 3 with its numbers."""
+    said = [
+        f"Difference of a recording's DER to FP32 of the same model (trial {found.reference}); "
+        f"{trials_in_words(summary.trial for summary in found.summaries)}. Boxes go from quartile to quartile with the "
+        "median, whiskers from the smallest to the largest; quantiles are interpolated linearly.",
+        "Pooled is the difference of the DERs over all recordings, with the 95 % interval of a paired bootstrap over "
+        "them; tied: it holds zero. Published is that difference in the paper's Table 2 "
+        f"({TABLE2_VARIANT}, SIMSAMU). The paper's text prints no value of its Figure 3.",
+    ]
+    if found.unscored:
+        said.append(f"Left out, since nothing in them is scored: {', '.join(found.unscored)}.")
+    number = found.summaries[0].number
+    return Exhibit(
+        name="figure3",
+        title=f"Figure 3: ΔDER by recording under quantization of {found.pruning}",
+        caption=" ".join(said),
+        figure=curves.draw_deltas(found),
+        alternative=f"ΔDER over {number} recordings, median: "
+        + "; ".join(f"{summary.precision} {signed(summary.median, 1)}" for summary in found.summaries)
+        + " percentage points.",
+        grid=Grid(
+            (
+                "precision", "trial", "recordings", "median", "IQR", "P90", "maximum", "pooled [95 %]",
+                "published, pooled",
+            ),
+            tuple(
+                (
+                    s.precision + (" (emulated)" if s.emulated else ""), str(s.trial), str(s.number),
+                    signed(s.median),
+                    f"{s.upper_quartile - s.lower_quartile:.2f} "
+                    f"[{signed(s.lower_quartile)}, {signed(s.upper_quartile)}]",
+                    signed(s.p90), signed(s.largest),
+                    differences.in_words(s.pooled, s.pooled_low, s.pooled_high, s.tied), signed(s.published),
+                )
+                for s in found.summaries
+            ),
+        ),
+        sheets={
+            "figure3": as_csv(DeltaSummary, found.summaries),
+            "figure3-recordings": as_csv(RecordingDelta, found.deltas),
+        },
+    )  # fmt: skip
+
+
+def _table_row(row: FrontRow, change: Comparison | None) -> tuple[str, ...]:
+    return (
+        row.origin.rpartition(":")[2],
+        UNKNOWN if row.trial is None else str(row.trial),
+        ", ".join(f"{part} {units}" for part, units in row.kept.items()) or row.standing,
+        number(_millions(row), 2), number(row.paper_params, 2),
+        number(row.size, 2), number(row.paper_size, 2),
+        number(row.der, 2), number(row.paper_der, 2),
+        UNKNOWN if change is None else _two_lines(comparisons.told(change)),
+        _spread(row.rtf, row.rtf_low, row.rtf_high), _ratio(row), number(row.paper_rtf, 4),
+    )  # fmt: skip

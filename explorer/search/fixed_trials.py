@@ -1,0 +1,174 @@
+"""The fixed points of a study, and which pruned model Table 2 is about (the paper's Sec. 4.4): chosen once, by DER."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import reduce
+from operator import add
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import TypeAdapter
+
+from explorer.statistics.bootstrap import Scored
+from explorer.statistics.differences import points, scored_of, told_points
+from explorer.storage import trial_record as record
+from explorer.storage.study_record import damaged, kept_json
+from explorer.workers.protocol import OnStage, prefixed
+from objectives.errors import EvaluationError
+from objectives.measurement import ErrorCounts
+from objectives.operating_point import OperatingPoint
+from studies.definition import StudyDefinition
+from studies.fixed_points import FixedPoint, pruning_of, variant_point
+from studies.paper_results import TABLE1
+from studies.search_space import params_of, recall
+
+CHOICE = "table2_variant"  # study attribute: the choice as it stands
+
+CalibrationErrors = Callable[[OperatingPoint, OnStage], "Mapping[str, ErrorCounts]"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How far the choice is. on: `calib`, or `eval` for the study's own split. der: percent by variant, those known.
+
+    variant: the chosen one, None while there is none. error: why there is none yet. scored: by variant, seconds of
+    error and of reference speech by recording; a choice that an earlier version kept has none.
+    """
+
+    on: str
+    der: Mapping[str, float] = field(default_factory=dict)
+    variant: str | None = None
+    error: str | None = None
+    scored: Mapping[str, Scored] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """`Linear-40: DER on calib 12.66 % (Linear-20 14.94, +2.28 [−0.40, +4.81] tied; …)`, for people."""
+        others = "; ".join(self._beside(name) for name in self.der if name != self.variant)
+        if self.variant is None:
+            return f"not chosen yet ({self.error or 'its turn comes after the other fixed points'})"
+        return f"{self.variant}: DER on {self.on} {self.der[self.variant]:.2f} %" + (f" ({others})" if others else "")
+
+    def _beside(self, name: str) -> str:
+        told = f"{name} {self.der[name]:.2f}"
+        if self.variant is None or not {name, self.variant} <= self.scored.keys():
+            return told
+        return f"{told}, {told_points(points(self.scored[name], self.scored[self.variant]))}"
+
+
+def choice_of(study: optuna.Study, definition: StudyDefinition) -> Choice | None:
+    """The choice as the study has it; None where it has nothing to choose. Raises StudyError where it was damaged."""
+    if not definition.chooses:
+        return None
+    stored = kept_json(study, CHOICE)
+    if stored is None:
+        return Choice(definition.fixed.table2_variant)
+    try:
+        choice = TypeAdapter(Choice).validate_json(json.dumps(stored), strict=True)
+        if choice.variant is not None and choice.variant not in choice.der:
+            raise ValueError(f"{choice.variant!r} was chosen, and has no DER")
+        if not all(map(math.isfinite, choice.der.values())):
+            raise ValueError("a DER is no number")
+        for name in (*choice.der, *filter(None, (choice.variant,))):
+            pruning_of(name)
+        if any(scored.keys() != next(iter(choice.scored.values())).keys() for scored in choice.scored.values()):
+            raise ValueError("candidates were scored on different recordings")
+    except ValueError as error:  # pydantic's ValidationError is one
+        raise damaged(study, CHOICE, error) from error
+    return choice
+
+
+def is_pending(study: optuna.Study, definition: StudyDefinition) -> bool:
+    """Whether Table 2's points are still unknown."""
+    choice = choice_of(study, definition)
+    return choice is not None and choice.variant is None
+
+
+def fixed_points(study: optuna.Study, definition: StudyDefinition) -> tuple[FixedPoint, ...]:
+    """The fixed points that are known by now."""
+    choice = choice_of(study, definition)
+    return definition.fixed_points_for(None if choice is None else choice.variant)
+
+
+def choose(
+    study: optuna.Study, definition: StudyDefinition, calibration_errors: CalibrationErrors, on_progress: OnStage
+) -> Choice:
+    """Choose the candidate of lowest DER and keep it in the study, each DER as soon as it is known.
+
+    On `calib` every candidate is measured there by `calibration_errors`; on `eval` its own trial must be complete.
+    Where a candidate has no DER nothing is chosen, and `error` says why: the next run asks again.
+    """
+    choice = choice_of(study, definition)
+    assert choice is not None, "there is nothing to choose"
+    der, scored = dict(choice.der), dict(choice.scored)
+    for number, variant in enumerate(definition.candidates, start=1):
+        if variant in der:
+            continue
+        step = f"{variant}, {number} of {len(definition.candidates)}"
+        fixed = variant_point(variant, definition.space.modes[0], definition.space.online)
+        try:
+            if choice.on == "eval":
+                der[variant], scored[variant] = _of_trial(study, fixed.origin)
+            else:
+                der[variant], scored[variant] = _on_calib(fixed.point, calibration_errors, prefixed(on_progress, step))
+        except EvaluationError as error:
+            return _keep(study, Choice(choice.on, der, error=f"{variant}: {error}", scored=scored))
+        _keep(study, Choice(choice.on, der, scored=scored))
+    best = min(der, key=lambda name: (der[name], _size(name), name))
+    return _keep(study, Choice(choice.on, der, variant=best, scored=scored))
+
+
+def enqueue_missing(study: optuna.Study, definition: StudyDefinition, failed_too: bool = True) -> int:
+    """Queue every known fixed point that is neither waiting, running nor complete, in order: the baseline is trial 0.
+    Returns how many.
+
+    failed_too: also what failed, as each run does once, when it starts.
+    One transaction a point and always in this order, so a driver killed between two loses none and doubles none.
+    """
+    alive = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE) if failed_too else None
+    missing = not_queued(study, definition, study.get_trials(deepcopy=False, states=alive))
+    for fixed in missing:
+        study.enqueue_trial(params_of(fixed.point, definition.space), user_attrs={record.ORIGIN: fixed.origin})
+    return len(missing)
+
+
+def not_queued(study: optuna.Study, definition: StudyDefinition, trials: Iterable[FrozenTrial]) -> list[FixedPoint]:
+    """The known fixed points that none of these trials is. trials: those that wait with all that they carry, since
+    another program may have queued one with the name of a fixed point, at a point of its own."""
+    known = fixed_points(study, definition)
+    points = {fixed.origin: fixed.point for fixed in known}
+    present = {
+        origin
+        for trial in trials
+        if (origin := record.origin_of(trial)) in points
+        and (trial.state is not TrialState.WAITING or recall(trial, definition.space) == points[origin])
+    }
+    return [fixed for fixed in known if fixed.origin not in present]
+
+
+def _keep(study: optuna.Study, choice: Choice) -> Choice:
+    study.set_user_attr(CHOICE, json.dumps(asdict(choice)))
+    return choice
+
+
+def _of_trial(study: optuna.Study, origin: str) -> tuple[float, Scored]:
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        if record.origin_of(trial) == origin:
+            return float(trial.values[0]), record.scored_seconds(trial.user_attrs[record.RECORDINGS])
+    raise EvaluationError("its trial failed; the next run repeats it")
+
+
+def _on_calib(
+    point: OperatingPoint, calibration_errors: CalibrationErrors, on_progress: OnStage
+) -> tuple[float, Scored]:
+    counts = calibration_errors(point, on_progress)
+    pooled = reduce(add, counts.values())
+    if not (pooled.total > 0 and math.isfinite(pooled.der)):
+        raise EvaluationError("calib has no reference speech to score: check its RTTM and UEM, or choose on eval")
+    return pooled.der, scored_of(counts)
+
+
+def _size(variant: str) -> float:
+    """MiB by Table 1, to break a tie before the models are built."""
+    return TABLE1[variant].size if variant in TABLE1 else math.inf

@@ -1,0 +1,89 @@
+"""What a study knows already, in memory: to look up an operating point must not cost more as trials add up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from optuna.study import StudyDirection
+from optuna.study._multi_objective import _dominates  # Optuna's own dominance; it has no public name
+from optuna.trial import FrozenTrial, TrialState
+
+from explorer.search.racing import Member
+from explorer.storage import trial_record as record
+from objectives.operating_point import Mode, OperatingPoint
+from studies.search_space import SearchSpace, recall
+
+DIRECTIONS = [StudyDirection.MINIMIZE] * len(record.METRIC_NAMES)
+KNOWN = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass
+class Ledger:
+    """Trials by operating point, and how many took their part of the budget of search trials. Told of every trial that
+    ends."""
+
+    space: SearchSpace
+    searched: int = 0
+    _complete: dict[OperatingPoint, FrozenTrial] = field(default_factory=dict)
+    _stopped: dict[OperatingPoint, FrozenTrial] = field(default_factory=dict)
+    _fronts: dict[Mode, list[FrozenTrial]] = field(default_factory=dict)
+    _numbers: set[int] = field(default_factory=set)
+    _members: dict[Mode, dict[int, Member]] = field(default_factory=dict)  # of the fronts that anybody asked for
+
+    @classmethod
+    def of(cls, space: SearchSpace, trials: Sequence[FrozenTrial]) -> "Ledger":
+        """The ledger of a study that is resumed."""
+        ledger = cls(space)
+        for trial in trials:
+            if trial.state.is_finished():
+                ledger.add(trial)
+        return ledger
+
+    def add(self, trial: FrozenTrial) -> bool:
+        """Take in a trial that ended. Returns whether it is news."""
+        if trial.number in self._numbers:
+            return False
+        self._numbers.add(trial.number)
+        self._count(trial)
+        return True
+
+    def _count(self, trial: FrozenTrial) -> None:
+        self.searched += record.is_searched(trial)
+        if trial.state not in KNOWN or record.REUSED_FROM in trial.user_attrs:
+            return
+        point = recall(trial, self.space)
+        if point is None:
+            return
+        (self._complete if trial.state is TrialState.COMPLETE else self._stopped).setdefault(point, trial)
+        if trial.state is TrialState.COMPLETE and not record.exceeded(trial):
+            self._join_front(point.mode, trial)
+
+    def known(self, point: OperatingPoint, stopped_too: bool) -> FrozenTrial | None:
+        """The trial that measured a point; with `stopped_too`, else the one that was stopped there."""
+        return self._complete.get(point) or (self._stopped.get(point) if stopped_too else None)
+
+    def members(self, mode: Mode) -> tuple[Member, ...]:
+        """Feasible complete trials of a mode that none of that mode dominates; each trial's errors are added up once.
+
+        Of one mode, since the objectives do not hold all that an online point is better in: its names are final at the
+        latency, those of a chunk-wise one when the recording ends.
+        """
+        known = self._members.get(mode, {})
+        front = self._fronts.get(mode, ())
+        self._members[mode] = {trial.number: known.get(trial.number) or Member.of(trial) for trial in front}
+        return tuple(self._members[mode].values())
+
+    @property
+    def reference(self) -> float | None:
+        """Seconds of scored speech of all recordings, the same for every trial; None before one is complete."""
+        return record.reference_seconds(next(iter(self._complete.values()))) if self._complete else None
+
+    @property
+    def recordings(self) -> tuple[str, ...]:
+        """Recordings of the study by URI; none before a trial is complete."""
+        return tuple(next(iter(self._complete.values())).user_attrs[record.RECORDINGS]) if self._complete else ()
+
+    def _join_front(self, mode: Mode, trial: FrozenTrial) -> None:
+        front = self._fronts.get(mode, [])
+        if any(_dominates(member, trial, DIRECTIONS) for member in front):
+            return
+        self._fronts[mode] = [member for member in front if not _dominates(trial, member, DIRECTIONS)] + [trial]

@@ -1,0 +1,309 @@
+"""Who drives a study: one process alone, or several at once where the database can tell the living from the dead.
+
+A driver claims its study before it touches it. In an SQLite file, and in a server other than PostgreSQL, the claim is
+the only one. In PostgreSQL any number of drivers share a study, on one host or many. Each holds an advisory lock of
+its own for as long as it lives: the lock belongs to a connection, so it goes with the process, however that ends.
+Every trial names its driver, and a running trial whose driver's lock is free is abandoned. What must not happen twice
+(to ask a trial, to choose who measures a point, to mend what the dead left) is done in turns, under a lock that all
+drivers of the study share.
+"""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Executable, Row, select, text
+from sqlalchemy.exc import DBAPIError
+
+from explorer.storage import bulk_sql
+from explorer.storage import trial_record as record
+from explorer.storage.connection import shown, sole_driver
+from explorer.storage.lock_note import who_i_am
+from explorer.storage.urls import without_paths
+from objectives.errors import StudyError
+from objectives.operating_point import OperatingPoint
+from studies.search_space import SearchSpace, recall
+
+DRIVER = "driver"  # system attribute of a trial: the key of the driver that asked it
+EVALUATING = "evaluating"  # system attribute: its driver has it measured, rather than waits for another at that point
+TURN, CHOICE, FIRST_KEY = 0, 1, 2  # second half of an advisory lock's key; the first half is the study's
+PATIENCE = 120.0  # seconds to wait for a turn, which takes as long as a sampler thinks
+LOOK = 0.5  # seconds between two looks at what other drivers do
+TRIAL, STUDY = models.TrialModel, models.StudyModel
+
+
+class Claim(Protocol):
+    """What one driver holds of a study."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether others may drive the study at the same time."""
+        ...
+
+    @property
+    def key(self) -> int:
+        """Different for every driver; 0 where there is only one."""
+        ...
+
+    def turn(self) -> AbstractContextManager[None]:
+        """While it is open no other driver asks, places or mends. Raises StudyError where the claim was lost."""
+        ...
+
+    def choice(self) -> AbstractContextManager[bool]:
+        """Whether it is on this driver to choose, which nobody else does while it is open."""
+        ...
+
+    def living(self) -> frozenset[int]:
+        """The keys of all drivers, this one included. Raises StudyError where the claim was lost."""
+        ...
+
+    def sign(self, study: optuna.Study, trial_id: int) -> None:
+        """Name this driver in a trial that it has just asked, in the same turn."""
+        ...
+
+    def evaluates(self, study: optuna.Study, trial_id: int) -> None:
+        """Say of a trial that it is measured now."""
+        ...
+
+
+class SoleClaim:
+    """Of a driver that is the only one: nothing needs saying."""
+
+    shared, key = False, 0
+
+    def turn(self) -> AbstractContextManager[None]:
+        """See Claim.turn."""
+        return nullcontext()
+
+    def choice(self) -> AbstractContextManager[bool]:
+        """See Claim.choice."""
+        return nullcontext(True)
+
+    def living(self) -> frozenset[int]:
+        """See Claim.living."""
+        return frozenset({self.key})
+
+    def sign(self, study: optuna.Study, trial_id: int) -> None:
+        """See Claim.sign."""
+
+    def evaluates(self, study: optuna.Study, trial_id: int) -> None:
+        """See Claim.evaluates."""
+
+
+class SharedClaim:
+    """Of one of several drivers in PostgreSQL: locks on a connection that does nothing else."""
+
+    shared = True
+
+    def __init__(self, name: str, storage: RDBStorage):
+        """Take the lock of one driver. Raises StudyError where the server does not give it."""
+        self.key = FIRST_KEY + secrets.randbelow(2**31 - FIRST_KEY)
+        self._name = name
+        self._where = shown(str(storage.url))
+        self._study = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1  # fits a signed integer
+        self._lost = False
+        self._connection = storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        settings = {
+            "application_name": f"explorer run {name} ({who_i_am()})",
+            "lock_timeout": f"{1000 * PATIENCE:.0f}ms",
+            # a host that vanished without a word is noticed after a minute, not after two hours
+            "tcp_keepalives_idle": "30",
+            "tcp_keepalives_interval": "10",
+            "tcp_keepalives_count": "3",
+            "idle_session_timeout": "0",  # of servers that know it
+        }
+        for setting, value in settings.items():
+            given = {"setting": setting, "value": value[:63]}
+            self._ask("SELECT set_config(name, :value, false) FROM pg_settings WHERE name = :setting", given)
+        self._ask("SELECT pg_advisory_lock(:study, :key)", {"study": self._study, "key": self.key})
+        self.living()  # a pooler that lends connections by the transaction shows here, where it shows at all
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """See Claim.turn."""
+        self._ask("SELECT pg_advisory_lock(:study, :key)", {"study": self._study, "key": TURN})
+        try:
+            self._let_writes_land()
+            yield
+        finally:
+            self._release(TURN)
+
+    @contextmanager
+    def choice(self) -> Iterator[bool]:
+        """See Claim.choice."""
+        given = {"study": self._study, "key": CHOICE}
+        ours = bool(self._ask("SELECT pg_try_advisory_lock(:study, :key)", given)[0][0])
+        try:
+            yield ours
+        finally:
+            if ours:
+                self._release(CHOICE)
+
+    def living(self) -> frozenset[int]:
+        """See Claim.living."""
+        held = self._ask(
+            "SELECT CAST(objid AS bigint), pid = pg_backend_pid() FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND classid = CAST(:study AS oid) AND objsubid = 2"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            {"study": self._study},
+        )
+        if (self.key, True) not in [tuple(row) for row in held]:
+            self._lost = True
+            raise StudyError(self._how_lost("another connection took its place"))
+        return frozenset(row[0] for row in held if row[0] >= FIRST_KEY)
+
+    def sign(self, study: optuna.Study, trial_id: int) -> None:
+        """See Claim.sign."""
+        study._storage.set_trial_system_attr(trial_id, DRIVER, self.key)
+
+    def evaluates(self, study: optuna.Study, trial_id: int) -> None:
+        """See Claim.evaluates."""
+        study._storage.set_trial_system_attr(trial_id, EVALUATING, True)
+
+    def close(self) -> None:
+        """Let go of everything that is held."""
+        with suppress(StudyError):  # lost: then nothing is held
+            self._ask("SELECT pg_advisory_unlock_all()")  # now, not whenever the server notices who left
+        # not back to the pool, whose connections must hold no locks
+        self._connection.invalidate()
+        self._connection.close()
+
+    def _let_writes_land(self) -> None:
+        """Wait for what a driver that died in its turn had sent already: its lock goes before its last commit comes."""
+        self._ask(select(STUDY.study_id).where(STUDY.study_name == self._name).with_for_update())
+        unfinished = TRIAL.state.in_((TrialState.WAITING, TrialState.RUNNING))
+        trials = select(TRIAL.trial_id).join(STUDY, STUDY.study_id == TRIAL.study_id)
+        trials = trials.where(STUDY.study_name == self._name, unfinished).order_by(TRIAL.trial_id)
+        self._ask(trials.with_for_update(of=TRIAL))
+
+    def _release(self, number: int) -> None:
+        if not self._lost:
+            self._ask("SELECT pg_advisory_unlock(:study, :key)", {"study": self._study, "key": number})
+
+    def _ask(self, statement: str | Executable, given: dict[str, Any] | None = None) -> list[Row[Any]]:
+        if self._lost:
+            raise StudyError(self._how_lost("it was lost before"))
+        try:
+            found = self._connection.execute(text(statement) if isinstance(statement, str) else statement, given)
+            return list(found.all())
+        except DBAPIError as error:
+            reason = str(error.orig).splitlines()[0]
+            if getattr(error.orig, "sqlstate", None) == "55P03":  # lock_timeout
+                raise StudyError(
+                    f"another driver of the study {self._name!r} in {self._where} has held its turn for "
+                    f"{PATIENCE:g} s ({reason}): see in pg_stat_activity which one hangs (application_name is "
+                    "`explorer run STUDY (HOST:PROCESS)`), stop it, and run the same command again"
+                ) from error
+            self._lost = True
+            raise StudyError(self._how_lost(reason)) from error
+
+    def _how_lost(self, reason: str) -> str:
+        return (
+            f"{self._where}: the connection that tells other drivers of the study {self._name!r} that this one lives "
+            f"was lost ({reason}), and without it they take its trials for abandoned: everything finished is kept; see "
+            "that the server is there, reached directly or by a pooler in session mode, and run the same command again"
+        )
+
+
+@contextmanager
+def claim(name: str, url: str, storage: RDBStorage) -> Iterator[Claim]:
+    """Claim a study for this process, until the end of the block or of the process.
+
+    Raises StudyError where another process drives it and it cannot be shared.
+    """
+    if storage.engine.dialect.name != "postgresql":
+        with sole_driver(name, url):
+            yield SoleClaim()
+        return
+    shared = SharedClaim(name, storage)
+    try:
+        yield shared
+    finally:
+        shared.close()
+
+
+def abandoned(held: Claim, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """The running trials that no living driver runs; where there is only one driver, all. To be called in a turn.
+
+    Raises StudyError where the claim was lost.
+    """
+    running = [trial for trial in trials if trial.state is TrialState.RUNNING]
+    if not held.shared or not running:
+        return running
+    living = held.living()
+    # in a turn none is between being asked and being signed: one without a name was left by the dead
+    return [trial for trial in running if trial.system_attrs.get(DRIVER) not in living]
+
+
+def is_mine(held: Claim, trial: FrozenTrial) -> bool:
+    """Whether a running trial is this driver's."""
+    return not held.shared or trial.system_attrs.get(DRIVER) == held.key
+
+
+def pause() -> None:
+    """Until it is worth looking again at what others do."""
+    time.sleep(LOOK)
+
+
+ABANDONED = "its driver ended before the trial did"
+
+
+@dataclass
+class Others:
+    """As of the last look. waiting: trials that wait for any driver. searching, fixed: search trials and fixed points
+    that others run. points: those that others have measured right now."""
+
+    study: optuna.Study
+    held: Claim
+    space: SearchSpace
+    waiting: int = 0
+    searching: int = 0
+    fixed: int = 0
+    points: frozenset[OperatingPoint] = frozenset()
+    _known: Sequence[FrozenTrial] = field(default_factory=list)
+
+    def look(self) -> list[FrozenTrial]:
+        """Fail what the dead left running, and see what the living do: to be called in a turn. Returns every trial of
+        the study that has ended.
+
+        Raises StudyError where the claim was lost, optuna.exceptions.StorageInternalError where the database cannot be
+        read or written.
+        """
+        trials = bulk_sql.read_all(self.study, self._known)
+        dead = {trial.number: trial for trial in abandoned(self.held, trials)}
+        trials = [fail(self.study, trial._trial_id, ABANDONED) if trial.number in dead else trial for trial in trials]
+        theirs = [trial for trial in trials if trial.state is TrialState.RUNNING and not is_mine(self.held, trial)]
+        self._known = trials
+        self.waiting = sum(trial.state is TrialState.WAITING for trial in trials)
+        self.searching = sum(record.is_searched(trial) for trial in theirs)
+        self.fixed = len(theirs) - self.searching
+        measured = (recall(trial, self.space) for trial in theirs if EVALUATING in trial.system_attrs)
+        self.points = frozenset(point for point in measured if point is not None)
+        return [trial for trial in trials if trial.state.is_finished()]
+
+
+def fail_abandoned(study: optuna.Study, held: Claim) -> None:
+    """Fail what dead drivers left running: to be called in a turn. Raises StudyError where the claim was lost."""
+    for trial in abandoned(held, study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))):
+        fail(study, trial._trial_id, ABANDONED)
+
+
+def fail(study: optuna.Study, trial_id: int, why: str, refused: bool = False) -> FrozenTrial:
+    """Tell a trial failed, unless it was told already: an interrupt may come just after its values went in.
+
+    why: kept without the folders that it names, since a database is handed on. refused: it was never tried.
+    """
+    told = {record.ERROR: without_paths(why)} | ({record.REFUSED: True} if refused else {})
+    try:
+        return bulk_sql.finish(study, trial_id, TrialState.FAIL, user=told)
+    except UpdateFinishedTrialError:
+        return study._storage.get_trial(trial_id)

@@ -1,0 +1,260 @@
+"""Where studies live: any Optuna RDB URL, opened with errors that a user can act on, and one driver at a time."""
+
+import hashlib
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.storages import RDBStorage
+from sqlalchemy import NullPool, StaticPool, create_engine, event, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from explorer.storage import lock_note
+from explorer.storage.errors import PATIENCE, other_version, refusal
+from explorer.storage.urls import DEFAULT_URL, parse, sqlite_file, without_password
+from objectives.cache.files import cache_dir
+from objectives.errors import StudyError, reason_of
+
+UNSHARED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)  # what SQLite says without shared memory
+
+
+def check(url: str) -> None:
+    """Raise StudyError where a database cannot be used, before anything is made: no file, and no table of a server."""
+    parsed = parse(url)
+    file = sqlite_file(parsed)
+    with _told_of(url):
+        engine = create_engine(parsed, poolclass=NullPool)
+        if parsed.get_backend_name() != "sqlite":
+            engine.connect().close()
+    if file is None:
+        return
+    _check_folder(url, file)
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise StudyError(f"{shown(url)}: may not be written: permit that, or give another --storage")
+    if not _is_missing(file):
+        with _told_of(url), closing(to_read(file)):
+            pass
+
+
+def open_storage(url: str, must_exist: bool = False) -> RDBStorage:
+    """Open a database, creating its tables where they are missing.
+
+    must_exist: refuse an SQLite file that is not there or is another program's, so that a reader neither leaves an
+    empty database behind nor adds tables to one; one that may only be read is opened to be read.
+    Raises StudyError where the URL or the database cannot be used.
+    """
+    parsed = parse(url)
+    file = sqlite_file(parsed)
+    if must_exist:
+        existing_file(url)
+    if file is not None:
+        _check_folder(url, file)
+    with _told_of(url):
+        if must_exist and file is not None:
+            _check_tables(url, file)
+            if not _is_shared(file):
+                return _open_copy(file)
+        return _connect(parsed, file)
+
+
+@contextmanager
+def _told_of(url: str) -> Iterator[None]:
+    """Whatever a database and its driver raise inside the block, as a StudyError that names the URL and a remedy."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise other_version(shown(url), error) from error
+    except (
+        SQLAlchemyError, sqlite3.Error, OSError, ImportError, TypeError, ValueError, AttributeError,
+        optuna.exceptions.StorageInternalError,
+    ) as error:  # fmt: skip
+        file = sqlite_file(parse(url))
+        if file is not None and isinstance(
+            error, SQLAlchemyError | sqlite3.Error | optuna.exceptions.StorageInternalError
+        ):
+            raise refusal(shown(url), error) from error
+        reason = reason_of(str(error.__cause__ or error).splitlines()[0])
+        remedy = f"give another --storage, such as {DEFAULT_URL}"
+        if isinstance(error, ImportError) and parse(url).get_backend_name() == "postgresql":
+            remedy = 'install its driver with `pip install "explorer[postgres]"`'
+        raise StudyError(f"{shown(url)}: cannot be used as a study storage ({reason}): {remedy}") from error
+
+
+def _check_folder(url: str, file: Path) -> None:
+    if not file.parent.is_dir():
+        raise StudyError(f"{shown(url)}: the folder {file.parent} does not exist: create it, or give another --storage")
+
+
+def _check_tables(url: str, file: Path) -> None:
+    """Raise StudyError where a database has no studies."""
+    with closing(to_read(file)) as connection:
+        known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'studies'").fetchone()
+    if known is None:
+        raise StudyError(f"{shown(url)} is no study storage: check its name, or run `explorer run STUDY` first")
+
+
+def existing_file(url: str) -> Path | None:
+    """The SQLite file of a URL; None for another kind of database. Raises StudyError where the file is not there."""
+    file = sqlite_file(parse(url))
+    if file is not None and _is_missing(file):
+        raise StudyError(f"there is no study storage at {file}: run `explorer run STUDY` first, or give --storage")
+    return file
+
+
+def shown(url: str) -> str:
+    """A database URL for people: without the password. Raises StudyError where it is none."""
+    parse(url)
+    return without_password(url)
+
+
+def load_study(name: str, url: str) -> optuna.Study:
+    """A study that must exist. Raises StudyError naming the studies that do."""
+    storage = open_storage(url, must_exist=True)
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError as error:
+        known = ", ".join(sorted(optuna.get_all_study_names(storage))) or "none yet"
+        raise StudyError(f"{shown(url)} holds no study named {name!r}; it holds: {known}") from error
+
+
+@contextmanager
+def sole_driver(name: str, url: str) -> Iterator[None]:
+    """Hold the study for one driver on this machine; the lock goes with the process, however it ends.
+
+    Raises StudyError where another live process drives it.
+    """
+    file = _lock_file(name, url)
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        by = lock_note.read_note(file)
+        who, where = ("another process", "") if by is None else (str(by), f" (`kill {by.process}` on {by.host})")
+        raise StudyError(
+            f"the study {name!r} in {shown(url)} is being run by {who}: wait for it, or stop it{where}, which loses "
+            "nothing but the trials that it is running, or give --name to run a second study"
+        ) from error
+    except OSError as error:
+        raise StudyError(
+            f"{lock.lock_file}: cannot be locked ({error.strerror}): give a --storage where you may write"
+        ) from error
+    try:
+        lock_note.leave_note(file)
+        yield
+    finally:
+        lock_note.take_note_away(file)
+        lock.release()
+
+
+def _connect(url: URL, file: Path | None) -> RDBStorage:
+    if file is None:
+        return _open_server(url)
+    if _is_missing(file):
+        # A new database appears whole or not at all. Optuna creates table by table: killed halfway it would leave
+        # tables without their unique indices, which no later opening mends.
+        with FileLock(file.with_name(f".{file.name}.lock")):
+            if _is_missing(file):
+                fresh = file.with_name(f".{file.name}.new")
+                fresh.unlink(missing_ok=True)
+                _open_sqlite(url.set(database=str(fresh))).engine.dispose()  # folds its log into the file
+                fresh.replace(file)
+    return _open_sqlite(url)
+
+
+def _open_server(url: URL) -> RDBStorage:
+    told = url.render_as_string(hide_password=False)
+    options = {"pool_pre_ping": True}  # a server that was started again must not cost the trial that ends next
+    if url.get_backend_name() != "postgresql":
+        return RDBStorage(told, engine_kwargs=options)
+    engine = create_engine(url, poolclass=NullPool)
+    # in turns: two that make the tables of a new database at once would stumble over each other
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('explorer: tables'))"))
+        return RDBStorage(told, engine_kwargs=options)
+
+
+def _open_sqlite(url: URL) -> RDBStorage:
+    # SQLite answers "database is locked" at once unless told to wait
+    storage = RDBStorage(
+        url.render_as_string(hide_password=False), engine_kwargs={"connect_args": {"timeout": PATIENCE}}
+    )
+    event.listen(storage.engine, "connect", _write_ahead)
+    storage.engine.dispose()  # the connection that made the tables was not told
+    return storage
+
+
+def to_read(file: Path) -> sqlite3.Connection:
+    """A connection to a database that never writes into it, for any thread.
+
+    SQLite reads a database that has a log through a file of shared memory beside it. Where there is none and none can
+    be made, as in a folder that may only be read, nobody is writing, and what is read is a copy in memory.
+    Raises sqlite3.Error or OSError where it cannot be read.
+    """
+    # as_uri quotes what a path may hold
+    connection = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=PATIENCE, check_same_thread=False)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if (error.sqlite_errorcode & 0xFF) not in UNSHARED:
+            raise
+    else:
+        return connection
+    with tempfile.TemporaryDirectory(prefix="explorer-") as folder:
+        copy = Path(folder) / "copy.db"
+        for suffix in ("", "-wal"):
+            if (part := file.with_name(file.name + suffix)).exists():
+                shutil.copyfile(part, copy.with_name(copy.name + suffix))
+        with closing(sqlite3.connect(copy)) as copied:
+            connection = sqlite3.connect(":memory:", check_same_thread=False)
+            copied.backup(connection)
+    connection.execute("PRAGMA query_only=ON")
+    return connection
+
+
+def _is_shared(file: Path) -> bool:
+    """Whether `to_read` would read the file itself."""
+    with suppress(sqlite3.Error), closing(to_read(file)) as connection:  # opening it again says what is wrong
+        return bool(connection.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()[0])
+    return True
+
+
+def _open_copy(file: Path) -> RDBStorage:
+    """A storage to read alone."""
+    return RDBStorage("sqlite://", engine_kwargs={"creator": lambda: to_read(file), "poolclass": StaticPool})
+
+
+def _write_ahead(connection: sqlite3.Connection, _: object) -> None:
+    """Log first, sync rarely: a trial is some thirty transactions, and each took 20 ms to reach the disk. What was
+    committed survives a kill; a power cut may take the last seconds with it, and never the database. Readers, the
+    dashboard for one, no longer wait for the writer."""
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+    except sqlite3.OperationalError:  # read-only, or a file system without shared memory: slower, and as good
+        return
+
+
+def _is_missing(file: Path) -> bool:
+    """An empty file is what SQLite leaves where a first connection was cut short."""
+    return not file.exists() or file.stat().st_size == 0
+
+
+def _lock_file(name: str, url: str) -> Path:
+    """Beside an SQLite file, where every user of it finds the same lock; in the cache folder for a database server."""
+    parsed = parse(url)
+    file = sqlite_file(parsed)
+    study = hashlib.sha256(name.encode()).hexdigest()[:12]
+    if file is not None:
+        return file.with_name(f".{file.name}.{study}.lock")
+    server = hashlib.sha256(parsed.render_as_string(hide_password=True).encode()).hexdigest()[:12]
+    folder = cache_dir() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{server}.{study}.lock"

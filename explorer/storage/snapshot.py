@@ -1,0 +1,158 @@
+"""A copy of a study storage to look at and to write notes into: the original is only ever read, and never held up."""
+
+import sqlite3
+from collections.abc import Container, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, NullPool, create_engine, func, inspect, select, text
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from explorer.storage import bulk_sql
+from explorer.storage.connection import existing_file, shown, to_read
+from explorer.storage.errors import PATIENCE, other_version
+from explorer.storage.foreign_trials import LeftOut
+from explorer.storage.study_record import DEFINITION
+from objectives.errors import StudyError
+
+TABLES = [table for table in models.BaseModel.metadata.sorted_tables if table.name != "version_info"]
+ROWS = 10_000  # copied at a time
+Progress = tuple[tuple[object, ...], ...]
+
+
+class Source:
+    """A study storage that is read and nothing else.
+
+    Raises StudyError where it is not there, cannot be read, or is no study storage.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.name = shown(url)
+        self._file = existing_file(url)
+        try:
+            self._engine = _engine(url, self._file)
+        except (ArgumentError, ImportError, TypeError, ValueError) as error:
+            raise StudyError(f"{self.name}: cannot be used as a study storage ({error})") from error
+        self._copied: tuple[object, Progress] | None = None  # the file's stamp and the progress at the last copy
+        if self._file is not None:
+            with self._reading():
+                pass
+
+    def has_changed(self) -> bool:
+        """Whether a study or a trial came, went, began or ended since the last copy. Raises StudyError.
+
+        For an SQLite file that nobody wrote to, without opening it.
+        """
+        if self._copied is None:
+            return True
+        stamp, progress = self._copied
+        now = self._stamp()
+        return (now is None or now != stamp) and self._progress() != progress
+
+    def copy_to(self, target: Path) -> None:
+        """Write all studies, as they are at one moment, into a new SQLite file. Raises StudyError."""
+        found = self._stamp(), self._progress()  # first: what changes during the copy is seen next time
+        if self._file is None:
+            self._copy_rows(target)
+        else:
+            # a log beside the original is written on meanwhile: SQLite's own backup reads both as of one moment
+            with self._reading(), closing(to_read(self._file)) as source, closing(sqlite3.connect(target)) as copy:
+                source.backup(copy)
+        self._copied = found
+
+    def _copy_rows(self, target: Path) -> None:
+        RDBStorage(f"sqlite:///{target}").engine.dispose()
+        engine = create_engine(f"sqlite:///{target}", poolclass=NullPool)
+        with self._reading() as source, engine.begin() as copy:
+            here, there = (side.scalar(text("SELECT version_num FROM alembic_version")) for side in (copy, source))
+            if here != there:
+                raise StudyError(
+                    f"{self.name}: was made by another version of Optuna (its tables are {there}, here {here}): "
+                    "use an explorer that comes with that one"
+                )
+            for table in TABLES:
+                for rows in source.execute(select(table)).mappings().partitions(ROWS):
+                    copy.execute(table.insert(), [dict(row) for row in rows])
+
+    def _stamp(self) -> object:
+        if self._file is None:
+            return None
+        files = (self._file, self._file.with_name(f"{self._file.name}-wal"))
+        return [(at.st_mtime_ns, at.st_size) for at in (file.stat() for file in files if file.exists())]
+
+    def _progress(self) -> Progress:
+        trials, studies = models.TrialModel, models.StudyModel
+        counts = select(trials.study_id, trials.state, func.count()).group_by(trials.study_id, trials.state)
+        with self._reading() as connection:
+            found = [*connection.execute(counts).all(), *connection.execute(select(studies.study_id)).all()]
+        return tuple(tuple(row) for row in found)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        try:
+            with self._engine.connect() as connection:
+                if not inspect(connection).has_table(models.StudyModel.__tablename__):
+                    raise StudyError(f"{self.name}: is no study storage: run `explorer run STUDY` first")
+                yield connection
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            raise StudyError(f"{self.name}: cannot be read ({str(cause).splitlines()[0]})") from error
+
+
+class SnapshotStorage(RDBStorage):
+    """A database that changes no more, so that the trials of each study are read once.
+
+    source: what it is a copy of, for errors. before: an earlier copy, whose finished trials need not be read again.
+    Raises StudyError where the database was made by another version of Optuna.
+    """
+
+    def __init__(self, file: Path, source: str, before: "SnapshotStorage | None" = None) -> None:
+        try:
+            super().__init__(f"sqlite:///{file}", engine_kwargs={"connect_args": {"timeout": PATIENCE}})
+        except RuntimeError as error:
+            raise other_version(source, error) from error
+        self.left_out: dict[int, LeftOut] = {}  # by study
+        self._known: dict[int, list[FrozenTrial]] = {}
+        self._before = dict(before._known) if before else {}
+
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        """What Optuna reads all trials through, its cache included."""
+        if study_id not in self._known:
+            self._known[study_id] = self._read(study_id)
+        return [
+            trial
+            for trial in self._known[study_id]
+            if (trial._trial_id > trial_id_greater_than or trial._trial_id in included_trial_ids)
+            and (states is None or trial.state in states)
+        ]
+
+    def _read(self, study_id: int) -> list[FrozenTrial]:
+        if DEFINITION in self.get_study_user_attrs(study_id):
+            # through the tables; what other programs made may have intermediate values, which that does not read
+            study = optuna.Study(self.get_study_name_from_id(study_id), self)
+            left_out: dict[int, str] = {}
+            trials = bulk_sql.read_all(study, self._before.pop(study_id, ()), left_out)
+            self.left_out[study_id] = left_out
+            return trials
+        of_others: list[FrozenTrial] = super()._get_trials(study_id, None, set(), -1)
+        return of_others
+
+
+def _engine(url: str, file: Path | None) -> Engine:
+    """Connections to read by, each closed after use; one transaction sees one moment."""
+    if file is not None:
+        return create_engine("sqlite://", creator=lambda: to_read(file), poolclass=NullPool)
+    # SQLite (one in memory, or a URI) has no other isolation
+    level = {} if make_url(url).get_backend_name() == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+    return create_engine(url, poolclass=NullPool, **level)

@@ -1,0 +1,211 @@
+"""What the attributes of a stored trial must be like to be believed.
+
+They are rows of a database, which others may write to, cut short or hand on: what is read is checked once, where it is
+read, so that a damaged one is left out, named, and breaks nothing. Whether the figures are true, `explorer verify`
+tells.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from explorer.storage import trial_record as record
+from explorer.storage.study_record import complaint
+from objectives.errors import quoted
+from objectives.measurement import DATA
+
+REQUIRED = (  # of a complete trial
+    "der", "execution", "kept_units", "latency", "machine", record.MODEL_KEY, "params", record.RECORDINGS,
+    "rtf_repeats", "rtf_ratio", "rtf_spread", "threads",
+)  # fmt: skip
+KEPT = {  # of every trial in that state
+    TrialState.COMPLETE: REQUIRED,
+    TrialState.PRUNED: (record.STOP,),
+}
+CLOSE = 1e-6  # of a sum to what it is a sum of, which is as exact as floats are
+
+
+def _writable(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("it is no text that can be written") from error
+    return value
+
+
+def _in_a_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("it holds what cannot be printed in a line")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_writable)]
+Name = Annotated[Text, AfterValidator(_in_a_line)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Amount = Annotated[float, Field(ge=0.0)]
+Texts = dict[Text, Text]  # a folder's name may hold anything
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+class _Errors(_Strict):
+    """Errors of a recording or of all, as `trial_record.errors_of` writes them."""
+
+    der: Amount | None
+    false_alarm: Amount | None
+    missed_detection: Amount | None
+    confusion: Amount | None
+    false_alarm_seconds: Amount
+    missed_detection_seconds: Amount
+    confusion_seconds: Amount
+    total_seconds: Amount
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "_Errors":
+        seconds = self.false_alarm_seconds, self.missed_detection_seconds, self.confusion_seconds
+        if self.total_seconds > 0:
+            rates = self.der, self.false_alarm, self.missed_detection, self.confusion
+            made = 100.0 * math.fsum(seconds), *(100.0 * one for one in seconds)
+            if not all(
+                rate is not None and _close(rate, percent / self.total_seconds)
+                for rate, percent in zip(rates, made, strict=True)
+            ):
+                raise ValueError("its percentages are not those of its seconds")
+        return self
+
+
+class _Updates(_Strict):
+    median: Amount
+    p95: Amount
+    p99: Amount
+    updates: Count
+
+
+class _Stop(_Strict):
+    kind: Name
+    reason: Text
+    latency: Amount | None = None
+    least_der: float | None = None
+
+
+class _Attributes(_Strict):
+    """All that an explorer reads of a trial's attributes; the types where they are there."""
+
+    origin: Name = record.SEARCH
+    error: Text | None = None
+    refused: bool = False
+    seconds: float = 0.0
+    reused_from: Count = 0
+    latency: Annotated[float, Field(gt=0.0)] | None = None
+    pruning: Name = ""
+    kept_units: dict[Name, Count] = {}
+    recordings: dict[Text, _Errors] = {}
+    execution: Literal["native", "emulated"] = "native"
+    kernel: Name | None = None
+    model_key: Name = ""
+    model_sha256: Name | None = None
+    params: Count = 0
+    size_bytes: Count = 0
+    story: dict[Name, Any] = {}
+    machine: Texts = {}
+    data: Texts | None = None
+    versions: Texts | None = None
+    rtf_repeats: Annotated[list[Amount], Field(min_length=1)] = [0.0]
+    rtf_baseline_repeats: list[Amount] = []
+    rtf_spread: Annotated[list[Amount], Field(min_length=2, max_length=2)] = [0.0, 0.0]
+    rtf_ratio: Amount = 0.0
+    threads: Count = 0
+    update_latency: _Updates | None = None
+    stage_shares: dict[Name, Amount] | None = None
+    peak_memory_mib: Amount | None = None
+    der: _Errors | None = None
+    stop: _Stop | None = None
+
+    @model_validator(mode="after")
+    def _is_timed_whole(self) -> "_Attributes":
+        timed = {"rtf_repeats", "rtf_spread", "rtf_ratio"}
+        if lacking := timed - self.model_fields_set if timed & self.model_fields_set else ():
+            raise ValueError(f"it was timed, and {', '.join(sorted(lacking))} is not there")
+        return self
+
+
+def fault(trial: FrozenTrial, whole: bool) -> str | None:
+    """Why a trial cannot be believed, in words that name the attribute and its value; None if it can.
+
+    whole: with all of its attributes. One that waits or runs has none yet that anybody reads.
+    """
+    if not trial.state.is_finished():
+        return None
+    try:
+        _Attributes.model_validate(trial.user_attrs)
+    except ValidationError as error:
+        return unreadable((error.errors()[0]["loc"] or ("all",))[0], error)
+    for name, excess in trial.system_attrs.items():
+        told = excess if isinstance(excess, list) else [excess]
+        if name.startswith(record.CONSTRAINTS) and not all(_is_number(each) for each in told):
+            return unreadable(name, f"{quoted(excess)} is no number")
+    if whole and (absent := [name for name in KEPT.get(trial.state, ()) if name not in trial.user_attrs]):
+        return lacks(absent)
+    return _fault_of_values(trial) if trial.state is TrialState.COMPLETE else None
+
+
+def unreadable(attribute: object, why: object) -> str:
+    """What is wrong with an attribute."""
+    return f"its attribute {str(attribute)!r} cannot be read ({complaint(why)})"
+
+
+def lacks(absent: Sequence[str]) -> str:
+    """What is wrong with a trial that has not what `explorer run` keeps of each in its state."""
+    more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+    return f"it has no attribute {absent[0]!r}{more}, which `explorer run` keeps of every such trial"
+
+
+def _fault_of_values(trial: FrozenTrial) -> str | None:
+    """Of a complete trial."""
+    values = tuple(trial.values or ())
+    if len(values) != len(record.METRIC_NAMES) or not all(map(math.isfinite, values)):
+        return f"its values are {quoted(list(values))} and not DER, size and RTF"
+    der, size, rtf = values
+    if not (der >= 0 and size > 0 and rtf > 0):
+        return f"its DER of {der:g} %, size of {size:g} MiB and RTF of {rtf:g} cannot be"
+    return None
+
+
+def unlike_the_others(trials: Iterable[FrozenTrial]) -> dict[int, str]:
+    """Complete trials, read whole, that were not scored on the recordings that most of these were, or not measured with
+    what most were, by number, and what is wrong: a study's data never change, and paired they cannot be compared."""
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    found: dict[int, str] = {}
+    for key in DATA:  # a trial of an earlier version does not say
+        told = {
+            trial.number: data[key] for trial in complete if key in (data := trial.user_attrs.get(record.DATA) or {})
+        }
+        odd = _unusual(told)
+        found |= {number: f"it was measured with another {key} ({quoted(told[number])})" for number in odd}
+    scored = {trial.number: frozenset(trial.user_attrs[record.RECORDINGS]) for trial in complete}
+    for number in _unusual(scored):
+        named = ", ".join(sorted(scored[number])[:3])
+        found[number] = f"it was scored on other recordings than the study's trials ({named})"
+    return found
+
+
+def _unusual(told: Mapping[int, Hashable]) -> list[int]:
+    """Those of which something else is told than of most; of the first, if as many say something else."""
+    if len(set(told.values())) < 2:
+        return []
+    usual, _ = Counter(told.values()).most_common(1)[0]
+    return [number for number, one in told.items() if one != usual]
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=CLOSE, abs_tol=CLOSE)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,83 @@
+"""Trials one after the other in this process."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+from explorer.workers.protocol import Answer, Evaluator, OnProgress, OnStage, Task, name_of_this_process
+from objectives.machine import versions
+from objectives.measurement import ErrorCounts, Measurement, Stopped
+from objectives.operating_point import OperatingPoint
+
+
+class InProcess:
+    """Evaluates in this process, one trial at a time, while the driver waits."""
+
+    slots = 1
+
+    def __init__(self, evaluator: Evaluator, on_progress: OnProgress):
+        self._evaluator = evaluator
+        self._on_progress = on_progress
+        self._tasks: deque[Task] = deque()
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """See Workers.identity."""
+        return self._evaluator.identity
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """See Workers.versions."""
+        return versions()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """See Workers.remarks."""
+        return self._evaluator.remarks
+
+    def submit(self, task: Task) -> None:
+        """See Workers.submit."""
+        self._tasks.append(task)
+
+    def wait(self) -> Answer:
+        """See Workers.wait."""
+        task = self._tasks.popleft()
+        started = time.monotonic()
+        measurement, error = None, None
+        try:
+            measurement = measure(
+                self._evaluator, task, lambda stage, fraction: self._on_progress(task.number, stage, fraction)
+            )
+        except Exception as raised:  # noqa: BLE001 — handed to the driver, which tells a bug from a trial that failed
+            error = raised
+        return Answer(task.number, measurement, error, time.monotonic() - started, name_of_this_process())
+
+    def cancel(self) -> None:
+        """See Workers.cancel."""
+        self._tasks.clear()
+
+    def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> "Mapping[str, ErrorCounts]":
+        """See Workers.calibration_errors."""
+        return self._evaluator.calibration_errors(point, on_progress)
+
+    def prepare(self, on_progress: Callable[[float], None]) -> None:
+        """See Workers.prepare."""
+        self._evaluator.prepare(on_progress)
+
+    def __enter__(self) -> Self:
+        self._evaluator.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._evaluator.__exit__(kind, error, trace)
+
+
+def measure(evaluator: Evaluator, task: Task, on_progress: OnStage) -> "Measurement | Stopped":
+    """What an evaluator answers to a trial; a judge is handed on where there is one."""
+    if task.judge is None:
+        return evaluator(task.point, on_progress)
+    return evaluator(task.point, on_progress, task.judge)

@@ -1,0 +1,67 @@
+"""The one door to pyannote.audio: everything that has to happen before it is imported happens here.
+
+Import pyannote.audio's names from this module, never from pyannote.audio itself (a test enforces it): it imports
+torchaudio, whose only PyPI build links CUDA and raises OSError beside a CPU build of torch.
+"""
+
+import sys
+import types
+import warnings
+
+import torch
+
+
+def _stand_in_for_torchaudio_extension() -> None:
+    """Let `import torchaudio` succeed beside a CPU torch.
+
+    Nothing used here needs the compiled extension (`compliance.kaldi` and `functional` are Python). A torchaudio whose
+    extension does load, beside CUDA or in a future CPU build, is used as it is.
+    """
+    if torch.version.cuda is not None or "torchaudio" in sys.modules:
+        return
+    try:
+        import torchaudio  # noqa: F401 — only to see whether it can be imported
+    except OSError:
+        # a failed import leaves half of the package behind
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
+            del sys.modules[name]
+        extension = types.ModuleType("torchaudio._extension")
+        vars(extension).update(
+            __path__=[],
+            _IS_TORCHAUDIO_EXT_AVAILABLE=False,
+            _IS_ALIGN_AVAILABLE=False,
+            fail_if_no_align=lambda function: function,
+        )
+        sys.modules["torchaudio._extension"] = extension
+
+
+_stand_in_for_torchaudio_extension()
+
+with warnings.catch_warnings():
+    # pyannote.audio explains at length that it found no FFmpeg: audio is decoded elsewhere
+    # (objectives/corpora/audio/reading.py)
+    warnings.simplefilter("ignore")
+    from pyannote.audio import Inference, Model
+    from pyannote.audio.core.task import Problem, Resolution, Specifications
+    from pyannote.audio.models.blocks.pooling import StatsPool
+    from pyannote.audio.models.embedding import WeSpeakerResNet34
+    from pyannote.audio.models.segmentation import PyanNet
+    from pyannote.audio.pipelines.clustering import AgglomerativeClustering
+    from pyannote.audio.pipelines.speaker_diarization import SpeakerDiarization
+    from pyannote.audio.utils.powerset import Powerset
+    from torchaudio.compliance import kaldi
+
+__all__ = [
+    "AgglomerativeClustering",
+    "Inference",
+    "Model",
+    "Powerset",
+    "Problem",
+    "PyanNet",
+    "Resolution",
+    "SpeakerDiarization",
+    "Specifications",
+    "StatsPool",
+    "WeSpeakerResNet34",
+    "kaldi",
+]

@@ -1,0 +1,89 @@
+"""Arrays that are made once and kept: mapped, not loaded, and believed only where every byte is what was written.
+
+Beside `NAME.npy` lies `NAME.npy.crc32`, the checksum of its bytes, which is read back once a process. An array that is
+damaged is made again. What an earlier version kept has no checksum, and gets one when it is first read.
+"""
+
+import os
+import tokenize
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from objectives.cache.files import kept_file, lock_of, make_in_place, reading_arrays, writing
+
+BLOCK = 2**20
+# all that NumPy and its parsers of headers are known to raise of a file that is not what it should be
+DAMAGE = (
+    OSError, ValueError, KeyError, EOFError, OverflowError, MemoryError, NotImplementedError, RuntimeError, SyntaxError,
+    TypeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+_checked: set[tuple[str, int, int, int]] = set()  # arrays that this process has read to their ends
+
+
+def kept_array(folder: str, name: str, make: Callable[[Path], None]) -> np.ndarray:
+    """The array that `make(temporary path)` writes, mapped from `name` in a folder of the cache, to be read alone.
+
+    Made where it is not there yet, and again, with a warning, where it is damaged. Concurrent processes make it once.
+    Raises AssetError where the cache cannot be written.
+    """
+
+    def make_both(path: Path) -> None:
+        make(path)
+        final = path.parent / name
+        # first: a kill between the two leaves a checksum of nothing
+        make_in_place(_checksum(final), lambda sum_path: sum_path.write_text(_crc32(path)))
+
+    path = kept_file(folder, name, make_both)
+    try:
+        return _mapped(path)
+    except DAMAGE as error:
+        warnings.warn(f"{path} is damaged ({error}): it is made again", RuntimeWarning, stacklevel=3)
+    with writing(path), lock_of(path):
+        try:
+            return _mapped(path)  # another process was quicker
+        except DAMAGE:
+            make_in_place(path, make_both)
+    return _mapped(path)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """Raises one of DAMAGE where the file is not what was written."""
+    at = path.stat()
+    stamp = (str(path), at.st_mtime_ns, at.st_size, at.st_ino)
+    if stamp not in _checked:
+        _check(path)
+    with reading_arrays:
+        kept: np.ndarray = np.load(path, mmap_mode="r")
+    assert isinstance(kept, np.memmap)
+    if kept.offset + kept.nbytes != at.st_size:
+        raise ValueError(f"it has {at.st_size} bytes, and its header tells of {kept.offset + kept.nbytes}")
+    _checked.add(stamp)
+    return kept
+
+
+def _check(path: Path) -> None:
+    known, found = _checksum(path), _crc32(path)
+    if not known.exists():
+        with reading_arrays:
+            np.load(path, mmap_mode="r")  # what cannot be read gets none
+        if os.access(path.parent, os.W_OK):
+            make_in_place(known, lambda sum_path: sum_path.write_text(found))
+    elif known.read_text(encoding="ascii", errors="replace") != found:
+        raise ValueError("its bytes are not those that were written")
+
+
+def _checksum(path: Path) -> Path:
+    return path.with_name(f"{path.name}.crc32")
+
+
+def _crc32(path: Path) -> str:
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            checksum = zlib.crc32(block, checksum)
+    return f"{checksum:08x}"

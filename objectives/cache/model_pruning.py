@@ -1,0 +1,195 @@
+"""Deleting finished models that nothing uses: what lies in the model store, and what may go."""
+
+import fcntl
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from objectives.cache.files import lock_of, writing
+from objectives.cache.model_store import (
+    SUFFIXES,
+    State,
+    StoredModel,
+    damage_of,
+    derived_files,
+    models_dir,
+    recorded_model,
+    sidecar_of,
+)
+from objectives.errors import AssetError
+
+_FILE = re.compile(r"(?P<key>[0-9a-f]{32})(?P<suffix>(\.\w+)+)")
+_TEMPORARY = re.compile(r"\.(?P<name>(?P<key>[0-9a-f]{32})(?P<suffix>(\.\w+)+?))\.\w{8}\.\w+")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the store holds under one key.
+
+    damage: what is wrong with the model, empty where it is whole. model: what the sidecar tells, None where it does not
+    say. files: the model, its sidecar and what was derived from it. leftovers: half-written files that nobody is
+    writing. size_bytes: of files and leftovers. last_used: seconds since 1970, None without a sidecar.
+    """
+
+    key: str
+    state: State
+    damage: str
+    model: StoredModel | None
+    files: tuple[Path, ...]
+    leftovers: tuple[Path, ...]
+    size_bytes: int
+    last_used: float | None
+
+    @property
+    def debris(self) -> tuple[Path, ...]:
+        """Files that are of no use to anybody."""
+        return self.leftovers + (self.files if self.state == "damaged" else ())
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What `prune` did. deleted: files. freed: their bytes. spared: key → why its files stayed."""
+
+    deleted: tuple[Path, ...]
+    freed: int
+    spared: Mapping[str, str]
+
+
+def stored_models() -> list[Entry]:
+    """Everything in the store, by key. Every byte of every model is read to tell whole from damaged.
+
+    Raises AssetError where a file cannot be read.
+    """
+    keys: set[str] = set()
+    try:
+        for path in models_dir().iterdir() if models_dir().is_dir() else ():
+            file, temporary = _FILE.fullmatch(path.name), _TEMPORARY.fullmatch(path.name)
+            if temporary:
+                keys.add(temporary["key"])
+            elif file and file["suffix"] in (*SUFFIXES, ".json"):
+                keys.add(file["key"])
+        entries = [_entry(key) for key in sorted(keys)]
+    except OSError as error:
+        raise AssetError(f"{models_dir()} cannot be read: {error}; permit it, or name another cache folder") from error
+    return [entry for entry in entries if entry.files or entry.leftovers or entry.state == "being made"]
+
+
+def prune(entries: Iterable[Entry], whole: Collection[str] = ()) -> Pruned:
+    """Delete the debris of entries, and the whole models whose key is in `whole`.
+
+    Looks again at each before deleting: what is being made, was mended or is in use stays.
+    Raises AssetError where a file cannot be deleted.
+    """
+    deleted: list[Path] = []
+    freed, spared = 0, {}
+    for entry in entries:
+        with writing(sidecar_of(entry.key)), _doomed(entry.key, entry.key in whole) as (doomed, why_not):
+            for path in doomed:
+                freed += path.stat().st_size
+                path.unlink()
+            deleted += doomed
+        if why_not:
+            spared[entry.key] = why_not
+    return Pruned(tuple(deleted), freed, spared)
+
+
+def _entry(key: str) -> Entry:
+    path, told, damage = _look(key)
+    busy = bool(damage) and not _is_free(lock_of(sidecar_of(key)))
+    if damage and not busy:
+        path, told, damage = _look(key)  # it may have been finished between the two looks
+    state: State = "being made" if busy else "half-written" if path is None else "damaged" if damage else "whole"
+    files = [] if path is None else _files(path, key)
+    leftovers = _leftovers(key, alone=False)
+    stats = {file: stat for file in (*files, *leftovers) if (stat := _stat(file))}
+    used = stats[sidecar_of(key)].st_mtime if sidecar_of(key) in stats else None
+    size = sum(stat.st_size for stat in stats.values())
+    return Entry(key, state, damage, told, tuple(files), tuple(leftovers), size, used)
+
+
+def _look(key: str) -> tuple[Path | None, StoredModel | None, str]:
+    """Where the model lies or ought to (None without it and a sidecar), what its sidecar tells, its damage."""
+    told = recorded_model(key)
+    usual = [models_dir() / f"{key}{suffix}" for suffix in SUFFIXES]
+    there = [told.path] if told else [path for path in usual if path.exists()]
+    if not there and not sidecar_of(key).exists():
+        return None, None, "was not made to its end"
+    path = (there or usual)[0]
+    return path, told, damage_of(path, told)
+
+
+def _files(path: Path, key: str) -> list[Path]:
+    """What belongs to a model, in the order in which it can be deleted: a kill in between leaves no orphan behind."""
+    return [file for file in (*derived_files(key), sidecar_of(key), path) if file.exists()]
+
+
+def _leftovers(key: str, alone: bool) -> list[Path]:
+    """Half-written files that nobody is writing. alone: the caller holds the lock of the model."""
+    left = []
+    for path in sorted(models_dir().glob(f".{key}.*")):
+        if match := _TEMPORARY.fullmatch(path.name):
+            own = match["suffix"] in (*SUFFIXES, ".json")
+            lock = lock_of(sidecar_of(key) if own else models_dir() / match["name"])
+            if (own and alone) or _is_free(lock):
+                left.append(path)
+    return left
+
+
+@contextmanager
+def _doomed(key: str, whole: bool) -> Iterator[tuple[list[Path], str]]:
+    """What may be deleted of a key inside the block, and why the rest may not."""
+    lock = lock_of(sidecar_of(key))
+    if not models_dir().is_dir():
+        yield [], ""
+        return
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield [], "it is being made"
+        return
+    try:
+        (path, _, damage), leftovers = _look(key), _leftovers(key, alone=True)
+        if path is None or not (whole or damage):
+            yield leftovers, ""
+            return
+        with _unused(path) as unused:
+            yield leftovers + (_files(path, key) if unused else []), "" if unused else "a running process uses it"
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _unused(path: Path) -> Iterator[bool]:
+    """Whether no process uses a model; none can begin to until the block is left."""
+    if not path.exists():
+        yield True
+        return
+    file = os.open(path, os.O_RDWR)  # network file systems lock exclusively only what is open for writing
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(file)
+
+
+def _is_free(lock: FileLock) -> bool:
+    try:
+        with lock.acquire(timeout=0):
+            return True
+    except Timeout:
+        return False
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None

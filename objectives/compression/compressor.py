@@ -1,0 +1,370 @@
+"""From a base checkpoint to the finished model of an operating point: a file whose bytes are the size objective.
+
+Pruning comes first, in iterations with recovery after each, then precision (the paper's Sec. 4.3 and 4.4). Every model
+on the way is kept: the low-bit modes of one pruned model share it.
+"""
+
+import functools
+import io
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from objectives import machine
+from objectives.backends.checkpoint import plain, read_checkpoint
+from objectives.backends.pyannote import PyanNet
+from objectives.backends.torchao import __version__ as torchao_version
+from objectives.cache.model_store import StoredModel, kept_model
+from objectives.compression import low_bit, recovery, training_windows
+from objectives.compression.low_bit import Bits, LowBitModel, Ranges
+from objectives.compression.pruning import checkpoint_of, folded, kept_units, rebuild, schedule, units_to_keep
+from objectives.compression.pyannet_head import forward_tail
+from objectives.compression.settings import CompressionSettings, QuantizationOptions
+from objectives.compression.training_data import CalibrationData, TrainingData
+from objectives.compression.training_windows import TrainingWindows, calibration_features, draw_windows
+from objectives.errors import EvaluationError, ModelError
+from objectives.machine import one_torch_thread
+from objectives.models.segmentation import contract_of, file_sha256, load_segmentation, parameter_count
+from objectives.operating_point import UNPRUNED, Precision, Pruning
+
+CODE_VERSION = 5  # of this module, pruning and quantization: raise it when a file would come out different
+# SincNet computes its filters from cut-off frequencies in Hz and sample times: 330 values, which in 16 bits change the
+# labels of 2.5 % of frames (AMI excerpts), all the other values together of 0.03 %
+KEPT_WIDE = ".filterbank."
+DROPPED = ("optimizer_states", "lr_schedulers", "callbacks", "loops")  # training state that a deployed model lacks
+LAST_SHARE = 0.7  # of the recovery steps, after the last iteration of pruning; the others share the rest
+QAT_RATE = 0.25  # of the learning rate of recovery: the model is nearly there
+
+TRAINING_CODE = (recovery.CODE_VERSION, training_windows.CODE_VERSION)
+
+BITS: Mapping[Precision, Bits] = {"int8_ptq": 8, "int8_qat": 8, "int4_ptq": 4, "int4_qat": 4}
+
+OnProgress = Callable[[str, float], None]  # (what is being done, fraction of it that is done)
+
+
+@dataclass(frozen=True)
+class FinishedModel:
+    """A segmentation model on disk, ready to run.
+
+    key: hash of everything that made it. checkpoint: the file whose bytes are its size. params: trainable values.
+    kept: units that stay, {"hidden": 84, "linear": 128}. story: how it was made, as JSON: settings, losses, seconds.
+    sha256: of the checkpoint.
+    """
+
+    key: str
+    checkpoint: Path
+    precision: Precision
+    params: int
+    sha256: str
+    pruning: Pruning = UNPRUNED
+    kept: Mapping[str, int] = field(default_factory=dict)
+    story: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the checkpoint file."""
+        return self.checkpoint.stat().st_size
+
+    @property
+    def bits(self) -> Bits | None:
+        """Bits of LSTM and Linear weights where they are integers."""
+        return BITS.get(self.precision)
+
+
+def load_network(model: FinishedModel) -> PyanNet:
+    """The network of a finished model: its weights have the values that the file holds, in 32 bits."""
+    if model.bits is not None:
+        return low_bit.load(model.checkpoint).network
+    return load_segmentation(model.checkpoint)
+
+
+@dataclass(frozen=True)
+class Compressor:
+    """Makes finished models of one base checkpoint.
+
+    training, calibration: None where the corpus has no such split; then what needs it is refused. trusted: SHA-256 of
+    base checkpoints that may run code as they are read; finished models never may.
+    """
+
+    base: Path
+    settings: CompressionSettings = field(default_factory=CompressionSettings)
+    training: TrainingData | None = None
+    calibration: CalibrationData | None = None
+    trusted: frozenset[str] = frozenset()
+
+    def finish(
+        self, pruning: Pruning, precision: Precision, on_progress: OnProgress = lambda stage, fraction: None
+    ) -> FinishedModel:
+        """The finished model of a pruning and a precision, made once and kept. On a CPU it comes out the same to
+        the last bit, however many cores the machine has: it is made on one thread.
+
+        fp32 and fp16 are stock pyannote.audio checkpoints; the low-bit modes are files of
+        objectives/compression/low_bit.py.
+        Raises ModelError where the base is no usable PyanNet, EvaluationError where a split that is needed is missing.
+        """
+        with one_torch_thread():
+            stored = self._full_precision(pruning, on_progress)
+            if precision == "fp16":
+                stored = self._half(pruning, stored)
+            elif precision in BITS:
+                stored = self._low_bit(pruning, precision, stored, on_progress)
+        story = stored.story
+        return FinishedModel(
+            stored.key,
+            stored.path,
+            precision,
+            story["params"],
+            stored.sha256,
+            pruning,
+            story["kept"],
+            {**story, **_cost(stored)},
+        )
+
+    def _full_precision(self, pruning: Pruning, on_progress: OnProgress) -> StoredModel:
+        """The model in 32 bits: the base itself, or pruned and recovered."""
+        pruned = pruning != UNPRUNED
+        settings = self.settings.recovery
+        ingredients = {
+            **self._named(pruning, "fp32"),
+            "base": file_sha256(self.base),
+            "iterations": self.settings.iterations if pruned else None,
+            "recovery": {**asdict(settings), "qat_steps": None} if pruned else None,
+            "train": self._training().fingerprint if pruned else None,
+            "seed": self.settings.seed if pruned else None,
+            "code": [CODE_VERSION, *(TRAINING_CODE if pruned else ())],
+            "device": recovery.device().type if pruned else None,
+        }
+        return kept_model(
+            ingredients, ".bin", lambda path: self._make_full(pruning, path, on_progress), _waiting(on_progress)
+        )
+
+    def _make_full(self, pruning: Pruning, path: Path, on_progress: OnProgress) -> dict[str, Any]:
+        network = load_segmentation(self.base, self.trusted)
+        if wild := _wild(network.state_dict()):
+            raise ModelError(f"{self.base}: {wild} holds NaN or infinite weights: give a sound checkpoint")
+        steps: list[dict[str, Any]] = []
+        if pruning != UNPRUNED:
+            network, steps = self._prune(network, pruning, on_progress)
+        checkpoint = _in_precision(checkpoint_of(network, _bare(self.base, self.trusted)), "fp32")
+        _refuse_wild(checkpoint["state_dict"], f"the model pruned by {pruning} came out of its training")
+        save_checkpoint(checkpoint, path)
+        return {"params": parameter_count(network), "kept": kept_units(network), "recovered": steps}
+
+    def _prune(
+        self, network: PyanNet, pruning: Pruning, on_progress: OnProgress
+    ) -> tuple[PyanNet, list[dict[str, Any]]]:
+        windows = self._windows(QuantizationOptions(), on_progress)
+        settings = self.settings.recovery
+        loss = recovery.loss_of(settings.method, windows, contract_of(network))
+        told = []
+        plan = schedule(pruning, network, self.settings.iterations)
+        for number, (sizes, steps) in enumerate(zip(plan, _shares(settings.steps, len(plan)), strict=True), start=1):
+            kept = units_to_keep(network, **sizes)
+            if settings.method != "bce":  # the paper's way is left as it is
+                with machine.working():
+                    network = folded(network, kept, windows.features[: windows.trained])
+            learner = recovery.trainable_copy(rebuild(network, kept))
+            trained = recovery.train(
+                _learning(learner),
+                functools.partial(forward_tail, learner),
+                loss,
+                windows,
+                steps,
+                settings.batch,
+                settings.learning_rate,
+                self.settings.seed + number,
+                _named_progress(on_progress, f"recovering {pruning}, {number} of {len(plan)}"),
+            )
+            network = _settled(learner)
+            told.append({"kept": kept_units(network), **asdict(trained)})
+        return network, told
+
+    def _half(self, pruning: Pruning, source: StoredModel) -> StoredModel:
+        ingredients = {**self._named(pruning, "fp16"), "source": source.key, "code": CODE_VERSION}
+
+        def make(path: Path) -> dict[str, Any]:
+            checkpoint = _in_precision(_bare(source.path), "fp16")
+            _refuse_wild(checkpoint["state_dict"], "the model does not fit into 16 bits")
+            save_checkpoint(checkpoint, path)
+            return {**source.story}
+
+        return kept_model(ingredients, ".bin", make)
+
+    def _low_bit(
+        self, pruning: Pruning, precision: Precision, source: StoredModel, on_progress: OnProgress
+    ) -> StoredModel:
+        trained = precision.endswith("_qat")
+        settings = self.settings.recovery
+        ingredients = {
+            **self._named(pruning, precision),
+            "source": source.key,
+            "quantization": asdict(self.settings.quantization),
+            "calib": self._calibration().fingerprint,
+            "recovery": {**asdict(settings), "steps": None} if trained else None,
+            "train": self._training().fingerprint if trained else None,
+            "seed": self.settings.seed if trained else None,
+            "code": [CODE_VERSION, *(TRAINING_CODE if trained else ())],
+            "torchao": torchao_version,
+            "device": recovery.device().type if trained else None,
+        }
+
+        def make(path: Path) -> dict[str, Any]:
+            model, told = self._quantize(source, precision, on_progress)
+            _refuse_wild(low_bit.values_of(model), f"the model came out of {precision}")
+            low_bit.save(model, path)
+            return {**source.story, "quantized": told}
+
+        return kept_model(ingredients, low_bit.SUFFIX, make, _waiting(on_progress))
+
+    def _quantize(
+        self, source: StoredModel, precision: Precision, on_progress: OnProgress
+    ) -> tuple[LowBitModel, dict[str, Any]]:
+        bits, options = BITS[precision], self.settings.quantization
+        network = low_bit.with_rounded_sincnet(load_segmentation(source.path), options)
+        with machine.working():
+            features = calibration_features(network, self._calibration())
+            ranges = low_bit.observe_ranges(network, features)
+        told: dict[str, Any] = {"bits": bits, "calibration_windows": len(features)}
+        if precision.endswith("_qat"):
+            network, told["trained"] = self._train_quantized(network, bits, ranges, str(precision), on_progress)
+        with machine.working():
+            return low_bit.quantize(network, bits, options, ranges), told
+
+    def _train_quantized(
+        self, network: PyanNet, bits: Bits, ranges: Ranges, name: str, on_progress: OnProgress
+    ) -> tuple[PyanNet, dict[str, Any]]:
+        """Quantization-aware training: what is trained is run exactly as it will be once it is rounded."""
+        settings, options = self.settings.recovery, self.settings.quantization
+        windows = self._windows(options, on_progress)
+        loss = recovery.loss_of(settings.method, windows, contract_of(network))
+        learner = recovery.trainable_copy(network)
+        trained = recovery.train(
+            _learning(learner),
+            lambda features: low_bit.run_low_bit(
+                learner, features, low_bit.faked_weights(learner, bits, options), ranges
+            ),
+            loss,
+            windows,
+            settings.qat_steps,
+            settings.batch,
+            settings.learning_rate * QAT_RATE,
+            self.settings.seed,
+            _named_progress(on_progress, f"quantization-aware training, {name}"),
+        )
+        return _settled(learner), asdict(trained)
+
+    def _windows(self, options: QuantizationOptions, on_progress: OnProgress) -> TrainingWindows:
+        """The windows to train on, heard through SincNet as these options will leave it."""
+        teacher = load_segmentation(self.base, self.trusted)
+        return draw_windows(
+            teacher,
+            low_bit.with_rounded_sincnet(teacher, options),
+            (file_sha256(self.base), f"SincNet in {options.sincnet}"),
+            self._training(),
+            self.settings.recovery.windows,
+            self.settings.seed,
+            _named_progress(on_progress, "drawing training windows"),
+        )
+
+    def _training(self) -> TrainingData:
+        if self.training is None:
+            raise EvaluationError(
+                "pruned models and quantization-aware training need recordings to learn from, and the corpus has no "
+                "split train: name some in splits.json, or choose pruning structure none and precision fp32, fp16 or "
+                "a _ptq one"
+            )
+        return self.training
+
+    def _calibration(self) -> CalibrationData:
+        if self.calibration is None:
+            raise EvaluationError(
+                "low-bit models need recordings to calibrate with, and the corpus has no split calib: name some in "
+                "splits.json, or choose precision fp32 or fp16"
+            )
+        return self.calibration
+
+    @staticmethod
+    def _named(pruning: Pruning, precision: Precision) -> dict[str, Any]:
+        return {"structure": pruning.structure, "ratio": pruning.ratio, "precision": precision}
+
+
+def finish(base: Path, precision: Precision) -> FinishedModel:
+    """The unpruned model of `base` in fp32 or fp16, which need no recordings. See Compressor.finish."""
+    return Compressor(base).finish(UNPRUNED, precision)
+
+
+def _bare(path: Path, trusted: Collection[str] = ()) -> dict[str, Any]:
+    """What a checkpoint holds besides its training state, and nothing that would have to run to be read again."""
+    checkpoint = read_checkpoint(path, trusted)
+    return plain(path, {name: value for name, value in checkpoint.items() if name not in DROPPED})
+
+
+def save_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint that stock pyannote.audio loads; the same one gives the same bytes."""
+    written = io.BytesIO()  # given a path, torch writes its name into the file, once for every parameter
+    torch.save({**checkpoint, "state_dict": _vectors_together(checkpoint["state_dict"])}, written)
+    path.write_bytes(written.getbuffer())  # by itself, torch would not say of a full disk that it is full
+
+
+def _vectors_together(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same values, with biases and other vectors as parts of one tensor, which torch writes once: the entry of each
+    in the file would be larger than many of them."""
+    together = dict(state)
+    for kind in sorted({value.dtype for value in state.values()}, key=str):
+        names = [name for name, value in state.items() if value.dtype == kind and value.ndim == 1]
+        if names:
+            parts = torch.cat([state[name] for name in names]).split([len(state[name]) for name in names])
+            together.update(zip(names, parts, strict=True))
+    return together
+
+
+def _in_precision(checkpoint: dict[str, Any], precision: Precision) -> dict[str, Any]:
+    state = {name: _stored(name, value, precision) for name, value in checkpoint["state_dict"].items()}
+    return {**checkpoint, "state_dict": state}
+
+
+def _stored(name: str, value: torch.Tensor, precision: Precision) -> torch.Tensor:
+    if not value.is_floating_point():
+        return value
+    return value.to(torch.float16 if precision == "fp16" and KEPT_WIDE not in name else torch.float32)
+
+
+def _wild(values: Mapping[str, torch.Tensor]) -> str | None:
+    """The first tensor that holds NaN or infinite values."""
+    return next((name for name, value in values.items() if not value.isfinite().all()), None)
+
+
+def _refuse_wild(values: Mapping[str, torch.Tensor], what: str) -> None:
+    """A model that cannot run is no model, and is not kept. Raises EvaluationError beginning with `what`."""
+    if wild := _wild(values):
+        raise EvaluationError(f"{what}: {wild} holds NaN or infinite values, so it was not kept")
+
+
+def _learning(learner: PyanNet) -> list[torch.nn.Parameter]:
+    return [parameter for parameter in learner.parameters() if parameter.requires_grad]
+
+
+def _settled(learner: PyanNet) -> PyanNet:
+    """A network that has learnt, ready to be used: on the CPU, in evaluation mode."""
+    return learner.cpu().eval().requires_grad_(False)
+
+
+def _shares(steps: int, iterations: int) -> list[int]:
+    """Steps after each iteration of pruning: most after the last."""
+    early = round(steps * (1 - LAST_SHARE) / (iterations - 1)) if iterations > 1 else 0
+    return [*[early] * (iterations - 1), steps - early * (iterations - 1)]
+
+
+def _named_progress(on_progress: OnProgress, stage: str) -> Callable[[float], None]:
+    return lambda fraction: on_progress(stage, fraction)
+
+
+def _waiting(on_progress: OnProgress) -> Callable[[], None]:
+    return lambda: on_progress("waiting for another process that makes this model", 0.0)
+
+
+def _cost(stored: StoredModel) -> dict[str, Any]:
+    return {"build_seconds": stored.build_seconds}

@@ -1,0 +1,239 @@
+"""A low-bit segmentation model: made from a network, written to a file, read again, run in emulation.
+
+The file is safetensors: codes (two 4-bit ones a byte) with 16-bit scales for every LSTM and Linear weight, everything
+else in 32 bits, and as metadata what is needed to build the network again. An LSTM's two biases, which are only ever
+added, are stored as one.
+"""
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from objectives.backends.library_errors import ran_out_of_memory
+from objectives.backends.pyannote import Problem, PyanNet, Resolution, Specifications
+from objectives.compression.pyannet_head import CLASSIFIER, lstm_bias, run_tail, tail_weights
+from objectives.compression.quantization import (
+    ActivationRange,
+    QuantizedWeight,
+    faked_weight,
+    observed_range,
+    pack,
+    quantize_weight,
+    unpack,
+)
+from objectives.compression.settings import Clipping, QuantizationOptions
+from objectives.errors import ModelError, reason_of
+
+FORMAT = "explorer low-bit segmentation 2"
+METADATA = (
+    "explorer"  # one entry only: safetensors writes several in a random order, and the same model is the same bytes
+)
+SINCNET_WEIGHTS = ("sincnet.conv1d.1.weight", "sincnet.conv1d.2.weight")  # (outputs, inputs, taps)
+SUFFIX = ".safetensors"
+
+Bits = Literal[4, 8]
+Ranges = Mapping[str, ActivationRange]
+
+
+@dataclass(frozen=True)
+class LowBitModel:
+    """A low-bit model in memory.
+
+    network: stock PyanNet whose weights have the values that are stored. weights: as of `tail_weights`, and SincNet's
+    where it is quantized too. ranges: of what enters `lstm.0`, …, `linear.0`, …, `classifier`.
+    """
+
+    network: PyanNet
+    weights: Mapping[str, QuantizedWeight]
+    ranges: Ranges
+    bits: Bits
+
+    def log_probabilities(self, features: torch.Tensor) -> torch.Tensor:
+        """What follows SincNet, emulated: (batch, frames, 60) → (batch, frames, classes)."""
+        values = {name: weight.values.to(features.device) for name, weight in self.weights.items()}
+        return run_low_bit(self.network, features, values, self.ranges)
+
+
+def run_low_bit(
+    network: PyanNet, features: torch.Tensor, values: Mapping[str, torch.Tensor], ranges: Ranges
+) -> torch.Tensor:
+    """What follows SincNet, with 8-bit activations and states: (batch, frames, 60) → (batch, frames, classes)."""
+    return run_tail(network, features, values, lambda layer, activation: ranges[layer].rounded(activation), True)
+
+
+def faked_weights(network: PyanNet, bits: Bits, options: QuantizationOptions) -> dict[str, torch.Tensor]:
+    """Weights of the tail as `quantize` would round them now; gradients pass straight through."""
+    return {name: faked_weight(weight, *_how(name, bits, options)) for name, weight in tail_weights(network).items()}
+
+
+def quantize(network: PyanNet, bits: Bits, options: QuantizationOptions, ranges: Ranges) -> LowBitModel:
+    """Round a network's weights to `bits`, but for the classifier's: they do not survive 4 bits, and take 8."""
+    matrices = tail_weights(network)
+    if options.sincnet == "int8":
+        matrices |= {name: network.get_parameter(name).flatten(1) for name in SINCNET_WEIGHTS}
+    weights = {name: quantize_weight(matrix, *_how(name, bits, options)) for name, matrix in matrices.items()}
+    kept = {name: value for name, value in network.state_dict().items() if name.startswith("sincnet.")}
+    rest = {f"lstm.{layer}.bias": lstm_bias(network, layer) for layer in range(network.lstm.num_layers)}
+    rest |= {name: value for name, value in network.named_parameters() if name.endswith(".bias") and "lstm" not in name}
+    others = {name: value.detach() for name, value in (kept | rest).items() if name not in weights}
+    return LowBitModel(_network(describe_network(network), weights, others), weights, ranges, bits)
+
+
+@torch.no_grad()
+def with_rounded_sincnet(network: PyanNet, options: QuantizationOptions) -> PyanNet:
+    """The network as it will hear once `quantize` has rounded SincNet; itself where the options leave SincNet alone."""
+    if options.sincnet == "fp32":
+        return network
+    network = copy.deepcopy(network)
+    for name in SINCNET_WEIGHTS:
+        weight = network.get_parameter(name)
+        weight.copy_(quantize_weight(weight.flatten(1), 8).values.reshape(weight.shape))
+    return network
+
+
+@torch.inference_mode()
+def observe_ranges(network: PyanNet, features: torch.Tensor) -> dict[str, ActivationRange]:
+    """Smallest and largest value that enters each layer. features: (windows, frames, 60) of calibration recordings."""
+    seen: dict[str, list[torch.Tensor]] = {}
+
+    def enter(layer: str, activation: torch.Tensor) -> torch.Tensor:
+        seen.setdefault(layer, []).extend(activation.aminmax())
+        return activation
+
+    weights = tail_weights(network)
+    for batch in features.split(32):
+        run_tail(network, batch, weights, enter)
+    return {layer: observed_range(min(extremes).item(), max(extremes).item()) for layer, extremes in seen.items()}
+
+
+def values_of(model: LowBitModel) -> dict[str, torch.Tensor]:
+    """All numbers that a model is run with, by name."""
+    ranges = {f"range of {layer}": torch.tensor([each.low, each.high]) for layer, each in model.ranges.items()}
+    return {**model.network.state_dict(), **ranges}
+
+
+def save(model: LowBitModel, path: Path) -> None:
+    """Write a model; `load` gives the same one again."""
+    stored: dict[str, torch.Tensor] = {}
+    layout: dict[str, dict[str, Any]] = {}
+    for name, weight in model.weights.items():
+        layout[name] = {"bits": weight.bits, "shape": list(weight.codes.shape), "group_size": weight.group_size}
+        stored[f"{name}.codes"] = pack(weight.codes) if weight.bits == 4 else weight.codes
+        stored[f"{name}.scale"] = weight.scale
+        if weight.multipliers is not None:
+            stored[f"{name}.multipliers"] = pack(weight.multipliers - 1)
+    network = model.network
+    for layer in range(network.lstm.num_layers):
+        stored[f"lstm.{layer}.bias"] = lstm_bias(network, layer).detach()
+    for name, value in network.state_dict().items():
+        if not name.startswith("lstm.") and name not in model.weights:
+            stored[name] = value
+    described = {
+        "format": FORMAT,
+        "bits": model.bits,
+        "network": describe_network(network),
+        "weights": layout,
+        "ranges": {layer: [entering.low, entering.high] for layer, entering in model.ranges.items()},
+    }
+    stored = {name: value.cpu().contiguous() for name, value in stored.items()}
+    save_file(stored, path, {METADATA: json.dumps(described, separators=(",", ":"))})
+
+
+def load(path: Path) -> LowBitModel:
+    """Read what `save` wrote. Raises ModelError where the file is not one, naming it."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — no mapping
+    except (OSError, SafetensorError) as error:
+        if ran_out_of_memory(error):
+            raise
+        raise ModelError(f"{path}: not readable as safetensors ({reason_of(error)}): make the model again") from error
+    try:
+        described = json.loads(metadata.get(METADATA, "{}"))
+        found = described.get("format")
+    except (ValueError, AttributeError) as error:
+        raise _incomplete(path, error) from error
+    if found != FORMAT:
+        raise ModelError(f"{path}: its format is {found!r}, not {FORMAT!r}: make the model again")
+    try:
+        weights = {name: _weight(name, layout, stored) for name, layout in described["weights"].items()}
+        ranges = {layer: ActivationRange(low, high) for layer, (low, high) in described["ranges"].items()}
+        network = _network(described["network"], weights, stored)
+        return LowBitModel(network, weights, ranges, described["bits"])
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        if ran_out_of_memory(error):
+            raise
+        raise _incomplete(path, error) from error
+
+
+def _incomplete(path: Path, error: Exception) -> ModelError:
+    return ModelError(f"{path}: incomplete ({type(error).__name__}: {reason_of(error)}): make the model again")
+
+
+def _how(name: str, bits: Bits, options: QuantizationOptions) -> tuple[int, int, Clipping]:
+    """(bits, group size, clipping) of one weight."""
+    if name in (CLASSIFIER, *SINCNET_WEIGHTS):
+        return 8, 0, "none"
+    return bits, options.group_size if bits == 4 else 0, options.clipping
+
+
+def _weight(name: str, layout: Mapping[str, Any], stored: Mapping[str, torch.Tensor]) -> QuantizedWeight:
+    bits, (rows, columns), group_size = layout["bits"], layout["shape"], layout["group_size"]
+    codes = stored[f"{name}.codes"]
+    multipliers = None
+    if group_size:
+        groups = -(-columns // group_size)
+        multipliers = (unpack(stored[f"{name}.multipliers"], (rows, groups)) & 0xF) + 1
+    codes = unpack(codes, (rows, columns)) if bits == 4 else codes.reshape(rows, columns)
+    return QuantizedWeight(bits, codes, stored[f"{name}.scale"], multipliers, group_size)
+
+
+def describe_network(network: PyanNet) -> dict[str, Any]:
+    """What `network_like` needs to build the same network, as JSON."""
+    specifications: Any = network.specifications
+    told = asdict(specifications)
+    told |= {"problem": specifications.problem.name, "resolution": specifications.resolution.name}
+    hparams = {name: dict(network.hparams[name]) for name in ("sincnet", "lstm", "linear")}
+    return {"specifications": told, "hyper_parameters": hparams}
+
+
+def network_like(described: Mapping[str, Any]) -> PyanNet:
+    """A stock PyanNet as `describe_network` told it, its weights drawn at random: they are to be overwritten."""
+    told = dict(described["specifications"])
+    told |= {"problem": Problem[told["problem"]], "resolution": Resolution[told["resolution"]]}
+    with torch.random.fork_rng(devices=[]):  # nobody's seed should notice
+        network = PyanNet(**described["hyper_parameters"])
+        network.specifications = Specifications(**told)
+        network.build()
+    return network
+
+
+def _network(
+    described: Mapping[str, Any], weights: Mapping[str, QuantizedWeight], others: Mapping[str, torch.Tensor]
+) -> PyanNet:
+    """A stock PyanNet with the values of the low-bit weights; an LSTM's bias is all in torch's first of two."""
+    network = network_like(described)
+    state = {name: value for name, value in others.items() if name in network.state_dict()}
+    for name, weight in weights.items():
+        values = weight.values
+        if not name.startswith("lstm."):
+            state[name] = values.reshape(network.get_parameter(name).shape)
+            continue
+        _, number, kind = name.split(".")
+        short = {"input": "ih", "state": "hh"}[kind]
+        for end, direction in zip(("", "_reverse"), values.chunk(2), strict=True):
+            state[f"lstm.weight_{short}_l{number}{end}"] = direction
+    for layer in range(network.lstm.num_layers):
+        for end, bias in zip(("", "_reverse"), others[f"lstm.{layer}.bias"], strict=True):
+            state[f"lstm.bias_ih_l{layer}{end}"] = bias
+            state[f"lstm.bias_hh_l{layer}{end}"] = torch.zeros_like(bias)
+    network.load_state_dict(state, strict=True)
+    return network.eval()

@@ -1,0 +1,282 @@
+"""Model → smaller model: whole units of the BiLSTM and of the linear layers after it (the paper's Sec. 4.3).
+
+What is left is a stock PyanNet with another `lstm.hidden_size` or `linear.hidden_size`, which stock pyannote.audio
+loads. Its output is that of the full-size model with the parameters of all other units set to zero.
+"""
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, TypedDict
+
+import torch
+
+from objectives.backends.pyannote import PyanNet
+from objectives.compression.pyannet_head import linears, run_tail, tail_weights
+from objectives.errors import ModelError
+from objectives.operating_point import Pruning
+
+GATES, DIRECTIONS = 4, 2  # of a BiLSTM layer
+
+
+class Sizes(TypedDict):
+    """Units that stay in every BiLSTM layer and in every linear layer; None for all of them."""
+
+    hidden: int | None
+    linear: int | None
+
+
+def units_kept(total: int, ratio: float, iterations: int) -> tuple[int, ...]:
+    """Units left of `total` after each iteration, each of which removes ratio / iterations of those that remain.
+
+    The number that is removed is rounded half up, and one unit always stays: four iterations of the paper's 20, 40, 60
+    and 80 % leave 104, 84, 67 and 53 of 128. Computed from the ratio's decimal digits: 0.1 of 5 is a half exactly.
+    """
+    share = Fraction(f"{ratio:.9f}") / iterations
+    kept = []
+    for _ in range(iterations):
+        total = max(1, total - math.floor(total * share + Fraction(1, 2)))
+        kept.append(total)
+    return tuple(kept)
+
+
+def kept_units(network: PyanNet) -> dict[str, int]:
+    """{"hidden": units of each BiLSTM layer, "linear": outputs of each linear layer, where there are any}."""
+    sizes = {"hidden": int(network.hparams["lstm"]["hidden_size"])}
+    if network.hparams["linear"]["num_layers"] > 0:
+        sizes["linear"] = int(network.hparams["linear"]["hidden_size"])
+    return sizes
+
+
+def schedule(pruning: Pruning, network: PyanNet, iterations: int) -> tuple[Sizes, ...]:
+    """What `prune_once` is to leave in each iteration; nothing to do where the structure is `none`.
+
+    Raises ModelError where the network has not the layers to prune.
+    """
+    if pruning.structure == "none":
+        return ()
+    sizes = kept_units(network)
+    left: dict[str, tuple[int | None, ...]] = dict.fromkeys(("hidden", "linear"), (None,) * iterations)
+    for name in ("hidden", "linear"):
+        if pruning.structure in (name, "both"):
+            _require_units(name, sizes)
+            left[name] = units_kept(sizes[name], pruning.ratio, iterations)
+    return tuple(
+        Sizes(hidden=hidden, linear=linear) for hidden, linear in zip(left["hidden"], left["linear"], strict=True)
+    )
+
+
+def prune_once(network: PyanNet, hidden: int | None = None, linear: int | None = None) -> PyanNet:
+    """A new network with the `hidden` highest-scoring units of each BiLSTM layer and the `linear` highest-scoring
+    outputs of each linear layer; None keeps all. Parameters of units that stay are copied, in their order.
+
+    Raises ModelError where the network is not built as segmentation-3.0 is, or has not so many units.
+    """
+    return rebuild(network, units_to_keep(network, hidden, linear))
+
+
+def units_to_keep(network: PyanNet, hidden: int | None = None, linear: int | None = None) -> Mapping[str, torch.Tensor]:
+    """Layer → (units kept,) int64, ascending: the units of largest Frobenius norm, of equal ones the first.
+
+    Layers are `lstm.0`, `lstm.1`, …, `linear.0`, …; each ranks its own units, on the network as it is. A unit's norm is
+    over all the parameters that go with it, each counted once:
+
+    - of a BiLSTM layer, a hidden index in both directions: the rows and biases of its four gates, its recurrent column,
+      and its columns in what comes next (the next layer's two directions, the first linear layer or the classifier);
+    - of a linear layer: its row and bias, and its column in the next linear layer or the classifier.
+
+    Raises ModelError as `prune_once` does.
+    """
+    layout = _layout(network)
+    state = network.state_dict()
+    sizes = kept_units(network)
+    kept = {}
+    for structure, wanted in (("hidden", hidden), ("linear", linear)):
+        if wanted is None:
+            continue
+        _require_units(structure, sizes)
+        if not 1 <= wanted <= sizes[structure]:
+            raise ModelError(
+                f"cannot keep {wanted} of {sizes[structure]} {structure} units: keep 1 to {sizes[structure]} of them"
+            )
+        for layer in _layers(layout, structure):
+            ranked = torch.argsort(_squared_norms(layout, state, layer), descending=True, stable=True)
+            kept[layer] = ranked[:wanted].sort().values
+    return kept
+
+
+def rebuild(network: PyanNet, kept: Mapping[str, torch.Tensor]) -> PyanNet:
+    """A new network of the units of `units_to_keep`, on the same device and in the same mode as the old one."""
+    layout = _layout(network)
+    state = {}
+    for name, value in network.state_dict().items():
+        for dimension, axis in enumerate(layout.get(name, ())):
+            if axis is not None and axis.layer in kept:
+                value = value.index_select(dimension, axis.positions(kept[axis.layer], value.shape[dimension]))
+        state[name] = value.clone()
+    hparams: dict[str, Any] = copy.deepcopy(dict(network.hparams))
+    for structure, option in (("hidden", "lstm"), ("linear", "linear")):
+        units = {len(kept[layer]) for layer in _layers(layout, structure) if layer in kept}
+        if units:
+            (hparams[option]["hidden_size"],) = units
+    with torch.random.fork_rng(devices=[]):  # weights are drawn, to be overwritten: nobody else's seed should notice
+        smaller = PyanNet(**hparams)
+        smaller.specifications = network.specifications
+        smaller.build()
+    smaller.to(network.classifier.weight)
+    smaller.load_state_dict(state, strict=True)
+    return smaller.train(network.training)
+
+
+def checkpoint_of(network: PyanNet, base: Mapping[str, Any]) -> dict[str, Any]:
+    """What stock pyannote.audio loads as `network`: the checkpoint `base`, which it was made from, with its sizes and
+    its parameters."""
+    hparams = copy.deepcopy(dict(network.hparams))
+    return {
+        **base,
+        "hyper_parameters": {**base["hyper_parameters"], "lstm": hparams["lstm"], "linear": hparams["linear"]},
+        "state_dict": {name: value.detach().cpu().clone() for name, value in network.state_dict().items()},
+    }
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """An axis of a parameter along which the units of a layer lie: all of them, `blocks` times over."""
+
+    layer: str
+    blocks: int
+
+    def positions(self, units: torch.Tensor, length: int) -> torch.Tensor:
+        """(units,) → (blocks · units,): where these units lie on an axis of a length."""
+        starts = torch.arange(self.blocks, device=units.device) * (length // self.blocks)
+        return (starts[:, None] + units).flatten()
+
+
+_Layout = Mapping[str, tuple[_Axis | None, ...]]
+
+
+def _layout(network: PyanNet) -> _Layout:
+    """Parameter → which layer's units lie along each of its axes."""
+    lstm = network.lstm
+    if not isinstance(lstm, torch.nn.LSTM):
+        raise ModelError(
+            "this PyanNet's LSTM is split into layers (lstm.monolithic = false) and cannot be pruned: save it as a "
+            "monolithic one, whose parameters are the same under other names, or choose pruning structure none"
+        )
+    if not lstm.bidirectional or lstm.proj_size:
+        raise ModelError(
+            "this PyanNet's LSTM is not a plain bidirectional one and cannot be pruned: use a model built as "
+            "segmentation-3.0 is, or choose pruning structure none"
+        )
+    layout: dict[str, tuple[_Axis | None, ...]] = {}
+    before: _Axis | None = None  # of SincNet's channels, which stay
+    for layer in range(lstm.num_layers):
+        gates, column = _Axis(f"lstm.{layer}", GATES), _Axis(f"lstm.{layer}", 1)
+        for place in (f"l{layer}", f"l{layer}_reverse"):
+            layout[f"lstm.weight_ih_{place}"] = (gates, before)
+            layout[f"lstm.weight_hh_{place}"] = (gates, column)
+            layout[f"lstm.bias_ih_{place}"] = layout[f"lstm.bias_hh_{place}"] = (gates,)
+        before = _Axis(f"lstm.{layer}", DIRECTIONS)
+    for layer in range(network.hparams["linear"]["num_layers"]):
+        row = _Axis(f"linear.{layer}", 1)
+        layout[f"linear.{layer}.weight"] = (row, before)
+        layout[f"linear.{layer}.bias"] = (row,)
+        before = row
+    layout["classifier.weight"] = (None, before)
+    return layout
+
+
+def _layers(layout: _Layout, structure: str) -> list[str]:
+    prefix = {"hidden": "lstm.", "linear": "linear."}[structure]
+    layers = (axis.layer for axes in layout.values() for axis in axes if axis is not None)
+    return [layer for layer in dict.fromkeys(layers) if layer.startswith(prefix)]
+
+
+def _require_units(structure: str, sizes: Mapping[str, int]) -> None:
+    if structure not in sizes:
+        raise ModelError(f"this PyanNet has no {structure} layers to prune: choose pruning structure hidden or none")
+
+
+def _squared_norms(layout: _Layout, state: Mapping[str, torch.Tensor], layer: str) -> torch.Tensor:
+    """(units,) float64: squared Frobenius norm of each unit of a layer."""
+    total = torch.zeros(1, dtype=torch.float64, device=state["classifier.weight"].device)
+    for name, axes in layout.items():
+        squares = state[name].double().square()
+        own = [(dimension, axis) for dimension, axis in enumerate(axes) if axis is not None and axis.layer == layer]
+        for dimension, axis in own:
+            along = squares.movedim(dimension, 0).flatten(1).sum(dim=1) if squares.ndim > 1 else squares
+            total = total + along.unflatten(0, (axis.blocks, -1)).sum(dim=0)
+        if len(own) > 1:  # recurrent weights: where a unit's rows meet its column was counted twice
+            total = total - squares.unflatten(0, (GATES, -1)).diagonal(dim1=1, dim2=2).sum(dim=0)
+    return total
+
+
+RIDGE = 1e-3  # of the mean variance of the units that stay
+WINDOWS = 64  # that are enough to predict from
+AT_ONCE = 32  # windows
+Moments = tuple[torch.Tensor, torch.Tensor]  # (units, units) covariance, (units,) mean
+
+
+@torch.no_grad()
+def folded(network: PyanNet, kept: Mapping[str, torch.Tensor], features: torch.Tensor) -> PyanNet:
+    """A copy of the network, of the same size, that leans less on the units that are about to go.
+
+    kept: of `units_to_keep`. features: (windows, frames, 60), SincNet's output on windows of train.
+    """
+    moments = _moments(network, features[:WINDOWS])
+    copied = copy.deepcopy(network)
+    order = [*(f"lstm.{index}" for index in range(network.lstm.num_layers))]
+    order += [*(f"linear.{index}" for index in range(len(linears(network)))), "classifier"]
+    for layer, stays in kept.items():
+        following = order[order.index(layer) + 1]
+        if layer.startswith("lstm."):
+            stays = torch.cat([stays, stays + network.lstm.hidden_size])  # both directions
+        for weight, bias in _listeners(copied, following):
+            _fold(weight, bias, moments[following], stays)
+    return copied
+
+
+def _listeners(network: PyanNet, layer: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Weights and biases through which a layer hears the one before it."""
+    if not layer.startswith("lstm."):
+        names = [(f"{layer}.weight", f"{layer}.bias")]
+    else:
+        number = layer.removeprefix("lstm.")
+        ends = (f"l{number}", f"l{number}_reverse")
+        names = [(f"lstm.weight_ih_{end}", f"lstm.bias_ih_{end}") for end in ends]
+    return [(network.get_parameter(weight), network.get_parameter(bias)) for weight, bias in names]
+
+
+def _moments(network: PyanNet, features: torch.Tensor) -> dict[str, Moments]:
+    """Of what enters each layer of the tail."""
+    entering: dict[str, list[torch.Tensor]] = {}
+
+    def enter(layer: str, activation: torch.Tensor) -> torch.Tensor:
+        flat = activation.flatten(0, 1).double()  # (frames of all windows, units)
+        sums = [flat.T @ flat, flat.sum(0), torch.tensor(len(flat))]
+        so_far = entering.get(layer)
+        entering[layer] = sums if so_far is None else [old + new for old, new in zip(so_far, sums, strict=True)]
+        return activation
+
+    weights = tail_weights(network)
+    for batch in features.split(AT_ONCE):
+        run_tail(network, batch, weights, enter)
+    return {
+        layer: (second / count - (first / count).outer(first / count), first / count)
+        for layer, (second, first, count) in entering.items()
+    }
+
+
+def _fold(weight: torch.Tensor, bias: torch.Tensor, moments: Moments, stays: torch.Tensor) -> None:
+    """Change, in place, a layer's weights for the units that stay, and its bias; weights of the others go later."""
+    covariance, mean = moments
+    goes = torch.ones(len(mean), dtype=torch.bool)
+    goes[stays] = False
+    inner = covariance[stays][:, stays]
+    ridge = RIDGE * inner.diagonal().mean() * torch.eye(len(stays), dtype=inner.dtype)
+    predicted = torch.linalg.solve(inner + ridge, covariance[stays][:, goes])  # (stay, go)
+    leaving = weight[:, goes].double()
+    weight[:, stays] += (leaving @ predicted.T).to(weight.dtype)
+    bias += (leaving @ (mean[goes] - predicted.T @ mean[stays])).to(bias.dtype)

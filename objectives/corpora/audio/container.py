@@ -1,0 +1,287 @@
+"""Sound out of files that FFmpeg reads, through PyAV, each piece with its place in time.
+
+A stamp is believed where the container has a clock (Matroska, MP4, Ogg, …); elsewhere pieces just follow one another.
+What an encoder puts in front (priming, pre-skip) is cut off by FFmpeg and is neither silence nor a shift.
+"""
+
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import numpy as np
+
+from objectives.corpora.audio.timeline import TOLERANCE, Stamped, Timeline
+
+# FFmpeg's names of containers with a clock; its zero is where a player begins, but for streams of a broadcast
+_CLOCKED = ("mov,", "matroska", "ogg", "flv", "live_flv", "asf", "mpegts", "mpeg", "nut", "rm", "wtv")
+_BROADCAST = ("mpegts", "mpeg")
+# AVI has no stamps but where a stream starts: further ones are counted, wrongly for MP3 of a variable bit rate
+_COUNTED = ("avi",)
+# those whose header says how long they are, so that a file that was cut is known
+_STATES_DURATION = ("mov,", "matroska", "asf", "flv")
+
+_COUNTED_EXACTLY = ("mov,", "matroska", "ogg", "asf", "wav")
+
+LIVE = 60.0  # seconds: a clock that begins later is that of a stream somebody tuned into
+# A stamp of Vorbis may lie half a block beside its samples, one of WMA a superframe
+_VORBIS_TOLERANCE, _WMA_TOLERANCE = 0.02, 0.1  # seconds
+# Codecs whose packets hold as many samples as they say; of others, only decoding tells
+_FRAMED = ("aac", "mp3", "mp3float", "mp2", "mp2float", "mp1", "mp1float")
+_COUNTABLE = ("adpcm_", "flac", "alac", "ac3", "eac3", "amr", "gsm", "g72", "tta", "wavpack")
+_UNCOUNTABLE = ("nut", "caf")  # containers: NUT does not say what is skipped, CAF rounds the last packet up
+_OPUS_MS = (10, 20, 40, 60) * 3 + (10, 20) * 2 + (2.5, 5, 10, 20) * 4  # by configuration (RFC 6716, 3.1)
+
+CHECKED = 3  # packets whose duration must be that of as many samples; the last one of a file may say less
+EXCERPT = (60.0, 20.0, 2.0)  # seconds: the first minute, then two of every twenty
+
+
+class UncountableError(Exception):
+    """Packets that do not say how many samples they hold."""
+
+
+class NoAudioError(Exception):
+    """A file without an audio stream."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says before it is read.
+
+    clock: seconds that it shows at the player's zero. streams: indices of the audio streams that can be decoded.
+    unknown: how many more there are. tuned_into: whether the clock was a stream's, which somebody recorded from its
+    middle.
+    """
+
+    format: str
+    clock: float
+    streams: tuple[int, ...]
+    unknown: int
+    tuned_into: bool
+
+
+@contextmanager
+def opened(path: Path, options: Mapping[str, str]) -> "Iterator[av.container.InputContainer]":
+    """A file for FFmpeg, and nothing that it might refer to. Raises av.FFmpegError."""
+    allowed = {"protocol_whitelist": "file", **options}
+    # titles and the like are often not UTF-8, and nobody here reads them
+    with av.open(f"file:{path}", options=allowed, metadata_errors="replace") as container:
+        yield container
+
+
+def header(container: "av.container.InputContainer") -> Header:
+    """Raises NoAudioError."""
+    known = [stream for stream in container.streams.audio if cast(Any, stream).codec_context is not None]
+    streams = tuple(stream.index for stream in known)
+    if not streams:
+        raise NoAudioError
+    name = container.format.name
+    starts = (container.start_time or 0) / av.time_base
+    tuned_into = starts > LIVE and name.startswith(_CLOCKED) and not name.startswith(_BROADCAST)
+    clock = starts if tuned_into or name.startswith(_BROADCAST) else 0.0
+    return Header(name, clock, streams, len(container.streams.audio) - len(streams), tuned_into)
+
+
+class Reader:
+    """One audio stream of an open file, read once.
+
+    channels: how many it has. announced: seconds on the file's clock where the header says that the stream, or else all
+    of the file, ends; None if it does not say. lead: seconds from the player's zero to the first sample. reached:
+    seconds on the file's clock where the last packet so far of any stream that is read ended. primed: seconds before
+    zero where the first one began. The last three are known once the first piece is there.
+    """
+
+    def __init__(self, container: "av.container.InputContainer", index: int, *, alone: bool = True) -> None:
+        """alone: whether packets of other streams are left unread."""
+        self._container = container
+        self._stream = cast(Any, container.streams[index])
+        self._header = header(container)
+        self._alone = alone
+        self.lead = self.reached = self.primed = 0.0
+        self._started = False
+        self.channels = int(self._stream.codec_context.layout.nb_channels)
+        self.announced = self._announced()
+
+    def _announced(self) -> float | None:
+        if self.states_stream and self._stream.duration is not None:
+            return float((max(0, self._stream.start_time or 0) + self._stream.duration) * self._stream.time_base)
+        stated = self._header.format.startswith(_STATES_DURATION) and not self.states_stream
+        return self._container.duration / av.time_base if stated and self._container.duration is not None else None
+
+    @property
+    def states_stream(self) -> bool:
+        """Whether what is announced is the stream's own end, to the sample (MP4's edit lists)."""
+        return self._header.format.startswith("mov,")
+
+    @property
+    def summed(self) -> bool:
+        """Whether a length is the sum of its pieces' in floating point, as fingerprints of corpora have it."""
+        return not self._header.format.startswith(_COUNTED_EXACTLY)
+
+    def timeline(self) -> Timeline:
+        """For the pieces of this stream."""
+        allowed = _WMA_TOLERANCE if self._wma else _VORBIS_TOLERANCE if self._codec == "vorbis" else TOLERANCE
+        return Timeline(allowed)
+
+    @property
+    def _codec(self) -> str:
+        return str(self._stream.codec_context.name)
+
+    @property
+    def _wma(self) -> bool:
+        return self._codec.startswith("wma")
+
+    def decoded(self) -> Iterator[Stamped]:
+        """Pieces with their sound, at the file's rate and with its channels. Raises av.FFmpegError."""
+        convert, begins, believed = _Floats(), False, not self._wma
+        for packet, anew in self._packets():
+            begins = begins or anew
+            if anew and self._codec == "vorbis":  # its first block would be mixed with the last one before it
+                self._stream.codec_context.flush_buffers()
+            frames = packet.decode()
+            if not self._started and packet.size:
+                self._start(packet, frames)
+            for frame in frames:
+                # the first packet of WMA gives less than it holds, so that the stamps after it seem late
+                trusted = believed and not begins  # the first packet of a link may still bear the clock before it
+                yield from convert(frame, self._seconds(frame.pts, frame.time_base) if trusted else None, begins)
+                begins, believed = False, True
+
+    def counted(self) -> Iterator[Stamped]:
+        """The same pieces without their sound, which need no decoding. Raises UncountableError if that cannot be told
+        from packets."""
+        length = self._length()
+        if length is None:
+            raise UncountableError
+        return self._lengths(length)
+
+    def excerpts(self) -> Iterator[np.ndarray]:
+        """(channels, samples) float32 of the first minute and of two seconds of every further twenty."""
+        convert = _Floats()
+        first, every, some = EXCERPT
+        for packet, _ in self._packets():
+            second = packet.pts * packet.time_base if packet.pts is not None else 0.0
+            if second < first or second % every < some:
+                try:
+                    frames = packet.decode()
+                except av.InvalidDataError:
+                    continue  # it builds on packets that were left out
+                for frame in frames:
+                    yield from (piece.sound for piece in convert(frame, None) if piece.sound is not None)
+
+    def _packets(self) -> Iterator[tuple[Any, bool]]:
+        """Packets of the stream, and whether its clock starts anew with each: where files were put one after another,
+        as Ogg allows."""
+        chained = self._header.format == "ogg"
+        first, last = True, None
+        for packet in self._container.demux(*((self._stream,) if self._alone else ())):
+            if packet.pts is not None:
+                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                self.reached = max(self.reached, end)
+            if packet.stream_index != self._stream.index:
+                continue
+            anew = False
+            if packet.size:
+                anew = not first and chained and _begins_a_link(packet, last)
+                last = None if anew else packet.pts if packet.pts is not None else last
+                first = False
+            yield packet, anew
+
+    def _start(self, packet: Any, frames: list[Any]) -> None:
+        """Take note of the first packet, and of what became of it."""
+        self._started = True
+        if packet.pts is None:
+            return
+        self.primed = max(0.0, -float(packet.pts * packet.time_base))
+        if not self._header.format.startswith(_CLOCKED + _COUNTED):
+            return
+        stamp = float(packet.pts * packet.time_base) - self._header.clock
+        if abs(stamp) <= TOLERANCE:  # some containers leave what is skipped out of the stamp of the first sample
+            return
+        if frames and frames[0].pts is not None:
+            lead = float(frames[0].pts * frames[0].time_base) - self._header.clock
+        else:
+            lead = stamp + _skipped(packet)[0] / self._stream.codec_context.sample_rate
+        self.lead = lead if lead > TOLERANCE else 0.0
+
+    def _seconds(self, pts: int | None, time_base: Any) -> float | None:
+        if pts is None or not self._header.format.startswith(_CLOCKED):
+            return None
+        return float(pts * time_base)
+
+    def _length(self) -> Callable[[Any], int] | None:
+        context = self._stream.codec_context
+        rate, size, base = context.sample_rate, context.frame_size, self._stream.time_base
+        if not rate or base is None or self._header.format in _UNCOUNTABLE:
+            return None
+        if context.name in ("opus", "libopus"):
+            return _opus_length
+        if context.name in _FRAMED and size:
+            return lambda packet: size
+        if context.name.startswith(_COUNTABLE) and (1 / base / rate).denominator == 1:
+            return lambda packet: round((packet.duration or 0) * base * rate)
+        return None
+
+    def _lengths(self, length: Callable[[Any], int]) -> Iterator[Stamped]:
+        rate = self._stream.codec_context.sample_rate
+        to_skip = checked = 0
+        for packet, anew in self._packets():
+            if not self._started and packet.size:
+                self._start(packet, packet.decode())
+            if not packet.size or packet.is_discard:
+                continue
+            start, end = _skipped(packet)
+            to_skip += start
+            samples = length(packet)
+            if checked < CHECKED and packet.duration and self._codec in _FRAMED:
+                checked += 1
+                if abs(packet.duration * packet.time_base - Fraction(samples, rate)) > 1.5 * packet.time_base:
+                    raise UncountableError  # as AAC whose upper band FFmpeg found late
+            skipped = min(to_skip, samples)
+            to_skip -= skipped
+            left = max(0, samples - skipped - end)
+            stamp = self._seconds(packet.pts, packet.time_base) if left and not anew else None
+            yield Stamped(None if stamp is None else stamp + skipped / rate, left, rate, anew=anew)
+
+
+class _Floats:
+    """Frames as planar float32, whatever the layout of each."""
+
+    def __init__(self) -> None:
+        self._converter: av.AudioResampler | None = None
+        self._format: tuple[object, ...] = ()
+
+    def __call__(self, frame: Any, stamp: float | None, anew: bool = False) -> Iterator[Stamped]:
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._converter is None or form != self._format:
+            self._converter = av.AudioResampler(format="fltp", layout=frame.layout, rate=frame.sample_rate)
+            self._format = form
+        for number, made in enumerate(self._converter.resample(frame)):
+            sound = made.to_ndarray()  # (channels, samples)
+            yield Stamped(stamp if number == 0 else None, sound.shape[1], made.sample_rate, sound, anew and number == 0)
+
+
+def _begins_a_link(packet: Any, last: int | None) -> bool:
+    if last is not None and packet.pts is not None and packet.pts < last:
+        return True
+    return any(data.data_type in ("strings_metadata", "new_extradata") for data in packet.iter_sidedata())
+
+
+def _skipped(packet: Any) -> tuple[int, int]:
+    """Samples that the decoder cuts off at the start and at the end."""
+    for data in packet.iter_sidedata():
+        if data.data_type == "skip_samples":
+            start, end = struct.unpack("<II", bytes(data)[:8])
+            return start, end
+    return 0, 0
+
+
+def _opus_length(packet: Any) -> int:
+    """Samples of a packet of Opus at 48 kHz (RFC 6716, 3.1 and 3.2)."""
+    head = bytes(packet)[:2]
+    frames = (1, 2, 2, head[1] & 63 if len(head) > 1 else 0)[head[0] & 3]
+    return round(frames * _OPUS_MS[head[0] >> 3] * 48)

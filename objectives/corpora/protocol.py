@@ -1,0 +1,255 @@
+"""Corpora that pyannote.database knows: train → train, development → calib, test → eval.
+
+RTTM and UEM files are read by our own strict reader, since pyannote.database's takes a malformed line in silence; what
+it computes from other formats, or for meta-protocols (X.*), is taken as it is. The configuration is
+`NAME@path/to/database.yml`, else what pyannote.database looks for: ~/.pyannote/database.yml, ./database.yml, and the
+files that PYANNOTE_DATABASE_CONFIG names (separated by `;`); where several define a protocol, the last one wins.
+"""
+
+import contextlib
+import io
+import os
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pyannote.core import Annotation, Timeline
+
+from objectives.corpora.corpus import Corpus, Recording, make_recording
+from objectives.corpora.folder_files import nothing_in
+from objectives.corpora.remarks import Remark
+from objectives.corpora.rttm import Written, read_rttm, read_uem
+from objectives.errors import CorpusError, quoted, reason_of
+
+CONFIG_VARIABLE = "PYANNOTE_DATABASE_CONFIG"
+SCOPE = "scope"  # of a protocol's labels, beside its subsets
+SPLIT_OF_SUBSET = {"train": "train", "development": "calib", "test": "eval"}
+
+_READERS: Mapping[str, tuple[str, Callable[[Path], Mapping[str, Written[Any]]]]] = {
+    "annotation": (".rttm", read_rttm),
+    "annotated": (".uem", read_uem),
+}
+
+
+def protocol_corpus(name_and_path: str) -> Corpus:
+    """A protocol as a corpus: `AMI.SpeakerDiarization.mini`, or `AMI.SpeakerDiarization.mini@path/to/database.yml`.
+
+    Raises CorpusError where there is no such configuration or protocol, where one of its files is missing or
+    malformed, and where a recording cannot be used.
+    """
+    name, _, path = name_and_path.partition("@")
+    if name.count(".") != 2:
+        raise CorpusError(f"protocol {name!r}: write protocol:Database.SpeakerDiarization.Protocol")
+    configs = _configs(Path(path) if path else None)
+    for config in configs:
+        _refuse_other_shapes(config, name)
+    with _pyannote(name, configs):
+        registry = _registry(name, configs)
+        protocol = registry.get_protocol(name)
+    source = _Source(name, registry, configs)
+    splits: dict[str, tuple[Recording, ...]] = {}
+    for subset, split in SPLIT_OF_SUBSET.items():
+        splits[split] = tuple(source.recording(subset, file) for file in source.files(protocol, subset))
+    if not any(splits.values()):
+        raise CorpusError(
+            f"protocol {name}: has no file in {', '.join(SPLIT_OF_SUBSET)}: give it at least a test subset"
+            f" (configuration: {_listed(configs)})"
+        )
+    return Corpus(name, splits, source.left_out(splits))
+
+
+class _Source:
+    """Turns the files of one protocol into recordings; every RTTM and UEM is read once."""
+
+    def __init__(self, name: str, registry: Any, configs: tuple[Path, ...]) -> None:
+        self._name, self._registry, self._configs = name, registry, configs
+        self._read: dict[Path, Mapping[str, Written[Any]]] = {}
+
+    def files(self, protocol: Any, subset: str) -> list[Any]:
+        """Files of a subset, their annotations unread; none where the protocol has no such subset."""
+        for key in _READERS:
+            path = self._declared_path(subset, None, key)
+            if path is not None and path.is_file():
+                self._content(key, path)  # pyannote.database is about to read it too, and would not name file and line
+        with _pyannote(self._name, self._configs):
+            try:
+                # not protocol.train() and so on: those read each annotation at once, leniently
+                return [file for file in getattr(protocol, f"{subset}_iter")() if file["uri"]]  # a .lst may end blank
+            except NotImplementedError:  # how pyannote.database says that a protocol has no such subset
+                return []
+
+    def recording(self, subset: str, file: Any) -> Recording:
+        from pyannote.database import FileFinder
+
+        uri: str = file["uri"]
+        with _pyannote(f"{self._name}, {subset} file {uri!r}", self._configs):
+            audio = file.get("audio") or FileFinder(registry=self._registry)(file)
+        reference, origin = self._value(subset, file, "annotation", Annotation)
+        if reference is None:
+            raise CorpusError(
+                f"protocol {self._name}: {subset} file {quoted(uri)} has no annotation: name its RTTM "
+                f"(configuration: {_listed(self._configs)})"
+            )
+        annotated, _ = self._value(subset, file, "annotated", Timeline)
+        return make_recording(uri, Path(audio), reference, annotated, origin=origin)
+
+    def left_out(self, splits: Mapping[str, tuple[Recording, ...]]) -> tuple[Remark, ...]:
+        """Recordings that the RTTM and UEM files speak of and no subset lists, and subsets that no split is made of."""
+        used = {unicodedata.normalize("NFC", one.uri) for recordings in splits.values() for one in recordings}
+        lost: dict[str, str] = {}
+        for path, content in self._read.items():
+            for uri in content.keys() - used:
+                lost.setdefault(uri, f"{path.name} speaks of it, and no subset lists it")
+        subsets = {
+            str(key)
+            for content in self._registry.configs.values()
+            for key in _entry(content, ("Protocols", *self._name.split("."))) or {}
+            if key != SCOPE and key not in SPLIT_OF_SUBSET
+        }
+        unread = f"no subset that is read: these are {', '.join(SPLIT_OF_SUBSET)}"
+        return (
+            *(Remark("recording", uri, lost[uri]) for uri in sorted(lost)),
+            *(Remark("file", f"{self._name}.{subset}", unread) for subset in sorted(subsets)),
+        )
+
+    def _value(self, subset: str, file: Any, key: str, kind: type) -> tuple[Any, str]:
+        """What the protocol says of a file under a key, as Written (None where nothing), and where it says so."""
+        uri: str = file["uri"]
+        path = self._declared_path(subset, file, key)
+        content = None if path is None else self._content(key, path)
+        if path is None or content is None:
+            with _pyannote(f"{self._name}, {subset} file {uri!r}, {key}", self._configs):
+                value = file.get(key)
+            if value is not None and not isinstance(value, kind):
+                raise CorpusError(
+                    f"protocol {self._name}: {key} of {quoted(uri)} is no {kind.__name__}: use RTTM and UEM files "
+                    f"(configuration: {_listed(self._configs)})"
+                )
+            return None if value is None else Written(value), f"protocol {self._name}"
+        normal = unicodedata.normalize("NFC", uri)
+        if not content:
+            raise CorpusError(f"{path}: {nothing_in(path)}, and {subset} of {self._name} lists {uri!r}: correct either")
+        if normal not in content:
+            others = ", ".join(quoted(other) for other in list(content)[:3])
+            raise CorpusError(
+                f"{path}: speaks of {others} and not of {uri!r} ({subset} of {self._name}): correct the URIs"
+            )
+        return content[normal], str(path)
+
+    def _content(self, key: str, path: Path) -> Mapping[str, Written[Any]] | None:
+        """What an RTTM or UEM file says by URI; None for files of other kinds."""
+        if path.suffix.lower() != _READERS[key][0]:
+            return None
+        if path not in self._read:
+            self._read[path] = _READERS[key][1](path)
+        return self._read[path]
+
+    def _declared_path(self, subset: str, file: Any, key: str) -> Path | None:
+        """The file that database.yml names for a key, found as pyannote.database finds it.
+
+        None where it names none, and for a template such as {uri}.rttm while no file is given.
+        """
+        found: Path | None = None
+        for config, content in self._registry.configs.items():
+            entry = _entry(content, ("Protocols", *self._name.split("."), subset, key))
+            # the subsets of meta-protocols (X.*) name other protocols instead of files
+            if isinstance(entry, str) and (file is not None or "{" not in entry):
+                path = Path(entry if file is None else entry.format(**abs(file))).expanduser()
+                found = path if path.is_file() else config.parent / path
+        return found
+
+
+def _entry(content: Any, steps: tuple[str, ...]) -> Any:
+    """What a configuration says in a place; None where it says nothing."""
+    for step in steps:
+        content = {str(name): value for name, value in content.items()}.get(step) if isinstance(content, dict) else None
+    return content
+
+
+def _configs(given: Path | None) -> tuple[Path, ...]:
+    if given is not None:
+        if not given.expanduser().is_file():
+            raise CorpusError(f"{given}: no such file: give the database.yml that defines the protocol, after the @")
+        return (given.expanduser(),)
+    usual = [Path.home() / ".pyannote" / "database.yml", Path("database.yml")]
+    named = [Path(entry).expanduser() for entry in os.environ.get(CONFIG_VARIABLE, "").split(";") if entry]
+    found = tuple(path for path in (*usual, *named) if path.is_file())
+    if not found:
+        raise CorpusError(
+            "no pyannote.database configuration: append @path/to/database.yml to the protocol's name, or set "
+            f"{CONFIG_VARIABLE} to its path"
+        )
+    return found
+
+
+def _refuse_other_shapes(config: Path, name: str) -> None:
+    """Say where a configuration is not made as it must be: what pyannote.database raises of it names no place.
+
+    Other protocols than the one that is asked for may be as they like.
+    """
+    with _pyannote(name, (config,)), config.open("rb") as file:
+        content = yaml.safe_load(file)
+    _refuse_other(config, "the file", content, dict, "Databases and Protocols")
+    for key, files in (content.get("Databases") or {}).items() if _is_table(config, content, "Databases") else ():
+        if not isinstance(files, str | list) or not all(isinstance(one, str) for one in files):
+            raise CorpusError(
+                f"{config}: Databases.{key} is {quoted(files)}: write the path of its audio, with {{uri}}"
+            )
+    entry, place = content, ""
+    for step in ("Protocols", *name.split(".")):
+        place = f"{place}.{step}" if place else step
+        entry = {str(key): value for key, value in entry.items()}.get(step)
+        if entry is None:
+            return  # in another configuration, or nowhere: pyannote.database says which there are
+        _refuse_other(config, place, entry, dict, "a table of names")
+    for subset, files in entry.items():
+        if subset in SPLIT_OF_SUBSET:
+            _refuse_other(config, f"{place}.{subset}", files, dict, "uri, annotation and annotated")
+            for key, value in files.items():
+                if key in ("uri", *_READERS):
+                    _refuse_other(config, f"{place}.{subset}.{key}", value, str, "the path of a file")
+
+
+def _is_table(config: Path, content: Mapping[str, Any], key: str) -> bool:
+    if content.get(key) is None:
+        return False
+    _refuse_other(config, key, content[key], dict, "a table of names")
+    return True
+
+
+def _refuse_other(config: Path, place: str, value: object, kind: type, remedy: str) -> None:
+    if not isinstance(value, kind):
+        raise CorpusError(f"{config}: {place} is {quoted(value)}: write {remedy} there")
+
+
+def _listed(configs: tuple[Path, ...]) -> str:
+    return ", ".join(str(config) for config in configs)
+
+
+def _registry(name: str, configs: tuple[Path, ...]) -> Any:
+    from pyannote.database import registry as shared
+    from pyannote.database.registry import Registry
+
+    # meta-protocols look their parts up in pyannote.database's own registry; all others get one of their own
+    registry = shared if name.startswith("X.") else Registry()
+    for config in configs:
+        registry.load_database(config)
+    return registry
+
+
+@contextlib.contextmanager
+def _pyannote(what: str, configs: tuple[Path, ...]) -> Iterator[None]:
+    """Around calls of pyannote.database: its prints and warnings kept from the output, its errors told as ours."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    # it lets out whatever a wrong entry of a database.yml leads to: there is no narrower family
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
+        raise CorpusError(
+            f"protocol {what}: {type(error).__name__}: {reason_of(error)} (configuration: {_listed(configs)}): "
+            "correct the entry there, or the file that it names"
+        ) from error

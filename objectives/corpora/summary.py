@@ -1,0 +1,125 @@
+"""What a corpus holds, in figures: per recording, and per split."""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pyannote.core import Annotation
+
+from objectives.corpora.corpus import Corpus, Recording, is_local_name
+from objectives.corpora.remarks import Remark
+from objectives.errors import ascii_controls, shortened
+
+if TYPE_CHECKING:
+    from objectives.corpora.corpus import Corpus
+
+
+@dataclass(frozen=True)
+class SpeechSummary:
+    """One recording, or all of one split (`uri` None).
+
+    duration, annotated, speech: seconds; speech counts only where annotated, and once where several speak.
+    overlap: seconds of that speech in which at least two speak. speakers: heard in the annotated part.
+    """
+
+    uri: str | None
+    split: str
+    recordings: int
+    duration: float
+    annotated: float
+    speakers: int
+    speech: float
+    overlap: float
+
+    @property
+    def overlap_share(self) -> float:
+        """Overlap as a share of speech, 0 … 1; 0 where nobody speaks."""
+        return self.overlap / self.speech if self.speech else 0.0
+
+
+def summarize_recording(recording: Recording, split: str) -> SpeechSummary:
+    """Figures of one recording."""
+    spoken = _spoken(recording)
+    return SpeechSummary(
+        uri=recording.uri,
+        split=split,
+        recordings=1,
+        duration=recording.duration,
+        annotated=recording.annotated.duration(),
+        speakers=len(spoken.labels()),
+        speech=float(spoken.get_timeline().support().duration()),
+        overlap=float(spoken.get_overlap().duration()),
+    )
+
+
+def summarize_recordings(corpus: Corpus) -> tuple[SpeechSummary, ...]:
+    """Figures of each recording, split by split, in the corpus's order."""
+    return tuple(
+        summarize_recording(recording, split) for split, recordings in corpus.splits.items() for recording in recordings
+    )
+
+
+def summarize_splits(corpus: Corpus) -> tuple[SpeechSummary, ...]:
+    """Figures of each split that has recordings.
+
+    Speakers of equal names in two recordings are one, unless the name is only local to a recording (speaker_01).
+    """
+    return tuple(_total(split, recordings) for split, recordings in corpus.splits.items() if recordings)
+
+
+def _total(split: str, recordings: tuple[Recording, ...]) -> SpeechSummary:
+    members = [summarize_recording(recording, split) for recording in recordings]
+    speakers = {
+        (recording.uri if is_local_name(name) else "", name)
+        for recording in recordings
+        for name in _spoken(recording).labels()
+    }
+    return SpeechSummary(
+        uri=None,
+        split=split,
+        recordings=len(members),
+        duration=sum(member.duration for member in members),
+        annotated=sum(member.annotated for member in members),
+        speakers=len(speakers),
+        speech=sum(member.speech for member in members),
+        overlap=sum(member.overlap for member in members),
+    )
+
+
+def _spoken(recording: Recording) -> Annotation:
+    return recording.reference.crop(recording.annotated, mode="intersection")
+
+
+SHOWN = 3  # remarks of a kind in brief
+MOST_NAMED = 40  # characters of a name in brief
+
+
+def in_brief(corpus: "Corpus", typed: str) -> tuple[str, ...]:
+    """A line for each kind of remark, for whoever uses a corpus; none if all of it is used as it is written.
+
+    typed: the corpus as it was asked for. Merged turns are left to `explorer corpus --check`.
+    """
+    lost, files, used = (_of(corpus.remarks, kind) for kind in ("recording", "file", "used"))
+    whole = sum(map(len, corpus.splits.values())) + len({remark.about for remark in lost})
+    said = []
+    if lost:
+        verb = "is" if len(lost) == 1 else "are"
+        said.append(f"{len(lost)} of {whole} recordings {verb} not used: {_listed(lost)}")
+    if files:
+        noun = "file is" if len(files) == 1 else "files are"
+        said.append(f"{len(files)} {noun} not used: {_listed(files)}")
+    if used:
+        said.append(_listed(used))
+    cut = any(len(remarks) > SHOWN for remarks in (lost, files, used))
+    return tuple([*said, f"`explorer corpus {ascii_controls(shlex.quote(typed))} --check` lists all"] if cut else said)
+
+
+def _of(remarks: Iterable[Remark], kind: str) -> list[Remark]:
+    return [remark for remark in remarks if remark.kind == kind]
+
+
+def _listed(remarks: Sequence[Remark]) -> str:
+    shown = [f"{shortened(remark.about, MOST_NAMED)} ({remark.said})" for remark in remarks[:SHOWN]]
+    more = [f"… {len(remarks) - SHOWN} more"] if len(remarks) > SHOWN else []
+    return ascii_controls(", ".join([*shown, *more]))

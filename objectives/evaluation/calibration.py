@@ -1,0 +1,122 @@
+"""Tune the thresholds of an embedding, once, on recordings set aside for it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Generic, TypeVar
+
+from pyannote.core import Annotation
+
+from objectives import machine
+from objectives.corpora.corpus import Recording
+from objectives.errors import EvaluationError
+from objectives.evaluation.evaluator import Evaluator
+from objectives.evaluation.scoring import score
+from objectives.measurement import ErrorCounts, pool
+from objectives.operating_point import OnlineTracking, OperatingPoint
+from objectives.runtime.window_predictions import WindowClasses
+from objectives.streaming.clustering import ClusteringSettings
+
+T = TypeVar("T")
+OnProgress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Swept(Generic[T]):
+    """One value of what is swept, and its errors by recording (URI)."""
+
+    value: T
+    counts: Mapping[str, ErrorCounts]
+
+    @property
+    def der(self) -> float:
+        """Percent, pooled over the recordings."""
+        return pool(self.counts.values()).der
+
+
+TAU_ACTIVE = (0.0, 0.5)  # seconds
+RHO_UPDATE = (0.5, 1.0, 2.0)  # seconds
+DELTA_NEW = tuple(round(0.2 + 0.05 * step, 2) for step in range(13))  # cosine distance, 0.20 … 0.80
+
+
+def threshold_sweep(
+    evaluator: Evaluator,
+    thresholds: Sequence[float],
+    point: OperatingPoint,
+    on_progress: OnProgress = lambda fraction: None,
+) -> tuple[list[Swept[float]], float]:
+    """Errors of an operating point at each threshold, and the best one: the middle of the lowest plateau, since
+    its edges are chance. Streaming and the offline mode hear other features, and may want other thresholds.
+
+    Raises CorpusError where a recording cannot be read, EvaluationError where nothing can be scored.
+    """
+
+    def labels(recording: Recording, windows: WindowClasses, threshold: float) -> Annotation:
+        return evaluator.accuracy.labels(recording, point, windows, ClusteringSettings(threshold))
+
+    found = _sweep(evaluator, thresholds, point, labels, on_progress)
+    return found, plateau_middle([(one.value, one.der) for one in found])
+
+
+def online_sweep(
+    evaluator: Evaluator, point: OperatingPoint, on_progress: OnProgress = lambda fraction: None
+) -> tuple[list[Swept[OnlineTracking]], OnlineTracking]:
+    """Errors of an online operating point at each triple of thresholds, and the best one: that of the lowest
+    mean with its neighbours in delta_new, since what one value alone gains is chance.
+
+    Raises as `threshold_sweep` does.
+    """
+
+    def labels(recording: Recording, windows: WindowClasses, tracking: OnlineTracking) -> Annotation:
+        return evaluator.accuracy.labels(recording, replace(point, online=tracking), windows)
+
+    triples = [OnlineTracking(*triple) for triple in product(TAU_ACTIVE, RHO_UPDATE, DELTA_NEW)]
+    found = _sweep(evaluator, triples, point, labels, on_progress)
+    return found, steadiest([(one.value, one.der) for one in found])
+
+
+def _sweep(
+    evaluator: Evaluator,
+    values: Iterable[T],
+    point: OperatingPoint,
+    labels: Callable[[Recording, WindowClasses, T], Annotation],
+    on_progress: OnProgress,
+) -> list[Swept[T]]:
+    counts: dict[T, dict[str, ErrorCounts]] = {value: {} for value in values}
+    for done, recording in enumerate(evaluator.recordings, start=1):
+        with machine.working():
+            windows = evaluator.windows(recording, point)
+            for value, scored in counts.items():
+                told = labels(recording, windows, value)
+                scored[recording.uri] = score(recording.reference, told, recording.annotated)
+            windows.keep()
+        on_progress(done / len(evaluator.recordings))
+    found = [Swept(value, scored) for value, scored in counts.items()]
+    if all(pool(one.counts.values()).total == 0 for one in found):
+        raise EvaluationError("no reference speech is left to score outside the collar: use longer recordings")
+    return found
+
+
+def steadiest(points: Sequence[tuple[OnlineTracking, float]]) -> OnlineTracking:
+    """The triple whose DER is the lowest together with that of its two neighbours in delta_new."""
+    known = dict(points)
+    deltas = sorted({tracking.delta_new for tracking in known if tracking.delta_new is not None})
+    means = {}
+    for before, delta, after in zip(deltas, deltas[1:], deltas[2:], strict=False):
+        for tracking in [each for each in known if each.delta_new == delta]:
+            three = [known[replace(tracking, delta_new=one)] for one in (before, delta, after)]
+            means[tracking] = sum(three) / len(three)
+    return min(means, key=lambda tracking: means[tracking])
+
+
+def plateau_middle(points: Sequence[tuple[float, float]], tolerance: float = 0.05) -> float:
+    """The middle threshold of the longest run of neighbours within `tolerance` points of DER of the lowest."""
+    lowest = min(der for _, der in points)
+    runs: list[list[float]] = [[]]
+    for threshold, der in sorted(points):
+        if der <= lowest + tolerance:
+            runs[-1].append(threshold)
+        elif runs[-1]:
+            runs.append([])
+    longest = max(runs, key=len)
+    return longest[(len(longest) - 1) // 2]

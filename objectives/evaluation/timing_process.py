@@ -1,0 +1,224 @@
+"""The process in which time is taken, and its peak memory."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import threadpoolctl
+import torch
+
+from objectives.backends.library_errors import failing_the_trial
+from objectives.compression.compressor import FinishedModel
+from objectives.errors import AssetError, EvaluationError, ExplorerError
+from objectives.evaluation.cost import (
+    OFFLINE_SECONDS,
+    OFFLINE_WARM_UP_SECONDS,
+    WARM_UP_UPDATES,
+    time_loop,
+    time_offline,
+)
+from objectives.measurement import Run, Timing
+from objectives.models.embedding_loading import load_embedding
+from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint
+from objectives.runtime.runtime import Runtime
+from objectives.runtime.torch_runtime import open_runtime
+from objectives.streaming.clustering import ClusteringSettings
+
+DYING = 5.0  # seconds from a process's last word to its end
+
+
+@dataclass(frozen=True)
+class CostSettings:
+    """How time is taken. waveform: (samples,) float32, the recording that is run on, or a section of it. trusted: as
+    `load_embedding` takes it."""
+
+    waveform: np.ndarray
+    embedding: str
+    clustering: ClusteringSettings
+    baseline: FinishedModel
+    repeats: int = 3
+    threads: int = 1
+    trusted: frozenset[str] = frozenset()
+
+
+class Stopwatch:
+    """Times operating points in a process of its own, which ends with this one however it ends.
+
+    Hold `machine.quiet()` while calling `measure`.
+    """
+
+    def __init__(self, settings: CostSettings):
+        self._settings = settings
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+        self._told = False  # the settings: they hold a waveform, which the process only takes once it has started
+
+    def start(self) -> None:
+        """Start the process, where it is not running; it imports what it needs while the caller goes on."""
+        if self._process is not None and self._process.is_alive():
+            return
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process.start()
+        self._told = False
+        theirs.close()
+
+    def measure(self, point: OperatingPoint, model: FinishedModel) -> Timing:
+        """Time one operating point, in turns with the baseline of its mode.
+
+        Raises EvaluationError where the process dies or the loop cannot run.
+        """
+        self.start()
+        assert self._pipe is not None
+        try:
+            if not self._told:
+                self._pipe.send(self._settings)
+                self._told = True
+            self._pipe.send((point, model))
+            answer = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise EvaluationError(f"{point}: the timing process died ({self._bury()}); run again") from error
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _bury(self) -> str:
+        """Collect the process that died; what is known of why, for people."""
+        assert self._process is not None
+        self._process.join(DYING)
+        code = self._process.exitcode
+        self.close()
+        return death_in_words(code)
+
+    def close(self) -> None:
+        """End the process."""
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._process is not None:
+            self._process.kill()  # it heeds no other signal
+            self._process.join()
+        self._process = self._pipe = None
+
+
+def death_in_words(code: int | None) -> str:
+    """What the exit code of a process that died says of why."""
+    if code is None:
+        return "nobody knows of what: it has not ended yet"
+    if code == -signal.SIGKILL:
+        return "killed, SIGKILL, as the system does where memory runs out: `dmesg` tells"
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}"
+    return f"it ended with exit code {code}"
+
+
+def _serve(pipe: Connection) -> None:
+    """Answer until the other end closes."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # sent to all at once, and the parent's to handle
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        settings: CostSettings = pipe.recv()
+        torch.set_num_threads(settings.threads)
+        with threadpoolctl.threadpool_limits(settings.threads):
+            bench = _Bench(settings)
+            while True:
+                pipe.send(_answer(bench, *pipe.recv()))
+    except EOFError:
+        return
+
+
+def _answer(bench: "_Bench", point: OperatingPoint, model: FinishedModel) -> Timing | Exception:
+    try:
+        with failing_the_trial("while it was timed", bench.let_go):
+            return bench.time(point, model)
+    except AssetError as error:  # a full disk, for one: no fault of the point, and no other would fare better
+        return error
+    except ExplorerError as error:
+        return EvaluationError(f"{point}: {error}")
+    except Exception as error:  # noqa: BLE001 — a bug: handed to the parent, which raises it there
+        return error
+
+
+def _end_with_parent() -> None:
+    """In mid-measurement nobody listens to the pipe, and the machine is no longer held quiet: end at once."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+class _Bench:
+    """Models loaded once; what is timed is only their use."""
+
+    def __init__(self, settings: CostSettings):
+        self._settings = settings
+        self._embedding = load_embedding(settings.embedding, settings.threads, settings.trusted)
+        self._runtimes: Mapping[str, Runtime] = {}
+
+    def time(self, point: OperatingPoint, model: FinishedModel) -> Timing:
+        settings = self._settings
+        baseline = OFFLINE_BASELINE if point.mode == "offline" else BASELINE
+        self._open(settings.baseline, model)
+        self._run(baseline, settings.baseline, warm_up=True)
+        self._run(point, model, warm_up=True)
+        own, base, peaks = [], [], []
+        for _ in range(settings.repeats):
+            base.append(self._run(baseline, settings.baseline))
+            run, peak = with_peak_memory(lambda: self._run(point, model))
+            own.append(run)
+            peaks.append(peak)
+        known = [peak for peak in peaks if peak is not None]
+        return Timing.of(own, base, settings.threads, max(known, default=None))
+
+    def let_go(self) -> None:
+        """Keep no model ready."""
+        self._runtimes = {}
+
+    def _run(self, point: OperatingPoint, model: FinishedModel, warm_up: bool = False) -> Run:
+        settings, runtime = self._settings, self._runtimes[model.key]
+        if point.mode == "offline":
+            seconds = OFFLINE_WARM_UP_SECONDS if warm_up else OFFLINE_SECONDS
+            return time_offline(settings.waveform, runtime, self._embedding, settings.clustering, seconds)
+        updates = WARM_UP_UPDATES if warm_up else None
+        return time_loop(settings.waveform, point, runtime, self._embedding, settings.clustering, updates)
+
+    def _open(self, *models: FinishedModel) -> None:
+        """Have these models ready, and no others: a study makes hundreds, and each keeps its working memory."""
+        known, threads = self._runtimes, self._settings.threads
+        self._runtimes = {model.key: known.get(model.key) or open_runtime(model, threads) for model in models}
+
+
+Result = TypeVar("Result")
+CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+RESET_PEAK = "5"  # proc(5): sets the peak to what is resident now; resource.getrusage knows the peak of all time only
+
+
+def with_peak_memory(action: Callable[[], Result]) -> tuple[Result, int | None]:
+    """Do something; what it returns, and the resident peak of this process meanwhile in bytes.
+
+    None where the peak cannot be reset: anywhere but on Linux, and in containers that forbid it.
+    """
+    try:
+        CLEAR.write_text(RESET_PEAK)
+    except OSError:
+        return action(), None
+    result = action()
+    return result, _peak(STATUS.read_text())
+
+
+def _peak(status: str) -> int | None:
+    """`VmHWM:     1948 kB` in bytes."""
+    for line in status.splitlines():
+        name, _, value = line.partition(":")
+        if name == "VmHWM":
+            return int(value.split()[0]) * 1024
+    return None

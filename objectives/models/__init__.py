@@ -1,0 +1,3 @@
+"""The models as released: segmentation, speaker embedding, their features and their ONNX files.
+
+Nothing here prunes, quantizes or streams."""

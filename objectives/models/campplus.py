@@ -1,0 +1,230 @@
+"""CAM++, a speaker embedding: FCM front-end, densely connected TDNN, context-aware masking (arXiv 2303.00332).
+
+Module names follow the published checkpoint, so that its state dict loads strictly.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from objectives.backends.pyannote import Model, StatsPool, kaldi
+
+MEL_BINS = 80
+LAYERS_AND_DILATIONS = ((12, 1), (24, 2), (16, 2))  # of the three dense blocks
+BATCH_NORM_EPSILON = 1e-5  # torch's default, with which the checkpoint was trained
+SEGMENT = 100  # frames of the local context of a mask (arXiv 2303.00332, Sec. 2.2)
+
+
+class CAMPPlus(Model):
+    """CAM++ as a pyannote-style embedding model: `forward`, `forward_frames` and `forward_embedding` as pyannote's
+    WeSpeaker models have them.
+
+    Input: (batch, 1, samples) at 16 kHz in [-1, 1]. Output: (batch, 192), or (batch, speakers, 192) where weights have
+    a speaker dimension.
+    """
+
+    dimension = 192
+
+    def __init__(self, sample_rate: int = 16_000, num_channels: int = 1):
+        super().__init__(sample_rate=sample_rate, num_channels=num_channels)
+        self.head = _Front()
+        self.xvector = _XVector(self.head.out_channels)
+        self.pool = StatsPool()
+
+    def compute_fbank(self, waveforms: Tensor) -> Tensor:
+        """Kaldi log-mel filterbank: (batch, 1, samples) → (batch, frames, 80), 25 ms windows every 10 ms."""
+        return torch.stack(
+            [
+                kaldi.fbank(waveform, num_mel_bins=MEL_BINS, sample_frequency=16_000, dither=0.0)
+                for waveform in waveforms
+            ]
+        )
+
+    def frames_of_fbank(self, fbank: Tensor) -> Tensor:
+        """(batch, frames, 80), centred → (batch, 512, ceil(frames / 2)): one feature vector every 20 ms."""
+        return self.xvector.frames(self.head(fbank.transpose(1, 2)))
+
+    def forward_frames(self, waveforms: Tensor) -> Tensor:
+        """(batch, 1, samples) → (batch, 512, frames), fbank centred on its mean over the input."""
+        fbank = self.compute_fbank(waveforms)
+        return self.frames_of_fbank(fbank - fbank.mean(dim=1, keepdim=True))
+
+    def forward_embedding(self, frames: Tensor, weights: Tensor | None = None) -> Tensor:
+        """(batch, 512, frames) → (batch, 192), or (batch, speakers, 192) with (batch, speakers, frames) weights."""
+        statistics = self.pool(frames, weights=weights)
+        return self.xvector.embed(statistics)
+
+    # type: ignore, since pyannote.audio's own embedding models have this signature, and their base class another
+    def forward(self, waveforms: Tensor, weights: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """(batch, 1, samples) → (batch, 192), or (batch, speakers, 192) with (batch, speakers, frames) weights."""
+        return self.forward_embedding(self.forward_frames(waveforms), weights=weights)
+
+
+def _batchnorm_relu(channels: int) -> nn.Sequential:
+    return _named(batchnorm=nn.BatchNorm1d(channels), relu=nn.ReLU())
+
+
+def _named(**modules: nn.Module) -> nn.Sequential:
+    sequence = nn.Sequential()
+    for name, module in modules.items():
+        sequence.add_module(name, module)
+    return sequence
+
+
+class _ResidualBlock(nn.Module):
+    """3 × 3 residual block that strides over frequency only."""
+
+    def __init__(self, channels: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, stride=(stride, 1), padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = nn.Sequential()
+        if stride != 1:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels, channels, 1, stride=(stride, 1), bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
+
+
+class _Front(nn.Module):
+    """Front-end convolution module: (batch, 80, frames) → (batch, 320, frames)."""
+
+    def __init__(self, channels: int = 32):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.layer1 = nn.Sequential(_ResidualBlock(channels, 2), _ResidualBlock(channels, 1))
+        self.layer2 = nn.Sequential(_ResidualBlock(channels, 2), _ResidualBlock(channels, 1))
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride=(2, 1), padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.out_channels = channels * (MEL_BINS // 8)
+
+    def forward(self, fbank: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(fbank.unsqueeze(1))))
+        out = self.layer2(self.layer1(out))
+        out = F.relu(self.bn2(self.conv2(out)))
+        return out.flatten(1, 2)
+
+
+class _TDNN(nn.Module):
+    """Convolution over time, then batch norm and ReLU; halves the frame rate."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.linear = nn.Conv1d(in_channels, out_channels, 5, stride=2, padding=2, bias=False)
+        self.nonlinear = _batchnorm_relu(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.nonlinear(self.linear(x))
+
+
+class _ContextAwareMasking(nn.Module):
+    def __init__(self, in_channels: int, out_channels: int, dilation: int):
+        super().__init__()
+        self.linear_local = nn.Conv1d(in_channels, out_channels, 3, padding=dilation, dilation=dilation, bias=False)
+        self.linear1 = nn.Conv1d(in_channels, in_channels // 2, 1)
+        self.linear2 = nn.Conv1d(in_channels // 2, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        local = self.linear_local(x)
+        context = x.mean(-1, keepdim=True) + _segment_means(x)
+        mask = torch.sigmoid(self.linear2(F.relu(self.linear1(context))))
+        return local * mask
+
+
+def _segment_means(x: Tensor) -> Tensor:
+    """Mean of each segment of 100 frames, repeated over the segment; (batch, channels, frames) → the same shape.
+
+    Padded by hand: ONNX Runtime divides the last, partial segment of `avg_pool1d(ceil_mode=True)` by 100.
+    """
+    sums = F.avg_pool1d(F.pad(x, (0, SEGMENT - 1)), SEGMENT)
+    filled = F.avg_pool1d(F.pad(torch.ones_like(x[:, :1]), (0, SEGMENT - 1)), SEGMENT)
+    means = sums / filled
+    return means.unsqueeze(-1).expand(-1, -1, -1, SEGMENT).flatten(-2)[..., : x.shape[-1]]
+
+
+class _DenseLayer(nn.Module):
+    def __init__(self, in_channels: int, growth: int, bottleneck: int, dilation: int):
+        super().__init__()
+        self.nonlinear1 = _batchnorm_relu(in_channels)
+        self.linear1 = nn.Conv1d(in_channels, bottleneck, 1, bias=False)
+        self.nonlinear2 = _batchnorm_relu(bottleneck)
+        self.cam_layer = _ContextAwareMasking(bottleneck, growth, dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cam_layer(self.nonlinear2(self.linear1(self.nonlinear1(x))))
+
+
+class _DenseBlock(nn.Module):
+    """Layers that each see the concatenation of all before them."""
+
+    def __init__(self, layers: int, in_channels: int, growth: int, bottleneck: int, dilation: int):
+        super().__init__()
+        for i in range(layers):
+            layer = _DenseLayer(in_channels + i * growth, growth, bottleneck, dilation)
+            self.add_module(f"tdnnd{i + 1}", layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.children():
+            x = torch.cat([x, layer(x)], dim=1)
+        return x
+
+
+class _Transit(nn.Module):
+    """Batch norm and ReLU, then a halving of channels."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.nonlinear = _batchnorm_relu(channels)
+        self.linear = nn.Conv1d(channels, channels // 2, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.nonlinear(x))
+
+
+class _Dense(nn.Module):
+    """The embedding layer: linear, then batch norm without affine parameters."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.linear = nn.Conv1d(in_channels, out_channels, 1, bias=False)
+        self.nonlinear = _named(batchnorm=nn.BatchNorm1d(out_channels, affine=False))
+
+
+class _XVector(nn.Module):
+    def __init__(self, in_channels: int, growth: int = 32, bottleneck: int = 128):
+        super().__init__()
+        channels = 128
+        self.tdnn = _TDNN(in_channels, channels)
+        for i, (layers, dilation) in enumerate(LAYERS_AND_DILATIONS, start=1):
+            self.add_module(f"block{i}", _DenseBlock(layers, channels, growth, bottleneck, dilation))
+            channels += layers * growth
+            self.add_module(f"transit{i}", _Transit(channels))
+            channels //= 2
+        self.out_nonlinear = _batchnorm_relu(channels)
+        self.dense = _Dense(2 * channels, CAMPPlus.dimension)
+
+    def frames(self, x: Tensor) -> Tensor:
+        """(batch, 320, frames) → (batch, 512, ceil(frames / 2))."""
+        x = self.tdnn(x)
+        for i, _ in enumerate(LAYERS_AND_DILATIONS, start=1):
+            block, transit = self.get_submodule(f"block{i}"), self.get_submodule(f"transit{i}")
+            x = transit(block(x))
+        return self.out_nonlinear(x)
+
+    def embed(self, statistics: Tensor) -> Tensor:
+        """(..., 1024) → (..., 192)."""
+        weight, bias = self.projection()
+        return F.linear(statistics, weight, bias)
+
+    def projection(self) -> tuple[Tensor, Tensor]:
+        """The embedding layer and its batch norm as one affine map: weight (192, 1024), bias (192,)."""
+        norm = self.dense.nonlinear.get_submodule("batchnorm")
+        mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+        scale = torch.rsqrt(variance + BATCH_NORM_EPSILON)
+        return self.dense.linear.weight.squeeze(-1) * scale[:, None], -mean * scale

@@ -1,0 +1,186 @@
+"""A speaker embedding cut in two: frame-level features in fixed blocks, then their pooling by a speaker's activity.
+
+A block of features depends on the recording's audio around it and on nothing else: not on C, R, the window or who
+asks. Sharing features between updates and trials is therefore exact. The offline mode's, which see whole windows as the
+released pipeline's do, are in objectives/models/embedding_features.py. Needs no torch, so that a deployed point does
+not.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from objectives.backends.library_errors import finite
+from objectives.models.contract import SAMPLE_RATE, Contract
+from objectives.models.filterbank import FBANK_WIDTH, Filterbank
+from objectives.models.sliding_buffer import Recent
+from objectives.operating_point import AS_TUNED, OnlineTracking
+
+MIN_FRAMES = 2  # fewer pooled frames have no standard deviation, so no embedding
+
+# Features have 16 bits wherever they are used, so that a file of them is half as large and says the same as the real
+# loop: of 14 AMI excerpts not one changes its labels
+KEPT_AS = np.float16
+LARGEST = float(np.finfo(KEPT_AS).max)
+
+
+Features = np.ndarray | Recent  # (frames, channels)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How features are cut out of a recording, in samples: block j covers [j·length, (j + 1)·length) and is computed
+    from `left` past samples more and `right` future samples more. It is ready once those have been heard."""
+
+    length: int
+    left: int
+    right: int
+
+    def ready(self, heard: int) -> int:
+        """Number of blocks whose context lies within the first `heard` samples."""
+        return max(0, (heard - self.right) // self.length)
+
+    def span(self, block: int, total: int) -> tuple[int, int]:
+        """Samples that a block is computed from, in a recording of `total` samples."""
+        start = block * self.length
+        return max(0, start - self.left), min(total, start + self.length + self.right)
+
+
+@dataclass(frozen=True)
+class SpeakerEmbedding:
+    """A speaker embedding cut in two: frame-level features, then statistics pooling and one affine map.
+
+    key: hash of all that changes a feature. step: samples between features; the first is centred in the first frame of
+    the filterbank. filterbank, network: what features are made with, `network` being an ONNX file. threshold: of the
+    clustering, tuned on *calib* for this embedding; online: of the online mode, tuned on *train*. features: (samples,)
+    → (frames, channels). weight: (dimension, 2·channels). bias: (dimension,).
+    """
+
+    name: str
+    key: str
+    step: int
+    blocks: Blocks
+    filterbank: Filterbank
+    network: Path
+    threshold: float
+    features: Callable[[np.ndarray], np.ndarray]
+    weight: np.ndarray
+    bias: np.ndarray
+    online: OnlineTracking = AS_TUNED
+
+    @property
+    def centre(self) -> int:
+        """Centre of feature 0 in its input."""
+        return FBANK_WIDTH // 2
+
+    @property
+    def dimension(self) -> int:
+        """Length of an embedding."""
+        return self.weight.shape[0]
+
+    @property
+    def channels(self) -> int:
+        """Length of a frame-level feature."""
+        return self.weight.shape[1] // 2
+
+    def block(self, samples: np.ndarray, index: int) -> np.ndarray:
+        """Features of one block, (frames, channels) float16. samples: of its span, as far as they were heard."""
+        if len(samples) < FBANK_WIDTH:
+            return np.zeros((0, self.channels), KEPT_AS)
+        first = min(self.blocks.left, index * self.blocks.length) // self.step
+        return self.of(samples)[first : first + self.blocks.length // self.step]
+
+    def of(self, samples: np.ndarray) -> np.ndarray:
+        """Features of a stretch of audio that hears nothing else, (frames, channels) float16.
+
+        Raises EvaluationError where one is NaN or infinite: pooled, it would pass for too little speech.
+        """
+        made = finite(self.features(samples), f"the features of the speaker embedding {self.name}")
+        return np.clip(made, -LARGEST, LARGEST).astype(KEPT_AS)
+
+    def frames_before(self, heard: int) -> int:
+        """Number of features that are ready once so many samples have been heard."""
+        return self.blocks.ready(heard) * (self.blocks.length // self.step)
+
+    def centres(self, first: int, last: int) -> np.ndarray:
+        """Samples of the recording at which features first … last - 1 are centred."""
+        return np.arange(first, last) * self.step + self.centre
+
+    def features_of_speakers(
+        self, contract: Contract, activity: np.ndarray, window_start: int
+    ) -> tuple[int, list[np.ndarray]]:
+        """Which features to pool for each local speaker of a window that starts at a sample of the recording.
+
+        activity: (frames, speakers) bool. Returns the number of features that must be ready, and for each speaker the
+        indices of the features during which nobody else speaks, or all of its own where these are too few.
+        """
+        first = max(0, -(-(window_start - self.centre) // self.step))
+        until = max(first, -(-(window_start + contract.window - self.centre) // self.step))
+        local = activity[contract.frame_at(self.centres(first, until) - window_start)]
+        # (features of the window, speakers)
+        alone = local & (local.sum(axis=1, keepdims=True) == 1)
+        chosen = [clean if clean.sum() >= MIN_FRAMES else own for clean, own in zip(alone.T, local.T, strict=True)]
+        return until, [np.flatnonzero(mask) + first for mask in chosen]
+
+    def pool(self, features: np.ndarray) -> np.ndarray:
+        """(frames, channels) of one speaker → (dimension,): mean and unbiased standard deviation over frames, then the
+        affine map. NaN where there are fewer than two frames."""
+        if len(features) < MIN_FRAMES:
+            return np.full(self.dimension, np.nan, np.float32)
+        features = features.astype(np.float32)
+        mean = features.mean(axis=0)
+        deviation = features - mean
+        std = np.sqrt(np.einsum("fc,fc->c", deviation, deviation) / (len(features) - 1))
+        return self.weight @ np.concatenate([mean, std]) + self.bias
+
+
+class FeatureStream:
+    """The features of a recording as it is heard, each made once, of which those of the last `seconds` stay."""
+
+    def __init__(self, embedding: SpeakerEmbedding, seconds: float):
+        self._embedding = embedding
+        self._blocks = 0
+        rows = round(seconds * SAMPLE_RATE / embedding.step)
+        self._features = Recent(rows, (embedding.channels,), KEPT_AS)
+
+    def hear(self, audio: Recent, last: bool = False) -> Recent:
+        """Make what can be made of what was heard so far; every feature that is ready, (frames, channels).
+
+        last: nothing more will be heard, so the blocks that still wait for context are made from what there is.
+        """
+        plan = self._embedding.blocks
+        wanted = -(-len(audio) // plan.length) if last else plan.ready(len(audio))
+        while self._blocks < wanted:
+            start, end = plan.span(self._blocks, len(audio))
+            self._features.append(self._embedding.block(audio.between(start, end), self._blocks))
+            self._blocks += 1
+        return self._features
+
+
+def feature_blocks(embedding: SpeakerEmbedding, waveform: np.ndarray) -> Iterator[np.ndarray]:
+    """All features of a recording, block by block: (samples,) → (frames, channels) float16 each."""
+    plan = embedding.blocks
+    for block in range(-(-len(waveform) // plan.length)):
+        start, end = plan.span(block, len(waveform))
+        yield embedding.block(waveform[start:end], block)
+
+
+def features_of(embedding: SpeakerEmbedding, waveform: np.ndarray) -> np.ndarray:
+    """All features of a recording: (samples,) → (frames, channels) float16."""
+    return np.concatenate([np.zeros((0, embedding.channels), KEPT_AS), *feature_blocks(embedding, waveform)])
+
+
+def features_by(filterbank: Filterbank, session: onnxruntime.InferenceSession) -> Callable[[np.ndarray], np.ndarray]:
+    """(samples,) → (frames, channels) by a network from (1, fbank frames, 80) to (1, channels, frames). The mean of the
+    filterbank over its input is taken off first."""
+    (entering,) = session.get_inputs()
+
+    def features(samples: np.ndarray) -> np.ndarray:
+        fbank = filterbank(samples)
+        (made,) = session.run(["features"], {entering.name: (fbank - fbank.mean(axis=0))[None]})
+        return np.ascontiguousarray(made[0].T)
+
+    return features

@@ -1,0 +1,56 @@
+"""Embedding features of recordings and of windows, kept on disk."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from objectives.cache.arrays import kept_array
+from objectives.cache.files import content_key, write_array
+from objectives.models.embedding import KEPT_AS, SpeakerEmbedding, feature_blocks
+from objectives.models.embedding_loading import weights_digest
+from objectives.models.filterbank import FBANK_STEP, FBANK_WIDTH
+from objectives.models.windows import sliding_windows, window_starts
+
+
+def recording_features(embedding: SpeakerEmbedding, waveform: np.ndarray, digest: str | None = None) -> np.ndarray:
+    """(frames, channels) float16: all features of a recording, kept on disk by content.
+
+    digest: SHA-256 of the waveform's samples, where the caller has it already. Raises AssetError where the cache cannot
+    be written.
+    """
+    key = content_key(embedding=embedding.key, samples=digest or weights_digest(waveform))
+
+    def make(path: Path) -> None:
+        # block by block: of three hours, all of them are 550 MB
+        write_array(path, feature_blocks(embedding, waveform), (embedding.channels,), KEPT_AS)
+
+    return kept_array("features", f"{key}.npy", make)
+
+
+FeaturesOf = Callable[[int], np.ndarray]  # index of a window → its (frames, channels)
+
+
+def fresh_window_features(embedding: SpeakerEmbedding, waveform: np.ndarray, length: int, step: int) -> FeaturesOf:
+    """Features of the windows of `length` samples every `step`, made when asked for, every time.
+
+    waveform: (samples,) float32, mono, 16 kHz.
+    """
+    windows = sliding_windows(waveform, length, step)
+    return lambda index: embedding.of(windows[index].copy())  # torch warns of what it may not write to
+
+
+def kept_window_features(
+    embedding: SpeakerEmbedding, waveform: np.ndarray, digest: str, length: int, step: int
+) -> FeaturesOf:
+    """The same, all made at once and kept on disk by content. digest: SHA-256 of the waveform's samples."""
+    key = content_key(embedding=embedding.key, samples=digest, windows=[length, step])
+
+    def make(path: Path) -> None:
+        count = len(window_starts(len(waveform), length, step))
+        features_of = fresh_window_features(embedding, waveform, length, step)
+        frames = -(-((length - FBANK_WIDTH) // FBANK_STEP + 1) // (embedding.step // FBANK_STEP))
+        # row by row: those of a long recording do not fit into memory
+        write_array(path, map(features_of, range(count)), (frames, embedding.channels), KEPT_AS)
+
+    return kept_array("features", f"{key}.npy", make).__getitem__

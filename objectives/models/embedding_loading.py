@@ -1,0 +1,163 @@
+"""Load a speaker embedding by name, and keep the features that it makes of a recording."""
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from objectives.backends.checkpoint import build_network, from_hub, read_checkpoint
+from objectives.backends.onnxruntime import open_session
+from objectives.backends.pyannote import WeSpeakerResNet34
+from objectives.cache.assets import fetch
+from objectives.cache.files import content_key, kept_file
+from objectives.errors import ModelError
+from objectives.models.campplus import CAMPPlus
+from objectives.models.embedding import Blocks, SpeakerEmbedding, features_by
+from objectives.models.embedding_onnx import CAMPPLUS_CARD, FORM, WESPEAKER_CARD, EmbeddingCard, write_embedding_onnx
+from objectives.models.filterbank import FBANK_STEP, Filterbank
+from objectives.models.released_pipeline import CLUSTERING_THRESHOLD
+from objectives.models.segmentation import file_sha256
+from objectives.operating_point import AS_TUNED, OnlineTracking
+
+CODE_VERSION = 4  # of what makes a feature: raise it whenever one would come out different
+
+
+def load_embedding(name: str, threads: int = 1, trusted: Collection[str] = ()) -> SpeakerEmbedding:
+    """The embedding of that name, its features computed by ONNX Runtime on so many threads.
+
+    `campplus`, a pinned asset, or the path or Hugging Face name of a WeSpeaker ResNet34 as pyannote.audio loads it
+    (`pyannote/wespeaker-voxceleb-resnet34-LM`, the released pipeline's). trusted: SHA-256 of checkpoints that may run
+    code as they are read. Raises ModelError for anything else.
+    """
+    return _load_campplus(threads) if name == "campplus" else _load_wespeaker(name, threads, trusted)
+
+
+CAMPPLUS_BLOCKS = Blocks(length=32_000, left=16_000, right=640)
+CAMPPLUS_THRESHOLD = 0.8  # tuned on train and calib of ami-excerpts, offline mode: 0.8 to 1.0 are alike there
+CAMPPLUS_ONLINE = OnlineTracking(tau_active=0.0, rho_update=1.0, delta_new=0.35)  # tuned there too, streaming
+
+
+def _load_campplus(threads: int) -> SpeakerEmbedding:
+    path = fetch("campplus")
+    model = load_campplus(path)
+    return _assemble(
+        name="campplus",
+        digest=file_sha256(path),
+        front=_FrontEnd(Filterbank("povey"), _CAMPPlusFrames(model), stride=2),
+        affine=model.xvector.projection(),
+        card=CAMPPLUS_CARD,
+        blocks=CAMPPLUS_BLOCKS,
+        threshold=CAMPPLUS_THRESHOLD,
+        online=CAMPPLUS_ONLINE,
+        threads=threads,
+    )
+
+
+def load_campplus(path: Path) -> CAMPPlus:
+    """CAM++ from its published state dict. Raises ModelError unless all of its 937 tensors are used and none left."""
+    model = CAMPPlus()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise ModelError(f"{path}: not the CAM++ of 192 dimensions and 937 tensors: {error}") from error
+    return model.eval()
+
+
+WESPEAKER_BLOCKS = Blocks(length=32_000, left=16_640, right=640)  # whole steps of 80 ms
+
+
+def _load_wespeaker(name: str, threads: int, trusted: Collection[str]) -> SpeakerEmbedding:
+    local = Path(name).expanduser()
+    try:
+        path = local if local.is_file() else from_hub(name)
+        model = build_network(path, read_checkpoint(path, trusted), WeSpeakerResNet34)
+    except ModelError as error:
+        raise ModelError(
+            f"embedding {name!r}: {error} Or use campplus, or a WeSpeaker ResNet34 checkpoint "
+            "(pyannote/wespeaker-voxceleb-resnet34-LM wants a Hugging Face token)."
+        ) from error
+    return wespeaker_embedding(model, name, threads)
+
+
+def wespeaker_embedding(model: WeSpeakerResNet34, name: str, threads: int) -> SpeakerEmbedding:
+    """A loaded WeSpeaker ResNet34 as a SpeakerEmbedding: 80 ms steps, statistics over all channels and bins."""
+    affine = model.resnet.seg_1
+    return _assemble(
+        name=name,
+        digest=content_key(state={key: weights_digest(value.numpy()) for key, value in model.state_dict().items()}),
+        front=_FrontEnd(Filterbank("hamming", scale=2.0**15), _WeSpeakerFrames(model), stride=8),
+        affine=(affine.weight, affine.bias),
+        card=WESPEAKER_CARD,
+        blocks=WESPEAKER_BLOCKS,
+        threshold=CLUSTERING_THRESHOLD,
+        threads=threads,
+    )
+
+
+class _CAMPPlusFrames(torch.nn.Module):
+    """(1, fbank frames, 80) → (1, 512, frames)."""
+
+    def __init__(self, model: CAMPPlus):
+        super().__init__()
+        self.model = model
+
+    def forward(self, fbank: torch.Tensor) -> torch.Tensor:
+        return self.model.frames_of_fbank(fbank)
+
+
+class _WeSpeakerFrames(torch.nn.Module):
+    """(1, fbank frames, 80) → (1, 2560, frames): all channels and bins of the last convolution."""
+
+    def __init__(self, model: WeSpeakerResNet34):
+        super().__init__()
+        self.resnet = model.resnet
+
+    def forward(self, fbank: torch.Tensor) -> torch.Tensor:
+        return self.resnet.forward_frames(fbank).flatten(1, 2)
+
+
+@dataclass(frozen=True)
+class _FrontEnd:
+    """A filterbank as the model was trained with, and its network, which has an output per `stride` frames."""
+
+    filterbank: Filterbank
+    network: torch.nn.Module
+    stride: int
+
+
+def _assemble(
+    *,
+    name: str,
+    digest: str,
+    front: _FrontEnd,
+    affine: tuple[torch.Tensor, torch.Tensor],
+    card: EmbeddingCard,
+    blocks: Blocks,
+    threshold: float,
+    threads: int,
+    online: OnlineTracking = AS_TUNED,
+) -> SpeakerEmbedding:
+    step = front.stride * FBANK_STEP
+    assert blocks.length % step == 0, "blocks must lie on the grid of the features"
+    assert blocks.left % step == 0, "blocks must lie on the grid of the features"
+    key = content_key(weights=digest, blocks=[blocks.length, blocks.left, blocks.right], code=CODE_VERSION)
+
+    def make(path: Path) -> None:
+        write_embedding_onnx(path, front.network, affine, card)
+
+    network = kept_file("models", f"{key}.v{FORM}.onnx", make)
+    features = features_by(front.filterbank, open_session(network, threads))
+    weight, bias = (values.detach().numpy().copy() for values in affine)
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise ModelError(f"embedding {name!r}: its last layer holds NaN or infinite weights. Use another checkpoint.")
+    return SpeakerEmbedding(
+        name, key, step, blocks, front.filterbank, network, threshold, features, weight, bias, online
+    )
+
+
+def weights_digest(values: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()

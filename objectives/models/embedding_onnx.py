@@ -1,0 +1,102 @@
+"""Speaker embeddings as ONNX files: what features are made with, and byte for byte what a user takes home.
+
+Input `x` (N, T, 80) float32, the log-mel filterbank less its mean over T. Outputs, N and T free: `embedding`
+(N, dimension), of all that is heard, which is what sherpa-onnx takes, since it comes first; and `features`
+(N, channels, frames), which this project pools by each speaker's activity itself. Asked for features alone, ONNX
+Runtime pools too, which is less than a thousandth of the work.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import torch
+
+from objectives.backends.onnx_export import trace
+from objectives.models.contract import SAMPLE_RATE
+from objectives.models.filterbank import FBANK_BINS
+from objectives.models.sherpa_metadata import NORMALIZATION, set_metadata
+
+FORM = 2  # of the files: raise it whenever one would come out different
+EXAMPLE = 300  # fbank frames to trace with
+
+Affine = tuple[torch.Tensor, torch.Tensor]  # weight (dimension, 2 · channels), bias (dimension,)
+
+
+@dataclass(frozen=True)
+class EmbeddingCard:
+    """What an embedding's file says of it besides the graph.
+
+    framework: the one of those that sherpa-onnx knows whose models it resembles. samples_to_one: whether the filterbank
+    is made from samples in [-1, 1], and not in those of 16-bit integers.
+    """
+
+    framework: str
+    language: str
+    url: str
+    comment: str
+    samples_to_one: bool
+
+
+CAMPPLUS_CARD = EmbeddingCard(
+    framework="3d-speaker",
+    language="Chinese, English",
+    url="https://github.com/modelscope/3D-Speaker",
+    comment="CAM++ of 3D-Speaker (arXiv 2303.00332), Apache-2.0",
+    samples_to_one=True,
+)
+WESPEAKER_CARD = EmbeddingCard(
+    framework="wespeaker",
+    language="English",
+    url="https://github.com/wenet-e2e/wespeaker",
+    comment="ResNet34 of WeSpeaker, as pyannote.audio loads it",
+    samples_to_one=False,
+)
+
+
+def write_embedding_onnx(path: Path, frames: torch.nn.Module, affine: Affine, card: EmbeddingCard) -> None:
+    """Write an embedding as ONNX.
+
+    frames: network from (N, T, 80) to (N, channels, frames) features. affine: what follows the statistics, as of
+    `SpeakerEmbedding.pool`.
+    """
+    weight, bias = (value.detach() for value in affine)
+    trace(
+        _Pooled(frames, weight, bias),
+        torch.zeros(1, EXAMPLE, FBANK_BINS),
+        path,
+        {"x": {0: "N", 1: "T"}},
+        {"embedding": {0: "N"}, "features": {0: "N", 2: "frames"}},
+    )
+    written = onnx.load(path)
+    told = {
+        "framework": card.framework,
+        "language": card.language,
+        "url": card.url,
+        "comment": card.comment,
+        "sample_rate": str(SAMPLE_RATE),
+        "output_dim": str(len(bias)),
+        "normalize_samples": str(int(card.samples_to_one)),
+        "feature_normalize_type": NORMALIZATION,
+    }
+    set_metadata(written, told)
+    onnx.save(written, path)
+
+
+class _Pooled(torch.nn.Module):
+    """Features, and before them the affine map of their mean and unbiased standard deviation over frames."""
+
+    def __init__(self, frames: torch.nn.Module, weight: torch.Tensor, bias: torch.Tensor):
+        super().__init__()
+        self.frames = frames
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+
+    def forward(self, fbank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = self.frames(fbank)  # (N, channels, frames)
+        mean = features.mean(dim=2, keepdim=True)
+        deviation = features - mean
+        std = (deviation.square().sum(dim=2) / (features.shape[2] - 1)).sqrt()
+        statistics = torch.cat([mean.squeeze(2), std], dim=1)  # (N, 2 · channels)
+        embedding = torch.nn.functional.linear(statistics, self.get_buffer("weight"), self.get_buffer("bias"))
+        return embedding, features

@@ -1,0 +1,103 @@
+"""What a model says of a recording's windows: each window is run once, whoever needs it.
+
+Operating points share windows wherever they hear up to the same sample: at C = 1 s, those of R = 0, 1 and 2 s; at
+R = 0, those of C = 0.02 s hold the ones of 0.1, 0.5 and 1 s; and the offline mode's are among them. Studies share them
+too: a window's classes need one byte a frame, and are kept on disk by model and recording.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from objectives.cache.arrays import DAMAGE
+from objectives.cache.files import lock_of, make_in_place, reading_arrays, writing
+from objectives.models.contract import SAMPLE_RATE, Contract
+from objectives.models.windows import window_at
+from objectives.runtime.runtime import Runtime
+
+# Windows that end on whole centiseconds are kept: all that fixed points and round values ask for. A C drawn from a
+# continuous range hardly ever asks for the same sample twice, and would fill the disk.
+GRID = SAMPLE_RATE // 100
+MOST_KEPT = 200_000  # windows of one model and recording: 120 MB in memory, a tenth of it on disk
+
+
+class WindowClasses:
+    """The powerset classes of windows of one recording, by one model. Not for two threads at once.
+
+    waveform: (samples,) float32, mono, 16 kHz. path: file in which classes are kept, or None to forget them; call
+    `keep` to write what was computed since.
+    """
+
+    def __init__(self, waveform: np.ndarray, runtime: Runtime, path: Path | None = None):
+        self.waveform = waveform
+        self._runtime = runtime
+        self._path = path
+        self._kept = _read(path, runtime.contract.frames) if path is not None else {}
+        self._rows = dict(self._kept)
+
+    @property
+    def contract(self) -> Contract:
+        """How frames lie in a window."""
+        return self._runtime.contract
+
+    def ending_at(self, ends: Iterable[int]) -> np.ndarray:
+        """(windows, frames) uint8: powerset classes of the windows that end at these samples, zeros outside of the
+        recording."""
+        wanted = list(ends)
+        missing = [end for end in dict.fromkeys(wanted) if end not in self._rows]
+        for batch in _batches(missing, self._runtime.batch):
+            self._rows.update(zip(batch, self._run(batch), strict=True))
+        return np.array([self._rows[end] for end in wanted], np.uint8).reshape(-1, self.contract.frames)
+
+    def activity_ending_at(self, ends: Iterable[int]) -> np.ndarray:
+        """(windows, frames, speakers) bool: the local speakers of these windows."""
+        return self.contract.powerset[self.ending_at(ends)]
+
+    def keep(self) -> None:
+        """Write what the file lacks. Raises AssetError where the cache cannot be written."""
+        if self._path is None or not any(self._is_kept(end) for end in self._rows.keys() - self._kept.keys()):
+            return
+        with writing(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with lock_of(self._path):
+                # another process may have added some meanwhile
+                together = _read(self._path, self.contract.frames) | self._rows
+                kept = dict([item for item in sorted(together.items()) if self._is_kept(item[0])][:MOST_KEPT])
+                make_in_place(self._path, lambda path: _write(path, kept))
+            self._kept = kept
+
+    def _run(self, ends: list[int]) -> np.ndarray:
+        length = self.contract.window
+        windows = np.stack([window_at(self.waveform, end - length, length) for end in ends])
+        return self._runtime.scores(windows).argmax(axis=-1).astype(np.uint8)  # (windows, frames)
+
+    def _is_kept(self, end: int) -> bool:
+        return end % GRID == 0 or end == len(self.waveform)  # every operating point ends with all that there is
+
+
+def _write(path: Path, kept: Mapping[int, np.ndarray]) -> None:
+    ends, rows = np.array(list(kept), np.int64), np.array(list(kept.values()), np.uint8)
+    with path.open("wb") as file:
+        np.savez_compressed(file, ends=ends, classes=rows)
+
+
+def _read(path: Path, frames: int) -> dict[int, np.ndarray]:
+    """Rows by window end; none where there is no file yet, or it is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        with reading_arrays, np.load(path) as told:  # reading checks the archive's checksums
+            ends, classes = told["ends"], told["classes"].reshape(-1, frames)
+            if (ends.dtype, classes.dtype) != (np.int64, np.uint8):
+                raise ValueError(f"it holds {ends.dtype} and {classes.dtype}")
+            return dict(zip(ends.tolist(), classes, strict=True))
+    except DAMAGE as error:
+        warnings.warn(f"{path} is damaged ({error}): its windows are run again", RuntimeWarning, stacklevel=4)
+        return {}
+
+
+def _batches(ends: list[int], size: int) -> Iterator[list[int]]:
+    for first in range(0, len(ends), size):
+        yield ends[first : first + size]

@@ -1,0 +1,134 @@
+"""The online mode: every block leaves with its names, which nothing changes afterwards. Needs no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from objectives.errors import ModelError
+from objectives.models.contract import SAMPLE_RATE, Contract
+from objectives.models.embedding import Features, SpeakerEmbedding
+from objectives.operating_point import OnlineTracking
+from objectives.streaming.hypothesis import Hypothesis, Turn, Turns
+from objectives.streaming.schedule import Block, Schedule, cut_block
+from objectives.streaming.speaker_memory import Heard, SpeakerMemory
+
+
+@dataclass
+class OnlineSession:
+    """Online streaming of one recording: blocks and their names as they come. Keeps no more than its turns and one
+    vector a speaker, however long it listens.
+
+    tracking: None in it stands for the embedding's own. Raises ModelError where the embedding has none.
+    """
+
+    schedule: Schedule
+    contract: Contract
+    embedding: SpeakerEmbedding
+    tracking: OnlineTracking
+    _memory: SpeakerMemory = field(init=False)
+    _turns: Turns = field(init=False)
+    _ended: list[Turn] = field(default_factory=list)
+    _latest: "_Latest | None" = None
+    _known: Sequence[Turn] = ()
+
+    def __post_init__(self) -> None:
+        tracking = tracking_of(self.tracking, self.embedding)
+        assert tracking.tau_active is not None
+        assert tracking.rho_update is not None
+        assert tracking.delta_new is not None
+        self._memory = SpeakerMemory(
+            tracking.tau_active, tracking.rho_update, tracking.delta_new, self.embedding.dimension
+        )
+        self._turns = Turns(wait=round(tracking.min_duration_off * SAMPLE_RATE))
+
+    def emit(self, update: int, activity: np.ndarray) -> np.ndarray:
+        """Take in what the model said of an update's window, (frames, speakers) bool. Returns the emitted block's local
+        speakers, (cells, speakers) bool."""
+        heard = self.schedule.heard(update)
+        before = self._latest.heard if self._latest is not None else 0
+        _, chosen = self.embedding.features_of_speakers(self.contract, activity, heard - self.contract.window)
+        block = cut_block(self.schedule, self.contract, update, activity)
+        _, end = self.schedule.block(update)
+        self._latest = _Latest(block, end, heard, heard - before, activity, chosen)
+        return block.frames
+
+    def pool(self, features: Features, last: bool = False) -> None:
+        """Pool the voices of the latest window from the features that are ready when it ends, (frames, channels). Those
+        that come later come too late, whoever has them already."""
+        latest = self._latest
+        if latest is None or latest.embeddings is not None:
+            return
+        ready = self.embedding.frames_before(latest.heard)
+        embeddings = np.full((self.contract.speakers, self.embedding.dimension), np.nan, np.float32)
+        for speaker in np.flatnonzero(latest.activity.any(axis=0)):
+            chosen = latest.chosen[speaker]
+            embeddings[speaker] = self.embedding.pool(features[chosen[chosen < ready]])
+        self._latest = replace(latest, embeddings=embeddings)
+
+    def name_block(self) -> None:
+        """Name the latest block, for good."""
+        latest = self._latest
+        assert latest is not None, "something was heard"
+        assert latest.embeddings is not None, "its voices are pooled"
+        heard = Heard(
+            latest.embeddings,
+            latest.activity,
+            moved=round(latest.moved / self.contract.step),
+            frame_seconds=self.contract.step / SAMPLE_RATE,
+        )
+        names = self._memory.name(heard)
+        speaking = [tuple(names[cell].tolist()) for cell in latest.block.frames]
+        cells = zip(latest.block.starts, speaking, strict=True)
+        ended = [turn for start, now in cells for turn in self._turns.cell(int(start), now)]
+        ended += self._turns.passed(latest.end)
+        self._known = ended
+        self._ended += ended
+
+    def update(self, update: int, activity: np.ndarray, features: Features) -> np.ndarray:
+        """All three. Returns the emitted block's local speakers."""
+        emitted = self.emit(update, activity)
+        self.pool(features)
+        self.name_block()
+        return emitted
+
+    @property
+    def ended(self) -> Sequence[Turn]:
+        """Turns that became known with the latest block, or with the end."""
+        return self._known
+
+    def finish(self, features: Features) -> Hypothesis:
+        """What was emitted, the recording having ended. features: of no use any more."""
+        return self.hypothesis()
+
+    def hypothesis(self) -> Hypothesis:
+        """What was emitted, the recording having ended."""
+        self._known = self._turns.end(self.schedule.total)
+        self._ended += self._known
+        return Hypothesis(self.schedule.total, tuple(sorted(self._ended)))
+
+
+@dataclass(frozen=True)
+class _Latest:
+    """The latest update. end: sample at which its block ends. heard: samples. moved: samples since the window before.
+    chosen: features of each local speaker."""
+
+    block: Block
+    end: int
+    heard: int
+    moved: int
+    activity: np.ndarray
+    chosen: list[np.ndarray]
+    embeddings: np.ndarray | None = None
+
+
+def tracking_of(tracking: OnlineTracking, embedding: SpeakerEmbedding) -> OnlineTracking:
+    """With the embedding's own thresholds where none is given. Raises ModelError where it has none."""
+    full = tracking.over(embedding.online)
+    missing = [name for name in ("tau_active", "rho_update", "delta_new") if getattr(full, name) is None]
+    if missing:
+        raise ModelError(
+            f"{', '.join(missing)} of the online mode were never tuned for the speaker embedding {embedding.name}: "
+            "run `explorer calibrate --online` with it and put what it prints under [space] of the study"
+        )
+    return full

@@ -1,0 +1,99 @@
+"""Chunk-wise and online side by side: pairs of the same point, their difference, and the report's part."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from explorer.front.mode_pairs import ModePair, mode_curves, mode_pairs
+from explorer.front.pareto import whole_front
+from explorer.report.exhibit import Absent, Exhibit
+from explorer.report.modes import modes_exhibit
+from explorer.report.report import write_report
+from explorer.storage.connection import load_study
+from objectives.measurement import UNHURRIED, ErrorCounts, Judge, Measurement, Stopped
+from objectives.operating_point import OperatingPoint
+from tests.support.analytic_evaluator import AnalyticEvaluator, judged, measurement, run_study, small_study
+
+WORSE = {
+    0.5: (5.0, 10.0),
+    1.0: (-5.0, 10.0),
+    2.0: (0.0, 0.0),
+}  # C → seconds of confusion that online adds, by recording
+
+
+class Online(AnalyticEvaluator):
+    """In the online mode recordings `a` and `b`, of 50 s each, have as much more confusion as WORSE says."""
+
+    def __call__(
+        self, point: OperatingPoint, on_progress: Callable[[str, float], None], judge: Judge = UNHURRIED
+    ) -> Measurement | Stopped:
+        made = measurement(point)
+        base = {uri: replace(counts, confusion=counts.confusion + 10.0) for uri, counts in made.counts.items()}
+        if point.mode == "online":
+            more = dict(zip(base, WORSE[point.chunk_length], strict=True))
+            base = {uri: replace(counts, confusion=counts.confusion + more[uri]) for uri, counts in base.items()}
+        counts: dict[str, ErrorCounts] = base
+        return judged(replace(made, counts=counts), judge)
+
+
+@pytest.fixture
+def study(url: str) -> optuna.Study:
+    definition = small_study(
+        trials=0,
+        space={"tracking": ["chunk-wise", "online"]},
+        fixed={"right_context": [], "chunk_length": [0.5, 2.0]},
+    )
+    run_study("both", definition, Online(), url)
+    return load_study("both", url)
+
+
+def pairs_of(study: optuna.Study) -> tuple[ModePair, ...]:
+    found = whole_front(study)
+    return mode_pairs(found.rows, found.comparisons)
+
+
+def test_each_online_point_stands_beside_its_chunkwise_one(study: optuna.Study) -> None:
+    half, one, two = pairs_of(study)
+    assert [pair.chunk_length for pair in (half, one, two)] == [0.5, 1.0, 2.0]
+    assert (half.der_difference, one.der_difference, two.der_difference) == pytest.approx(
+        (15.0, 5.0, 0.0)
+    )  # of 100 s of speech
+    # both recordings twice: the least and the most that two draws can give
+    assert (half.der_low, half.der_high) == pytest.approx((10.0, 20.0))
+    assert (one.der_low, one.der_high) == pytest.approx((-10.0, 20.0))
+    assert (two.der_low, two.der_high) == pytest.approx((0.0, 0.0))
+    assert [pair.tied for pair in (half, one, two)] == [False, True, True]
+    trials = {trial.number: trial for trial in study.trials}
+    for pair in (half, one, two):
+        assert pair.online_der == trials[pair.online_trial].values[0]
+        assert pair.chunkwise_der == trials[pair.chunkwise_trial].values[0]
+        assert pair.latency == pair.chunk_length
+
+
+def test_a_curve_has_one_pair_for_each_c_as_tuned(study: optuna.Study) -> None:
+    pairs = pairs_of(study)
+    opened = replace(pairs[0], thresholds={"delta_new": 0.4}, online_trial=99)
+    (curve,) = mode_curves([opened, *pairs])
+    assert curve.pairs == pairs
+    assert mode_curves(pairs[:1]) == ()
+
+
+def test_the_report_has_figure_table_and_sheet(study: optuna.Study, tmp_path: Path) -> None:
+    page = write_report(study, tmp_path / "report").read_text(encoding="utf-8")
+    assert "+15.00 [+10.00, +20.00]" in page
+    assert "+5.00 [−10.00, +20.00] tied" in page
+    assert (tmp_path / "report" / "figures" / "modes.png").stat().st_size > 10_000
+    lines = (tmp_path / "report" / "data" / "modes.csv").read_text().splitlines()
+    assert len(lines) == 4
+    exhibit = modes_exhibit(pairs_of(study))
+    assert isinstance(exhibit, Exhibit)
+    assert "at C = 0.5 s" in exhibit.alternative
+
+
+def test_a_study_of_one_mode_says_what_would_measure_both() -> None:
+    exhibit = modes_exhibit(())
+    assert isinstance(exhibit, Absent)
+    assert exhibit.command == "explorer run online"

@@ -1,0 +1,3 @@
+"""What tests share: stand-ins, small corpora, hand-made studies, servers.
+
+No tests here."""

@@ -1,0 +1,43 @@
+"""Small networks with random parameters, and windows to train them on."""
+
+from typing import Any
+
+import torch
+
+from objectives.backends.pyannote import PyanNet
+from objectives.cache.assets import fetch
+from objectives.compression.training_windows import TrainingWindows
+from objectives.models.segmentation import load_segmentation
+
+SINCNET_CHANNELS = 60
+CLASSES = 7
+
+
+def small_network(
+    hidden: int = 6, layers: int = 2, width: int = 5, linears: int = 2, seed: int = 0, **lstm: Any
+) -> PyanNet:
+    """A PyanNet with random parameters whose SincNet is as large as ever and all that follows it is small."""
+    torch.manual_seed(seed)
+    made = PyanNet(
+        lstm={"hidden_size": hidden, "num_layers": layers, **lstm},
+        linear={"hidden_size": width, "num_layers": linears},
+    )
+    made.specifications = load_segmentation(fetch("segmentation-3.0")).specifications
+    made.build()
+    return made.eval()
+
+
+def random_features(windows: int, frames: int = 20, seed: int = 0) -> torch.Tensor:
+    """(windows, frames, 60), of SincNet's size."""
+    return torch.randn(windows, frames, SINCNET_CHANNELS, generator=torch.Generator().manual_seed(seed))
+
+
+def random_windows(trained: int = 8, held_back: int = 4, frames: int = 20, seed: int = 0) -> TrainingWindows:
+    """Windows of noise whose targets follow from the features, so that there is something to learn."""
+    generator = torch.Generator().manual_seed(seed)
+    features = random_features(trained + held_back, frames, seed)
+    truth = torch.randn(SINCNET_CHANNELS, CLASSES, generator=generator)
+    scores = features @ truth / 4
+    return TrainingWindows(
+        features, scores.log_softmax(-1), scores.argmax(-1), torch.ones(features.shape[:2], dtype=torch.bool), trained
+    )
