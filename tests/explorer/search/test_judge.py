@@ -8,7 +8,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from explorer.search.judge import FrontJudge
 from explorer.search.known_points import Ledger
-from explorer.search.loop import Loop
 from explorer.search.racing import BETTING_FROM, Member, Rival
 from explorer.search.status import status
 from explorer.storage import trial_record as record
@@ -237,9 +236,7 @@ def test_racing_changes_no_front_and_can_be_switched_off(url: str) -> None:
     assert [trial.params for trial in raced.best_trials] == [trial.params for trial in whole.best_trials]
 
 
-def test_fixed_points_are_never_stopped_and_measured_where_a_search_trial_was(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fixed_points_are_never_stopped_and_measured_where_a_search_trial_was(url: str) -> None:
     point = {"chunk_length": 0.2, "look_ahead": "none", "pruning_structure": "none", "precision": "fp32"}
     definition = small_study(trials=2)
     study = run_study("study", small_study(trials=0), AnalyticEvaluator(), url).study
@@ -251,9 +248,7 @@ def test_fixed_points_are_never_stopped_and_measured_where_a_search_trial_was(
     assert again.user_attrs["reused_from"] == first.number
     assert again.user_attrs["stop"] == first.user_attrs["stop"]
     assert len(evaluator.calls) == 1
-    origin = "paper:figure2:C=0.2"
-    monkeypatch.setattr(Loop, "_fixed_points", lambda loop: {(origin, OperatingPoint(0.2))})  # as if chosen by now
-    study.enqueue_trial(point, user_attrs={"origin": origin})
+    study.enqueue_trial(point, user_attrs={"origin": "paper:figure2:C=0.2"})
     run_study("study", definition, evaluator, url)
     assert trials_of(url)[-1].state is TrialState.COMPLETE
     assert len(evaluator.calls) == 2

@@ -31,7 +31,7 @@ class Heard(Observer):
 def run(url: str, numpy: str | None, trials: int, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     """Search up to so many trials with that numpy; what was told of versions. None: an explorer that kept none."""
     told = versions() | {"numpy": numpy} if numpy else {}
-    monkeypatch.setattr("explorer.workers.protocol.versions", lambda: told)
+    monkeypatch.setattr("explorer.workers.in_process.versions", lambda: told)
     monkeypatch.setattr("tests.support.analytic_evaluator.VERSIONS", told)
     heard = Heard()
     run_study("study", small_study(trials=trials, fixed={}), AnalyticEvaluator(), url, heard)
