@@ -48,8 +48,8 @@ def test_every_trial_is_counted_for_what_it_is(study: optuna.Study) -> None:
         Failure(10, "search", "search broke"),
         Failure(11, "search", "unknown"),
     )
-    # one waits, the point of Figure 2 failed, and 12 of 20 are to be searched: another program failed the last one, which
-    # takes nothing of the budget
+    # one waits, the point of Figure 2 failed, and 12 of 20 are to be searched: another program failed the last one,
+    # which takes nothing of the budget
     assert told.remaining == 1 + (20 - 8) + 1
     assert (told.name, told.table2_variant) == ("study", None)
 
