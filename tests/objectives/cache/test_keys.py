@@ -126,7 +126,7 @@ def test_features_are_those_of_their_embedding_and_samples(monkeypatch: pytest.M
     assert_each_counts(key, {"of": "a", "frequency": 440.0}, {"of": "b", "frequency": 220.0})
     # a digest that is known already is the one that would be computed, and is believed
     samples = tone(1.0)
-    recording_features(sign_embedding(), samples, embedding_loading._digest(samples))
+    recording_features(sign_embedding(), samples, embedding_loading.weights_digest(samples))
     recording_features(sign_embedding(), samples)
     recording_features(sign_embedding(), samples, "0" * 64)
     assert asked[-3] == asked[-2] != asked[-1]
