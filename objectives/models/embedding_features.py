@@ -8,7 +8,7 @@ import numpy as np
 from objectives.cache.arrays import kept_array
 from objectives.cache.files import content_key, write_array
 from objectives.models.embedding import KEPT_AS, SpeakerEmbedding, feature_blocks
-from objectives.models.embedding_loading import weights_digest
+from objectives.models.embedding_loading import digest_of
 from objectives.models.filterbank import FBANK_STEP, FBANK_WIDTH
 from objectives.models.windows import sliding_windows, window_starts
 
@@ -19,7 +19,7 @@ def recording_features(embedding: SpeakerEmbedding, waveform: np.ndarray, digest
     digest: SHA-256 of the waveform's samples, where the caller has it already. Raises AssetError where the cache cannot
     be written.
     """
-    key = content_key(embedding=embedding.key, samples=digest or weights_digest(waveform))
+    key = content_key(embedding=embedding.key, samples=digest or digest_of(waveform))
 
     def make(path: Path) -> None:
         # block by block: of three hours, all of them are 550 MB

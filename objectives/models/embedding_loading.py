@@ -88,7 +88,7 @@ def wespeaker_embedding(model: WeSpeakerResNet34, name: str, threads: int) -> Sp
     affine = model.resnet.seg_1
     return _assemble(
         name=name,
-        digest=content_key(state={key: weights_digest(value.numpy()) for key, value in model.state_dict().items()}),
+        digest=content_key(state={key: digest_of(value.numpy()) for key, value in model.state_dict().items()}),
         front=_FrontEnd(Filterbank("hamming", scale=2.0**15), _WeSpeakerFrames(model), stride=8),
         affine=(affine.weight, affine.bias),
         card=WESPEAKER_CARD,
@@ -159,5 +159,5 @@ def _assemble(
     )
 
 
-def weights_digest(values: np.ndarray) -> str:
+def digest_of(values: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
