@@ -165,7 +165,7 @@ class Measurement:
     params: number of its parameters.
     execution: `native` if the machine has a kernel for the precision, else `emulated`. The RTF of an emulated precision
     is never a gain.
-    kernel: what computed the classes that the errors come from. On a GPU it is not the kernel that the RTF is of.
+    kernel: what computed the classes that the errors come from. On a GPU, the RTF comes from another kernel.
     model_key: hash of everything that made the model.
     machine: the machine that was measured on.
     kept: units that stay in the model, {"hidden": 84, "linear": 128}.

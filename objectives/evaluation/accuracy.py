@@ -185,10 +185,8 @@ class AccuracyPlane:
             known = self._audio.pop(key, None)
         if known is None:
             waveform = recording.waveform()
-            known = (
-                waveform,
-                hashlib.sha256(waveform.data).hexdigest(),
-            )  # hashed in place: a copy of three hours is 690 MB
+            # hashed in place: a copy of three hours of audio takes 690 MB
+            known = waveform, hashlib.sha256(waveform.data).hexdigest()
         with self._guard:
             self._audio[key] = known
             while sum(waveform.nbytes for waveform, _ in self._audio.values()) > AUDIO_BYTES and len(self._audio) > 1:

@@ -80,7 +80,7 @@ class Evaluator:
             return self._judged(point, on_progress, judge)
 
     def _judged(self, point: OperatingPoint, on_progress: OnProgress, judge: Judge) -> Measurement | Stopped:
-        self.stopwatch.start()  # starts it early, so that it imports its libraries meanwhile
+        self.stopwatch.start()  # started early, so that it imports its libraries while the model is made
         model = self.model(point, on_progress)
         facts = self._facts(point, model)
         size = model.size_bytes / 2**20

@@ -116,9 +116,9 @@ class Stopwatch:
 def death_in_words(code: int | None) -> str:
     """Return what the exit code of a dead process says about the cause."""
     if code is None:
-        return "nobody knows of what: it has not ended yet"
+        return "cause unknown: it has not ended yet"
     if code == -signal.SIGKILL:
-        return "killed, SIGKILL, as the system does where memory runs out: `dmesg` tells"
+        return "killed by SIGKILL, as the system does if memory runs out: see `dmesg`"
     if code < 0:
         return f"ended by {signal.Signals(-code).name}"
     return f"it ended with exit code {code}"

@@ -39,9 +39,7 @@ def load_embedding(name: str, threads: int = 1, trusted: Collection[str] = ()) -
 
 CAMPPLUS_BLOCKS = Blocks(length=32_000, left=16_000, right=640)
 CAMPPLUS_THRESHOLD = 0.8  # tuned on train and calib of ami-excerpts, offline mode, where 0.8 to 1.0 give similar DER
-CAMPPLUS_ONLINE = OnlineTracking(
-    tau_active=0.0, rho_update=1.0, delta_new=0.35
-)  # tuned on the same recordings, streaming
+CAMPPLUS_ONLINE = OnlineTracking(tau_active=0.0, rho_update=1.0, delta_new=0.35)  # tuned likewise, streaming
 
 
 def _load_campplus(threads: int) -> SpeakerEmbedding:

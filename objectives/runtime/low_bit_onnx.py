@@ -128,10 +128,9 @@ def _bias(graph: Graph, model: LowBitModel, layer: int) -> str:
     """Return (2, 8 · (hidden + 2)): the layer's bias, then zeros for the kernel's second bias, which is added to it."""
     hidden = model.network.lstm.hidden_size
     bias = lstm_bias(model.network, layer).detach().reshape(2, 4, hidden)[:, GATE_ORDER].numpy()
-    pegs = np.full(
-        (2, 4, PEGS), CERTAIN, np.float32
-    )  # forget and output gates open: the cell keeps its value and outputs it
-    pegs[:, 0], pegs[:, 3] = -CERTAIN, 0  # input gate shut: the cell takes nothing in
+    # forget and output gates open, input gate shut: the cell keeps its value and outputs it
+    pegs = np.full((2, 4, PEGS), CERTAIN, np.float32)
+    pegs[:, 0], pegs[:, 3] = -CERTAIN, 0
     pegged = graph.add("Concat", [graph.constant(bias), graph.constant(pegs)], axis=2)
     both = graph.padded(pegged, (0, 0, 0), (0, 4, 0), 0.0, np.float32)
     return graph.add("Reshape", [both, graph.whole(2, -1)])

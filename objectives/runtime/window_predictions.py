@@ -76,9 +76,8 @@ class WindowClasses:
         return self._runtime.scores(windows).argmax(axis=-1).astype(np.uint8)  # (windows, frames)
 
     def _is_kept(self, end: int) -> bool:
-        return end % GRID == 0 or end == len(
-            self.waveform
-        )  # every operating point needs the window at the end of the recording
+        # every operating point needs the window at the end of the recording
+        return end % GRID == 0 or end == len(self.waveform)
 
 
 def _write(path: Path, kept: Mapping[int, np.ndarray]) -> None:

@@ -53,7 +53,7 @@ class LiveLoop:
     Nothing is computed twice and no window is copied. Audio and features are kept only as far back as the loop needs
     them.
 
-    on_stage: called with the name of each stage when that stage ends.
+    on_stage: called with each stage when it ends.
     online: how to track speakers if names must be final when a block is emitted; None in the chunk-wise mode.
     """
 

@@ -88,11 +88,8 @@ def _naming(names: Names) -> Callable[..., Any]:
     """Wrap known names as a clustering that the pipeline accepts."""
 
     def clusters(segmentations: SlidingWindowFeature, **_: Any) -> tuple[np.ndarray, None, None]:
-        return (
-            names(segmentations.data > 0),
-            None,
-            None,
-        )  # no scores and no centroids, like pyannote's own oracle clustering
+        # no scores and no centroids, like pyannote's own oracle clustering
+        return names(segmentations.data > 0), None, None
 
     return clusters
 

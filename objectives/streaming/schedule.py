@@ -104,7 +104,6 @@ def cut_block(schedule: Schedule, contract: Contract, update: int, activity: np.
     first, last = contract.frame_at(np.array([start, end - 1]) - window_start)
     starts = contract.frame_start(np.arange(first, last + 1)) + window_start
     starts[0] = start
-    frames = fill_gaps(activity, contract.step)[
-        first : last + 1
-    ].copy()  # copied, since a view would keep the whole window in memory
+    # copied, since a view would keep the whole window in memory
+    frames = fill_gaps(activity, contract.step)[first : last + 1].copy()
     return Block(starts, frames)
