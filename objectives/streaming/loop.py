@@ -113,12 +113,12 @@ class LiveLoop:
 
         # Embed: compute the features whose audio has now been heard, and pool them by local speaker
         features = self._stream.hear(self._audio)  # (frames, channels)
-        self._session.pool(features)  # keeps (speakers, dimension), NaN for a speaker with too few features
+        self._session.pool(features)  # keeps (speakers, dimension), NaN if a speaker has too few features
         self._on_stage("embedding")
 
         # Name: the online mode names the block now, for good; the chunk-wise mode names all blocks in `finish`
         if isinstance(self._session, OnlineSession):
-            self._session.name_block()  # (speakers,) int
+            self._session.name_block()  # gives each local speaker a name, (speakers,) int
             self._on_stage("clustering")
         return emitted
 
