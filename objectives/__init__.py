@@ -1,5 +1,5 @@
-"""What one operating point costs: DER, size and real-time factor. Knows nothing of studies or of Optuna."""
+"""Measure one operating point: DER, size and real-time factor. Independent of studies and of Optuna."""
 
 from objectives.backends.telemetry import switch_off
 
-switch_off()  # before a module of this package, or of those that use it, imports a library
+switch_off()  # before any module of this package, or of a package that uses it, imports a library

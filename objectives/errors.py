@@ -1,23 +1,23 @@
-"""Every error that a user can cause or mend, as one tree.
+"""The errors that a user can cause or fix, as one tree.
 
     ExplorerError
-    ├── AssetError           a pinned file cannot be had, or is not what was pinned
-    ├── CorpusError          audio, RTTM, UEM or splits are wrong
-    ├── LeakageError         recordings that are evaluated would have reached training or calibration
+    ├── AssetError           a pinned file is not available, or differs from what was pinned
+    ├── CorpusError          audio, RTTM, UEM or splits are invalid
+    ├── LeakageError         recordings that are evaluated would also be used for training or calibration
     ├── ModelError           a checkpoint is not a PyanNet, or not a known embedding
-    ├── OperatingPointError  a value outside the design space
-    ├── BundleError          an exported operating point is damaged, or cannot be written as it should be
-    ├── EvaluationError      one operating point could not be measured: its trial fails, the study goes on
-    ├── DeviceError          a GPU failed this process for good: the trial fails, and another process goes on
-    ├── StudyError           a study definition, its storage or its resumption
-    └── OutputError          standard output is closed, or takes nothing more
+    ├── OperatingPointError  a value lies outside the design space
+    ├── BundleError          an exported operating point is damaged, or cannot be written correctly
+    ├── EvaluationError      one operating point could not be measured: its trial fails, the study continues
+    ├── DeviceError          a GPU is lost to this process for good: the trial fails, another process continues
+    ├── StudyError           a study definition is invalid, or its storage or its resumption fails
+    └── OutputError          standard output is closed, or cannot be written to
 
-The message of each names the file, the value and the remedy. The command line prints it and exits with 1; anything
-outside the tree is a bug and shows its traceback.
+Each message names the file, the value and the remedy. The command line prints the message and exits with 1. Any other
+exception is a bug and shows its traceback.
 """
 
-MOST_QUOTED = 80  # characters of a value in a message
-MOST_TOLD = 300  # characters of another library's message
+LONGEST_VALUE = 80  # characters of a value that are quoted in a message
+LONGEST_REASON = 300  # characters of another library's message that are quoted
 
 
 class ExplorerError(Exception):
@@ -25,15 +25,15 @@ class ExplorerError(Exception):
 
 
 class AssetError(ExplorerError):
-    """A pinned file cannot be had, or is not what was pinned."""
+    """A pinned file is not available, or differs from what was pinned."""
 
 
 class CorpusError(ExplorerError):
-    """Audio, RTTM, UEM or splits are wrong."""
+    """Audio, RTTM, UEM or splits are invalid."""
 
 
 class LeakageError(ExplorerError):
-    """Recordings that are evaluated would have reached training or calibration."""
+    """Recordings that are evaluated would also be used for training or calibration."""
 
 
 class ModelError(ExplorerError):
@@ -41,49 +41,51 @@ class ModelError(ExplorerError):
 
 
 class OperatingPointError(ExplorerError, ValueError):
-    """A value outside the design space."""
+    """A value lies outside the design space."""
 
 
 class BundleError(ExplorerError):
-    """An exported operating point is damaged, or cannot be written as it should be."""
+    """An exported operating point is damaged, or cannot be written correctly."""
 
 
 class EvaluationError(ExplorerError):
-    """One operating point could not be measured: its trial fails, the study goes on."""
+    """One operating point could not be measured: its trial fails, the study continues."""
 
 
 class DeviceError(ExplorerError):
-    """A GPU failed this process for good: the trial fails, and another process goes on."""
+    """A GPU is lost to this process for good: the trial fails, another process continues."""
 
 
 class StudyError(ExplorerError):
-    """A study definition, its storage or its resumption."""
+    """A study definition is invalid, or its storage or its resumption fails."""
 
 
 class OutputError(ExplorerError):
-    """Standard output is closed, or takes nothing more."""
+    """Standard output is closed, or cannot be written to."""
 
 
 def quoted(value: object) -> str:
-    """A value for a message: in quotes where it is text, nothing in it that a terminal would obey, and at most 80
-    characters of it, the middle left out."""
+    """Return a value as a message shows it.
+
+    Text is put in quotes, control characters are escaped so that no terminal acts on them, and only 80 characters are
+    kept by leaving out the middle.
+    """
     return shortened(ascii_controls(repr(value)))
 
 
 def reason_of(error: object) -> str:
-    """What another library complains of, as a part of one line."""
-    return shortened(ascii_controls(" ".join(str(error).split())), MOST_TOLD)
+    """Return another library's error message as part of one line."""
+    return shortened(ascii_controls(" ".join(str(error).split())), LONGEST_REASON)
 
 
-def shortened(text: str, most: int = MOST_QUOTED) -> str:
-    """Text of at most so many characters, the middle left out."""
+def shortened(text: str, most: int = LONGEST_VALUE) -> str:
+    """Return text of at most `most` characters by leaving out the middle."""
     half = (most - 1) // 2
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
 
 
 def ascii_controls(text: str) -> str:
-    """Text in which what does not print (control characters, direction marks, half characters) is escaped; line ends
-    stay."""
+    """Escape what does not print (control characters, direction marks, lone surrogates). Line ends stay."""
     if text.isprintable():
         return text
     return "".join(

@@ -1,4 +1,4 @@
-"""The machine that is measured on: what it is, and the lock that keeps others off it while time is taken."""
+"""The machine that is measured on: its description, and the lock that keeps other work off it during a timing."""
 
 import fcntl
 import functools
@@ -23,13 +23,14 @@ _inside = threading.local()
 
 
 def cores() -> int:
-    """Number of cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe() -> Mapping[str, str]:
-    """What decides how fast this machine runs a model. Timings from two different descriptions are never mixed."""
-    import onnxruntime  # here and below: the locks are for programs too that run no model
+    """Describe everything that decides how fast this machine runs a model. Timings with different descriptions are
+    never mixed."""
+    import onnxruntime  # imported late, here and below: programs that run no model use the locks too
     import torch
 
     return {
@@ -43,7 +44,7 @@ def describe() -> Mapping[str, str]:
 
 @functools.cache
 def processor() -> str:
-    """Name of the processor."""
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -53,7 +54,7 @@ def processor() -> str:
 
 
 def name_of(device: Device) -> str:
-    """`cpu`, or the name of the GPU. Raises ModelError where torch finds none."""
+    """Return `cpu`, or the name of the GPU. Raises ModelError if torch finds none."""
     import torch
 
     if device == "cpu":
@@ -66,7 +67,7 @@ def name_of(device: Device) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Have the machine to oneself: waits until every `working` block on it is left, and lets none begin."""
+    """Hold the machine exclusively: wait until every `working` block on it has ended, and let none begin."""
     _refuse_waiting_for_oneself("quiet", "working")
     with _flock("gate", fcntl.LOCK_EX), _flock("machine", fcntl.LOCK_EX):
         _inside.quiet = True
@@ -78,16 +79,16 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def working() -> Iterator[None]:
-    """Use the machine, beside others that do, until somebody wants it `quiet`. Leave often: between recordings.
+    """Use the machine alongside other programs, until one of them wants it `quiet`. Leave often: between recordings.
 
-    Inside another one of the same thread it does nothing: that one's end is the next occasion for
-    quiet. Inside it, never wait for a lock whose holder may enter one.
+    Inside another `working` block of the same thread, this does nothing: `quiet` waits for the end of the outer block.
+    Inside the block, never wait for a lock whose holder may enter one.
     """
     if getattr(_inside, "working", False):
         yield
         return
     _refuse_waiting_for_oneself("working", "quiet")
-    # who wants quiet holds the gate while waiting, so that newcomers cannot starve it
+    # `quiet` holds the gate while it waits, so that newcomers cannot starve it
     with _flock("gate", fcntl.LOCK_EX):
         lock = _open("machine")
         fcntl.flock(lock, fcntl.LOCK_SH)
@@ -111,7 +112,7 @@ def _flock(name: str, kind: int) -> Iterator[None]:
         fcntl.flock(lock, kind)
         yield
     finally:
-        os.close(lock)  # releases it, as the kernel does for a process that is killed
+        os.close(lock)  # releases the lock, as the kernel does if the process is killed
 
 
 def _open(name: str) -> int:
@@ -122,23 +123,23 @@ def _open(name: str) -> int:
         lock = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
         if os.fstat(lock).st_uid == os.getuid():
             os.fchmod(lock, 0o666)  # whatever the umask: every user of the machine shares the lock
-    except PermissionError:  # another user's, in a sticky folder that forbids O_CREAT: it is there, so only open it
+    except PermissionError:  # the file is another user's, in a sticky folder that forbids O_CREAT: open it without
         lock = os.open(path, os.O_RDONLY)
     return lock
 
 
 def one_blas_thread() -> None:
-    """Have NumPy and SciPy multiply matrices on one thread in this process from now on.
+    """Make NumPy and SciPy multiply matrices on one thread in this process from now on.
 
-    For processes whose labels are to be the same anywhere; call it when both are imported.
+    For processes whose labels must be the same on every machine. Call it after both are imported.
     """
     threadpoolctl.threadpool_limits(1, user_api="blas")
 
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Inside, torch computes on one thread: what is trained comes out the same to the last bit."""
-    import torch  # late: what runs an exported point does without
+    """Make torch compute on one thread inside the block, so that training gives the same result to the last bit."""
+    import torch  # imported late: an exported operating point runs without torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -148,7 +149,7 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-# packages whose version changes what comes out: models, windows, features, labels, decoded audio or scores
+# packages whose version can change a result: models, windows, features, labels, decoded audio or scores
 PACKAGES = (
     "explorer", "torch", "torchao", "onnxruntime", "onnx", "numpy", "scipy", "pyannote.audio", "pyannote.core",
     "pyannote.metrics", "av", "soundfile",
@@ -157,7 +158,7 @@ ABSENT = "(absent)"
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that decide an answer, as they are installed here."""
+    """Return the installed versions of Python and of the packages that decide an answer."""
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 

@@ -14,7 +14,7 @@ from objectives.operating_point import OperatingPoint
 class ErrorCounts:
     """Seconds of false alarm, missed detection and confusion, and of scored reference speech (`total`).
 
-    Counts of several recordings are added; a rate is derived from the sum and never averaged.
+    Counts of several recordings are added. A rate is derived from the sum, and rates are never averaged.
     """
 
     false_alarm: float = 0.0
@@ -31,9 +31,9 @@ class ErrorCounts:
         )
 
     def percent(self, seconds: float) -> float:
-        """`seconds` as a percentage of the scored reference speech.
+        """Return `seconds` as a percentage of the scored reference speech.
 
-        Raises ZeroDivisionError where nothing was scored: there is no rate of nothing.
+        Raises ZeroDivisionError if no reference speech was scored.
         """
         return 100.0 * seconds / self.total
 
@@ -50,7 +50,7 @@ class ErrorCounts:
 
 Execution = Literal["native", "emulated"]
 # segmentation: the model and the powerset argmax. embedding: filterbank, frame-level features and their pooling.
-# clustering: of the recording's speakers, and the naming of everybody. other: all the rest.
+# clustering: clustering and naming the recording's speakers. other: everything else.
 Stage = Literal["segmentation", "embedding", "clustering", "other"]
 
 
@@ -58,9 +58,11 @@ Stage = Literal["segmentation", "embedding", "clustering", "other"]
 class Run:
     """One timed run of a section.
 
-    audio: seconds of it. compute: seconds from the first reading of the clock to the last. stages: the same seconds by
-    stage. updates: the same seconds by update, but for what comes when all updates are done (chunk-wise: the
-    clustering); none in the offline mode, which has no updates.
+    audio: seconds of audio.
+    compute: seconds from the first reading of the clock to the last.
+    stages: the same seconds, by stage.
+    updates: the same seconds, by update, except those spent after the last update (in the chunk-wise mode, on
+    clustering). Empty in the offline mode, which has no updates.
     """
 
     audio: float
@@ -76,10 +78,10 @@ class Run:
 
 @dataclass(frozen=True)
 class UpdateLatency:
-    """Seconds of compute that an update takes, segmentation and embedding together, over so many `updates`.
+    """Seconds of compute that an update takes, segmentation and embedding together, over this many `updates`.
 
-    This is on top of the algorithmic latency C + R. Percentiles are interpolated linearly between updates. The
-    clustering of the chunk-wise mode is not in it: it comes once, when everything is heard.
+    This comes on top of the algorithmic latency C + R. Percentiles are interpolated linearly between updates. The
+    clustering of the chunk-wise mode is not included: it runs once, when the whole recording has been heard.
     """
 
     median: float
@@ -90,11 +92,12 @@ class UpdateLatency:
 
 @dataclass(frozen=True)
 class Timing:
-    """What one operating point took, repeat by repeat, each beside the FP32 baseline's of the same breath.
+    """How long one operating point took, repeat by repeat, each next to the FP32 baseline timed just before it.
 
-    rtf, baseline_rtf: seconds of compute per second of audio, one value a repeat, in the order of measuring.
-    updates: seconds of each update of all repeats; none in the offline mode. stages: seconds by stage, of all repeats.
-    peak_memory: bytes, see `objectives.evaluation.timing_process`; None where the system does not tell.
+    rtf, baseline_rtf: seconds of compute per second of audio, one value for each repeat, in the order measured.
+    updates: seconds of each update of all repeats. Empty in the offline mode.
+    stages: seconds by stage, of all repeats.
+    peak_memory: bytes, see `objectives.evaluation.timing_process`. None if the system does not report it.
     """
 
     rtf: tuple[float, ...]
@@ -106,7 +109,7 @@ class Timing:
 
     @classmethod
     def of(cls, runs: Sequence[Run], baseline: Sequence[Run], threads: int, peak_memory: int | None) -> "Timing":
-        """From the runs of an operating point and of the baseline, in turns."""
+        """Combine the runs of an operating point and of the baseline, measured in turns."""
         return cls(
             rtf=tuple(run.rtf for run in runs),
             baseline_rtf=tuple(run.rtf for run in baseline),
@@ -128,12 +131,13 @@ class Timing:
 
     @property
     def ratio(self) -> float:
-        """Median of RTF over the baseline's RTF of the same repeat: a machine that drifts cancels out."""
+        """Median of RTF over the baseline's RTF in the same repeat, so that a drift of the machine's speed cancels
+        out."""
         return median(own / base for own, base in zip(self.rtf, self.baseline_rtf, strict=True))
 
     @property
     def update_latency(self) -> UpdateLatency | None:
-        """Compute of an update; None in the offline mode."""
+        """Compute of an update. None in the offline mode."""
         if not self.updates:
             return None
         middle, p95, p99 = np.percentile(self.updates, (50, 95, 99)).tolist()
@@ -141,7 +145,8 @@ class Timing:
 
     @property
     def stage_shares(self) -> Mapping[Stage, float] | None:
-        """Share of each stage in all the compute of RTF, adding up to 1; None where no stages were told apart."""
+        """Share of each stage in the compute that RTF counts, adding up to 1. None if stages were not timed
+        separately."""
         total = sum(self.stages.values())
         return {stage: seconds / total for stage, seconds in self.stages.items()} if total > 0 else None
 
@@ -153,14 +158,21 @@ class Timing:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The three objectives of one operating point, and what they were made of.
+    """The three objectives of one operating point, and what they were derived from.
 
-    counts: errors by recording (URI). size_bytes: of the segmentation checkpoint on disk. params: its parameters.
-    execution: `native` where the machine has a kernel for the precision, else `emulated`: then the RTF is no gain.
-    kernel: what computed the classes that the errors come from; on a GPU another one than the RTF is of.
-    model_key: hash of everything that made the model. machine: what was measured on. kept: units that stay in the
-    model, {"hidden": 84, "linear": 128}. story: how the model was made, as JSON. model_sha256: of the checkpoint.
-    data: what it was measured with and on, by content: corpus, split, weights, settings. versions: of packages.
+    counts: errors by recording (URI).
+    size_bytes: size of the segmentation checkpoint on disk.
+    params: number of its parameters.
+    execution: `native` if the machine has a kernel for the precision, else `emulated`. The RTF of an emulated precision
+    is never a gain.
+    kernel: what computed the classes that the errors come from. On a GPU, the RTF comes from another kernel.
+    model_key: hash of everything that made the model.
+    machine: the machine that was measured on.
+    kept: units that stay in the model, {"hidden": 84, "linear": 128}.
+    story: how the model was made, as JSON.
+    model_sha256: of the checkpoint.
+    data: what it was measured with and on, by content: corpus, split, weights, settings.
+    versions: of packages.
     """
 
     operating_point: OperatingPoint
@@ -191,8 +203,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Stop:
-    """Why an operating point is not measured to the end. reason: in words. kind: `limit` where it passes a hard budget,
-    `raced` where another one beats it. told: the figures behind it, as JSON."""
+    """Why the measurement of an operating point was stopped early.
+
+    kind: `limit` if it exceeds a hard budget, `raced` if another operating point beats it.
+    reason: in words.
+    told: the figures that led to it, as JSON.
+    """
 
     kind: str
     reason: str
@@ -203,8 +219,9 @@ class Stop:
 class Stopped:
     """An operating point that a judge stopped, and what was measured until then.
 
-    timing: None where its model alone was reason enough. counts: errors of the recordings that were scored; no DER is
-    derived from a part of them. The rest is as in Measurement.
+    timing: None if the model alone was reason enough.
+    counts: errors of the recordings that were scored. No DER is derived from a part of the recordings.
+    The rest is as in Measurement.
     """
 
     operating_point: OperatingPoint
@@ -225,21 +242,28 @@ class Stopped:
 
 
 class Judge(Protocol):
-    """Decides, as facts come in, whether an operating point is worth measuring further. Travels to where it is
-    measured, so it is plain data."""
+    """Decides, as results come in, whether an operating point is worth measuring further.
+
+    It is sent to the process that measures, so it is plain data.
+    """
 
     def order(self, size: float, rtf: float, durations: Mapping[str, float]) -> tuple[str, ...]:
-        """URIs of the recordings in the order in which they are to be scored; empty where any will do. Asked once,
-        before the first. durations: seconds of audio by recording."""
+        """Return the URIs of the recordings in the order in which to score them. Empty if the order does not matter.
+
+        Called once, before the first recording is scored. durations: seconds of audio by recording.
+        """
         ...
 
     def look(self, size: float, rtf: float | None, counts: Mapping[str, ErrorCounts]) -> Stop | None:
-        """Asked when the size (MiB) is known, when the RTF is, and after every recording that was scored."""
+        """Return why to stop, or None to continue.
+
+        Called when the size (MiB) is known, when the RTF is known, and after each recording that is scored.
+        """
         ...
 
 
 class Unhurried:
-    """The judge that never stops anything."""
+    """The judge that never stops a measurement."""
 
     def order(self, size: float, rtf: float, durations: Mapping[str, float]) -> tuple[str, ...]:
         """See Judge.order."""
@@ -253,7 +277,7 @@ UNHURRIED = Unhurried()
 
 
 def pool(counts: Iterable[ErrorCounts]) -> ErrorCounts:
-    """Sum of the counts of several recordings."""
+    """Return the sum of the counts of several recordings."""
     return sum(counts, ErrorCounts())
 
 
@@ -262,8 +286,8 @@ OnStage = Callable[[Stage], None]  # called when a stage has just ended
 
 
 def unheeded(stage: Stage) -> None:
-    """Nobody takes the time."""
+    """Ignore the end of a stage, when nothing is being timed."""
 
 
-# Of an evaluator's identity: what the errors of a point are of. Those of others cannot be compared with them
+# The parts of an evaluator's identity that errors depend on. Errors can be compared only if all of these are equal
 DATA = ("corpus", "split", "segmentation", "embedding", "clustering", "tracking", "code")

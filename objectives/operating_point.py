@@ -19,25 +19,26 @@ Tracking = Literal["chunk-wise", "online"]  # the modes that stream
 TRACKINGS: tuple[Tracking, ...] = get_args(Tracking)
 
 CHUNK_LENGTH_RANGE = (0.02, 5.0)  # seconds
-RIGHT_CONTEXT_RANGE = (0.01, 5.0)  # seconds; 0 is allowed besides
-# Seconds, seconds, cosine distance, seconds
+RIGHT_CONTEXT_RANGE = (0.01, 5.0)  # seconds; 0 is also allowed
+# seconds, seconds, cosine distance, seconds
 ONLINE_RANGES = {
     "tau_active": (0.0, 10.0),
     "rho_update": (0.0, 10.0),
     "delta_new": (0.0, 2.0),
     "min_duration_off": (0.0, 5.0),
 }
-PRUNING_RATIO_RANGE = (0.0, 0.95)  # share of the units that go; 0 itself is structure `none`
+PRUNING_RATIO_RANGE = (0.0, 0.95)  # share of the units to remove; 0 itself means structure `none`
 
 
 @dataclass(frozen=True)
 class Pruning:
-    """What is cut from the segmentation model (the paper's Sec. 4.3).
+    """What is removed from the segmentation model (the paper's Sec. 4.3).
 
     structure: `hidden` for units of every BiLSTM layer, `linear` for outputs of the linear layers after them, `both`,
-    or `none`. ratio: share of the units to remove, in (0, 0.95]; 0 where the structure is `none`.
+    or `none`.
+    ratio: share of the units to remove, in (0, 0.95]. It is 0 if the structure is `none`.
 
-    Raises OperatingPointError where the two do not fit together.
+    Raises OperatingPointError if the two do not match.
     """
 
     structure: Structure = "none"
@@ -57,7 +58,7 @@ class Pruning:
             )
 
     def __str__(self) -> str:
-        """`Hidden-40` as in the paper's Table 1; `none`."""
+        """Return `Hidden-40`, as in the paper's Table 1, or `none`."""
         return "none" if self.structure == "none" else f"{self.structure.capitalize()}-{100 * self.ratio:.4g}"
 
 
@@ -69,13 +70,16 @@ class OnlineTracking:
     """How the online mode keeps track of speakers (Coria et al., "Overlap-aware low-latency online speaker diarization
     based on end-to-end local segmentation", ASRU 2021, arXiv 2109.06483).
 
-    tau_active: seconds that a local speaker must speak in the window to be told by its voice. rho_update: seconds that
-    it must speak alone to be remembered, as a new speaker or as more of a known one. delta_new: cosine distance from
-    which a voice is nobody's that is known. None stands for the embedding's own, tuned on *calib*.
-    min_duration_off: seconds of a speaker's pauses that are closed although their end was not heard yet, which holds
-    labels back for as long; 0 closes only those that end in what was heard, and holds nothing back.
+    tau_active: seconds that a local speaker must speak in the window to be recognised by its voice.
+    rho_update: seconds that it must speak alone for its voice to be remembered, either as a new speaker's or as a known
+    one's.
+    delta_new: cosine distance from which a voice belongs to none of the known speakers.
+    min_duration_off: a speaker's pauses of up to this many seconds are closed even if their end has not been heard yet.
+    This delays labels by the same time; 0 closes only pauses that end in what was heard, and delays nothing.
 
-    Raises OperatingPointError where one is out of range.
+    For the first three, None stands for the embedding's own value, tuned on *calib*.
+
+    Raises OperatingPointError if a value is out of range.
     """
 
     tau_active: float | None = None
@@ -92,7 +96,7 @@ class OnlineTracking:
                 )
 
     def over(self, tuned: "OnlineTracking") -> "OnlineTracking":
-        """With what is None taken from `tuned`."""
+        """Return a copy in which each None is replaced by the value of `tuned`."""
         own = {name: value for name, value in asdict(self).items() if value is not None}
         return replace(tuned, **own)
 
@@ -107,13 +111,13 @@ class OperatingPoint:
     chunk_length: C in seconds, the update period, in [0.02, 5].
     right_context: R in seconds, the look-ahead, 0 or in [0.01, 5].
     pruning, precision: of the segmentation model.
-    mode: where speakers get their names. `chunk-wise`: when all is heard, as in the paper. `online`: as each block is
-    emitted, for good. `offline`: the released pipeline on the whole recording, where C and R mean nothing and keep
-    their defaults.
+    mode: when speakers are named. `chunk-wise`: when the recording ends, as in the paper. `online`: when each block is
+    emitted, for good. `offline`: the released pipeline on the whole recording, in which C and R have no meaning and
+    keep their defaults.
     online: how the online mode tracks speakers.
 
-    Raises OperatingPointError when a value lies outside its range: C and R of at most 5 s keep a block inside the
-    model's 10 s window.
+    Raises OperatingPointError if a value lies outside its range. Because C and R are at most 5 s, a block always lies
+    inside the model's 10 s window.
     """
 
     chunk_length: float = 1.0
@@ -145,13 +149,13 @@ class OperatingPoint:
 
     @property
     def tracking(self) -> OnlineTracking | None:
-        """How speakers are tracked; None where they get their names when all is heard."""
+        """How speakers are tracked. None if they are named when the recording ends."""
         return self.online if self.mode == "online" else None
 
     @property
     def latency(self) -> float:
-        """Algorithmic latency in seconds: C + R, in the online mode with the pauses that are waited for. In the offline
-        mode it is infinite."""
+        """Algorithmic latency in seconds: C + R. In the online mode it includes min_duration_off; in the offline mode
+        it is infinite."""
         if not self.streamed:
             return math.inf
         return self.chunk_length + self.right_context + self.online.min_duration_off

@@ -1,3 +1,4 @@
-"""What an operating point costs and how many errors it makes: the accuracy plane and the cost plane.
+"""Measure an operating point: its errors on the accuracy plane, and what it costs to run on the cost plane.
 
-`evaluator.py` answers one operating point with one measurement. Nothing here proposes a point or stores a trial."""
+`evaluator.py` turns one operating point into one measurement. Nothing here proposes a point or stores a trial.
+"""

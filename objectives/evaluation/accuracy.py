@@ -1,8 +1,9 @@
 """The accuracy plane: the errors of an operating point, recording by recording, as fast as the machine allows.
 
-What does not depend on the operating point is made once: audio is decoded once a process, embedding features once a
-machine, and a window that another operating point has asked for is not run again. Models run ahead of the rest, on all
-cores: while one recording is clustered and scored, windows of the next ones are run. Labels equal the real loop's.
+Whatever does not depend on the operating point is computed once: audio is decoded once per process, embedding features
+are computed once per machine, and a window that another operating point has already used is not run again. Models run
+ahead of the rest, on all cores: while one recording is clustered and scored, windows of the next ones are run. The
+labels equal the real loop's.
 """
 
 import hashlib
@@ -36,9 +37,9 @@ from objectives.streaming.loop import stream_batched
 from objectives.streaming.offline import STEP_SAMPLES, diarize_offline, offline_ends
 from objectives.streaming.schedule import Schedule
 
-AUDIO_BYTES = 2**30  # of decoded audio that a process keeps: 4.6 hours
-TELL_EVERY = 0.25  # seconds between two reports of progress
-PORTION = 128  # windows run between two counts of progress
+AUDIO_BYTES = 2**30  # decoded audio that a process keeps: 4.6 hours
+REPORT_EVERY = 0.25  # seconds between two reports of progress
+PORTION = 128  # windows run between two updates of the count
 
 Counts = dict[str, ErrorCounts]
 T = TypeVar("T")
@@ -47,12 +48,15 @@ KeepGoing = Callable[[Counts], bool]
 
 @dataclass
 class AccuracyPlane:
-    """Errors of operating points. lanes: recordings at once whose windows are run, each on a core of its own."""
+    """Computes the errors of operating points.
+
+    lanes: number of recordings whose windows are run at once, each on its own core.
+    """
 
     embedding: SpeakerEmbedding
     clustering: ClusteringSettings
     lanes: int
-    # file and seconds of it → waveform, digest; latest last. Not by URI, which another corpus may have as well
+    # file and duration → waveform and digest, latest last. Not by URI, which another corpus may use as well
     _audio: dict[tuple[Path, float], tuple[np.ndarray, str]] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -65,9 +69,10 @@ class AccuracyPlane:
         on_progress: Callable[[float], None],
         keep_going: KeepGoing = lambda counts: True,
     ) -> Counts:
-        """Errors by recording, in the order given, until `keep_going` says no of those so far.
+        """Return errors by recording, in the order given. Stops early if `keep_going` returns False for the errors so
+        far.
 
-        Raises EvaluationError naming the recording that cannot be read.
+        Raises EvaluationError, naming the recording, if one cannot be read.
         """
         counts: Counts = {}
         with closing(self.heard(recordings, point, model_key, runtime, on_progress)) as heard:
@@ -85,10 +90,11 @@ class AccuracyPlane:
         runtime: Runtime,
         on_progress: Callable[[float], None],
     ) -> Generator[tuple[Recording, WindowClasses], None, None]:
-        """Recordings in the order given, each once its windows were run and its features made; the next ones are run
-        meanwhile. Close it where it is not taken to the end.
+        """Yield the recordings in the order given, each once its windows have been run and its features computed.
 
-        Raises EvaluationError naming the recording that cannot be read.
+        The next recordings are run meanwhile. Close the generator if it is not exhausted.
+
+        Raises EvaluationError, naming the recording, if one cannot be read.
         """
         ends = {recording.uri: ends_of(point, recording, runtime.contract) for recording in recordings}
         tally = _Tally(sum(map(len, ends.values())), on_progress)
@@ -111,12 +117,13 @@ class AccuracyPlane:
             try:
                 for recording, future in _ahead(pool, hear, recordings, self.lanes):
                     yield recording, tally.wait(future)
-            finally:  # what was begun ahead is of no use any more
+            finally:  # drop the tasks that were begun ahead
                 tally.stopped = True
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def prepare(self, recordings: Sequence[Recording], on_progress: Callable[[float], None]) -> None:
-        """Read recordings and make their features for streaming, so that what is wrong with one shows at once.
+        """Read recordings and compute their features for streaming, so that a recording with a fault is reported at
+        once.
 
         Raises CorpusError.
         """
@@ -131,23 +138,23 @@ class AccuracyPlane:
                 on_progress(done / len(recordings))
 
     def forget(self) -> None:
-        """Keep no decoded audio in memory."""
+        """Drop the decoded audio from memory."""
         with self._guard:
             self._audio.clear()
 
     def windows(self, recording: Recording, model_key: str, runtime: Runtime) -> WindowClasses:
-        """A recording's windows, as one model hears them. Raises CorpusError where it cannot be read."""
+        """Return a recording's windows, as one model classifies them. Raises CorpusError if it cannot be read."""
         waveform, digest = self._waveform(recording)
-        # kernels of another processor or version may decide a tie otherwise
+        # kernels of another processor or version may break a tie differently
         name = content_key(samples=digest, kernel=runtime.kernel, processor=machine.processor())
         return WindowClasses(waveform, runtime, windows_dir(model_key) / f"{name}.npz")
 
     def features(self, recording: Recording) -> np.ndarray:
-        """(frames, channels): what streaming pools. Raises CorpusError."""
+        """Return the features that streaming pools: (frames, channels). Raises CorpusError."""
         return recording_features(self.embedding, *self._waveform(recording))
 
     def features_of_windows(self, recording: Recording, contract: Contract) -> FeaturesOf:
-        """What the offline mode pools. Raises CorpusError."""
+        """Return the features that the offline mode pools, window by window. Raises CorpusError."""
         return kept_window_features(self.embedding, *self._waveform(recording), contract.window, STEP_SAMPLES)
 
     def _counts(self, recording: Recording, point: OperatingPoint, windows: WindowClasses) -> ErrorCounts:
@@ -161,7 +168,10 @@ class AccuracyPlane:
         windows: LocalSpeakers,
         clustering: ClusteringSettings | None = None,
     ) -> Annotation:
-        """Who speaks when, by an operating point. clustering: other settings than the plane's. Raises CorpusError."""
+        """Return who speaks when, according to an operating point. Raises CorpusError.
+
+        clustering: settings to use instead of the plane's.
+        """
         clustering = clustering or self.clustering
         if point.mode == "offline":
             features_of = self.features_of_windows(recording, windows.contract)
@@ -175,7 +185,8 @@ class AccuracyPlane:
             known = self._audio.pop(key, None)
         if known is None:
             waveform = recording.waveform()
-            known = waveform, hashlib.sha256(waveform.data).hexdigest()  # of three hours, a copy is 690 MB
+            # hashed in place: a copy of three hours of audio takes 690 MB
+            known = waveform, hashlib.sha256(waveform.data).hexdigest()
         with self._guard:
             self._audio[key] = known
             while sum(waveform.nbytes for waveform, _ in self._audio.values()) > AUDIO_BYTES and len(self._audio) > 1:
@@ -184,7 +195,7 @@ class AccuracyPlane:
 
 
 class _Tally:
-    """Counts windows as lanes run them, and tells so from the thread that waits."""
+    """Counts windows as lanes run them, and reports progress from the thread that waits."""
 
     def __init__(self, total: int, on_progress: Callable[[float], None]):
         self._total, self._on_progress = total, on_progress
@@ -203,7 +214,7 @@ class _Tally:
     def wait(self, future: "Future[T]") -> T:
         while True:
             try:
-                return future.result(TELL_EVERY)
+                return future.result(REPORT_EVERY)
             except TimeoutError:
                 pass
             finally:
@@ -211,7 +222,7 @@ class _Tally:
 
 
 def ends_of(point: OperatingPoint, recording: Recording, contract: Contract) -> list[int]:
-    """Where the windows end that an operating point asks for, each once."""
+    """Return where the windows end that an operating point needs, without duplicates."""
     total = round(recording.duration * SAMPLE_RATE)
     if point.mode == "offline":
         return offline_ends(total, contract)
@@ -222,7 +233,7 @@ def ends_of(point: OperatingPoint, recording: Recording, contract: Contract) -> 
 def _ahead(
     pool: ThreadPoolExecutor, task: Callable[[Recording], T], recordings: Sequence[Recording], ahead: int
 ) -> Iterator[tuple[Recording, "Future[T]"]]:
-    """Recordings in order, with so many more begun."""
+    """Yield recordings in order, with the tasks of the next `ahead` ones already submitted."""
     begun: deque[tuple[Recording, Future[T]]] = deque()
     for recording in recordings:
         begun.append((recording, pool.submit(task, recording)))

@@ -1,4 +1,4 @@
-"""Tune the thresholds of an embedding, once, on recordings set aside for it."""
+"""Tune the thresholds of an embedding, once, on recordings set aside for this."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,14 +23,14 @@ OnProgress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Swept(Generic[T]):
-    """One value of what is swept, and its errors by recording (URI)."""
+    """One value of a sweep, and its errors by recording (URI)."""
 
     value: T
     counts: Mapping[str, ErrorCounts]
 
     @property
     def der(self) -> float:
-        """Percent, pooled over the recordings."""
+        """DER in percent, pooled over the recordings."""
         return pool(self.counts.values()).der
 
 
@@ -45,10 +45,12 @@ def threshold_sweep(
     point: OperatingPoint,
     on_progress: OnProgress = lambda fraction: None,
 ) -> tuple[list[Swept[float]], float]:
-    """Errors of an operating point at each threshold, and the best one: the middle of the lowest plateau, since
-    its edges are chance. Streaming and the offline mode hear other features, and may want other thresholds.
+    """Return the errors of an operating point at each threshold, and the best threshold.
 
-    Raises CorpusError where a recording cannot be read, EvaluationError where nothing can be scored.
+    The best is the middle of the lowest plateau, since the position of its edges is chance. Streaming and the offline
+    mode use different features and may need different thresholds.
+
+    Raises CorpusError if a recording cannot be read, EvaluationError if nothing can be scored.
     """
 
     def labels(recording: Recording, windows: WindowClasses, threshold: float) -> Annotation:
@@ -61,8 +63,10 @@ def threshold_sweep(
 def online_sweep(
     evaluator: Evaluator, point: OperatingPoint, on_progress: OnProgress = lambda fraction: None
 ) -> tuple[list[Swept[OnlineTracking]], OnlineTracking]:
-    """Errors of an online operating point at each triple of thresholds, and the best one: that of the lowest
-    mean with its neighbours in delta_new, since what one value alone gains is chance.
+    """Return the errors of an online operating point at each triple of thresholds, and the best triple.
+
+    The best has the lowest mean DER together with its neighbours in delta_new, since what one value alone gains is
+    chance.
 
     Raises as `threshold_sweep` does.
     """
@@ -87,8 +91,8 @@ def _sweep(
         with machine.working():
             windows = evaluator.windows(recording, point)
             for value, scored in counts.items():
-                told = labels(recording, windows, value)
-                scored[recording.uri] = score(recording.reference, told, recording.annotated)
+                hypothesis = labels(recording, windows, value)
+                scored[recording.uri] = score(recording.reference, hypothesis, recording.annotated)
             windows.keep()
         on_progress(done / len(evaluator.recordings))
     found = [Swept(value, scored) for value, scored in counts.items()]
@@ -98,7 +102,7 @@ def _sweep(
 
 
 def steadiest(points: Sequence[tuple[OnlineTracking, float]]) -> OnlineTracking:
-    """The triple whose DER is the lowest together with that of its two neighbours in delta_new."""
+    """Return the triple with the lowest mean of its own DER and that of its two neighbours in delta_new."""
     known = dict(points)
     deltas = sorted({tracking.delta_new for tracking in known if tracking.delta_new is not None})
     means = {}
@@ -110,7 +114,8 @@ def steadiest(points: Sequence[tuple[OnlineTracking, float]]) -> OnlineTracking:
 
 
 def plateau_middle(points: Sequence[tuple[float, float]], tolerance: float = 0.05) -> float:
-    """The middle threshold of the longest run of neighbours within `tolerance` points of DER of the lowest."""
+    """Return the middle threshold of the plateau: the longest run of neighbours within `tolerance` points of the lowest
+    DER."""
     lowest = min(der for _, der in points)
     runs: list[list[float]] = [[]]
     for threshold, der in sorted(points):

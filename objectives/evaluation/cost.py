@@ -1,11 +1,11 @@
-"""What an operating point costs to run: the one timed region, in a process of its own.
+"""The cost plane: time what an operating point costs to run, in one timed region, in a process of its own.
 
-The cost plane runs the real loop: one update at a time, batch 1, a fixed number of threads, warmed up, nothing cached,
-under the machine-wide lock, and in turns with the FP32 baseline. The offline mode, which hears everything first, is the
-whole pipeline at once, its windows batched.
+The real loop is timed: one update at a time, batch 1, a fixed number of threads, warmed up, nothing cached, under the
+machine-wide lock, and in turns with the FP32 baseline. The offline mode, which hears the whole recording first, is
+timed as one run of the whole pipeline, with its windows batched.
 
-Inside the region nothing runs but the loop and, where a stage ends, one reading of the clock: four an update, under a
-microsecond together.
+Inside the timed region only the loop runs, plus one reading of the clock at the end of each stage: four readings for
+each update, together under a microsecond.
 """
 
 import math
@@ -27,32 +27,32 @@ from objectives.streaming.loop import LiveLoop
 from objectives.streaming.offline import STEP_SAMPLES, diarize_offline
 from objectives.streaming.schedule import Schedule
 
-# Seconds of audio in a timed section: 40 updates' worth, within these bounds. The lower one holds a whole block of
-# embedding features, so that their cost is always paid for in proportion.
+# A timed section has 40 updates, but between 2 and 10 seconds of audio. The lower bound holds a whole block of
+# embedding features, so that the section always pays its share of their cost.
 SECTION_UPDATES = 40
 SECTION_BOUNDS = (2.0, 10.0)
 WARM_UP_UPDATES = 3
-# Of audio, from the middle of a recording, that a timing process is given: of hours, it would hear half again for every
-# run
+# Seconds of audio, from the middle of a recording, that the timing process gets. With hours of audio, each run would
+# first have to take in half of them.
 TIMED_SECONDS = 120.0
-OFFLINE_SECONDS = 60.0  # of audio at most that the offline mode is timed on
+OFFLINE_SECONDS = 60.0  # most audio that the offline mode is timed on
 OFFLINE_WARM_UP_SECONDS = 12.0
 
 
 @dataclass(frozen=True)
 class Section:
-    """Updates first … last - 1 of a schedule: the part of a recording that is timed."""
+    """The part of a recording that is timed: updates first … last - 1 of a schedule."""
 
     first: int
     last: int
 
     def seconds(self, schedule: Schedule) -> float:
-        """Audio emitted by these updates."""
+        """Return the seconds of audio that these updates emit."""
         return (schedule.block(self.last - 1)[1] - schedule.block(self.first)[0]) / SAMPLE_RATE
 
 
 def section_of(schedule: Schedule) -> Section:
-    """The middle of a recording, long enough to be timed and no longer; all of a recording that is short."""
+    """Return the middle of a recording, long enough to time and no longer. A short recording is timed whole."""
     low, high = SECTION_BOUNDS
     wanted = min(max(SECTION_UPDATES * schedule.chunk_length, low), high)
     updates = min(len(schedule), max(1, math.ceil(wanted / schedule.chunk_length)))
@@ -61,7 +61,7 @@ def section_of(schedule: Schedule) -> Section:
 
 
 class Laps:
-    """A clock, and what it showed when each stage ended."""
+    """A clock, and its readings at the end of each stage."""
 
     def __init__(self, clock: Callable[[], float]):
         self._clock = clock
@@ -69,11 +69,11 @@ class Laps:
         self._readings: list[float] = []
 
     def start(self) -> None:
-        """The first reading."""
+        """Take the first reading."""
         self._readings.append(self._clock())
 
     def end(self, stage: Stage) -> None:
-        """The next reading, a stage having ended."""
+        """Take the next reading, at the end of a stage."""
         self._readings.append(self._clock())
         self._stages.append(stage)
 
@@ -84,11 +84,11 @@ class Laps:
 
     @property
     def elapsed(self) -> float:
-        """From the first reading to the latest."""
+        """Seconds from the first reading to the latest."""
         return self._readings[-1] - self._readings[0]
 
     def by_stage(self) -> dict[Stage, float]:
-        """Seconds that ended in each stage."""
+        """Return the seconds spent in each stage."""
         seconds = dict.fromkeys(STAGES, 0.0)
         for stage, lap in zip(self._stages, np.diff(self._readings).tolist(), strict=True):
             seconds[stage] += lap
@@ -107,8 +107,11 @@ def time_loop(
     """Time the real loop over a section of a recording: segmentation, embedding features, pooling and the final
     clustering.
 
-    waveform: (samples,) float32. updates: at most so many, to warm up. Nothing but the loop lies between the clock's
-    first and last readings; what was heard before the section is prepared outside.
+    Only the loop runs between the clock's first and last readings. The audio before the section is taken in outside
+    them.
+
+    waveform: (samples,) float32.
+    updates: run at most this many, to warm up.
     """
     schedule = Schedule(len(waveform), point.chunk_length, point.right_context)
     section = section_of(schedule)
@@ -138,11 +141,13 @@ def time_offline(
     seconds: float = OFFLINE_SECONDS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Run:
-    """Time the offline mode: embedding features, segmentation in batches, clustering and all that the released
-    pipeline does besides.
+    """Time the offline mode: embedding features, segmentation in batches, clustering and the rest of the released
+    pipeline.
 
-    waveform: (samples,) float32. seconds: at most so many, from its middle. Nothing but the pipeline lies between the
-    clock's first and last readings, and nothing that it needs was made before.
+    Only the pipeline runs between the clock's first and last readings, and nothing that it needs is computed before.
+
+    waveform: (samples,) float32.
+    seconds: time at most this much, from the middle of the waveform.
     """
     heard = middle(waveform, seconds)
     laps = Laps(clock)
@@ -157,7 +162,7 @@ def time_offline(
 
 
 def middle(waveform: np.ndarray, seconds: float) -> np.ndarray:
-    """At most so many seconds from the middle of a recording: (samples,) → (samples,), a view."""
+    """Return a view of at most `seconds` from the middle of a recording: (samples,) → (samples,)."""
     samples = min(len(waveform), round(seconds * SAMPLE_RATE))
     first = (len(waveform) - samples) // 2
     return waveform[first : first + samples]

@@ -1,4 +1,4 @@
-"""OperatingPoint × recordings → Measurement."""
+"""Measure an operating point on recordings: OperatingPoint × recordings → Measurement."""
 
 import json
 from collections.abc import Callable, Collection, Mapping
@@ -36,17 +36,19 @@ from objectives.streaming.clustering import ALWAYS_WHOLE, MOST_FOUNDERS, Cluster
 
 OnProgress = Callable[[str, float], None]  # (stage, fraction of it that is done)
 DEFAULT_EMBEDDING = "campplus"
-CODE_VERSION = "3"  # of what decides a label: raise it whenever the same point would come out with another DER
-OPEN_RUNTIMES = 4  # a study makes hundreds of models, and each that is open keeps its working memory
+CODE_VERSION = "3"  # of the code that decides labels: raise it whenever the same operating point would get another DER
+OPEN_RUNTIMES = 4  # a study makes hundreds of models, and each open one keeps its working memory
 
 
 @dataclass
 class Evaluator:
-    """Measures operating points on the same recordings with models of the same base.
+    """Measures operating points on the same recordings, with models made from the same base.
 
-    identity: everything but the operating point that changes an answer. device: where windows are run for the errors.
-    remarks: what the corpus leaves out, a line for each kind (objectives.corpora.summary.in_brief).
-    Use as a context manager, or `close` it.
+    identity: everything that changes an answer, except the operating point.
+    device: where windows are run to find the errors.
+    remarks: what the corpus leaves out, one line for each kind (objectives.corpora.summary.in_brief).
+
+    Use it as a context manager, or `close` it.
     """
 
     recordings: tuple[Recording, ...]
@@ -58,7 +60,7 @@ class Evaluator:
     device: Device = "cpu"
     remarks: tuple[str, ...] = ()
     _runtimes: dict[str, Runtime] = field(default_factory=dict)
-    _apart: set[tuple[str, ...]] = field(default_factory=set)  # splits, and URIs that were found not to be in them
+    _apart: set[tuple[str, ...]] = field(default_factory=set)  # a split and the URIs that were found not to be in it
 
     def __call__(
         self,
@@ -66,18 +68,19 @@ class Evaluator:
         on_progress: OnProgress = lambda stage, fraction: None,
         judge: Judge = UNHURRIED,
     ) -> Measurement | Stopped:
-        """All three objectives of one operating point, or what was known when the judge had seen enough.
+        """Measure all three objectives of one operating point, unless the judge stops the measurement early.
 
-        The cheapest comes first: its size, its RTF, then its errors, recording by recording.
-        Raises EvaluationError where it cannot be measured on every recording, LeakageError where its model would be
-        made from one of them, ModelError or CorpusError where that cannot be made at all, DeviceError where the GPU
-        will serve this process no more.
+        The cheapest comes first: its size, then its RTF, then its errors, recording by recording.
+
+        Raises EvaluationError if it cannot be measured on every recording, LeakageError if its model would be made from
+        one of them, ModelError or CorpusError if its model cannot be made at all, DeviceError if this process can no
+        longer use the GPU.
         """
         with failing_the_trial(str(point), self._let_go):
             return self._judged(point, on_progress, judge)
 
     def _judged(self, point: OperatingPoint, on_progress: OnProgress, judge: Judge) -> Measurement | Stopped:
-        self.stopwatch.start()  # it loads its libraries meanwhile
+        self.stopwatch.start()  # started early, so that it imports its libraries while the model is made
         model = self.model(point, on_progress)
         facts = self._facts(point, model)
         size = model.size_bytes / 2**20
@@ -100,22 +103,22 @@ class Evaluator:
         return Measurement(**facts, timing=timing, counts=counts)
 
     def measure(self, point: OperatingPoint, on_progress: OnProgress = lambda stage, fraction: None) -> Measurement:
-        """All three objectives of one operating point, to the end. Raises as a call does."""
+        """Measure all three objectives of one operating point, to the end. Raises as a call does."""
         measurement = self(point, on_progress)
         assert isinstance(measurement, Measurement), "nobody judged it"
         return measurement
 
     def model(self, point: OperatingPoint, on_progress: OnProgress = lambda stage, fraction: None) -> FinishedModel:
-        """The finished model of an operating point, made where it was not yet.
+        """Return the finished model of an operating point, making it if it does not exist yet.
 
-        Raises LeakageError where it would be made from recordings that this evaluator measures on.
+        Raises LeakageError if it would be made from recordings that this evaluator measures on.
         """
         for data in self._made_from(point):
             self._keep_apart(data, self.recordings)
         return self._finished(point, on_progress)
 
     def runtime(self, point: OperatingPoint) -> Runtime:
-        """The finished model of an operating point, loaded once."""
+        """Return the finished model of an operating point, loaded once."""
         return self._runtime(self.model(point))
 
     def errors(
@@ -124,35 +127,36 @@ class Evaluator:
         on_progress: OnProgress = lambda stage, fraction: None,
         only: Collection[str] | None = None,
     ) -> Mapping[str, ErrorCounts]:
-        """Errors of each recording on the accuracy plane, in the mode of the operating point. Raises as a call does.
+        """Return the errors of each recording on the accuracy plane, in the operating point's mode. Raises as a call
+        does.
 
-        only: URIs of those that are wanted; all of them by default.
+        only: URIs of the recordings that are wanted; all of them by default.
         """
         model = self.model(point, on_progress)
         recordings = tuple(one for one in self.recordings if only is None or one.uri in only)
         return self._errors(model, point, recordings, lambda done: on_progress("accuracy", done))
 
     def timing(self, point: OperatingPoint, on_progress: OnProgress = lambda stage, fraction: None) -> Timing:
-        """RTF of an operating point, in turns with the baseline. Raises as a call does."""
+        """Time an operating point in turns with the baseline. Raises as a call does."""
         return self._timing(point, self.model(point, on_progress), on_progress)
 
     def windows(self, recording: Recording, point: OperatingPoint) -> WindowClasses:
-        """A recording's windows, as the model of an operating point hears them."""
+        """Return a recording's windows, as the model of an operating point classifies them."""
         model = self.model(point)
         return self.accuracy.windows(recording, model.key, self._runtime(model))
 
     def calibration_errors(
         self, point: OperatingPoint, on_progress: OnProgress = lambda stage, fraction: None
     ) -> Mapping[str, ErrorCounts]:
-        """Errors of each recording of `calib`: what a choice between models may look at.
+        """Return the errors of each recording of `calib`, on which a choice between models may be based.
 
-        Raises EvaluationError where the corpus has none, LeakageError where one of them is in `train` too.
+        Raises EvaluationError if the corpus has no `calib`, LeakageError if one of its recordings is also in `train`.
         """
         calibration = self.compressor.calibration
         if calibration is None:
             raise EvaluationError("the corpus has no split calib to choose on: name its recordings in a splits.json")
         for data in self._made_from(point):
-            if data is not calibration:  # ranges come from calib, and so may choices
+            if data is not calibration:  # both ranges and choices may come from calib
                 self._keep_apart(data, calibration.recordings)
         with failing_the_trial(str(point), self._let_go):
             return self._errors(
@@ -163,7 +167,8 @@ class Evaluator:
             )
 
     def prepare(self, on_progress: Callable[[float], None] = lambda fraction: None) -> None:
-        """Read every recording and make its embedding features, so that what is wrong with one shows at once.
+        """Read every recording and compute its embedding features, so that a recording with a fault is reported at
+        once.
 
         Raises CorpusError.
         """
@@ -182,7 +187,7 @@ class Evaluator:
         self.close()
 
     def _let_go(self) -> None:
-        """Give back the memory of all that can be had again."""
+        """Free the memory of everything that can be loaded again."""
         self._runtimes.clear()
         self.accuracy.forget()
         self.stopwatch.close()
@@ -231,7 +236,7 @@ class Evaluator:
         return counts
 
     def _made_from(self, point: OperatingPoint) -> list[TrainingData | CalibrationData]:
-        """What the model of a point learns from: pruning and QAT from `train`, low-bit modes from `calib`."""
+        """Return the data that a point's model is made from: `train` for pruning and QAT, `calib` for low-bit modes."""
         low_bit = point.precision not in ("fp32", "fp16")
         trained = point.pruning != UNPRUNED or point.precision.endswith("_qat")
         needed = (self.compressor.training if trained else None, self.compressor.calibration if low_bit else None)
@@ -239,7 +244,7 @@ class Evaluator:
 
     def _keep_apart(self, data: TrainingData | CalibrationData, evaluated: tuple[Recording, ...]) -> None:
         pair = (data.split, *(recording.uri for recording in evaluated))
-        if pair not in self._apart:  # to look means to decode audio
+        if pair not in self._apart:  # checked once, since the check decodes audio
             refuse_leakage(data, evaluated)
             self._apart.add(pair)
 
@@ -251,7 +256,7 @@ class Evaluator:
         if runtime is None:
             with machine.working():
                 runtime = open_runtime(model, threads=1, device=self.device)
-        self._runtimes[model.key] = runtime  # the latest last
+        self._runtimes[model.key] = runtime  # most recently used last
         while len(self._runtimes) > OPEN_RUNTIMES:
             del self._runtimes[next(iter(self._runtimes))]
         return runtime
@@ -271,13 +276,17 @@ def build_evaluator(
     device: Device = "cpu",
     trusted: Collection[str] = (),
 ) -> Evaluator:
-    """An evaluator for a split of a corpus. None stands for the default.
+    """Build an evaluator for a split of a corpus. None stands for the default.
 
-    clustering_threshold: the embedding's own by default. repeats, threads: of the cost plane, 3 and 1 by default.
-    seed: of the splits where a corpus brings none. compression: how pruned and low-bit models are made, from the
-    corpus' train and calib. accuracy_threads: of the accuracy plane, one a core by default; fewer where several
-    evaluators share a machine. device: of the accuracy plane's windows; RTF is always the CPU's, and so is `execution`.
-    trusted: SHA-256 of checkpoints that may run code as they are read; no other may.
+    clustering_threshold: the embedding's own by default.
+    repeats, threads: of the cost plane, 3 and 1 by default.
+    seed: for the splits, if the corpus does not define them.
+    compression: how pruned and low-bit models are made from the corpus's `train` and `calib`.
+    accuracy_threads: of the accuracy plane, one for each core by default. Use fewer if several evaluators share a
+    machine.
+    device: for the accuracy plane's windows. RTF and `execution` are always those of the CPU.
+    trusted: SHA-256 of the checkpoints that may run code when they are read; no others may.
+
     Raises CorpusError, LeakageError, AssetError or ModelError.
     """
     heard_by = machine.name_of(device)
@@ -298,7 +307,7 @@ def build_evaluator(
     baseline = compressor.finish(BASELINE.pruning, BASELINE.precision)
     timed = max(chosen, key=lambda recording: (recording.duration, recording.uri))
     settings = CostSettings(
-        waveform=middle(timed.waveform(), TIMED_SECONDS).copy(),  # not a view, which would keep hours
+        waveform=middle(timed.waveform(), TIMED_SECONDS).copy(),  # copied: a view would keep hours of audio in memory
         embedding=speaker_embedding.name,
         clustering=clustering,
         baseline=baseline,
@@ -334,6 +343,6 @@ def build_evaluator(
 
 
 def _tracking(online: OnlineTracking) -> str:
-    """The embedding's own thresholds of the online mode, in words."""
+    """Return the embedding's own thresholds for the online mode, in words."""
     tuned = {"tau_active": online.tau_active, "rho_update": online.rho_update, "delta_new": online.delta_new}
     return ", ".join(f"{name} {value:g}" for name, value in tuned.items() if value is not None) or "not tuned"

@@ -1,24 +1,24 @@
-"""What diarization would say if its segmentation, or its clustering, knew the reference: where the errors come from.
+"""What diarization would output if its segmentation, or its clustering, were perfect: where the errors come from.
 
-**Oracle segmentation** (`ReferenceWindows`) stands in the place of the model. In each window it says what a perfect
-model could: a local speaker is active in the frames whose centres lie in its turns of the reference. It has the model's
-frames, `contract.speakers` local speakers a window and `contract.max_at_once` of them at a time. Where the reference
-has more, those who speak most in the window stay, and the speech of the others is left out: there it is a missed
-detection. What follows is the operating point's own: embedding features, clustering or online tracking, closed pauses,
-blocks.
+**Oracle segmentation** (`ReferenceWindows`) replaces the model. In each window it outputs what a perfect model could: a
+local speaker is active in the frames whose centres lie in one of its turns of the reference. It has the model's frames,
+`contract.speakers` local speakers in each window, and at most `contract.max_at_once` of them at a time. If the
+reference has more, those who speak most in the window stay, and the speech of the others is left out and counts as
+missed detection. The rest is the operating point's own: embedding features, clustering or online tracking, closed
+pauses, blocks.
 
-**Oracle clustering** (`name_by_reference`) stands in the place of the embedding, the clustering and the online
-tracking. The model's local speakers are named, window by window, by the people of the reference with whom they share
-the most frames, one to one (the Hungarian method). One who shares no frame with anybody who is left gets a name of its
-own. So whoever speaks when is the model's to say: false alarm and missed detection stay what they are, and of the
-confusion what the model makes within a window: one local speaker for two people, and the like. It is no bound: the name
-that is right for a voice in its window need not be the luckiest one for the block that is emitted. (A pause that is
-closed after naming follows the names: in the offline mode, and in the online mode with min_duration_off, false alarm
-and missed detection may move a little.)
+**Oracle clustering** (`name_by_reference`) replaces the embedding, the clustering and the online tracking. In each
+window, the model's local speakers are named after the people of the reference with whom they share the most frames, one
+to one (the Hungarian method). A local speaker who shares no frame with anybody left gets a name of its own. The model
+still decides when somebody speaks, so false alarm and missed detection do not change. The confusion that remains is
+what the model causes within a window, such as one local speaker for two people. It is not a lower bound: the right name
+for a voice in its window is not always the best one for the block that is emitted. (Pauses that are closed after naming
+depend on the names, so false alarm and missed detection may change a little in the offline mode, and in the online mode
+with min_duration_off.)
 
-**Both** is the floor that frames, blocks, closed pauses and the number of local speakers leave.
+**Both** together give the floor set by frames, blocks, closed pauses and the number of local speakers.
 
-The reference enters here and nowhere else.
+Diarization sees the reference here and nowhere else.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -47,10 +47,10 @@ from objectives.streaming.schedule import Schedule, cut_block
 
 
 class ReferenceWindows:
-    """Oracle segmentation: a recording's windows as the reference has them, in the place of a model's (LocalSpeakers).
+    """Oracle segmentation: a recording's windows according to the reference, in place of a model's (LocalSpeakers).
 
-    waveform: (samples,) float32, of which only the length matters. reference: who speaks when; of one person,
-    overlapping turns are one.
+    waveform: (samples,) float32; only its length is used.
+    reference: who speaks when. Overlapping turns of one person are merged.
     """
 
     def __init__(self, waveform: np.ndarray, contract: Contract, reference: Annotation):
@@ -59,7 +59,7 @@ class ReferenceWindows:
         self._bounds = [
             np.array([round(second * SAMPLE_RATE) for turn in timeline for second in (turn.start, turn.end)])
             for timeline in (reference.label_timeline(label).support() for label in sorted(reference.labels(), key=str))
-        ]  # of each person: first sample, last sample + 1 of each turn, in the order of time
+        ]  # for each person: first sample and last sample + 1 of each turn, in order of time
 
     @property
     def people(self) -> int:
@@ -67,28 +67,27 @@ class ReferenceWindows:
         return len(self._bounds)
 
     def everybody_ending_at(self, ends: Iterable[int]) -> np.ndarray:
-        """(windows, frames, people) bool: who speaks at the centre of each frame of the windows that end at these
-        samples, in the order of their labels."""
+        """Return who speaks at the centre of each frame of the windows that end at these samples: (windows, frames,
+        people) bool, people in the order of their labels."""
         offsets = np.arange(self.contract.frames) * self.contract.step + self.contract.centre - self.contract.window
-        centres = np.array(list(ends), int)[:, None] + offsets
-        # (windows, frames)
+        centres = np.array(list(ends), int)[:, None] + offsets  # (windows, frames)
         speaking = np.zeros((*centres.shape, self.people), bool)
         for person, bounds in enumerate(self._bounds):
-            # within a turn, an odd number of bounds was passed
+            # a centre lies within a turn if an odd number of bounds precede it
             speaking[..., person] = np.searchsorted(bounds, centres, side="right") % 2 == 1
         return speaking
 
     def activity_ending_at(self, ends: Iterable[int]) -> np.ndarray:
-        """(windows, frames, speakers) bool: what a perfect model could say of these windows."""
+        """Return what a perfect model could output for these windows: (windows, frames, speakers) bool."""
         rows = [most_heard(everybody, self.contract) for everybody in self.everybody_ending_at(ends)]
         return np.array(rows, bool).reshape(-1, self.contract.frames, self.contract.speakers)
 
 
 def most_heard(everybody: np.ndarray, contract: Contract) -> np.ndarray:
-    """Everybody in a window as its local speakers: (frames, people) bool → (frames, speakers) bool.
+    """Reduce everybody in a window to local speakers: (frames, people) bool → (frames, speakers) bool.
 
-    They come in the order of how much they speak in the window, most first. Who is beyond `contract.speakers` is left
-    out of the window, who is beyond `contract.max_at_once` out of the frame.
+    They are sorted by how much they speak in the window, most first. People beyond `contract.speakers` are left out of
+    the window, and those beyond `contract.max_at_once` out of the frame.
     """
     chosen = np.argsort(-everybody.sum(axis=0), kind="stable")[: contract.speakers]
     activity = np.zeros((len(everybody), contract.speakers), bool)
@@ -97,10 +96,13 @@ def most_heard(everybody: np.ndarray, contract: Contract) -> np.ndarray:
 
 
 def name_by_reference(activity: np.ndarray, everybody: np.ndarray, beyond: int) -> np.ndarray:
-    """Name a window's local speakers by those with whom they share the most frames, one to one.
+    """Name a window's local speakers after the people with whom they share the most frames, one to one.
 
-    activity: (frames, speakers) bool. everybody: (frames, people) bool. Returns (speakers,) int: a person, or
-    `beyond` and more for who shares no frame with anybody who is left, or UNNAMED for who is not active.
+    Return (speakers,) int: a person; or `beyond` and up for a local speaker who shares no frame with anybody left; or
+    UNNAMED for one who is not active.
+
+    activity: (frames, speakers) bool.
+    everybody: (frames, people) bool.
     """
     shared = activity.T.astype(int) @ everybody.astype(int)
     # (speakers, people)
@@ -112,11 +114,11 @@ def name_by_reference(activity: np.ndarray, everybody: np.ndarray, beyond: int) 
 
 
 def stream_named(windows: LocalSpeakers, reference: ReferenceWindows, point: OperatingPoint) -> Hypothesis:
-    """Chunk-wise or online streaming with oracle clustering. windows, reference: of the same recording."""
+    """Run chunk-wise or online streaming with oracle clustering. windows, reference: of the same recording."""
     contract = windows.contract
     schedule = Schedule(len(windows.waveform), point.chunk_length, point.right_context)
     turns = Turns(wait=round(point.online.min_duration_off * SAMPLE_RATE))
-    told = []
+    ended = []
     for updates in batches(len(schedule)):
         ends = [schedule.heard(update) for update in updates]
         heard = zip(updates, windows.activity_ending_at(ends), reference.everybody_ending_at(ends), strict=True)
@@ -124,16 +126,16 @@ def stream_named(windows: LocalSpeakers, reference: ReferenceWindows, point: Ope
             names = name_by_reference(activity, everybody, beyond=reference.people + update * contract.speakers)
             block = cut_block(schedule, contract, update, activity)
             for start, cell in zip(block.starts, block.frames, strict=True):
-                told += turns.cell(int(start), names[cell].tolist())
-    told += turns.end(schedule.total)
-    return Hypothesis(schedule.total, tuple(sorted(told)))
+                ended += turns.cell(int(start), names[cell].tolist())
+    ended += turns.end(schedule.total)
+    return Hypothesis(schedule.total, tuple(sorted(ended)))
 
 
 def names_of_windows(reference: ReferenceWindows) -> Callable[[np.ndarray], np.ndarray]:
-    """Oracle clustering of the offline mode: (windows, frames, speakers) bool → (windows, speakers) int.
+    """Return the oracle clustering of the offline mode: (windows, frames, speakers) bool → (windows, speakers) int.
 
-    Names beyond the reference's are one for each of a window's local speakers and are shared by all windows, since the
-    released pipeline averages a row for each name over the whole recording.
+    Names beyond the reference's, one for each local speaker of a window, are shared by all windows: the released
+    pipeline averages one row for each name over the whole recording.
     """
 
     def names(activity: np.ndarray) -> np.ndarray:
@@ -151,14 +153,14 @@ def labels_named(
     windows: LocalSpeakers,
     reference: ReferenceWindows,
 ) -> Annotation:
-    """Who speaks when, by an operating point with oracle clustering. Raises CorpusError."""
+    """Return who speaks when, according to an operating point with oracle clustering. Raises CorpusError."""
     if point.mode != "offline":
         return stream_named(windows, reference, point).annotation("recording")
     features_of = plane.features_of_windows(recording, windows.contract)
     return diarize_offline(windows, features_of, plane.embedding, plane.clustering, names=names_of_windows(reference))
 
 
-# What is perfect (objectives/evaluation/oracle.py says how), in the order in which it is told
+# What is perfect (see the top of this file), in the order in which it is reported
 Condition = Literal["none", "segmentation", "clustering", "both"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 Isolated = Mapping[Condition, Mapping[str, ErrorCounts]]  # errors by recording (URI)
@@ -170,21 +172,21 @@ def isolate(
     on_progress: OnProgress = lambda stage, fraction: None,
     conditions: Collection[Condition] = CONDITIONS,
 ) -> Isolated:
-    """Errors of each of the evaluator's recordings under these conditions, from the same windows.
+    """Return the errors of each of the evaluator's recordings under these conditions, from the same windows.
 
-    Raises EvaluationError where a recording cannot be read or nothing can be scored, and what `Evaluator.model` raises.
+    Raises EvaluationError if a recording cannot be read or nothing can be scored, and what `Evaluator.model` raises.
     """
     model = evaluator.model(point, on_progress)
     counts: dict[Condition, dict[str, ErrorCounts]] = {condition: {} for condition in conditions}
-    tell: Callable[[float], None] = lambda done: on_progress("accuracy", done)  # noqa: E731
+    report: Callable[[float], None] = lambda done: on_progress("accuracy", done)  # noqa: E731
     plane = evaluator.accuracy
-    with closing(plane.heard(evaluator.recordings, point, model.key, evaluator.runtime(point), tell)) as heard:
+    with closing(plane.heard(evaluator.recordings, point, model.key, evaluator.runtime(point), report)) as heard:
         for recording, windows in heard:
             with machine.working():
                 reference = ReferenceWindows(windows.waveform, windows.contract, recording.reference)
                 for condition, scored in counts.items():
-                    said = _labels(plane, recording, point, windows, reference, condition)
-                    scored[recording.uri] = score(recording.reference, said, recording.annotated)
+                    hypothesis = _labels(plane, recording, point, windows, reference, condition)
+                    scored[recording.uri] = score(recording.reference, hypothesis, recording.annotated)
     if any(pool(scored.values()).total == 0 for scored in counts.values()):
         raise EvaluationError("no reference speech is left to score outside the collar: use longer recordings")
     return counts

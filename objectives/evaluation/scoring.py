@@ -8,9 +8,11 @@ from objectives.measurement import ErrorCounts
 
 
 def score(reference: Annotation, hypothesis: Annotation, scored: Timeline) -> ErrorCounts:
-    """Errors of `hypothesis` inside `scored` (the UEM), overlapped speech included, under the best one-to-one mapping
-    of speakers, with a collar of 0.5 s, by pyannote.metrics. On both sides, turns of one speaker that touch or overlap
-    are one."""
+    """Score `hypothesis` inside `scored` (the UEM), with pyannote.metrics.
+
+    Overlapped speech is included, the collar is 0.5 s, and speakers are mapped by the best one-to-one mapping. On both
+    sides, turns of one speaker that touch or overlap are merged first.
+    """
     reference, hypothesis = merged(reference), merged(hypothesis)
     metric = DiarizationErrorRate(collar=COLLAR, skip_overlap=False)
     components = metric.compute_components(reference, hypothesis, uem=scored)

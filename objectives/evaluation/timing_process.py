@@ -1,4 +1,4 @@
-"""The process in which time is taken, and its peak memory."""
+"""The process in which timings are taken, and its peak memory."""
 
 import multiprocessing
 import os
@@ -32,13 +32,16 @@ from objectives.runtime.runtime import Runtime
 from objectives.runtime.torch_runtime import open_runtime
 from objectives.streaming.clustering import ClusteringSettings
 
-DYING = 5.0  # seconds from a process's last word to its end
+DYING = 5.0  # most seconds to wait for a process that closed its pipe to end
 
 
 @dataclass(frozen=True)
 class CostSettings:
-    """How time is taken. waveform: (samples,) float32, the recording that is run on, or a section of it. trusted: as
-    `load_embedding` takes it."""
+    """How timings are taken.
+
+    waveform: (samples,) float32, the recording that is run on, or a section of it.
+    trusted: as in `load_embedding`.
+    """
 
     waveform: np.ndarray
     embedding: str
@@ -50,7 +53,7 @@ class CostSettings:
 
 
 class Stopwatch:
-    """Times operating points in a process of its own, which ends with this one however it ends.
+    """Times operating points in a process of its own, which ends when this one does, for whatever reason.
 
     Hold `machine.quiet()` while calling `measure`.
     """
@@ -59,30 +62,31 @@ class Stopwatch:
         self._settings = settings
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
-        self._told = False  # the settings: they hold a waveform, which the process only takes once it has started
+        # whether the process has the settings; they hold a waveform, which it reads only once it has started
+        self._has_settings = False
 
     def start(self) -> None:
-        """Start the process, where it is not running; it imports what it needs while the caller goes on."""
+        """Start the process if it is not running. It imports its libraries while the caller continues."""
         if self._process is not None and self._process.is_alive():
             return
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()
-        self._told = False
+        self._has_settings = False
         theirs.close()
 
     def measure(self, point: OperatingPoint, model: FinishedModel) -> Timing:
         """Time one operating point, in turns with the baseline of its mode.
 
-        Raises EvaluationError where the process dies or the loop cannot run.
+        Raises EvaluationError if the process dies or the loop cannot run.
         """
         self.start()
         assert self._pipe is not None
         try:
-            if not self._told:
+            if not self._has_settings:
                 self._pipe.send(self._settings)
-                self._told = True
+                self._has_settings = True
             self._pipe.send((point, model))
             answer = self._pipe.recv()
         except (EOFError, OSError) as error:
@@ -92,7 +96,7 @@ class Stopwatch:
         return answer
 
     def _bury(self) -> str:
-        """Collect the process that died; what is known of why, for people."""
+        """Wait for the process that died. Return what is known about the cause, in words."""
         assert self._process is not None
         self._process.join(DYING)
         code = self._process.exitcode
@@ -104,25 +108,25 @@ class Stopwatch:
         if self._pipe is not None:
             self._pipe.close()
         if self._process is not None:
-            self._process.kill()  # it heeds no other signal
+            self._process.kill()  # it ignores all other signals
             self._process.join()
         self._process = self._pipe = None
 
 
 def death_in_words(code: int | None) -> str:
-    """What the exit code of a process that died says of why."""
+    """Return what the exit code of a dead process says about the cause."""
     if code is None:
-        return "nobody knows of what: it has not ended yet"
+        return "cause unknown: it has not ended yet"
     if code == -signal.SIGKILL:
-        return "killed, SIGKILL, as the system does where memory runs out: `dmesg` tells"
+        return "killed by SIGKILL, as the system does if memory runs out: see `dmesg`"
     if code < 0:
         return f"ended by {signal.Signals(-code).name}"
     return f"it ended with exit code {code}"
 
 
 def _serve(pipe: Connection) -> None:
-    """Answer until the other end closes."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # sent to all at once, and the parent's to handle
+    """Answer requests until the other end closes."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # sent to the whole group; the parent handles them
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -140,7 +144,7 @@ def _answer(bench: "_Bench", point: OperatingPoint, model: FinishedModel) -> Tim
     try:
         with failing_the_trial("while it was timed", bench.let_go):
             return bench.time(point, model)
-    except AssetError as error:  # a full disk, for one: no fault of the point, and no other would fare better
+    except AssetError as error:  # for example a full disk: not the point's fault, and other points would fail too
         return error
     except ExplorerError as error:
         return EvaluationError(f"{point}: {error}")
@@ -149,7 +153,8 @@ def _answer(bench: "_Bench", point: OperatingPoint, model: FinishedModel) -> Tim
 
 
 def _end_with_parent() -> None:
-    """In mid-measurement nobody listens to the pipe, and the machine is no longer held quiet: end at once."""
+    """End at once if the parent ends: during a measurement nobody reads the pipe, and the machine is no longer
+    quiet."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
@@ -157,7 +162,7 @@ def _end_with_parent() -> None:
 
 
 class _Bench:
-    """Models loaded once; what is timed is only their use."""
+    """Models that are loaded once, so that only their use is timed."""
 
     def __init__(self, settings: CostSettings):
         self._settings = settings
@@ -180,7 +185,7 @@ class _Bench:
         return Timing.of(own, base, settings.threads, max(known, default=None))
 
     def let_go(self) -> None:
-        """Keep no model ready."""
+        """Unload all models."""
         self._runtimes = {}
 
     def _run(self, point: OperatingPoint, model: FinishedModel, warm_up: bool = False) -> Run:
@@ -192,20 +197,20 @@ class _Bench:
         return time_loop(settings.waveform, point, runtime, self._embedding, settings.clustering, updates)
 
     def _open(self, *models: FinishedModel) -> None:
-        """Have these models ready, and no others: a study makes hundreds, and each keeps its working memory."""
+        """Load these models and unload all others. A study makes hundreds, and each keeps its working memory."""
         known, threads = self._runtimes, self._settings.threads
         self._runtimes = {model.key: known.get(model.key) or open_runtime(model, threads) for model in models}
 
 
 Result = TypeVar("Result")
 CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-RESET_PEAK = "5"  # proc(5): sets the peak to what is resident now; resource.getrusage knows the peak of all time only
+RESET_PEAK = "5"  # proc(5): sets the peak to what is resident now; resource.getrusage only reports the all-time peak
 
 
 def with_peak_memory(action: Callable[[], Result]) -> tuple[Result, int | None]:
-    """Do something; what it returns, and the resident peak of this process meanwhile in bytes.
+    """Run `action`. Return its result, and the peak resident memory of this process during the run, in bytes.
 
-    None where the peak cannot be reset: anywhere but on Linux, and in containers that forbid it.
+    The peak is None if it cannot be reset: on systems other than Linux, and in containers that forbid it.
     """
     try:
         CLEAR.write_text(RESET_PEAK)
@@ -216,7 +221,7 @@ def with_peak_memory(action: Callable[[], Result]) -> tuple[Result, int | None]:
 
 
 def _peak(status: str) -> int | None:
-    """`VmHWM:     1948 kB` in bytes."""
+    """Return `VmHWM:     1948 kB` in bytes."""
     for line in status.splitlines():
         name, _, value = line.partition(":")
         if name == "VmHWM":

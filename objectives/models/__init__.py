@@ -1,3 +1,4 @@
 """The models as released: segmentation, speaker embedding, their features and their ONNX files.
 
-Nothing here prunes, quantizes or streams."""
+Nothing here prunes, quantizes or streams.
+"""

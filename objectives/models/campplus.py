@@ -16,10 +16,9 @@ SEGMENT = 100  # frames of the local context of a mask (arXiv 2303.00332, Sec. 2
 
 
 class CAMPPlus(Model):
-    """CAM++ as a pyannote-style embedding model: `forward`, `forward_frames` and `forward_embedding` as pyannote's
-    WeSpeaker models have them.
+    """CAM++ with the interface of pyannote's WeSpeaker models: `forward`, `forward_frames` and `forward_embedding`.
 
-    Input: (batch, 1, samples) at 16 kHz in [-1, 1]. Output: (batch, 192), or (batch, speakers, 192) where weights have
+    Input: (batch, 1, samples) at 16 kHz in [-1, 1]. Output: (batch, 192), or (batch, speakers, 192) if the weights have
     a speaker dimension.
     """
 
@@ -32,7 +31,8 @@ class CAMPPlus(Model):
         self.pool = StatsPool()
 
     def compute_fbank(self, waveforms: Tensor) -> Tensor:
-        """Kaldi log-mel filterbank: (batch, 1, samples) → (batch, frames, 80), 25 ms windows every 10 ms."""
+        """Compute the Kaldi log-mel filterbank, 25 ms windows every 10 ms: (batch, 1, samples) → (batch, frames,
+        80)."""
         return torch.stack(
             [
                 kaldi.fbank(waveform, num_mel_bins=MEL_BINS, sample_frequency=16_000, dither=0.0)
@@ -41,22 +41,25 @@ class CAMPPlus(Model):
         )
 
     def frames_of_fbank(self, fbank: Tensor) -> Tensor:
-        """(batch, frames, 80), centred → (batch, 512, ceil(frames / 2)): one feature vector every 20 ms."""
+        """Compute one feature vector every 20 ms: (batch, frames, 80), centred → (batch, 512, ceil(frames / 2))."""
         return self.xvector.frames(self.head(fbank.transpose(1, 2)))
 
     def forward_frames(self, waveforms: Tensor) -> Tensor:
-        """(batch, 1, samples) → (batch, 512, frames), fbank centred on its mean over the input."""
+        """Compute features, with the filterbank centred on its mean over the input: (batch, 1, samples) → (batch, 512,
+        frames)."""
         fbank = self.compute_fbank(waveforms)
         return self.frames_of_fbank(fbank - fbank.mean(dim=1, keepdim=True))
 
     def forward_embedding(self, frames: Tensor, weights: Tensor | None = None) -> Tensor:
-        """(batch, 512, frames) → (batch, 192), or (batch, speakers, 192) with (batch, speakers, frames) weights."""
+        """Pool features: (batch, 512, frames) → (batch, 192), or (batch, speakers, 192) with (batch, speakers, frames)
+        weights."""
         statistics = self.pool(frames, weights=weights)
         return self.xvector.embed(statistics)
 
-    # type: ignore, since pyannote.audio's own embedding models have this signature, and their base class another
+    # type: ignore, since pyannote.audio's embedding models have this signature, but their base class has another
     def forward(self, waveforms: Tensor, weights: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """(batch, 1, samples) → (batch, 192), or (batch, speakers, 192) with (batch, speakers, frames) weights."""
+        """Embed audio: (batch, 1, samples) → (batch, 192), or (batch, speakers, 192) with (batch, speakers, frames)
+        weights."""
         return self.forward_embedding(self.forward_frames(waveforms), weights=weights)
 
 
@@ -112,7 +115,7 @@ class _Front(nn.Module):
 
 
 class _TDNN(nn.Module):
-    """Convolution over time, then batch norm and ReLU; halves the frame rate."""
+    """Convolution over time that halves the frame rate, then batch norm and ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -138,9 +141,11 @@ class _ContextAwareMasking(nn.Module):
 
 
 def _segment_means(x: Tensor) -> Tensor:
-    """Mean of each segment of 100 frames, repeated over the segment; (batch, channels, frames) → the same shape.
+    """Return the mean of each segment of 100 frames, repeated over the segment: (batch, channels, frames) → the same
+    shape.
 
-    Padded by hand: ONNX Runtime divides the last, partial segment of `avg_pool1d(ceil_mode=True)` by 100.
+    The input is padded explicitly, because ONNX Runtime divides the last, partial segment of
+    `avg_pool1d(ceil_mode=True)` by 100.
     """
     sums = F.avg_pool1d(F.pad(x, (0, SEGMENT - 1)), SEGMENT)
     filled = F.avg_pool1d(F.pad(torch.ones_like(x[:, :1]), (0, SEGMENT - 1)), SEGMENT)
@@ -161,7 +166,7 @@ class _DenseLayer(nn.Module):
 
 
 class _DenseBlock(nn.Module):
-    """Layers that each see the concatenation of all before them."""
+    """Layers whose input is the concatenation of the block's input and the outputs of all layers before them."""
 
     def __init__(self, layers: int, in_channels: int, growth: int, bottleneck: int, dilation: int):
         super().__init__()
@@ -176,7 +181,7 @@ class _DenseBlock(nn.Module):
 
 
 class _Transit(nn.Module):
-    """Batch norm and ReLU, then a halving of channels."""
+    """Batch norm and ReLU, then a linear layer that halves the channels."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -210,7 +215,7 @@ class _XVector(nn.Module):
         self.dense = _Dense(2 * channels, CAMPPlus.dimension)
 
     def frames(self, x: Tensor) -> Tensor:
-        """(batch, 320, frames) → (batch, 512, ceil(frames / 2))."""
+        """Compute features: (batch, 320, frames) → (batch, 512, ceil(frames / 2))."""
         x = self.tdnn(x)
         for i, _ in enumerate(LAYERS_AND_DILATIONS, start=1):
             block, transit = self.get_submodule(f"block{i}"), self.get_submodule(f"transit{i}")
@@ -218,12 +223,12 @@ class _XVector(nn.Module):
         return self.out_nonlinear(x)
 
     def embed(self, statistics: Tensor) -> Tensor:
-        """(..., 1024) → (..., 192)."""
+        """Map pooled statistics to embeddings: (..., 1024) → (..., 192)."""
         weight, bias = self.projection()
         return F.linear(statistics, weight, bias)
 
     def projection(self) -> tuple[Tensor, Tensor]:
-        """The embedding layer and its batch norm as one affine map: weight (192, 1024), bias (192,)."""
+        """Return the embedding layer and its batch norm as one affine map: weight (192, 1024), bias (192,)."""
         norm = self.dense.nonlinear.get_submodule("batchnorm")
         mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
         scale = torch.rsqrt(variance + BATCH_NORM_EPSILON)

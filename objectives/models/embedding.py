@@ -1,9 +1,9 @@
-"""A speaker embedding cut in two: frame-level features in fixed blocks, then their pooling by a speaker's activity.
+"""A speaker embedding in two parts: frame-level features in fixed blocks, then their pooling by a speaker's activity.
 
-A block of features depends on the recording's audio around it and on nothing else: not on C, R, the window or who
-asks. Sharing features between updates and trials is therefore exact. The offline mode's, which see whole windows as the
-released pipeline's do, are in objectives/models/embedding_features.py. Needs no torch, so that a deployed point does
-not.
+A block of features depends only on the recording's audio around it, not on C, R, the window or the operating point that
+needs it. Sharing features between updates and trials is therefore exact. The offline mode's features are computed from
+whole windows, like the released pipeline's; they are in objectives/models/embedding_features.py. Needs no torch, so
+that a deployed operating point does not either.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,8 +21,8 @@ from objectives.operating_point import AS_TUNED, OnlineTracking
 
 MIN_FRAMES = 2  # fewer pooled frames have no standard deviation, so no embedding
 
-# Features have 16 bits wherever they are used, so that a file of them is half as large and says the same as the real
-# loop: of 14 AMI excerpts not one changes its labels
+# Features have 16 bits everywhere, so that files of them are half as large and still hold what the real loop computes.
+# This changes the labels of none of 14 AMI excerpts.
 KEPT_AS = np.float16
 LARGEST = float(np.finfo(KEPT_AS).max)
 
@@ -32,31 +32,38 @@ Features = np.ndarray | Recent  # (frames, channels)
 
 @dataclass(frozen=True)
 class Blocks:
-    """How features are cut out of a recording, in samples: block j covers [j·length, (j + 1)·length) and is computed
-    from `left` past samples more and `right` future samples more. It is ready once those have been heard."""
+    """How features are cut out of a recording, in samples.
+
+    Block j covers [j·length, (j + 1)·length). It is computed from these samples, plus `left` samples before and `right`
+    samples after them. It is ready once those have been heard.
+    """
 
     length: int
     left: int
     right: int
 
     def ready(self, heard: int) -> int:
-        """Number of blocks whose context lies within the first `heard` samples."""
+        """Return the number of blocks whose context lies within the first `heard` samples."""
         return max(0, (heard - self.right) // self.length)
 
     def span(self, block: int, total: int) -> tuple[int, int]:
-        """Samples that a block is computed from, in a recording of `total` samples."""
+        """Return [start, end) of the samples that a block is computed from, in a recording of `total` samples."""
         start = block * self.length
         return max(0, start - self.left), min(total, start + self.length + self.right)
 
 
 @dataclass(frozen=True)
 class SpeakerEmbedding:
-    """A speaker embedding cut in two: frame-level features, then statistics pooling and one affine map.
+    """A speaker embedding in two parts: frame-level features, then statistics pooling and one affine map.
 
-    key: hash of all that changes a feature. step: samples between features; the first is centred in the first frame of
-    the filterbank. filterbank, network: what features are made with, `network` being an ONNX file. threshold: of the
-    clustering, tuned on *calib* for this embedding; online: of the online mode, tuned on *train*. features: (samples,)
-    → (frames, channels). weight: (dimension, 2·channels). bias: (dimension,).
+    key: hash of everything that changes a feature.
+    step: samples between features. The first feature is centred in the first frame of the filterbank.
+    filterbank, network: what features are computed with; `network` is an ONNX file.
+    threshold: of the clustering, tuned on *calib* for this embedding.
+    online: thresholds of the online mode, tuned on *train*.
+    features: (samples,) → (frames, channels).
+    weight: (dimension, 2·channels).
+    bias: (dimension,).
     """
 
     name: str
@@ -73,7 +80,7 @@ class SpeakerEmbedding:
 
     @property
     def centre(self) -> int:
-        """Centre of feature 0 in its input."""
+        """Centre of feature 0, in samples of its input."""
         return FBANK_WIDTH // 2
 
     @property
@@ -87,47 +94,53 @@ class SpeakerEmbedding:
         return self.weight.shape[1] // 2
 
     def block(self, samples: np.ndarray, index: int) -> np.ndarray:
-        """Features of one block, (frames, channels) float16. samples: of its span, as far as they were heard."""
+        """Return the features of one block, (frames, channels) float16. samples: of its span, as far as they were
+        heard."""
         if len(samples) < FBANK_WIDTH:
             return np.zeros((0, self.channels), KEPT_AS)
         first = min(self.blocks.left, index * self.blocks.length) // self.step
         return self.of(samples)[first : first + self.blocks.length // self.step]
 
     def of(self, samples: np.ndarray) -> np.ndarray:
-        """Features of a stretch of audio that hears nothing else, (frames, channels) float16.
+        """Return the features of a stretch of audio, computed from this stretch alone: (frames, channels) float16.
 
-        Raises EvaluationError where one is NaN or infinite: pooled, it would pass for too little speech.
+        Raises EvaluationError if one is NaN or infinite, since its pooled embedding would look like too little speech.
         """
         made = finite(self.features(samples), f"the features of the speaker embedding {self.name}")
         return np.clip(made, -LARGEST, LARGEST).astype(KEPT_AS)
 
     def frames_before(self, heard: int) -> int:
-        """Number of features that are ready once so many samples have been heard."""
+        """Return the number of features that are ready once `heard` samples have been heard."""
         return self.blocks.ready(heard) * (self.blocks.length // self.step)
 
     def centres(self, first: int, last: int) -> np.ndarray:
-        """Samples of the recording at which features first … last - 1 are centred."""
+        """Return the samples of the recording at which features first … last - 1 are centred."""
         return np.arange(first, last) * self.step + self.centre
 
     def features_of_speakers(
         self, contract: Contract, activity: np.ndarray, window_start: int
     ) -> tuple[int, list[np.ndarray]]:
-        """Which features to pool for each local speaker of a window that starts at a sample of the recording.
+        """Choose the features to pool for each local speaker of a window.
 
-        activity: (frames, speakers) bool. Returns the number of features that must be ready, and for each speaker the
-        indices of the features during which nobody else speaks, or all of its own where these are too few.
+        Return the number of features that must be ready, and for each speaker the indices of the features during which
+        nobody else speaks, or of all its features if those are too few.
+
+        activity: (frames, speakers) bool.
+        window_start: sample of the recording at which the window starts.
         """
         first = max(0, -(-(window_start - self.centre) // self.step))
         until = max(first, -(-(window_start + contract.window - self.centre) // self.step))
         local = activity[contract.frame_at(self.centres(first, until) - window_start)]
-        # (features of the window, speakers)
-        alone = local & (local.sum(axis=1, keepdims=True) == 1)
+        alone = local & (local.sum(axis=1, keepdims=True) == 1)  # both (features of the window, speakers)
         chosen = [clean if clean.sum() >= MIN_FRAMES else own for clean, own in zip(alone.T, local.T, strict=True)]
         return until, [np.flatnonzero(mask) + first for mask in chosen]
 
     def pool(self, features: np.ndarray) -> np.ndarray:
-        """(frames, channels) of one speaker → (dimension,): mean and unbiased standard deviation over frames, then the
-        affine map. NaN where there are fewer than two frames."""
+        """Pool the features of one speaker into an embedding: (frames, channels) → (dimension,).
+
+        This is the mean and unbiased standard deviation over frames, then the affine map. NaN if there are fewer than
+        two frames.
+        """
         if len(features) < MIN_FRAMES:
             return np.full(self.dimension, np.nan, np.float32)
         features = features.astype(np.float32)
@@ -138,7 +151,8 @@ class SpeakerEmbedding:
 
 
 class FeatureStream:
-    """The features of a recording as it is heard, each made once, of which those of the last `seconds` stay."""
+    """The features of a recording while it is being heard. Each is computed once, and those of the last `seconds` are
+    kept."""
 
     def __init__(self, embedding: SpeakerEmbedding, seconds: float):
         self._embedding = embedding
@@ -147,9 +161,9 @@ class FeatureStream:
         self._features = Recent(rows, (embedding.channels,), KEPT_AS)
 
     def hear(self, audio: Recent, last: bool = False) -> Recent:
-        """Make what can be made of what was heard so far; every feature that is ready, (frames, channels).
+        """Compute the features whose audio has now been heard, and return those that are ready: (frames, channels).
 
-        last: nothing more will be heard, so the blocks that still wait for context are made from what there is.
+        last: nothing more will be heard, so blocks that still wait for context are computed from what there is.
         """
         plan = self._embedding.blocks
         wanted = -(-len(audio) // plan.length) if last else plan.ready(len(audio))
@@ -161,7 +175,7 @@ class FeatureStream:
 
 
 def feature_blocks(embedding: SpeakerEmbedding, waveform: np.ndarray) -> Iterator[np.ndarray]:
-    """All features of a recording, block by block: (samples,) → (frames, channels) float16 each."""
+    """Yield all features of a recording, block by block: (samples,) → (frames, channels) float16 each."""
     plan = embedding.blocks
     for block in range(-(-len(waveform) // plan.length)):
         start, end = plan.span(block, len(waveform))
@@ -169,13 +183,16 @@ def feature_blocks(embedding: SpeakerEmbedding, waveform: np.ndarray) -> Iterato
 
 
 def features_of(embedding: SpeakerEmbedding, waveform: np.ndarray) -> np.ndarray:
-    """All features of a recording: (samples,) → (frames, channels) float16."""
+    """Return all features of a recording: (samples,) → (frames, channels) float16."""
     return np.concatenate([np.zeros((0, embedding.channels), KEPT_AS), *feature_blocks(embedding, waveform)])
 
 
 def features_by(filterbank: Filterbank, session: onnxruntime.InferenceSession) -> Callable[[np.ndarray], np.ndarray]:
-    """(samples,) → (frames, channels) by a network from (1, fbank frames, 80) to (1, channels, frames). The mean of the
-    filterbank over its input is taken off first."""
+    """Return a function that computes features with a network: (samples,) → (frames, channels).
+
+    The network maps (1, fbank frames, 80) to (1, channels, frames). The filterbank's mean over the input is subtracted
+    first.
+    """
     (entering,) = session.get_inputs()
 
     def features(samples: np.ndarray) -> np.ndarray:

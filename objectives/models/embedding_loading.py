@@ -1,4 +1,4 @@
-"""Load a speaker embedding by name, and keep the features that it makes of a recording."""
+"""Load a speaker embedding by name."""
 
 import hashlib
 from collections.abc import Collection
@@ -22,22 +22,24 @@ from objectives.models.released_pipeline import CLUSTERING_THRESHOLD
 from objectives.models.segmentation import file_sha256
 from objectives.operating_point import AS_TUNED, OnlineTracking
 
-CODE_VERSION = 4  # of what makes a feature: raise it whenever one would come out different
+CODE_VERSION = 4  # of the code that computes features: raise it whenever a feature would change
 
 
 def load_embedding(name: str, threads: int = 1, trusted: Collection[str] = ()) -> SpeakerEmbedding:
-    """The embedding of that name, its features computed by ONNX Runtime on so many threads.
+    """Load the embedding of that name. ONNX Runtime computes its features with this many threads.
 
-    `campplus`, a pinned asset, or the path or Hugging Face name of a WeSpeaker ResNet34 as pyannote.audio loads it
-    (`pyannote/wespeaker-voxceleb-resnet34-LM`, the released pipeline's). trusted: SHA-256 of checkpoints that may run
-    code as they are read. Raises ModelError for anything else.
+    name: `campplus`, a pinned asset, or the path or Hugging Face name of a WeSpeaker ResNet34 as pyannote.audio loads
+    it (`pyannote/wespeaker-voxceleb-resnet34-LM`, the released pipeline's).
+    trusted: SHA-256 of checkpoints that may run code when they are read.
+
+    Raises ModelError for anything else.
     """
     return _load_campplus(threads) if name == "campplus" else _load_wespeaker(name, threads, trusted)
 
 
 CAMPPLUS_BLOCKS = Blocks(length=32_000, left=16_000, right=640)
-CAMPPLUS_THRESHOLD = 0.8  # tuned on train and calib of ami-excerpts, offline mode: 0.8 to 1.0 are alike there
-CAMPPLUS_ONLINE = OnlineTracking(tau_active=0.0, rho_update=1.0, delta_new=0.35)  # tuned there too, streaming
+CAMPPLUS_THRESHOLD = 0.8  # tuned on train and calib of ami-excerpts, offline mode, where 0.8 to 1.0 give similar DER
+CAMPPLUS_ONLINE = OnlineTracking(tau_active=0.0, rho_update=1.0, delta_new=0.35)  # tuned likewise, streaming
 
 
 def _load_campplus(threads: int) -> SpeakerEmbedding:
@@ -57,7 +59,7 @@ def _load_campplus(threads: int) -> SpeakerEmbedding:
 
 
 def load_campplus(path: Path) -> CAMPPlus:
-    """CAM++ from its published state dict. Raises ModelError unless all of its 937 tensors are used and none left."""
+    """Load CAM++ from its published state dict. Raises ModelError unless it has exactly the model's 937 tensors."""
     model = CAMPPlus()
     state = torch.load(path, map_location="cpu", weights_only=True)
     try:
@@ -84,7 +86,7 @@ def _load_wespeaker(name: str, threads: int, trusted: Collection[str]) -> Speake
 
 
 def wespeaker_embedding(model: WeSpeakerResNet34, name: str, threads: int) -> SpeakerEmbedding:
-    """A loaded WeSpeaker ResNet34 as a SpeakerEmbedding: 80 ms steps, statistics over all channels and bins."""
+    """Wrap a loaded WeSpeaker ResNet34 as a SpeakerEmbedding: 80 ms steps, statistics over all channels and bins."""
     affine = model.resnet.seg_1
     return _assemble(
         name=name,
@@ -122,7 +124,8 @@ class _WeSpeakerFrames(torch.nn.Module):
 
 @dataclass(frozen=True)
 class _FrontEnd:
-    """A filterbank as the model was trained with, and its network, which has an output per `stride` frames."""
+    """The filterbank that a model was trained with, and its network, which outputs one feature for every `stride`
+    frames."""
 
     filterbank: Filterbank
     network: torch.nn.Module

@@ -1,9 +1,11 @@
-"""Speaker embeddings as ONNX files: what features are made with, and byte for byte what a user takes home.
+"""Speaker embeddings as ONNX files: what features are computed with, byte for byte the same as in an exported bundle.
 
-Input `x` (N, T, 80) float32, the log-mel filterbank less its mean over T. Outputs, N and T free: `embedding`
-(N, dimension), of all that is heard, which is what sherpa-onnx takes, since it comes first; and `features`
-(N, channels, frames), which this project pools by each speaker's activity itself. Asked for features alone, ONNX
-Runtime pools too, which is less than a thousandth of the work.
+Input `x` (N, T, 80) float32: the log-mel filterbank minus its mean over T. Outputs, with N and T free:
+
+- `embedding` (N, dimension), of the whole input. sherpa-onnx takes this one, because it comes first.
+- `features` (N, channels, frames), which this project pools itself by each speaker's activity.
+
+If only features are requested, ONNX Runtime computes the embedding too, which is less than a thousandth of the work.
 """
 
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from objectives.models.contract import SAMPLE_RATE
 from objectives.models.filterbank import FBANK_BINS
 from objectives.models.sherpa_metadata import NORMALIZATION, set_metadata
 
-FORM = 2  # of the files: raise it whenever one would come out different
+FORM = 2  # of the files: raise it whenever a file would be written differently
 EXAMPLE = 300  # fbank frames to trace with
 
 Affine = tuple[torch.Tensor, torch.Tensor]  # weight (dimension, 2 · channels), bias (dimension,)
@@ -25,10 +27,11 @@ Affine = tuple[torch.Tensor, torch.Tensor]  # weight (dimension, 2 · channels),
 
 @dataclass(frozen=True)
 class EmbeddingCard:
-    """What an embedding's file says of it besides the graph.
+    """The metadata that an embedding's ONNX file contains.
 
-    framework: the one of those that sherpa-onnx knows whose models it resembles. samples_to_one: whether the filterbank
-    is made from samples in [-1, 1], and not in those of 16-bit integers.
+    framework: the framework, of those that sherpa-onnx supports, whose models it resembles.
+    samples_to_one: whether the filterbank is computed from samples in [-1, 1], rather than in the range of 16-bit
+    integers.
     """
 
     framework: str
@@ -57,8 +60,8 @@ WESPEAKER_CARD = EmbeddingCard(
 def write_embedding_onnx(path: Path, frames: torch.nn.Module, affine: Affine, card: EmbeddingCard) -> None:
     """Write an embedding as ONNX.
 
-    frames: network from (N, T, 80) to (N, channels, frames) features. affine: what follows the statistics, as of
-    `SpeakerEmbedding.pool`.
+    frames: network from (N, T, 80) to (N, channels, frames) features.
+    affine: the map that follows the statistics, as in `SpeakerEmbedding.pool`.
     """
     weight, bias = (value.detach() for value in affine)
     trace(
@@ -69,7 +72,7 @@ def write_embedding_onnx(path: Path, frames: torch.nn.Module, affine: Affine, ca
         {"embedding": {0: "N"}, "features": {0: "N", 2: "frames"}},
     )
     written = onnx.load(path)
-    told = {
+    metadata = {
         "framework": card.framework,
         "language": card.language,
         "url": card.url,
@@ -79,12 +82,12 @@ def write_embedding_onnx(path: Path, frames: torch.nn.Module, affine: Affine, ca
         "normalize_samples": str(int(card.samples_to_one)),
         "feature_normalize_type": NORMALIZATION,
     }
-    set_metadata(written, told)
+    set_metadata(written, metadata)
     onnx.save(written, path)
 
 
 class _Pooled(torch.nn.Module):
-    """Features, and before them the affine map of their mean and unbiased standard deviation over frames."""
+    """Outputs the affine map of the features' mean and unbiased standard deviation over frames, then the features."""
 
     def __init__(self, frames: torch.nn.Module, weight: torch.Tensor, bias: torch.Tensor):
         super().__init__()

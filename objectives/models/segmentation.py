@@ -18,7 +18,7 @@ SIMSAMU_SEGMENTATION = "medkit/simsamu-segmentation"
 
 
 def contract_of(model: PyanNet) -> Contract:
-    """Read the contract off a loaded model."""
+    """Read the contract from a loaded model."""
     specifications: Any = model.specifications
     window = round(specifications.duration * SAMPLE_RATE)
     centre = model.receptive_field_center(0)
@@ -34,10 +34,11 @@ def contract_of(model: PyanNet) -> Contract:
 
 
 def segmentation_checkpoint(source: str) -> Path:
-    """Path of the checkpoint that `source` names: a local file, `pyannote/segmentation-3.0` (a pinned asset), or
-    `medkit/simsamu-segmentation` (Hugging Face).
+    """Return the path of the checkpoint that `source` names.
 
-    Raises ModelError where there is no such file, AssetError where a pinned one cannot be had.
+    source: a local file, `pyannote/segmentation-3.0` (a pinned asset), or `medkit/simsamu-segmentation` (Hugging Face).
+
+    Raises ModelError if there is no such file, AssetError if a pinned one is not available.
     """
     if source == DEFAULT_SEGMENTATION:
         return fetch("segmentation-3.0")
@@ -55,8 +56,10 @@ def segmentation_checkpoint(source: str) -> Path:
 def load_segmentation(path: Path, trusted: Collection[str] = ()) -> PyanNet:
     """Load a stock PyanNet checkpoint, in evaluation mode.
 
-    trusted: SHA-256 of files that may run code as they are read (objectives/backends/checkpoint.py); no other may.
-    Raises ModelError where the file is not a PyanNet with a powerset output at 16 kHz.
+    trusted: SHA-256 of the files that may run code when they are read (objectives/backends/checkpoint.py); no others
+    may.
+
+    Raises ModelError if the file is not a PyanNet with a powerset output at 16 kHz.
     """
     model = build_network(path, read_checkpoint(path, trusted), PyanNet)
     specifications = model.specifications
@@ -71,11 +74,11 @@ def load_segmentation(path: Path, trusted: Collection[str] = ()) -> PyanNet:
 
 
 def parameter_count(model: torch.nn.Module) -> int:
-    """Trainable values of a model, as the paper's tables count them."""
+    """Return the number of trainable values of a model, as the paper's tables count them."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

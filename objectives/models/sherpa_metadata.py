@@ -1,4 +1,4 @@
-"""What sherpa-onnx reads in an ONNX file besides the graph, and a check of it: a key that is missing ends its process.
+"""The metadata that sherpa-onnx reads from an ONNX file, and a check of them: a missing key ends its process.
 
 The keys are those of its loaders (`offline-speaker-segmentation-pyannote-model.cc`,
 `speaker-embedding-extractor-model.cc`) and of its export scripts. Needs no torch.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from objectives.errors import ModelError
 from objectives.models.contract import Contract
 
-if TYPE_CHECKING:  # a deployed point runs where onnx is not installed
+if TYPE_CHECKING:  # a deployed operating point runs without onnx installed
     import onnx
 
 Kind = Literal["segmentation", "embedding"]
@@ -27,12 +27,12 @@ SEGMENTATION_NUMBERS = (
 )
 EMBEDDING_NUMBERS = ("output_dim", "sample_rate", "normalize_samples")
 EMBEDDING_TEXTS = ("language", "framework")
-FRAMEWORKS = ("wespeaker", "3d-speaker")  # whose models the extractor runs as this project's
-NORMALIZATION = "global-mean"  # of the features over what is heard; the only one that sherpa-onnx knows
+FRAMEWORKS = ("wespeaker", "3d-speaker")  # frameworks whose models sherpa-onnx runs in the same way as this project
+NORMALIZATION = "global-mean"  # subtract the mean over the input; the only one that sherpa-onnx supports
 
 
 def segmentation_metadata(contract: Contract, sample_rate: int) -> dict[str, str]:
-    """What sherpa-onnx must know of a segmentation model. Lengths in samples."""
+    """Return the metadata that sherpa-onnx needs for a segmentation model. Lengths are in samples."""
     numbers = (
         sample_rate,
         contract.window,
@@ -42,19 +42,19 @@ def segmentation_metadata(contract: Contract, sample_rate: int) -> dict[str, str
         contract.max_at_once,
         len(contract.powerset),
     )
-    told = {name: str(number) for name, number in zip(SEGMENTATION_NUMBERS, numbers, strict=True)}
-    return {**told, "model_type": "pyannote-segmentation-3.0", "version": "1"}
+    entries = {name: str(number) for name, number in zip(SEGMENTATION_NUMBERS, numbers, strict=True)}
+    return {**entries, "model_type": "pyannote-segmentation-3.0", "version": "1"}
 
 
 def set_metadata(model: "onnx.ModelProto", metadata: Mapping[str, str]) -> None:
-    """Give a model these entries and no others."""
+    """Replace all metadata of a model by these entries."""
     del model.metadata_props[:]
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
 
 
 def metadata_in(path: Path) -> dict[str, str]:
-    """The entries of an ONNX file. Raises ModelError where it is none."""
+    """Return the metadata of an ONNX file. Raises ModelError if it is not an ONNX file."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -66,9 +66,9 @@ def metadata_in(path: Path) -> dict[str, str]:
 
 
 def check_metadata(path: Path, kind: Kind = "segmentation") -> dict[str, str]:
-    """The entries of a file that sherpa-onnx can load as a model of that kind.
+    """Return the metadata of a file, if sherpa-onnx can load it as a model of that kind.
 
-    Raises ModelError, naming every entry that is missing or cannot be used: sherpa-onnx would end the process.
+    Raises ModelError, naming every entry that is missing or cannot be used, since sherpa-onnx would end the process.
     """
     found = metadata_in(path)
     numbers, texts = (SEGMENTATION_NUMBERS, ()) if kind == "segmentation" else (EMBEDDING_NUMBERS, EMBEDDING_TEXTS)

@@ -1,16 +1,18 @@
-"""The latest part of an array that grows: as much as a live loop looks back, however long it listens."""
+"""The latest part of a growing array: as much as a live loop looks back, however long it listens."""
 
 import numpy as np
 
 
 class Recent:
-    """Rows by their position since the beginning, of which at least the last `keep` can be read.
+    """Rows that are addressed by their position since the beginning. At least the last `keep` rows can be read.
 
-    keep: rows. shape: of a row. first: position of the first row that is appended.
+    keep: number of rows.
+    shape: of a row.
+    first: position of the first row that is appended.
     """
 
     def __init__(self, keep: int, shape: tuple[int, ...] = (), dtype: type = np.float32, first: int = 0):
-        # twice the room, so that rows are moved once every `keep` of them
+        # room for twice as many, so that rows are moved only once every `keep` rows
         self._rows: np.ndarray = np.zeros((2 * keep, *shape), dtype)
         self._keep = keep
         self._first = first
@@ -21,7 +23,7 @@ class Recent:
         return self._first + self._count
 
     def append(self, rows: np.ndarray) -> None:
-        """Add rows, as many as `keep` at once: (rows, …). What is older than `keep` may go."""
+        """Add rows, at most `keep` at once: (rows, …). Rows older than the last `keep` may be dropped."""
         assert len(rows) <= self._keep, "more at once than can be read back"
         if self._count + len(rows) > len(self._rows):
             gone = self._count - self._keep
@@ -32,11 +34,11 @@ class Recent:
         self._count += len(rows)
 
     def between(self, start: int, end: int) -> np.ndarray:
-        """Rows start … end - 1 as a view, which the next `append` may change."""
+        """Return rows start … end - 1 as a view, which the next `append` may overwrite."""
         assert self._first <= start <= end <= len(self), f"rows {start} to {end} of {self._first} to {len(self)}"
         return self._rows[start - self._first : end - self._first]
 
     def __getitem__(self, positions: np.ndarray) -> np.ndarray:
-        """The rows at these positions, copied: (positions,) → (positions, …)."""
+        """Return a copy of the rows at these positions: (positions,) → (positions, …)."""
         assert not len(positions) or (self._first <= positions.min() and positions.max() < len(self)), "rows are gone"
         return self._rows[positions - self._first]

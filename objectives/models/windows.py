@@ -9,7 +9,7 @@ from objectives.models.contract import Contract
 
 
 class LocalSpeakers(Protocol):
-    """Who of a window's local speakers speaks when, in the windows of one recording: what diarization starts from."""
+    """Which local speakers are active in the windows of one recording. This is what diarization starts from."""
 
     @property
     def waveform(self) -> np.ndarray:
@@ -22,20 +22,25 @@ class LocalSpeakers(Protocol):
         ...
 
     def activity_ending_at(self, ends: Iterable[int]) -> np.ndarray:
-        """(windows, frames, speakers) bool: the local speakers of the windows that end at these samples."""
+        """Return the local speakers of the windows that end at these samples: (windows, frames, speakers) bool."""
         ...
 
 
 def window_starts(total: int, length: int, step: int) -> range:
-    """First samples of the windows that cover a recording of `total` samples: every `step` from 0, the last window
-    ending after the recording where samples are left over."""
+    """Return the first samples of the windows that cover a recording of `total` samples: every `step` from 0.
+
+    The last window ends after the recording if samples are left over.
+    """
     complete = max(0, (total - length) // step + 1)
     covered = (complete - 1) * step + length if complete else 0
     return range(0, (complete + (covered < total)) * step, step)
 
 
 def sliding_windows(waveform: np.ndarray, length: int, step: int) -> np.ndarray:
-    """(windows, length): every `step` samples from 0, and a last one padded with zeros where samples are left over."""
+    """Return windows that start every `step` samples from 0: (windows, length).
+
+    A last one, padded with zeros, is added if samples are left over.
+    """
     count = len(window_starts(len(waveform), length, step))
     padded = np.zeros((count - 1) * step + length, np.float32)
     padded[: min(len(waveform), len(padded))] = waveform[: len(padded)]
@@ -43,7 +48,7 @@ def sliding_windows(waveform: np.ndarray, length: int, step: int) -> np.ndarray:
 
 
 def window_at(waveform: np.ndarray, start: int, length: int) -> np.ndarray:
-    """(length,): the samples from `start`, with zeros for what lies outside the recording."""
+    """Return the samples from `start`, with zeros outside the recording: (length,)."""
     window = np.zeros(length, np.float32)
     first, last = max(0, start), min(len(waveform), start + length)
     if first < last:

@@ -1,3 +1,4 @@
-"""How a finished segmentation model runs: ONNX Runtime on a CPU, torch on CUDA.
+"""Run a finished segmentation model: ONNX Runtime on a CPU, torch on CUDA.
 
-Nothing here changes weights; what is computed once for a recording is kept by `window_predictions.py`."""
+Nothing here changes weights. `window_predictions.py` keeps what has been computed for a recording.
+"""

@@ -1,14 +1,14 @@
-"""A low-bit segmentation model as ONNX: integer LSTM and matrix products of ONNX Runtime, static activation ranges.
+"""Export a low-bit segmentation model to ONNX: integer LSTM and matrix products of ONNX Runtime, static activation
+ranges.
 
-ONNX Runtime's DynamicQuantizeLSTM takes the range of what it rounds from the data of each call, so that a window's
-answer would depend on its neighbours in the batch. Here two columns with weight zero are added to its input, always at
-the ends of the static range, and two units to its state, always at -1 and 1. The ranges that it finds are then those
-that were calibrated, and the answer of a window is its own, whatever it is batched with.
+ONNX Runtime's DynamicQuantizeLSTM finds the range of the values that it rounds in the data of each call, so the result
+for a window would depend on the other windows of its batch. To prevent this, two columns with zero weight are added to
+its input and always hold the ends of the static range. Two units are added to its state and always hold -1 and 1. The
+ranges that it finds are then the calibrated ones, and the result for a window does not depend on its batch.
 
-Weights are stored as in objectives/compression/low_bit.py, 4-bit codes two a byte and scales in 16 bits. The graph
-widens them to
-what the kernels take, 8 bits and 32, once, when a session is opened (objectives/backends/onnx_export.py): no CPU kernel
-multiplies 4-bit codes as they are.
+Weights are stored as in objectives/compression/low_bit.py: two 4-bit codes in each byte, and scales in 16 bits. No CPU
+kernel multiplies 4-bit codes directly, so the graph widens codes to 8 bits and scales to 32 bits, once, when a session
+is opened (objectives/backends/onnx_export.py).
 """
 
 import functools
@@ -28,17 +28,18 @@ from objectives.compression.pyannet_head import features_of, linears, lstm_bias
 from objectives.compression.quantization import QuantizedWeight
 from objectives.models.segmentation import contract_of
 
-PEGS = 2  # values at the ends of a range, to hold it there
-CERTAIN = 40.0  # a gate's input that opens it for good; its negative shuts it
-OPEN_CELL = 20.0  # a cell whose tanh is 1
+PEGS = 2  # added values, one for each end of a range, that fix the range
+CERTAIN = 40.0  # input that keeps a gate open; its negative keeps it shut
+OPEN_CELL = 20.0  # value of a cell whose tanh is 1
 GATE_ORDER = [0, 3, 1, 2]  # torch's input, forget, cell, output as ONNX has them: input, output, forget, cell
-SATURATING = 64  # codes up to here fit 16 bits in pairs, times 255, even where a processor adds them up there
+SATURATING = 64  # pairs of codes up to this, times 255, fit in 16 bits, so every processor adds them exactly
 
 
 def export_low_bit(model: LowBitModel, path: Path, signed: bool) -> None:
     """Write (N, 1, T) `x` → (N, frames, classes) `y` as ONNX, N and T free.
 
-    signed: multiply 8-bit codes as signed ones, which not every processor does exactly (signed_products_are_exact).
+    signed: multiply 8-bit codes as signed integers, which is not exact on every processor (see
+    signed_products_are_exact).
     """
     front = _Front(model.network)
     example = torch.zeros(1, 1, contract_of(model.network).window)
@@ -55,9 +56,9 @@ def export_low_bit(model: LowBitModel, path: Path, signed: bool) -> None:
 
 @functools.cache
 def signed_products_are_exact() -> bool:
-    """Whether this processor's kernel for unsigned by signed 8-bit products is exact.
+    """Return whether this processor's kernel for unsigned by signed 8-bit products is exact.
 
-    Those without VNNI add pairs of products up in 16 bits, which overflows; unsigned by unsigned is exact everywhere.
+    Processors without VNNI add pairs of products in 16 bits, which overflows. Unsigned by unsigned is exact on all.
     """
     left, right = np.full((1, 64), 255, np.uint8), np.full((64, 16), 127, np.int8)
     graph = helper.make_graph(
@@ -74,7 +75,7 @@ def signed_products_are_exact() -> bool:
 
 
 class _Front(torch.nn.Module):
-    """SincNet with its channels last."""
+    """SincNet with channels last."""
 
     def __init__(self, network: PyanNet):
         super().__init__()
@@ -117,24 +118,26 @@ def _lstm(graph: Graph, model: LowBitModel, layer: int, features: str) -> str:
 
 
 def _pegs(graph: Graph, end: float, hidden: int) -> str:
-    """(2, 1, hidden + 2): what the units that hold the range start with, after zeros for all others."""
+    """Return the initial values of the state: (2, 1, hidden + 2), zeros, then the ends of the range for the two added
+    units."""
     ends = graph.constant(np.full((2, 1, PEGS), (-end, end), np.float32))
     return graph.padded(ends, (0, 0, hidden), (0, 0, 0), 0.0, np.float32)
 
 
 def _bias(graph: Graph, model: LowBitModel, layer: int) -> str:
-    """(2, 8 · (hidden + 2)): the layer's, and of the kernel's second one, which is added to it, nothing."""
+    """Return (2, 8 · (hidden + 2)): the layer's bias, then zeros for the kernel's second bias, which is added to it."""
     hidden = model.network.lstm.hidden_size
     bias = lstm_bias(model.network, layer).detach().reshape(2, 4, hidden)[:, GATE_ORDER].numpy()
-    pegs = np.full((2, 4, PEGS), CERTAIN, np.float32)  # everything stays and leaves
-    pegs[:, 0], pegs[:, 3] = -CERTAIN, 0  # nothing enters
+    # forget and output gates open, input gate shut: the cell keeps its value and outputs it
+    pegs = np.full((2, 4, PEGS), CERTAIN, np.float32)
+    pegs[:, 0], pegs[:, 3] = -CERTAIN, 0
     pegged = graph.add("Concat", [graph.constant(bias), graph.constant(pegs)], axis=2)
     both = graph.padded(pegged, (0, 0, 0), (0, 4, 0), 0.0, np.float32)
     return graph.add("Reshape", [both, graph.whole(2, -1)])
 
 
 def _pegged_input(graph: Graph, model: LowBitModel, layer: str, features: str) -> str:
-    """(frames, batch, inputs) → (frames, batch, inputs + 2), within the layer's range and reaching both of its ends."""
+    """Clip to the layer's range and add both of its ends: (frames, batch, inputs) → (frames, batch, inputs + 2)."""
     ends = np.array([model.ranges[layer].low, model.ranges[layer].high], np.float32)
     within = graph.add("Clip", [features, graph.constant(ends[0]), graph.constant(ends[1])])
     leading = graph.slice(graph.add("Shape", [features]), 0, 2, 0)
@@ -143,8 +146,10 @@ def _pegged_input(graph: Graph, model: LowBitModel, layer: str, features: str) -
 
 
 def _kernel_weight(graph: Graph, weight: QuantizedWeight, hidden: int) -> tuple[str, str, str]:
-    """(2 · 4 · hidden, inputs) → (2, inputs + 2, 4 · (hidden + 2)) as the kernel takes it, its scales and zero points.
-    What was added is zero."""
+    """Return a weight as the kernel takes it, with its scales and zero points.
+
+    (2 · 4 · hidden, inputs) → (2, inputs + 2, 4 · (hidden + 2)). The weights of the added columns and units are zero.
+    """
 
     def by_gate(rows: torch.Tensor) -> np.ndarray:
         """(2 · 4 · hidden, columns) → (2, columns, 4, hidden)."""
@@ -179,16 +184,17 @@ def _linear(graph: Graph, model: LowBitModel, layer: str, bias: torch.Tensor, fe
 
 
 def _kind_and_zero(graph: Graph, weight: QuantizedWeight) -> tuple[np.dtype, int]:
-    """Type and zero point of a weight's codes."""
+    """Return the type and zero point of a weight's codes."""
     if int(weight.integers.abs().max()) <= SATURATING or graph.signed:
         return np.dtype(np.int8), 0
     return np.dtype(np.uint8), 128
 
 
 def _integers(graph: Graph, codes: np.ndarray, multipliers: np.ndarray | None, weight: QuantizedWeight) -> str:
-    """What the kernel multiplies, in its type and with its zero point, of the shape of the codes: (n, columns, …).
+    """Return the integers that the kernel multiplies, in its type and with its zero point: (n, columns, …), the shape
+    of the codes.
 
-    multipliers: (n, groups, …), where columns have any.
+    multipliers: (n, groups, …), if the weight has any.
     """
     kind, zero = _kind_and_zero(graph, weight)
     if weight.bits == 8:
@@ -208,7 +214,7 @@ def _integers(graph: Graph, codes: np.ndarray, multipliers: np.ndarray | None, w
 
 
 def _store_sincnet(written: onnx.ModelProto, graph: Graph, model: LowBitModel) -> None:
-    """Where SincNet's weights are 8-bit codes, store these instead of their values."""
+    """Store the 8-bit codes of SincNet's weights, for those weights that have them, in place of their values."""
     stored = {tensor.name.removeprefix("_network."): tensor for tensor in written.graph.initializer}
     before = len(written.graph.node)
     for name in SINCNET_WEIGHTS:

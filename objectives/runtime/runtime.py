@@ -1,4 +1,4 @@
-"""What any segmentation model that runs offers, and one that ONNX Runtime runs from a file. Needs no torch."""
+"""The interface of a segmentation model that runs, and its implementation in ONNX Runtime. Needs no torch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +11,15 @@ from objectives.backends.onnxruntime import open_session
 from objectives.measurement import Execution
 from objectives.models.contract import Contract
 
-BATCH = 32  # windows at once on the accuracy plane: the fastest on two cores
+BATCH = 32  # windows run at once on the accuracy plane: the fastest on two cores
 
 
 class Runtime(Protocol):
-    """A segmentation model that runs. kernel: what computes it; another one may decide a tie between classes
-    otherwise. batch: windows to give it at once, where there are so many."""
+    """A segmentation model that runs.
+
+    kernel: what computes it. Another kernel may break a tie between classes differently.
+    batch: number of windows to pass at once, if there are that many.
+    """
 
     contract: Contract
     execution: Execution
@@ -24,15 +27,18 @@ class Runtime(Protocol):
     batch: int
 
     def scores(self, windows: np.ndarray) -> np.ndarray:
-        """(windows, samples) float32 → (windows, frames, classes) float32 powerset log-probabilities.
+        """Return the powerset log-probabilities: (windows, samples) float32 → (windows, frames, classes) float32.
 
-        Raises EvaluationError naming the model where one is NaN or infinite: their argmax would pass for silence.
+        Raises EvaluationError, naming the model, if one is NaN or infinite, since their argmax would look like silence.
         """
         ...
 
 
 class DeployedModel:
-    """An exported segmentation model on a CPU, on so many threads: a Runtime. name: for messages, else its path."""
+    """An exported segmentation model on a CPU, with a fixed number of threads: a Runtime.
+
+    name: for messages, the path by default.
+    """
 
     batch = BATCH
 
@@ -48,9 +54,9 @@ class DeployedModel:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the file says of itself (objectives/models/sherpa_metadata.py)."""
-        said: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        return said
+        """Metadata of the file (objectives/models/sherpa_metadata.py)."""
+        metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        return metadata
 
     def scores(self, windows: np.ndarray) -> np.ndarray:
         """See Runtime.scores."""
@@ -59,6 +65,7 @@ class DeployedModel:
 
 
 def local_activity(runtime: Runtime, windows: np.ndarray) -> np.ndarray:
-    """Local speakers of each window, by the powerset argmax: (windows, samples) → (windows, frames, speakers) bool."""
+    """Return the local speakers of each window, by the powerset argmax: (windows, samples) → (windows, frames,
+    speakers) bool."""
     classes = runtime.scores(windows).argmax(axis=-1)
     return runtime.contract.powerset[classes]

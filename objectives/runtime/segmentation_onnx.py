@@ -1,7 +1,8 @@
-"""Finished segmentation models as ONNX files: what a study runs on a CPU, and byte for byte what a user takes home.
+"""Finished segmentation models as ONNX files: what a study runs on a CPU, byte for byte the same as in an exported
+bundle.
 
 Input `x` (N, 1, T) float32, output `y` (N, frames, classes) float32 log-probabilities, N and T free. The weights take
-as many bytes as in the finished model's own file; the metadata are what sherpa-onnx wants.
+as many bytes as in the finished model's own file. The metadata are those that sherpa-onnx needs.
 """
 
 import shutil
@@ -21,31 +22,35 @@ from objectives.models.segmentation import contract_of
 from objectives.models.sherpa_metadata import segmentation_metadata, set_metadata
 from objectives.runtime.low_bit_onnx import export_low_bit, signed_products_are_exact
 
-FORM = 2  # of the files: raise it whenever one would come out different
+FORM = 2  # of the files: raise it whenever a file would be written differently
 
 Kind = Literal["float", "signed", "unsigned"]
 
 
 def kind_of(model: FinishedModel) -> Kind:
-    """What this machine multiplies: floating-point numbers, or integers of the kind that its kernels are exact for."""
+    """Return what this machine multiplies: floating-point numbers, or integers of the kind for which its kernels are
+    exact."""
     if model.bits is None:
         return "float"
-    # the processor's affair, and a cache may be carried to another one
+    # depends on the processor, and a cache may be moved to another machine
     return "signed" if signed_products_are_exact() else "unsigned"
 
 
 def kept_onnx(model: FinishedModel) -> Path:
-    """The model's ONNX file for this machine, written once and kept beside the model.
+    """Return the model's ONNX file for this machine, written once and kept next to the model.
 
-    Raises ModelError where the model cannot be read, AssetError where the cache cannot be written.
+    Raises ModelError if the model cannot be read, AssetError if the cache cannot be written.
     """
     name = f"{model.key}.{kind_of(model)}.v{FORM}.onnx"
     return kept_file("models", name, lambda path: write_onnx(model, path))
 
 
 def portable_onnx(model: FinishedModel, path: Path) -> None:
-    """Write the ONNX file that is exact on every processor: the one that this machine runs, or where it runs signed
-    codes, one with unsigned ones and the same answers."""
+    """Write the ONNX file that is exact on every processor.
+
+    This is the file that this machine runs, unless it runs signed codes. In that case the file has unsigned codes and
+    gives the same answers.
+    """
     if kind_of(model) == "signed":
         write_onnx(model, path, "unsigned")
     else:
@@ -53,10 +58,14 @@ def portable_onnx(model: FinishedModel, path: Path) -> None:
 
 
 def write_onnx(model: FinishedModel, path: Path, kind: Kind | None = None) -> None:
-    """Write a finished model as ONNX; the same model and kind give the same bytes. kind: this machine's by default.
+    """Write a finished model as ONNX. The same model and kind give the same bytes.
 
-    fp16: what the checkpoint has in 16 bits is stored so and widened by the graph. Low-bit modes: see
-    objectives/runtime/low_bit_onnx.py. Raises ModelError where the model cannot be read.
+    In fp16 models, the weights that the checkpoint has in 16 bits are stored that way and widened by the graph. For
+    low-bit modes, see objectives/runtime/low_bit_onnx.py.
+
+    kind: this machine's by default.
+
+    Raises ModelError if the model cannot be read.
     """
     kind = kind or kind_of(model)
     network: PyanNet
@@ -71,6 +80,6 @@ def write_onnx(model: FinishedModel, path: Path, kind: Kind | None = None) -> No
     written = onnx.load(path)
     if model.precision == "fp16":
         store_in_16_bits(written)
-    told = {"precision": model.precision, "arithmetic": kind, "model_key": model.key}
-    set_metadata(written, {**segmentation_metadata(contract_of(network), SAMPLE_RATE), **told})
+    details = {"precision": model.precision, "arithmetic": kind, "model_key": model.key}
+    set_metadata(written, {**segmentation_metadata(contract_of(network), SAMPLE_RATE), **details})
     onnx.save(written, path)

@@ -1,4 +1,5 @@
-"""Run a finished segmentation model: ONNX Runtime on a CPU, torch on CUDA. Says whether a precision is native there."""
+"""Run a finished segmentation model: ONNX Runtime on a CPU, torch on CUDA. Reports whether a precision is native
+there."""
 
 from typing import cast
 
@@ -21,22 +22,23 @@ CUDA_BATCH = 128
 
 
 def open_runtime(model: FinishedModel, threads: int, device: Device = "cpu") -> Runtime:
-    """Load a finished model on a device, on so many threads."""
+    """Load a finished model on a device, with this many threads."""
     if device == "cuda":
         return TorchRuntime(model, torch.device("cuda"), CUDA_BATCH)
     return OnnxRuntime(model, threads)
 
 
 def execution_on_cpu(precision: Precision) -> Execution:
-    """Whether a CPU has a kernel for a precision: ONNX Runtime's compute in 32 bits and in 8, none of them in 16."""
+    """Return whether a CPU has a kernel for a precision: ONNX Runtime's compute in 32 and in 8 bits, none of them in
+    16."""
     return "emulated" if precision == "fp16" else "native"
 
 
 class OnnxRuntime(DeployedModel):
-    """A finished model in ONNX Runtime on a CPU: fp32 and, with integer kernels, the low-bit modes, 4-bit codes widened
-    to 8 bits.
+    """A finished model in ONNX Runtime on a CPU.
 
-    No kernel of it computes in 16 bits there: fp16 weights are widened and run in 32 bits, which is `emulated`.
+    fp32 runs as it is, and the low-bit modes run on integer kernels, with 4-bit codes widened to 8 bits. No kernel
+    computes in 16 bits there: fp16 weights are widened and run in 32 bits, which is `emulated`.
     """
 
     def __init__(self, model: FinishedModel, threads: int):
@@ -47,11 +49,13 @@ class OnnxRuntime(DeployedModel):
 
 
 class TorchRuntime:
-    """torch, with autocast for fp16 on CUDA (the paper's FP16, Sec. 4.4); weights are widened elsewhere, and the
-    low-bit modes are emulated: the values of integer kernels, computed in 32 bits.
+    """A finished model in torch.
 
-    fixed_batch: however many windows it is given, it runs so many at once, the last ones beside silence. Kernels are
-    chosen by shape on CUDA, and a window's answer must not depend on how many came with it.
+    On CUDA, fp16 runs with autocast (the paper's FP16, Sec. 4.4); elsewhere its weights are widened. The low-bit modes
+    are emulated: the values of the integer kernels, computed in 32 bits.
+
+    fixed_batch: run this many windows at once, however many are given, and fill the last batch with silence. CUDA
+    chooses kernels by shape, and the result for a window must not depend on how many others came with it.
     """
 
     def __init__(self, model: FinishedModel, device: torch.device, fixed_batch: int | None = None):
@@ -71,7 +75,7 @@ class TorchRuntime:
     def scores(self, windows: np.ndarray) -> np.ndarray:
         """See Runtime.scores."""
         size = self._fixed_batch or len(windows)
-        # CUDA may round what a convolution or an LSTM multiplies to 10 bits of mantissa unless told not to
+        # by default, CUDA may round the inputs of a convolution or an LSTM to 10 bits of mantissa
         with torch.backends.cudnn.flags(allow_tf32=False):
             batches = [self._scores(windows[first : first + size], size) for first in range(0, len(windows), size)]
         return finite(np.concatenate(batches), f"the scores of {self._name}")
@@ -86,12 +90,12 @@ class TorchRuntime:
 
 
 def _name(model: FinishedModel) -> str:
-    """For messages."""
+    """Return the name of a model for messages."""
     return f"model {model.key} ({model.precision})"
 
 
 class _Emulated:
-    """What follows SincNet in a low-bit model, its weights widened once."""
+    """The part of a low-bit model that follows SincNet, with its weights widened once."""
 
     def __init__(self, model: LowBitModel, device: torch.device):
         self._network, self._ranges = model.network, model.ranges

@@ -1,4 +1,4 @@
-"""Chunk-wise streaming (the paper's): blocks are emitted at once, and named when the recording ends."""
+"""Chunk-wise streaming (the paper's): blocks are emitted at once, and their speakers named when the recording ends."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -17,75 +17,90 @@ NO_ANCHOR = -1
 
 
 class KeptUpdates:
-    """Updates in their order; their embeddings, which come later, in the same order.
+    """The updates of a recording in order, and their embeddings, which are added later but in the same order.
 
-    speakers: local speakers of a window. dimension: of an embedding.
+    speakers: number of local speakers in a window.
+    dimension: length of an embedding.
     """
 
     def __init__(self, speakers: int, dimension: int):
-        self._starts = Pile((), np.int64)  # of each cell, its first sample
-        self._frames = Pile((speakers,), bool)  # of each cell
-        self._cells = Pile((), np.int32)  # of each update, their number
-        self._active = Pile((speakers,), bool)  # of each update that gets embeddings, else nobody
-        self._embeddings = Pile((dimension,), np.float32, piece=1024)  # of each of those local speakers
-        self._anchor = Pile((), np.int32)  # of each embedding, the number of its anchor
-        self._enough = Pile((), bool)  # of each embedding, whether it is of much speech
+        self._starts = GrowingRows((), np.int64)  # first sample of each cell
+        self._frames = GrowingRows((speakers,), bool)  # who speaks in each cell
+        self._cells = GrowingRows((), np.int32)  # number of cells of each update
+        self._active = GrowingRows((speakers,), bool)  # local speakers of each update that get an embedding
+        self._embeddings = GrowingRows((dimension,), np.float32, piece=1024)  # of those local speakers, in order
+        self._anchor = GrowingRows((), np.int32)  # for each embedding, the number of its anchor
+        self._enough = GrowingRows((), bool)  # for each embedding, whether its speaker speaks enough
         self._speakers, self._dimension = speakers, dimension
 
     @property
     def nbytes(self) -> int:
-        """Memory of all of it."""
-        piles = (self._starts, self._frames, self._cells, self._active, self._embeddings, self._anchor, self._enough)
-        return sum(pile.nbytes for pile in piles)
+        """Memory that this takes, in bytes."""
+        arrays = (self._starts, self._frames, self._cells, self._active, self._embeddings, self._anchor, self._enough)
+        return sum(each.nbytes for each in arrays)
 
     def add(self, starts: np.ndarray, frames: np.ndarray, embedded: np.ndarray) -> None:
-        """An update: starts: (cells,) first samples. frames: (cells, speakers) bool. embedded: (speakers,) bool, whose
-        embeddings will come: all who are active in its window, or nobody where none are needed."""
+        """Add an update.
+
+        starts: (cells,) first sample of each cell.
+        frames: (cells, speakers) bool.
+        embedded: (speakers,) bool, the local speakers whose embeddings will be added later: all who are active in the
+        window, or nobody if the update needs no embeddings.
+        """
         self._starts.append(starts)
         self._frames.append(frames)
         self._cells.append(np.array([len(starts)]))
         self._active.append(embedded[None])
 
     def embed(self, embeddings: np.ndarray, anchor: int | None, enough: np.ndarray) -> None:
-        """Embeddings of the next update that gets some: (speakers, dimension) of those who were to come, NaN for those
-        with too little speech. anchor: its number. enough: (speakers,) bool, by `speaks_enough`."""
+        """Add the embeddings of the next update that has any.
+
+        embeddings: (speakers, dimension), of the local speakers announced to `add`; NaN for those with too little
+        speech.
+        anchor: number of the anchor, None if the update is not one.
+        enough: (speakers,) bool, by `speaks_enough`.
+        """
         self._embeddings.append(embeddings)
         self._anchor.append(np.full(len(embeddings), NO_ANCHOR if anchor is None else anchor))
         self._enough.append(enough)
 
     def centroids(self, settings: ClusteringSettings, anchor_seconds: float) -> np.ndarray:
-        """(clusters, dimension): speakers as far as embeddings of anchors have come."""
+        """Cluster the anchors whose embeddings have been added → (clusters, dimension)."""
         anchor = self._anchor.between(0, len(self._anchor))
         of_anchors = np.flatnonzero(anchor != NO_ANCHOR)
         embeddings, enough = self._embeddings.at(of_anchors), self._enough.at(of_anchors)
         return speaker_centroids(embeddings, anchor[of_anchors], enough, settings, anchor_seconds)
 
     def starts(self) -> np.ndarray:
-        """(cells,) first sample of each cell."""
+        """Return the first sample of each cell: (cells,)."""
         return self._starts.between(0, len(self._starts))
 
     def speaking(self, centroids: np.ndarray) -> Iterator[tuple[int, ...]]:
-        """Who speaks in each cell, by the nearest of (clusters, dimension). All embeddings must have come."""
+        """Yield who speaks in each cell, by the nearest of the centroids, (clusters, dimension). All embeddings must
+        have been added."""
         cell = row = 0
         for first in range(0, len(self._active), AT_ONCE):
             last = min(first + AT_ONCE, len(self._active))
-            active = self._active.between(first, last)
-            # (updates, speakers)
+            active = self._active.between(first, last)  # (updates, speakers)
             embeddings = np.full((*active.shape, self._dimension), np.nan, np.float32)
             count = int(active.sum())
             embeddings[active] = self._embeddings.between(row, row + count)
             row += count
-            names = name_local_speakers(embeddings, active, centroids)
+            names = name_local_speakers(embeddings, active, centroids)  # (updates, speakers)
             for cells, named in zip(self._cells.between(first, last).tolist(), names, strict=True):
                 yield from (tuple(named[frame]) for frame in self._frames.between(cell, cell + cells))
                 cell += cells
 
 
-PIECE = 4096  # rows that room is made for at once
+PIECE = 4096  # rows for which memory is allocated at once
 
 
-class Pile:
-    """Rows by their position since the beginning. shape: of a row. piece: rows that room is made for at once."""
+class GrowingRows:
+    """An array that grows by whole rows and never moves them.
+
+    shape: of a row.
+    piece: number of rows for which memory is allocated at once.
+    """
 
     def __init__(self, shape: tuple[int, ...], dtype: type, piece: int = PIECE):
         self._shape, self._dtype, self._piece = shape, dtype, piece
@@ -97,7 +112,7 @@ class Pile:
 
     @property
     def nbytes(self) -> int:
-        """Memory of all of it, the room that is left included."""
+        """Memory that this takes in bytes, including rows that are allocated but not yet used."""
         return sum(piece.nbytes for piece in self._pieces)
 
     def append(self, rows: np.ndarray) -> None:
@@ -112,7 +127,7 @@ class Pile:
             rows = rows[len(fitting) :]
 
     def between(self, start: int, end: int) -> np.ndarray:
-        """Rows start … end - 1, copied: (end - start, …)."""
+        """Return a copy of rows start … end - 1: (end - start, …)."""
         rows: np.ndarray = np.empty((end - start, *self._shape), self._dtype)
         for index in range(start // self._piece, -(-end // self._piece)):
             first = index * self._piece
@@ -121,7 +136,7 @@ class Pile:
         return rows
 
     def at(self, positions: np.ndarray) -> np.ndarray:
-        """The rows at these positions, copied: (positions,) → (positions, …)."""
+        """Return a copy of the rows at these positions: (positions,) → (positions, …)."""
         rows: np.ndarray = np.empty((len(positions), *self._shape), self._dtype)
         of = positions // self._piece
         for index in np.unique(of):
@@ -131,8 +146,13 @@ class Pile:
 
 @dataclass(frozen=True)
 class Emitted:
-    """A block as it was emitted, and whose speech it may be. starts: (cells,) first sample of each. frames: (cells,
-    speakers) bool. active: (speakers,) bool, in the window. embeddings: (speakers, dimension), NaN where not known."""
+    """A block as it was emitted, and the embeddings of its window.
+
+    starts: (cells,) first sample of each cell.
+    frames: (cells, speakers) bool, who speaks in each cell.
+    active: (speakers,) bool, who speaks anywhere in the window.
+    embeddings: (speakers, dimension), NaN if not known.
+    """
 
     starts: np.ndarray
     frames: np.ndarray
@@ -142,8 +162,13 @@ class Emitted:
 
 @dataclass
 class _Pending:
-    """An update whose features are not ready. needed: number of them. chosen: for each local speaker, which ones.
-    anchor: its number, where it is one. enough: (speakers,) bool, who speak enough to found clusters."""
+    """An update whose features are not ready.
+
+    needed: number of features that must be ready.
+    chosen: for each local speaker, the indices of the features to pool.
+    anchor: number of the anchor, None if the update is not one.
+    enough: (speakers,) bool, who speaks enough to found a cluster.
+    """
 
     block: Emitted
     needed: int
@@ -154,9 +179,9 @@ class _Pending:
 
 @dataclass
 class ChunkwiseSession:
-    """Chunk-wise streaming of one recording: blocks as they come, names when all is heard (paper, Sec. 4.2, 6).
+    """Chunk-wise streaming of one recording: blocks as they come, names once everything is heard (paper, Sec. 4.2, 6).
 
-    Both planes drive it, update by update; they differ in nothing but how windows are batched and features shared.
+    Both planes drive it, update by update. They differ only in how windows are batched and features are shared.
     """
 
     schedule: Schedule
@@ -172,16 +197,17 @@ class ChunkwiseSession:
         self._kept = KeptUpdates(self.contract.speakers, self.embedding.dimension)
 
     def update(self, update: int, activity: np.ndarray, features: Features) -> np.ndarray:
-        """Take in what the model said of an update's window, (frames, speakers) bool, and the features that are ready.
+        """Take in the segmentation of an update's window, (frames, speakers) bool, and the features that are ready.
 
-        Returns the emitted block's local speakers, (cells, speakers) bool: final but for the speakers' names.
+        Return the local speakers of the emitted block, (cells, speakers) bool. They are final, except for the speakers'
+        names.
         """
         emitted = self.emit(update, activity)
         self.pool(features)
         return emitted
 
     def emit(self, update: int, activity: np.ndarray) -> np.ndarray:
-        """The first half of `update`, which needs no features."""
+        """Run the first half of `update`, which needs no features."""
         block = cut_block(self.schedule, self.contract, update, activity)
         unknown = np.full((self.contract.speakers, self.embedding.dimension), np.nan, np.float32)
         emitted = Emitted(block.starts, block.frames, np.any(activity, axis=0), unknown)
@@ -198,9 +224,10 @@ class ChunkwiseSession:
         return block.frames
 
     def pool(self, features: Features, last: bool = False) -> None:
-        """The second half of `update`: embeddings of the local speakers whose features are ready, (frames, channels).
+        """Run the second half of `update`: pool the embeddings of the local speakers whose features are ready.
 
-        last: there will be no more features, so those that are there must do.
+        features: (frames, channels).
+        last: no more features will come, so pool every pending update from those that are there.
         """
         while self._pending and (last or self._pending[0].needed <= len(features)):
             update = self._pending.popleft()
@@ -210,16 +237,16 @@ class ChunkwiseSession:
                 self._latest = pooled
 
     def finish(self, features: np.ndarray) -> Hypothesis:
-        """Cluster, name and return what was emitted. `features` are all that the recording has."""
+        """Cluster, name and return everything that was emitted. features: all features of the recording."""
         self.pool(features, last=True)
         return self.name(self.centroids())
 
     def centroids(self) -> np.ndarray:
-        """(clusters, dimension): speakers as far as anchors are pooled, by the clustering."""
+        """Cluster the anchors that are pooled so far into speakers → (clusters, dimension)."""
         return self._kept.centroids(self.clustering, self.schedule.anchor_seconds)
 
     def name(self, centroids: np.ndarray) -> Hypothesis:
-        """What was emitted, its local speakers named by the nearest centroids."""
+        """Return everything that was emitted, its local speakers named by the nearest centroids."""
         return Hypothesis.from_cells(self._kept.starts(), self.schedule.total, self._kept.speaking(centroids))
 
     @property
@@ -228,7 +255,7 @@ class ChunkwiseSession:
         return self._anchors
 
     def latest(self, features: Features) -> Emitted:
-        """The latest block, its local speakers' embeddings pooled from what is ready now."""
+        """Return the latest block, with its local speakers' embeddings pooled from the features that are ready now."""
         if self._pending and self._pending[-1].block is self._latest:
             return self._pooled(self._pending[-1], features)
         return self._latest

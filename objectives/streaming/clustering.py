@@ -1,6 +1,6 @@
-"""Local speakers → speakers of the recording, by the released pipeline's clustering. Needs no torch.
+"""Map local speakers to speakers of the recording, by the released pipeline's clustering. Needs no torch.
 
-Anchors are clustered as pyannote.audio does it; every local speaker then goes to the nearest centroid, two local
+Anchors are clustered as in pyannote.audio. Every local speaker is then assigned to the nearest centroid, and two local
 speakers of one window never to the same one.
 """
 
@@ -13,31 +13,32 @@ from scipy.spatial.distance import cdist
 
 from objectives.models.released_pipeline import CLUSTERING_METHOD, MIN_CLUSTER_SIZE
 
-MIN_ACTIVE_RATIO = 0.2  # of a window, pyannote.audio's
-ANCHOR_SECONDS = 1.0  # anchors are taken every max(C, 1 s)
-UNNAMED = -1  # of a local speaker that is not active
-# Local speakers that found clusters at most: clustering takes their number squared times 8 bytes, so 0.4 GB, and some
-# ten seconds. With anchors a second apart there are so many after an hour in which two speak in every window; after 40
-# minutes at the earliest, with three. Recordings that have fewer are clustered whole.
+MIN_ACTIVE_RATIO = 0.2  # share of a window; pyannote.audio's
+ANCHOR_SECONDS = 1.0  # an anchor is taken every max(C, 1 s)
+UNNAMED = -1  # name of a local speaker who is not active
+# Most local speakers that found clusters. Clustering n of them takes 8 n² bytes: 0.4 GB here, and about ten seconds.
+# With anchors one second apart, an hour in which two people speak in every window has this many; with three people it
+# takes 40 minutes, the shortest possible. Recordings with fewer founders are clustered whole.
 MOST_FOUNDERS = 7200
-ALWAYS_WHOLE = MOST_FOUNDERS / 3 * ANCHOR_SECONDS  # seconds of a recording
+ALWAYS_WHOLE = MOST_FOUNDERS / 3 * ANCHOR_SECONDS  # seconds; a recording no longer than this is clustered whole
 
 
 @dataclass(frozen=True)
 class ClusteringSettings:
-    """The released pipeline's, but for `threshold`, which belongs to an embedding."""
+    """Settings of the released pipeline's clustering, except `threshold`, which belongs to an embedding."""
 
     threshold: float
     method: str = CLUSTERING_METHOD
 
     def min_cluster_size(self, anchor_seconds: float) -> int:
-        """The released pipeline's 12 windows a second apart, as 12 s of anchors that lie `anchor_seconds` apart."""
+        """Return the number of anchors, `anchor_seconds` apart, that span 12 s: the released pipeline's 12 windows, one
+        a second."""
         return max(1, round(MIN_CLUSTER_SIZE / anchor_seconds))
 
 
 def speaks_enough(activity: np.ndarray) -> np.ndarray:
-    """Who speaks alone for at least 20 % of the window, pyannote.audio's rule: (frames, speakers) bool → (speakers,)
-    bool."""
+    """Return who speaks alone for at least 20 % of the window, pyannote.audio's rule: (frames, speakers) bool →
+    (speakers,) bool."""
     alone = activity & (activity.sum(axis=1, keepdims=True) == 1)
     enough: np.ndarray = alone.sum(axis=0) >= MIN_ACTIVE_RATIO * len(activity)
     return enough
@@ -46,11 +47,15 @@ def speaks_enough(activity: np.ndarray) -> np.ndarray:
 def speaker_centroids(
     embeddings: np.ndarray, anchor: np.ndarray, enough: np.ndarray, settings: ClusteringSettings, anchor_seconds: float
 ) -> np.ndarray:
-    """Cluster the anchors' local speakers → (clusters, dimension), none where no local speaker has an embedding.
+    """Cluster the local speakers of the anchors → (clusters, dimension), zero clusters if no local speaker has an
+    embedding.
 
-    embeddings: (local speakers, dimension), NaN where not known. anchor: (local speakers,) number of the anchor of
-    each, in their order. enough: (local speakers,) bool, by `speaks_enough`; others do not found clusters, unless there
-    is nobody else. Of more than MOST_FOUNDERS, those of every n-th anchor found clusters, so that their spacing grows.
+    Only local speakers who speak enough found clusters, unless there are none. If there are more than MOST_FOUNDERS,
+    only those of every n-th anchor found clusters, which makes the anchors' spacing n times larger.
+
+    embeddings: (local speakers, dimension), NaN if not known.
+    anchor: (local speakers,) number of each one's anchor, in order.
+    enough: (local speakers,) bool, by `speaks_enough`.
     """
     known = ~np.isnan(embeddings).any(axis=1)
     founders = np.flatnonzero(known & enough)
@@ -58,23 +63,27 @@ def speaker_centroids(
         founders = np.flatnonzero(known)
     if len(founders) == 0:
         return np.zeros((0, embeddings.shape[-1]))
-    # those of an anchor stay together: every n-th local speaker might always be the same person
+    # take whole anchors, since every n-th local speaker might always be the same person
     nth = np.unique(anchor[founders], return_inverse=True)[1]
     every = 1
     while np.count_nonzero(nth % every == 0) > MOST_FOUNDERS:
         every += 1
     rows = embeddings[founders[nth % every == 0]]
     clusters = agglomerate(rows, settings.method, settings.threshold, settings.min_cluster_size(anchor_seconds * every))
-    # means of the embeddings as they are, though their directions are what was clustered
+    # average the embeddings as they are, although it is their directions that were clustered
     return np.stack([rows[clusters == cluster].mean(axis=0) for cluster in range(clusters.max() + 1)])
 
 
 def name_local_speakers(embeddings: np.ndarray, active: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """Assign the active local speakers of each window to the nearest centroids, each centroid at most once a window.
+    """Assign the active local speakers of each window to the nearest centroids, at most one of them to each centroid.
 
-    embeddings: (windows, speakers, dimension). active: (windows, speakers) bool. centroids: (clusters, dimension).
-    Returns (windows, speakers) int, UNNAMED where not active. Every active local speaker gets a name, if need be beyond
-    the clusters: whether somebody speaks is the segmentation's to say, and is never taken back by the clustering.
+    Return (windows, speakers) int, UNNAMED for those not active. Every active local speaker gets a name, if necessary
+    beyond the number of clusters: the segmentation decides whether somebody speaks, and the clustering never removes
+    speech.
+
+    embeddings: (windows, speakers, dimension).
+    active: (windows, speakers) bool.
+    centroids: (clusters, dimension).
     """
     names = np.full(active.shape, UNNAMED)
     similarity = _similarity(embeddings, centroids)
@@ -86,27 +95,32 @@ def name_local_speakers(embeddings: np.ndarray, active: np.ndarray, centroids: n
 
 
 def _similarity(embeddings: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """(windows, speakers, clusters + speakers) cosine similarity; the added columns are spare names that anything
-    beats, so that there are always enough."""
+    """Return the cosine similarity, (windows, speakers, clusters + speakers).
+
+    The added columns are spare names with a similarity below any other, so that there are always enough names.
+    """
     windows, speakers, dimension = embeddings.shape
     spare = np.full((windows, speakers, speakers), -3.0)
     if len(centroids) == 0:
         return spare
     cosine = 1.0 - cdist(embeddings.reshape(-1, dimension), centroids, metric="cosine")
-    # a local speaker with too little speech for an embedding fits all centroids equally badly
+    # a local speaker with too little speech for an embedding is equally far from all centroids
     known = np.nan_to_num(cosine.reshape(windows, speakers, -1), nan=-2.0)
     return np.concatenate([known, spare], axis=-1)
 
 
-EUCLIDEAN_ONLY = ("centroid", "median", "ward")  # linkages that know no cosine distance
+EUCLIDEAN_ONLY = ("centroid", "median", "ward")  # linkages that do not support cosine distance
 
 
 def agglomerate(embeddings: np.ndarray, method: str, threshold: float, min_cluster_size: int) -> np.ndarray:
-    """Cluster of each embedding, numbered from 0: (embeddings, dimension) → (embeddings,) int.
+    """Cluster embeddings: (embeddings, dimension) → (embeddings,) int, the cluster of each, numbered from 0.
 
-    method: of scipy's linkage. threshold: distance at which clusters are not merged any more. A cluster with fewer than
-    `min_cluster_size` embeddings, or a tenth of all where that is less, joins the large cluster with the nearest
-    centroid; where none is large, the threshold moves as little as it takes for one to be.
+    A cluster is large if it has at least `min_cluster_size` embeddings, or a tenth of all if that is fewer. Each small
+    cluster joins the large one with the nearest centroid. If no cluster is large, the threshold moves by as little as
+    makes one large.
+
+    method: of scipy's linkage.
+    threshold: clusters farther apart than this are not merged.
     """
     count = len(embeddings)
     if count == 1:  # nothing to link
@@ -130,11 +144,12 @@ def _large(clusters: np.ndarray, least: int) -> np.ndarray:
 
 
 def _with_one_large(tree: np.ndarray, threshold: float, least: int) -> np.ndarray:
-    """The cut nearest to the threshold that leaves exactly one large cluster: at the latest the last merge does."""
+    """Return the cut nearest to the threshold that leaves exactly one large cluster. There always is one: the last
+    merge."""
     by_merge = tree.copy()
     by_merge[:, 2] = np.arange(len(tree))
     for merge in np.argsort(np.abs(tree[:, 2] - threshold)):
-        if by_merge[merge, 3] < least:  # this merge makes no large cluster
+        if by_merge[merge, 3] < least:  # this merge does not make a large cluster
             continue
         clusters = fcluster(by_merge, merge, criterion="distance") - 1
         if len(_large(clusters, least)) == 1:

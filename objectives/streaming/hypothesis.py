@@ -1,4 +1,4 @@
-"""Who spoke when, as a system says it."""
+"""Who spoke when, according to a system."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,25 +8,27 @@ import numpy as np
 
 from objectives.models.contract import SAMPLE_RATE
 
-if TYPE_CHECKING:  # a deployed point does not wait for it
+if TYPE_CHECKING:  # imported late, so that a deployed point starts faster
     from pyannote.core import Annotation
 
 Turn = tuple[int, int, int]  # first sample, last sample + 1, speaker
 
 
 class Turns:
-    """Turns out of cells, in the order of time: a turn is known when it has ended.
+    """Merge cells into turns, in order of time.
 
-    wait: samples. A pause of up to so much is none: a turn is known when it has been over for as long.
+    wait: samples. A pause of at most this length does not end a turn, so a turn is returned only once it has been over
+    for this long.
     """
 
     def __init__(self, wait: int = 0) -> None:
         self._wait = wait
         self._open: dict[int, int] = {}
-        self._over: dict[int, tuple[int, int]] = {}  # that may go on
+        self._over: dict[int, tuple[int, int]] = {}  # ended turns that may still continue after a short pause
 
     def cell(self, start: int, speaking: Iterable[int]) -> list[Turn]:
-        """A cell begins at `start`, in which these speak: the turns that are known to have ended there."""
+        """Begin a cell at sample `start` in which these speakers speak. Return the turns that are now known to have
+        ended."""
         now = [int(speaker) for speaker in speaking]
         for speaker in [*self._open]:
             if speaker not in now:
@@ -40,7 +42,8 @@ class Turns:
         return self._known(start - self._wait)
 
     def passed(self, sample: int) -> list[Turn]:
-        """Everything before this sample was told: the turns that no cell from there on can continue."""
+        """Return the turns that no cell from this sample on can continue, given that all cells before it were passed
+        in."""
         return self._known(sample - self._wait - 1)
 
     def _known(self, until: int) -> list[Turn]:
@@ -51,37 +54,40 @@ class Turns:
 
     @property
     def open(self) -> set[int]:
-        """Whose turns have not ended."""
+        """Speakers whose turns have not ended."""
         return set(self._open)
 
     def rename(self, speaker: int, other: int) -> None:
-        """Give a turn that has not ended, if there is one, to another speaker, who has none."""
+        """Move the open turn of a speaker, if there is one, to another speaker, who must not have an open turn."""
         if speaker in self._open:
             assert other not in self._open, "one speaker has one turn at a time"
             self._open[other] = self._open.pop(speaker)
 
     def end(self, total: int) -> list[Turn]:
-        """The recording ends: the turns that end with it."""
+        """End the recording and return the turns that end with it."""
         return [*self.cell(total, ()), *self._known(total)]
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """Turns as (start, end, speaker), start and end in samples at 16 kHz, of a recording of `total` samples."""
+    """Turns as (start, end, speaker) of a recording of `total` samples; start and end in samples at 16 kHz."""
 
     total: int
     turns: tuple[Turn, ...]
 
     @classmethod
     def from_cells(cls, starts: np.ndarray, total: int, speaking: Iterable[tuple[int, ...]]) -> "Hypothesis":
-        """Merge consecutive cells. starts: (cells,) first sample of each, a cell lasting until the next begins.
-        speaking: who speaks in each cell."""
+        """Merge consecutive cells into turns.
+
+        starts: (cells,) first sample of each cell, which lasts until the next one begins.
+        speaking: who speaks in each cell.
+        """
         turns = Turns()
         ended = [turn for start, now in zip(starts, speaking, strict=True) for turn in turns.cell(int(start), now)]
         return cls(total, tuple(sorted([*ended, *turns.end(total)])))
 
     def annotation(self, uri: str) -> "Annotation":
-        """As pyannote.core has it, seconds and names."""
+        """Convert to pyannote.core's Annotation, with times in seconds and names as strings."""
         from pyannote.core import Annotation, Segment
 
         annotation = Annotation(uri=uri)

@@ -1,4 +1,8 @@
-"""Audio → Hypothesis, chunk by chunk. Never sees a reference. When what is heard: objectives/streaming/schedule.py."""
+"""The streaming step: audio in, a block of speech out, one update at a time.
+
+`LiveLoop.update` is the step itself. objectives/streaming/schedule.py says which audio each update hears. Nothing here
+sees a reference.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,8 +22,8 @@ from objectives.streaming.hypothesis import Hypothesis
 from objectives.streaming.online import OnlineSession
 from objectives.streaming.schedule import Schedule
 
-# Of audio and features that the real loop keeps: a window and, besides, what it hears at once (C + R, 10 s at most) and
-# what waits for a block of features
+# Seconds of audio and features that the real loop keeps: one window, plus the audio of the first update (C + R, at most
+# 10 s), plus the audio that waits for a block of features
 KEPT_SECONDS = 24.0
 
 
@@ -30,7 +34,8 @@ def stream_live(
     embedding: SpeakerEmbedding,
     clustering: ClusteringSettings,
 ) -> Hypothesis:
-    """The real loop: one update at a time, batch 1, every feature computed when its audio has been heard.
+    """Diarize a recording with the real loop: one update at a time, batch 1, each feature computed once its audio has
+    been heard.
 
     waveform: (samples,) float32, mono, 16 kHz.
     """
@@ -43,11 +48,13 @@ def stream_live(
 
 
 class LiveLoop:
-    """The real loop: audio in, a block out, one update at a time. Nothing is made twice, and no window is copied. Audio
-    and features are kept as far as it looks back.
+    """The real loop: audio in, a block out, one update at a time.
 
-    on_stage: told of each stage of an update when it has ended. online: how speakers are tracked where names are to be
-    final when they are emitted; None for the chunk-wise mode.
+    Nothing is computed twice and no window is copied. Audio and features are kept only as far back as the loop needs
+    them.
+
+    on_stage: called with each stage when it ends.
+    online: how to track speakers if names must be final when a block is emitted; None in the chunk-wise mode.
     """
 
     def __init__(
@@ -64,51 +71,67 @@ class LiveLoop:
         self._session = _session(schedule, runtime.contract, embedding, clustering, online)
         self._stream = FeatureStream(embedding, KEPT_SECONDS)
         self._on_stage = on_stage
-        self.centroids = np.zeros((0, embedding.dimension), np.float32)  # of the speakers, once it is finished
+        self.centroids = np.zeros((0, embedding.dimension), np.float32)  # (speakers, dimension), set by `finish`
         self._audio = Recent(round(KEPT_SECONDS * SAMPLE_RATE), first=-window)
-        self._audio.append(np.zeros(window, np.float32))  # before the recording
+        self._audio.append(np.zeros(window, np.float32))  # silence before the recording
 
     @property
     def session(self) -> ChunkwiseSession | OnlineSession:
-        """What was emitted so far."""
+        """The state of the recording: the blocks emitted so far and their speakers."""
         return self._session
 
     @property
     def features(self) -> Recent:
-        """(frames, channels): those that are ready."""
+        """(frames, channels): the embedding features that are ready."""
         return self._stream.hear(self._audio)
 
     def hear(self, samples: np.ndarray) -> None:
-        """Take in audio without an update: (samples,) float32, mono, 16 kHz."""
+        """Take in audio without running an update: (samples,) float32, mono, 16 kHz."""
         for start in range(0, len(samples), SAMPLE_RATE):
             self._audio.append(samples[start : start + SAMPLE_RATE])
             self._stream.hear(self._audio)
 
     def update(self, update: int, samples: np.ndarray) -> np.ndarray:
-        """One update, its news being (samples,) float32. Returns the emitted block, (cells, speakers) bool."""
+        """Run update k, one streaming step, and return the local speakers of the block that it emits, (cells, speakers)
+        bool.
+
+        samples: (samples,) float32, the audio heard since update k - 1.
+        """
+        # Hear: the window is the last W seconds of the audio heard so far, which ends at e = min(kC + R, T)
         self._audio.append(samples)
         heard = len(self._audio)
-        window = self._audio.between(heard - self._runtime.contract.window, heard)
+        window = self._audio.between(heard - self._runtime.contract.window, heard)  # (window samples,)
         self._on_stage("other")
-        activity = local_activity(self._runtime, window[None])[0]
-        # (frames, speakers)
+
+        # Segment: find the local speakers of the window by the powerset argmax
+        activity = local_activity(self._runtime, window[None])[0]  # (frames, speakers) bool
         self._on_stage("segmentation")
-        emitted = self._session.emit(update, activity)
+
+        # Emit: cut the block [(k-1)C, kC) out of the window; its speech is final
+        emitted = self._session.emit(update, activity)  # (cells, speakers) bool, one cell a frame
         self._on_stage("other")
-        self._session.pool(self._stream.hear(self._audio))
+
+        # Embed: compute the features whose audio has now been heard, and pool them by local speaker
+        features = self._stream.hear(self._audio)  # (frames, channels)
+        self._session.pool(features)  # keeps (speakers, dimension), NaN if a speaker has too few features
         self._on_stage("embedding")
+
+        # Name: the online mode names the block now, for good; the chunk-wise mode names all blocks in `finish`
         if isinstance(self._session, OnlineSession):
-            self._session.name_block()
+            self._session.name_block()  # gives each local speaker a name, (speakers,) int
             self._on_stage("clustering")
         return emitted
 
     def end(self, total: int) -> Schedule:
-        """The recording will have so many samples, which its schedule could not know. Returns the schedule."""
+        """Set the length of the recording in samples, which its schedule could not know, and return the schedule."""
         self._session.schedule = replace(self._session.schedule, total=total)
         return self._session.schedule
 
     def finish(self, last: bool = True) -> Hypothesis:
-        """Everybody's names in what was emitted. last: the recording ends here, and so does waiting for context."""
+        """Return everything that was emitted, with its speakers' names.
+
+        last: the recording ends here, so nothing waits for more context.
+        """
         if isinstance(self._session, OnlineSession):
             return self._session.hypothesis()
         self._session.pool(self._stream.hear(self._audio, last), last=True)
@@ -127,9 +150,11 @@ def stream_batched(
     clustering: ClusteringSettings,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> Hypothesis:
-    """What `stream_live` returns, as fast as the machine allows: windows batched and shared, features given.
+    """Return what `stream_live` returns, as fast as the machine allows: windows are batched and shared, features are
+    given.
 
-    windows: of the recording. features: (frames, channels), of the whole recording.
+    windows: of the recording.
+    features: (frames, channels), of the whole recording.
     """
     schedule = Schedule(len(windows.waveform), point.chunk_length, point.right_context)
     session = _session(schedule, windows.contract, embedding, clustering, point.tracking)
@@ -154,6 +179,6 @@ def _session(
 
 
 def batches(updates: int) -> Iterator[range]:
-    """Updates 1 … `updates`, as many at once as windows are run at once."""
+    """Yield the updates 1 … `updates` in batches of as many as are run at once."""
     for first in range(1, updates + 1, BATCH):
         yield range(first, min(first + BATCH, updates + 1))

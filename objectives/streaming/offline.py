@@ -1,7 +1,8 @@
 """The offline mode: the released pipeline itself, step 1 s, overlapping windows averaged (the paper's Tables 1 and 2).
 
-pyannote.audio's SpeakerDiarization, with the segmentation run by this project's runtime and embeddings pooled from
-frame-level features of each window; counting, clustering, stitching and post-processing are pyannote.audio's own code.
+This is pyannote.audio's SpeakerDiarization with two replacements: this project's runtime runs the segmentation, and
+embeddings are pooled from frame-level features of each window. Counting, clustering, stitching and post-processing are
+pyannote.audio's own code.
 """
 
 import warnings
@@ -22,12 +23,12 @@ from objectives.models.released_pipeline import MIN_DURATION_OFF
 from objectives.models.windows import LocalSpeakers, window_starts
 from objectives.streaming.clustering import ClusteringSettings
 
-# (windows, frames, speakers) bool → (windows, speakers) int, whose who is not active is of no matter
+# (windows, frames, speakers) bool → (windows, speakers) int; the names of speakers who are not active are ignored
 Names = Callable[[np.ndarray], np.ndarray]
 
 STEP = 1  # seconds
 STEP_SAMPLES = STEP * SAMPLE_RATE
-# the stage that ends at each step that pyannote.audio's pipeline tells its hook of
+# the stage that ends with each step that pyannote.audio's pipeline reports to its hook
 STAGE_OF_STEP: Mapping[str, Stage] = {
     "segmentation": "segmentation",
     "speaker_counting": "other",
@@ -45,17 +46,19 @@ def diarize_offline(
     on_stage: OnStage = unheeded,
     names: Names | None = None,
 ) -> Annotation:
-    """The released pipeline on a whole recording.
+    """Run the released pipeline on a whole recording.
 
-    windows: of the recording. features: of its windows, every `STEP_SAMPLES`. on_stage: told of each stage when it has
-    ended; what comes after the last one is `other`. names: who names the local speakers, instead of the clustering.
+    windows: of the recording.
+    features: of its windows, every `STEP_SAMPLES`.
+    on_stage: called with each stage when it has ended. What comes after the last call belongs to `other`.
+    names: function that names the local speakers, in place of the clustering.
     """
     pipeline = _ReleasedPipeline(windows, embedding, clustering, min_duration_off)
     if names is not None:
         pipeline.clustering = _naming(names)
     on_stage("other")
     with warnings.catch_warnings():
-        # where nobody speaks for long enough to found a cluster, pyannote.audio takes the mean of no embeddings
+        # if nobody speaks long enough to found a cluster, pyannote.audio takes the mean of no embeddings
         warnings.filterwarnings("ignore", "Mean of empty slice|invalid value", RuntimeWarning)
         return pipeline.apply(
             {"uri": "recording", "waveform": windows.waveform, "features": features},
@@ -64,12 +67,12 @@ def diarize_offline(
 
 
 def offline_ends(total: int, contract: Contract) -> list[int]:
-    """Where the windows end that the offline mode asks for, of a recording of `total` samples."""
+    """Return where the windows end that the offline mode needs, for a recording of `total` samples."""
     return [start + contract.window for start in window_starts(total, contract.window, STEP_SAMPLES)]
 
 
 def released_clustering(settings: ClusteringSettings) -> AgglomerativeClustering:
-    """pyannote.audio's own, as the released pipeline has it."""
+    """Build pyannote.audio's own clustering, set up as in the released pipeline."""
     clustering = AgglomerativeClustering(metric="cosine")
     clustering.instantiate(
         {
@@ -82,10 +85,11 @@ def released_clustering(settings: ClusteringSettings) -> AgglomerativeClustering
 
 
 def _naming(names: Names) -> Callable[..., Any]:
-    """What the pipeline takes for a clustering: its clusters are names that are known."""
+    """Wrap known names as a clustering that the pipeline accepts."""
 
     def clusters(segmentations: SlidingWindowFeature, **_: Any) -> tuple[np.ndarray, None, None]:
-        return names(segmentations.data > 0), None, None  # neither scores nor centroids, as of pyannote's own oracle
+        # no scores and no centroids, like pyannote's own oracle clustering
+        return names(segmentations.data > 0), None, None
 
     return clusters
 
@@ -98,7 +102,7 @@ class _ReleasedPipeline(SpeakerDiarization):
         clustering: ClusteringSettings,
         min_duration_off: float,
     ):
-        # SpeakerDiarization's own constructor loads models by name, and a PLDA that this clustering has no use for
+        # SpeakerDiarization's own constructor loads models by name, and a PLDA that this clustering does not use
         Pipeline.__init__(self)
         contract = windows.contract
         frames = SlidingWindow(
@@ -119,7 +123,7 @@ class _ReleasedPipeline(SpeakerDiarization):
     def get_segmentations(
         self, file: Mapping[str, Any], hook: Callable[..., None] | None = None
     ) -> SlidingWindowFeature:
-        """(windows, frames, speakers): the hard segmentation of a window every second, the last one padded."""
+        """Return the hard segmentation of a window every second, the last one padded: (windows, frames, speakers)."""
         contract = self._windows.contract
         activity = self._windows.activity_ending_at(offline_ends(len(self._windows.waveform), contract))
         sliding = SlidingWindow(start=0.0, duration=contract.window / SAMPLE_RATE, step=STEP)
@@ -132,7 +136,7 @@ class _ReleasedPipeline(SpeakerDiarization):
         exclude_overlap: bool = False,
         hook: Callable[..., None] | None = None,
     ) -> np.ndarray:
-        """(windows, speakers, dimension), pooled without overlapped speech where enough remains."""
+        """Return (windows, speakers, dimension), pooled without overlapped speech if enough other speech remains."""
         embeddings = []
         for index, activity in enumerate(binary_segmentations.data > 0):
             features = file["features"](index)  # (frames, channels)

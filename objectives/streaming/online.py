@@ -1,4 +1,4 @@
-"""The online mode: every block leaves with its names, which nothing changes afterwards. Needs no torch."""
+"""The online mode: each block is emitted with its speakers' names, which never change afterwards. Needs no torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,10 +16,12 @@ from objectives.streaming.speaker_memory import Heard, SpeakerMemory
 
 @dataclass
 class OnlineSession:
-    """Online streaming of one recording: blocks and their names as they come. Keeps no more than its turns and one
-    vector a speaker, however long it listens.
+    """Online streaming of one recording: blocks and their names as they come.
 
-    tracking: None in it stands for the embedding's own. Raises ModelError where the embedding has none.
+    Keeps only its turns and one vector for each speaker, however long it listens.
+
+    tracking: a field that is None stands for the embedding's own threshold. Raises ModelError if the embedding has
+    none.
     """
 
     schedule: Schedule
@@ -43,8 +45,8 @@ class OnlineSession:
         self._turns = Turns(wait=round(tracking.min_duration_off * SAMPLE_RATE))
 
     def emit(self, update: int, activity: np.ndarray) -> np.ndarray:
-        """Take in what the model said of an update's window, (frames, speakers) bool. Returns the emitted block's local
-        speakers, (cells, speakers) bool."""
+        """Take in the segmentation of an update's window, (frames, speakers) bool. Return the local speakers of the
+        emitted block, (cells, speakers) bool."""
         heard = self.schedule.heard(update)
         before = self._latest.heard if self._latest is not None else 0
         _, chosen = self.embedding.features_of_speakers(self.contract, activity, heard - self.contract.window)
@@ -54,8 +56,11 @@ class OnlineSession:
         return block.frames
 
     def pool(self, features: Features, last: bool = False) -> None:
-        """Pool the voices of the latest window from the features that are ready when it ends, (frames, channels). Those
-        that come later come too late, whoever has them already."""
+        """Pool the embeddings of the latest window's local speakers.
+
+        features: (frames, channels). Only those that are ready when the window ends are used, even if later ones are
+        given.
+        """
         latest = self._latest
         if latest is None or latest.embeddings is not None:
             return
@@ -67,7 +72,7 @@ class OnlineSession:
         self._latest = replace(latest, embeddings=embeddings)
 
     def name_block(self) -> None:
-        """Name the latest block, for good."""
+        """Name the speakers of the latest block. These names are final."""
         latest = self._latest
         assert latest is not None, "something was heard"
         assert latest.embeddings is not None, "its voices are pooled"
@@ -86,7 +91,7 @@ class OnlineSession:
         self._ended += ended
 
     def update(self, update: int, activity: np.ndarray, features: Features) -> np.ndarray:
-        """All three. Returns the emitted block's local speakers."""
+        """Emit, pool and name the block of one update. Return its local speakers, (cells, speakers) bool."""
         emitted = self.emit(update, activity)
         self.pool(features)
         self.name_block()
@@ -94,15 +99,15 @@ class OnlineSession:
 
     @property
     def ended(self) -> Sequence[Turn]:
-        """Turns that became known with the latest block, or with the end."""
+        """Turns that became known with the latest block, or with the end of the recording."""
         return self._known
 
     def finish(self, features: Features) -> Hypothesis:
-        """What was emitted, the recording having ended. features: of no use any more."""
+        """Return everything that was emitted, once the recording has ended. features: not used."""
         return self.hypothesis()
 
     def hypothesis(self) -> Hypothesis:
-        """What was emitted, the recording having ended."""
+        """Return everything that was emitted, once the recording has ended."""
         self._known = self._turns.end(self.schedule.total)
         self._ended += self._known
         return Hypothesis(self.schedule.total, tuple(sorted(self._ended)))
@@ -110,8 +115,13 @@ class OnlineSession:
 
 @dataclass(frozen=True)
 class _Latest:
-    """The latest update. end: sample at which its block ends. heard: samples. moved: samples since the window before.
-    chosen: features of each local speaker."""
+    """The latest update.
+
+    end: sample at which its block ends.
+    heard: samples heard so far.
+    moved: samples since the previous window.
+    chosen: for each local speaker, the indices of the features to pool.
+    """
 
     block: Block
     end: int
@@ -123,7 +133,7 @@ class _Latest:
 
 
 def tracking_of(tracking: OnlineTracking, embedding: SpeakerEmbedding) -> OnlineTracking:
-    """With the embedding's own thresholds where none is given. Raises ModelError where it has none."""
+    """Fill in the embedding's own thresholds for those that are None. Raises ModelError if the embedding has none."""
     full = tracking.over(embedding.online)
     missing = [name for name in ("tau_active", "rho_update", "delta_new") if getattr(full, name) is None]
     if missing:

@@ -1,5 +1,7 @@
-"""Names for blocks while a recording is still being heard: provisional in the chunk-wise mode, where the clustering of
-the whole recording has the last word. Needs no torch."""
+"""Name the speakers of blocks while the recording is still being heard. Needs no torch.
+
+In the chunk-wise mode these names are provisional: the clustering of the whole recording decides the final ones.
+"""
 
 from collections.abc import Sequence
 
@@ -13,15 +15,16 @@ from objectives.streaming.clustering import UNNAMED, name_local_speakers
 from objectives.streaming.hypothesis import Turn, Turns
 from objectives.streaming.online import OnlineSession
 
-# Of the number of anchors, after which they are clustered again: all clusterings together cost a few times the last
+# Growth in the number of anchors after which they are clustered again. All clusterings together then cost only a few
+# times as much as the last one.
 GROWTH = 1.2
 
 
 class LiveNames:
-    """Names of the local speakers of a session's latest block, from what was heard until then.
+    """Provisional names for the local speakers of a session's latest block, from what has been heard so far.
 
-    What was heard is clustered again as it grows. A cluster keeps the name of the earlier one that it is most alike,
-    one to one, so that somebody who has a name seldom changes it.
+    The anchors are clustered again as their number grows. Each cluster keeps the name of the most similar earlier
+    cluster, one to one, so that a speaker's name seldom changes.
     """
 
     def __init__(self, session: ChunkwiseSession):
@@ -33,30 +36,34 @@ class LiveNames:
         self._turns = LiveTurns()
 
     def turns(self, features: Features) -> list[Turn]:
-        """The turns that have ended in the latest block."""
+        """Return the turns that have ended in the latest block."""
         return self._turns.block(*self.latest(features))
 
     def end(self, total: int) -> list[Turn]:
-        """The recording ends: the turns that end with it."""
+        """End the recording and return the turns that end with it."""
         return self._turns.end(total)
 
     def latest(self, features: Features) -> tuple[np.ndarray, list[tuple[int, ...]]]:
-        """(cells,) first samples of the latest block's cells, and who speaks in each; UNNAMED where nobody knows."""
+        """Return the first sample of each cell of the latest block, (cells,), and who speaks in each. A speaker who
+        cannot be named yet is UNNAMED."""
         if self._session.anchors > self._clustered * GROWTH:
             self._clustered = self._session.anchors
             self._rename(self._session.centroids())
         block = self._session.latest(features)
         (found,) = name_local_speakers(block.embeddings[None], block.active[None], self._centroids)
-        found[np.isnan(block.embeddings).any(axis=1)] = UNNAMED  # too little of their speech has features yet
-        # beyond the centroids lie spare names, which stand for nobody
+        found[np.isnan(block.embeddings).any(axis=1)] = UNNAMED  # their speech has too few features so far
+        # names beyond the centroids are spare ones and stand for nobody
         names = np.array([self._names[name] if 0 <= name < len(self._names) else UNNAMED for name in found])
         return block.starts, [tuple(names[cell]) for cell in block.frames]
 
     def final(self, centroids: np.ndarray, speaker: int) -> int:
-        """The name of a speaker of the finished session, whose clusters have these centroids, (clusters, dimension)."""
+        """Return the name of a speaker of the finished session.
+
+        centroids: (clusters, dimension), those of the session's clusters.
+        """
         if centroids is not self._centroids:
             self._rename(centroids)
-        # beyond the clusters are those with too little speech to be told apart
+        # speakers beyond the clusters have too little speech to be clustered
         return self._names[speaker] if speaker < len(self._names) else self._given + speaker - len(self._names)
 
     def _rename(self, centroids: np.ndarray) -> None:
@@ -73,42 +80,43 @@ class LiveNames:
 
 
 class FinalNames:
-    """Those of the online mode, which never change: LiveNames for a session that knows them itself."""
+    """The online mode's names, which never change. Has the interface of LiveNames."""
 
     def __init__(self, session: OnlineSession):
         self._session = session
 
     def turns(self, features: Features) -> Sequence[Turn]:
-        """The turns that are known since the latest block."""
+        """Return the turns that became known with the latest block."""
         return self._session.ended
 
     def end(self, total: int) -> Sequence[Turn]:
-        """Those that are known since the end."""
+        """Return the turns that became known with the end of the recording."""
         return self._session.ended
 
     def final(self, centroids: np.ndarray, speaker: int) -> int:
-        """The name of a speaker: its own."""
+        """Return the speaker's own number, which is its final name."""
         return speaker
 
 
 class LiveTurns:
-    """Turns out of blocks whose names are provisional, in the order of time; together they cover what was emitted.
+    """Merge blocks with provisional names into turns, in order of time. Together, the turns cover all the speech that
+    was emitted.
 
-    Speech that nobody could name at the end of a block, and that goes on in the next one as that of one speaker who
-    begins there, was that speaker's.
+    If an unnamed turn is open at the end of a block, and exactly one new speaker begins where the next block does, the
+    turn becomes that speaker's.
     """
 
     def __init__(self) -> None:
         self._turns = Turns()
 
     def block(self, starts: np.ndarray, speaking: Sequence[tuple[int, ...]]) -> list[Turn]:
-        """A block as `LiveNames.latest` tells it: the turns that have ended in it."""
+        """Add a block, as `LiveNames.latest` returns it. Return the turns that have ended in it."""
         if len(starts):
             self._name_unnamed(set(speaking[0]))
         return [turn for start, now in zip(starts, speaking, strict=True) for turn in self._turns.cell(int(start), now)]
 
     def end(self, total: int) -> list[Turn]:
-        """The recording ends: the turns that end with it."""
+        """End the recording and return the turns that end with it."""
         return self._turns.end(total)
 
     def _name_unnamed(self, now: set[int]) -> None:

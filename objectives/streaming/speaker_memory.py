@@ -1,8 +1,8 @@
-"""Local speakers → speakers while a recording is still being heard: a name that is given is never taken back.
+"""Name local speakers while the recording is still being heard. A name, once given, is final. Needs no torch.
 
-Incremental clustering with overlap-aware constrained assignment (Coria et al., ASRU 2021, arXiv 2109.06483), and beyond
-it the use of what two windows share: whoever is the same local speaker there is expected to be the same speaker.
-Needs no torch.
+Incremental clustering with overlap-aware constrained assignment (Coria et al., ASRU 2021, arXiv 2109.06483). In
+addition, this uses the audio that two consecutive windows share: a local speaker who is the same in both is expected to
+be the same speaker.
 """
 
 from dataclasses import dataclass, field
@@ -12,17 +12,22 @@ from scipy.optimize import linear_sum_assignment
 
 from objectives.streaming.clustering import UNNAMED
 
-EXPECTED = 0.2  # cosine distance by which a voice may be farther from the speaker that it is expected to be
-SHARED = 0.25  # of a local speaker's speech, at least, that two windows must share to be expected to be the same
-SHARED_SECONDS = 0.75  # or so much, where it speaks long
-SHORTEST = 1e-12  # length of a vector that has a direction
-NEVER = 1e3  # cost of a pair that must not be
+EXPECTED = 0.2  # cosine distance by which a voice may be farther from its expected speaker than from others
+SHARED = 0.25  # least share of a local speaker's speech that two windows must have in common to expect a name
+SHARED_SECONDS = 0.75  # or this many seconds, if that is less
+SHORTEST = 1e-12  # least length of a vector that has a direction
+NEVER = 1e3  # cost of a forbidden pair
 
 
 @dataclass(frozen=True)
 class Heard:
-    """The local speakers of a window. embeddings: (speakers, dimension), NaN where not known. activity: (frames,
-    speakers) bool. moved: frames by which the window has moved on since the one before. frame_seconds: of a frame."""
+    """The local speakers of a window.
+
+    embeddings: (speakers, dimension), NaN if not known.
+    activity: (frames, speakers) bool.
+    moved: frames by which the window has moved on since the previous one.
+    frame_seconds: duration of a frame.
+    """
 
     embeddings: np.ndarray
     activity: np.ndarray
@@ -31,7 +36,7 @@ class Heard:
 
     @property
     def active(self) -> np.ndarray:
-        """(speakers,) bool."""
+        """(speakers,) bool: who speaks in the window."""
         return np.any(self.activity, axis=0)
 
     @property
@@ -41,17 +46,17 @@ class Heard:
 
     @property
     def alone(self) -> np.ndarray:
-        """(speakers,) seconds during which nobody else speaks."""
+        """(speakers,) seconds in which nobody else speaks."""
         alone = self.activity & (self.activity.sum(axis=1, keepdims=True) == 1)
         return np.sum(alone, axis=0) * self.frame_seconds
 
 
 @dataclass
 class SpeakerMemory:
-    """Everybody who was heard. tau_active, rho_update, delta_new: see OnlineTracking.
+    """Every speaker heard so far. tau_active, rho_update, delta_new: see OnlineTracking.
 
-    A speaker is the sum of the directions of its voice, weighted by how long it spoke alone; the sum is zero as long as
-    it has a name only, because too little of it was heard.
+    Each speaker is represented by the sum of its embeddings' directions, weighted by how long it spoke alone. The sum
+    is zero for a speaker who has a name but has not yet spoken alone for long enough.
     """
 
     tau_active: float
@@ -59,43 +64,48 @@ class SpeakerMemory:
     delta_new: float
     dimension: int
     _sums: list[np.ndarray] = field(default_factory=list)
-    _last: list[int] = field(default_factory=list)  # window in which each was heard last
+    _last: list[int] = field(default_factory=list)  # number of the window in which each speaker was last heard
     _windows: int = 0
-    _activity: np.ndarray | None = None  # of the window before
-    _names: np.ndarray = field(default_factory=lambda: np.zeros(0, int))  # in the window before
+    _activity: np.ndarray | None = None  # (frames, speakers) bool, in the previous window
+    _names: np.ndarray = field(default_factory=lambda: np.zeros(0, int))  # (speakers,) in the previous window
 
     def __len__(self) -> int:
         """Number of speakers."""
         return len(self._sums)
 
     def name(self, heard: Heard) -> np.ndarray:
-        """Who the local speakers of the next window are: (speakers,) int, UNNAMED where not active, else 0, 1, … in the
-        order of appearance, two of one window never the same."""
+        """Name the local speakers of the next window: (speakers,) int, UNNAMED for those not active.
+
+        Names are 0, 1, … in order of appearance. Two local speakers of one window never get the same one.
+        """
         self._windows += 1
         directions = _directions(heard.embeddings)
         known = ~np.isnan(directions).any(axis=1) & heard.active
-        told = known & (heard.speech >= self.tau_active)  # by its voice
+        voiced = known & (heard.speech >= self.tau_active)  # enough speech to compare voices
         expected = self._expected(heard)
         distance = self._distance(directions)
-        names = self._assigned(heard.active, told, expected, distance)
+        names = self._assigned(heard.active, voiced, expected, distance)
         for local in np.flatnonzero(heard.active & (names == UNNAMED)):
-            remembered = told[local] and heard.alone[local] >= self.rho_update
+            remembered = voiced[local] and heard.alone[local] >= self.rho_update
             names[local] = self._new() if remembered else self._likeliest(distance[local], known[local], names)
-        for local in np.flatnonzero(told & (heard.alone >= self.rho_update)):
+        for local in np.flatnonzero(voiced & (heard.alone >= self.rho_update)):
             self._sums[names[local]] = self._sums[names[local]] + heard.alone[local] * directions[local]
         for name in names[heard.active]:
             self._last[name] = self._windows
         self._activity, self._names = heard.activity, names
         return names
 
-    def _assigned(self, active: np.ndarray, told: np.ndarray, expected: np.ndarray, distance: np.ndarray) -> np.ndarray:
-        """(speakers,) names of those who are near enough to somebody, or known by nothing but what is expected."""
-        cost = np.where(told[:, None], distance, np.inf)
+    def _assigned(
+        self, active: np.ndarray, voiced: np.ndarray, expected: np.ndarray, distance: np.ndarray
+    ) -> np.ndarray:
+        """Return the names, (speakers,) int, of the local speakers who are close enough to a known speaker, or who are
+        named by expectation alone. UNNAMED for the others."""
+        cost = np.where(voiced[:, None], distance, np.inf)
         for local in np.flatnonzero(expected != UNNAMED):
             who = expected[local]
             voiceless = not self._sums[who].any()
-            if voiceless or not told[local]:
-                # nothing speaks against it; a voice that fits somebody well still comes first
+            if voiceless or not voiced[local]:
+                # nothing contradicts the expectation, but a good match of somebody's voice still comes first
                 cost[local, who] = 0.0 if voiceless else self.delta_new - EXPECTED
             else:
                 cost[local, who] -= EXPECTED
@@ -109,13 +119,14 @@ class SpeakerMemory:
         return names
 
     def _expected(self, heard: Heard) -> np.ndarray:
-        """(speakers,) who the local speakers were in the window before, by the speech that both windows hold."""
+        """Return who each local speaker was in the previous window, by the speech in the audio that both windows share:
+        (speakers,) int, UNNAMED if not known."""
         expected = np.full(heard.activity.shape[1], UNNAMED)
         if self._activity is None or heard.moved >= len(heard.activity):
             return expected
         before = self._activity[heard.moved :].astype(int)
         now = heard.activity[: len(before)].astype(int)
-        common = before.T @ now * heard.frame_seconds  # (speakers before, speakers now) seconds
+        common = before.T @ now * heard.frame_seconds  # (previous speakers, current speakers) seconds
         enough = np.minimum(SHARED * heard.speech, SHARED_SECONDS)
         for earlier, local in zip(*linear_sum_assignment(common, maximize=True), strict=True):
             if common[earlier, local] > 0 and common[earlier, local] >= enough[local]:
@@ -123,15 +134,19 @@ class SpeakerMemory:
         return expected
 
     def _distance(self, directions: np.ndarray) -> np.ndarray:
-        """(local speakers, speakers) cosine distance; infinite where one of the two has no voice."""
+        """Return the cosine distance, (local speakers, speakers). Infinite if the local speaker has no embedding or the
+        speaker no voice yet."""
         if not self._sums:
             return np.zeros((len(directions), 0))
         centres = _directions(np.array(self._sums))
         return np.nan_to_num(1.0 - directions @ centres.T, nan=np.inf)
 
     def _likeliest(self, distance: np.ndarray, known: bool, names: np.ndarray) -> int:
-        """The nearest voice that nobody of this window has; where there is none, who was heard last; else somebody
-        new: whether somebody speaks is the segmentation's to say, and is never taken back."""
+        """Return the nearest speaker whom nobody in this window has been given. If no voice can be compared, return the
+        speaker heard most recently; if none is free, a new one.
+
+        The segmentation decides whether somebody speaks, so a local speaker always gets a name.
+        """
         free = [who for who in range(len(self)) if who not in names]
         voiced = [who for who in free if np.isfinite(distance[who])]
         if known and voiced:
@@ -145,6 +160,6 @@ class SpeakerMemory:
 
 
 def _directions(vectors: np.ndarray) -> np.ndarray:
-    """(n, dimension) of length 1; NaN where there is no direction."""
+    """Scale vectors to length 1: (n, dimension) → the same shape, NaN for those too short to have a direction."""
     length = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     return vectors / np.where(length > SHORTEST, length, np.nan)
