@@ -88,7 +88,9 @@ def recordings(trials: Iterable[FrozenTrial]) -> "pd.DataFrame":
         false_alarm_seconds, missed_detection_seconds, confusion_seconds: seconds of error.
         total_seconds: seconds of scored reference speech.
     """
-    found = [(trial, errors) for trial in trials for errors in by_recording(trial.user_attrs.get(record.RECORDINGS, {}))]
+    found = [
+        (trial, errors) for trial in trials for errors in by_recording(trial.user_attrs.get(record.RECORDINGS, {}))
+    ]
     frame = frame_of(RecordingErrors, (errors for _, errors in found))
     frame.insert(0, "trial", _column([trial.number for trial, _ in found], int))
     frame.insert(1, "origin", _column([record.origin_of(trial) for trial, _ in found], str))
