@@ -101,7 +101,7 @@ class StudyResults:
 
     def _front(self, tracking: Tracking | None) -> Front:
         found = whole_front(self.study, tracking)
-        _warn(found.left_out)
+        _warn(found.left_out, stacklevel=4)
         return found
 
 
@@ -110,6 +110,7 @@ def load(study: str, storage: str | None = None) -> StudyResults:
     return StudyResults(connection.load_study(name_of(study), urls.given(storage)))
 
 
-def _warn(left_out: foreign_trials.LeftOut) -> None:
+def _warn(left_out: foreign_trials.LeftOut, stacklevel: int = 3) -> None:
+    """Warn about trials that are left out. stacklevel: how far up the notebook's own line is."""
     if remark := foreign_trials.in_words(left_out):
-        warnings.warn(remark, stacklevel=4)
+        warnings.warn(remark, stacklevel=stacklevel)
