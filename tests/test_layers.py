@@ -234,7 +234,7 @@ try:
     main()
 except SystemExit as end:
     assert end.code == 0
-slow = ("torch", "onnxruntime", "pyannote.core", "matplotlib", "dask")
+slow = ("torch", "onnxruntime", "pyannote.core", "matplotlib", "dask", "pandas")
 print("slow:", *[name for name in slow if name in sys.modules])
 """
 

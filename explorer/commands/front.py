@@ -12,12 +12,11 @@ from rich.console import Console
 
 from explorer.commands.options import remark_on
 from explorer.figures.plot_file import KNOWN, check_plot, write_plot
-from explorer.front import comparisons
+from explorer.front import comparisons, frames
 from explorer.front.comparisons import MATCHED, Comparison
 from explorer.front.pareto import table_rows
 from explorer.front.pareto import whole_front as front_of
 from explorer.front.rows import FrontRow
-from explorer.report import csv_files
 from explorer.storage import connection, urls
 from explorer.storage.provenance import in_words, mixed_versions
 from explorer.terminal.screen import say, screen
@@ -111,14 +110,14 @@ def front(
             else:
                 print_tables(rows, screen(), told)
         case FrontFormat.csv:
-            typer.echo(csv_files.as_csv(Comparison, told) if pairs else as_csv(rows), nl=False)
+            typer.echo(frames.as_csv(frames.pairs(told)) if pairs else as_csv(rows), nl=False)
         case FrontFormat.json:
             echo_json([dataclasses.asdict(one) for one in (told if pairs else rows)])
 
 
 def as_csv(rows: Sequence[FrontRow]) -> str:
-    """One line a row under a header of FrontRow's fields."""
-    return csv_files.as_csv(FrontRow, rows)
+    """Return one line for each row under a header of FrontRow's fields."""
+    return frames.as_csv(frames.front(rows))
 
 
 def print_tables(rows: Sequence[FrontRow], console: Console, compared: Sequence[Comparison] = ()) -> None:

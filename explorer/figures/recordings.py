@@ -1,13 +1,14 @@
-"""What each recording contributed to a trial's DER: as data, as CSV, as a plot."""
+"""What each recording contributed to a trial's DER: as CSV and as a plot."""
 
-import csv
 import io
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
-from typing import Any
+from collections.abc import Sequence
 
 from explorer.figures.style import BLUE, ORANGE, SKY
+from explorer.front import frames
+from explorer.front.recordings import RecordingErrors, by_recording
+
+__all__ = ["RecordingErrors", "as_csv", "as_png", "by_recording"]
 
 PARTS = {"missed_detection": (BLUE, ""), "false_alarm": (ORANGE, "//"), "confusion": (SKY, "..")}  # colour, hatch
 ROW, FRAME, WIDTH = 0.28, 1.6, 9.0  # inches: of a bar, of what is around them, of the figure
@@ -15,34 +16,9 @@ TALLEST = 100  # bars that are drawn; the CSV has all
 _drawing = threading.Lock()  # matplotlib keeps fonts for the whole process
 
 
-@dataclass(frozen=True)
-class RecordingErrors:
-    """Errors of one recording, in percent of its scored speech (None where none was scored) and in seconds."""
-
-    recording: str
-    der: float | None
-    false_alarm: float | None
-    missed_detection: float | None
-    confusion: float | None
-    false_alarm_seconds: float
-    missed_detection_seconds: float
-    confusion_seconds: float
-    total_seconds: float
-
-
-def by_recording(attribute: Mapping[str, Mapping[str, Any]]) -> tuple[RecordingErrors, ...]:
-    """The trial attribute `recordings`, highest DER first, those without scored speech last."""
-    found = [RecordingErrors(recording=uri, **errors) for uri, errors in attribute.items()]
-    return tuple(sorted(found, key=lambda one: (one.der is None, -(one.der or 0.0), one.recording)))
-
-
 def as_csv(recordings: Sequence[RecordingErrors]) -> str:
-    """A line for each recording under a header; what is not known is empty."""
-    sheet = io.StringIO()
-    writer = csv.writer(sheet, lineterminator="\n")
-    writer.writerow([field.name for field in fields(RecordingErrors)])
-    writer.writerows(astuple(one) for one in recordings)
-    return sheet.getvalue()
+    """Return a line for each recording under a header; what is not known is empty."""
+    return frames.as_csv(frames.frame_of(RecordingErrors, recordings))
 
 
 def as_png(recordings: Sequence[RecordingErrors], title: str) -> bytes:
