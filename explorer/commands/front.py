@@ -156,7 +156,7 @@ def print_pairs(compared: Sequence[Comparison], console: Console) -> None:
     )  # fmt: skip
     for one in compared:
         cells = [str(one.trial), one.point, str(one.versus), one.versus_point, f"{one.der:.2f}"]
-        table.add(*cells, f"{one.versus_der:.2f}", comparisons.told(one), one.kind)
+        table.add(*cells, f"{one.versus_der:.2f}", comparisons.difference_in_words(one), one.kind)
     print_table(table, console)
 
 

@@ -48,8 +48,8 @@ class Grid:
     """What is varied, and what all conversations have in common.
 
     overlaps: shares of the speech, 0 … 0.5. noises: dB of speech over noise, None for none. The others are compared
-    with the cell of the least overlap and the least noise. minutes, length: of all recordings and of one, without overlap.
-    Raises CorpusError.
+    with the cell of the least overlap and the least noise. minutes, length: of all recordings and of one, without
+    overlap. Raises CorpusError.
     """
 
     overlaps: tuple[float, ...] = (0.0, 0.1, 0.2, 0.4)

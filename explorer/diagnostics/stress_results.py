@@ -23,8 +23,8 @@ PARTS = ("der", "false_alarm", "missed_detection", "confusion")
 @dataclass(frozen=True)
 class Cell:
     """One level of overlap and noise. overlap: the share of the speech that was asked for; overlap_share: the share
-    that came out. noise: dB of speech over noise, None for none. der and its parts: percent, pooled. recordings: errors by
-    URI."""
+    that came out. noise: dB of speech over noise, None for none. der and its parts: percent, pooled. recordings: errors
+    by URI."""
 
     overlap: float
     noise: float | None

@@ -230,7 +230,7 @@ def _verified(
         caveats.append("it was measured by an earlier version, which kept neither versions of packages nor the SHA-256")
     if not exact:
         caveats.append(
-            f"another machine or other packages: its DER may be {agreement.MOST_DER:g} points off, and the rest is reported"
+            f"another machine or other packages: its DER may be {agreement.MOST_DER:g} points off; the rest is reported"
         )
     return Verified(
         trial=trial.number,

@@ -70,11 +70,11 @@ class Advice:
 
     tracking: the mode that points were restricted to, None for all of the study's. limits: budgets by name, `der` in
     percent. baseline_der: percent, None if it is not measured. points: number of operating points of the study,
-    complete and within its own limits. inside: number of those within the budgets too. front: number of those that no other one
-    dominates. split, recordings: what their DER was measured on. method: of every interval. notes: how to read these
-    intervals. test: scores on the split `test` by trial, and why any are missing. baseline_test: the baseline's score
-    there. recommendations: lowest DER first; none if there is a `shortfall`, and then `nearest` is the row of the
-    nearest point. left_out: trials that another program added or changed, by number, and why.
+    complete and within its own limits. inside: number of those within the budgets too. front: number of those that no
+    other one dominates. split, recordings: what their DER was measured on. method: of every interval. notes: how to
+    read these intervals. test: scores on the split `test` by trial, and why any are missing. baseline_test: the
+    baseline's score there. recommendations: lowest DER first; none if there is a `shortfall`, and then `nearest` is the
+    row of the nearest point. left_out: trials that another program added or changed, by number, and why.
     """
 
     study: str

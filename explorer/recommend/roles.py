@@ -64,8 +64,8 @@ def _smallest_tied(front: Sequence[FrozenTrial]) -> tuple[int, Role] | None:
         interval = bootstrap.difference(scored(trial), scored(best))
         if interval is not None and interval.contains_zero:
             reason = (
-                f"{name}: its DER cannot be distinguished from the lowest, {best.values[0]:.2f} % of trial {best.number}: "
-                f"{trial.values[0] - best.values[0]:+.2f} points, {in_words(interval)}"
+                f"{name}: its DER cannot be distinguished from the lowest, {best.values[0]:.2f} % of trial "
+                f"{best.number}: {trial.values[0] - best.values[0]:+.2f} points, {in_words(interval)}"
             )
             return trial.number, Role(name, reason)
     raise AssertionError("the best is one of them")

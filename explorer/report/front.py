@@ -1,4 +1,4 @@
-"""The front in the report: the joint front, and every row of it."""
+"""The front in the report: the joint front, and all of its rows."""
 
 from collections.abc import Sequence
 
@@ -22,11 +22,11 @@ from explorer.report.exhibit import (
     trials_in_words,
 )
 
-MOST_NAMED = 4  # of those that dominate a row; the sheet has all
+MOST_NAMED = 4  # of the trials that dominate a row; the CSV has all
 
 
 def front_exhibits(front: JointFront) -> tuple[Exhibit, ...]:
-    """DER against size and against latency; against RTF in an offline study."""
+    """Show DER against size and against latency; against RTF in an offline study."""
     second = drawing_front.second_axis(front)
     words = {"size": "size of the segmentation model", "latency": "algorithmic latency", "rtf": "real-time factor"}
     best = front.points[0]
@@ -72,7 +72,7 @@ def front_exhibits(front: JointFront) -> tuple[Exhibit, ...]:
 
 
 def whole_front(rows: Sequence[FrontRow], compared: Sequence[Comparison] = ()) -> Exhibit:
-    """The front and every fixed point as a table. compared: as explorer.front.pareto has them."""
+    """Show the front and every fixed point as a table. compared: as from explorer.front.pareto."""
     return Exhibit(
         name="front",
         title="The front and every fixed point",
