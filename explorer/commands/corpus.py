@@ -156,7 +156,7 @@ def _print_tables(corpus: "Corpus") -> None:
     for speaker, splits in shared.items():
         say(f"speaker {speaker} is in {', '.join(splits)}", console)
     if not shared:
-        say("No speaker is in two splits, as far as their names tell.", console)
+        say("No speaker is in two splits, judging by their names.", console)
 
 
 def _recordings(title: str, summaries: "tuple[SpeechSummary, ...]") -> Table:

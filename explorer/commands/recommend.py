@@ -183,7 +183,7 @@ def _percent(excess: float) -> str:
 
 def shortfall_lines(advice: Advice) -> Iterator[str]:
     """Say which budget binds and by how much."""
-    assert advice.shortfall is not None, "asked for only where there is one"
+    assert advice.shortfall is not None, "asked for only if there is one"
     several = len(advice.shortfall.misses) > 1
     for miss in advice.shortfall.misses:
         limit = _quantity(miss.budget, miss.limit)

@@ -158,7 +158,7 @@ def _lines(one: "Verified") -> list[str]:
         spreads = " and ".join(
             f"{low:.4f}–{high:.4f}" for low, high in (one.cost.stored_spread, one.cost.measured_spread)
         )
-        said.append(f"RTF: the spreads {spreads} do not meet; that is no fault")
+        said.append(f"RTF: the spreads {spreads} do not overlap; this is not a fault")
     if one.stopped:
         said.append(f"was stopped: {one.stopped}")
     if one.measured_by != one.trial:

@@ -54,13 +54,13 @@ def study_note(
         f"# {cell(name)}",
         definition.description,
         f"A copy of {code(look.source)}, taken {look.taken}: {_counts(trials)}. "
-        "Nothing that is clicked here changes the study. What is written here was made for this copy.",
+        "Nothing that you click here changes the study. This note was made for this copy.",
         cell(left_out_in_words(left_out or {})),
         "## Front and fixed points",
         _front_table(rows),
         "DER: missed detection + false alarm + confusion, percent of scored speech, 0.5 s collar, overlap scored, "
         "pooled over the recordings. RTF: median [smallest–largest] of the repeats; × base: ratio to the FP32 baseline "
-        "timed in the same breath. Size: of the segmentation model on disk.",
+        "timed in turns with the point. Size: of the segmentation model on disk.",
         cell(" ".join(of_differences(rows, compared))),
         _pairs([one for one in compared if one.kind in MATCHED]),
         EMULATED if any(row.execution == "emulated" for row in rows) else "",
@@ -277,7 +277,7 @@ def _reading(look: Look) -> str:
         "**hypervolume**: how much the front has gained, trial by trial. Flat: the search finds nothing more.",
         "**importance**: which parameters decide whether a trial is among the best by one objective.",
         "A trial's own note and its artifacts (DER by recording, as a plot and as CSV) are on its page under "
-        "*Trial (List)*. The dashboard's own plots take an emulated RTF at its word; these mark it.",
+        "*Trial (List)*. The dashboard's own plots show an emulated RTF like any other; these mark it.",
     ]
     if look.left_out:
         lines.append(
@@ -304,7 +304,7 @@ def _machine(measured: Sequence[FrozenTrial]) -> str:
     versions = versions_of(measured[-1]) or {}
     described |= {name: value for name, value in versions.items() if name not in described}
     mixed = mixed_versions({trial.number: versions_of(trial) for trial in measured})
-    caveat = f"\n\n**To be known**: {cell(in_words(mixed))}." if mixed else ""
+    caveat = f"\n\n**Caveat**: {cell(in_words(mixed))}." if mixed else ""
     return _table(("", ""), list(described.items())) + caveat
 
 

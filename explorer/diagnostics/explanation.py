@@ -276,7 +276,7 @@ def _said_of_added(added: Added, point: OperatingPoint) -> list[str]:
         f"{told_points(added.clustering)} by the clustering, which is given other local speakers."
     )
     if added.total.tied:
-        said += " That is no difference that these recordings can tell from none."
+        said += " These recordings cannot distinguish that difference from zero."
     return [said]
 
 
@@ -295,9 +295,9 @@ def _caveats(trial: FrozenTrial, as_it_is: Errors, point: OperatingPoint, record
         said.append(f"the trial was stopped ({record.why_stopped(trial)}): its errors were measured now")
     time = time_of(trial)
     if time is None:
-        said.append("the trial was stopped before its RTF was taken")
+        said.append("the trial was stopped before its RTF was measured")
     elif time.shares is None:
-        said.append("its RTF was taken by an earlier version, which did not tell stages apart")
+        said.append("its RTF was measured by an earlier version, which did not time stages separately")
     elif time.emulated:
         said.append(f"{point.precision} is emulated: the time of its segmentation is not the deployed model's")
     return said

@@ -285,7 +285,7 @@ def _caveats(stressed: Stressed) -> list[str]:
     speech = conditions["speech"]
     said = [
         f"simulated: conversations made up of {speech['people']} people of {speech['name']} ({speech['found']}), who "
-        "do not listen to one another; what noise their recordings have is in every cell"
+        "do not listen to one another; the noise of their own recordings is in every cell"
     ]
     if few := of_few(len(stressed.cells[0].recordings)):
         said.append(few)

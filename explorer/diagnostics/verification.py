@@ -225,7 +225,7 @@ def _verified(
     if model is None:
         caveats.append("nothing was measured of it: it was stopped before it had a model")
     if trial.user_attrs.get("execution") == "emulated":
-        caveats.append(f"{point.precision} is emulated: its RTF is no gain")
+        caveats.append(f"{point.precision} is emulated: its RTF is not a gain")
     if key is not None and not trial.user_attrs.get(record.VERSIONS):
         caveats.append("it was measured by an earlier version, which kept neither versions of packages nor the SHA-256")
     if not exact:

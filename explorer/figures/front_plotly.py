@@ -201,7 +201,7 @@ def _caption(rows: Sequence[FrontRow]) -> str:
     if missing := len(rows) - len(shown):
         parts.append(f"{missing} not measured (yet).")
     if any(row.execution == "emulated" for row in shown):
-        parts.append("Hollow: emulated, its RTF is no gain.")
+        parts.append("Hollow: emulated, its RTF is not a gain.")
     return " ".join(parts)
 
 

@@ -64,7 +64,7 @@ def importance(trials: Sequence[FrozenTrial]) -> go.Figure:
     if len(native) < ENOUGH:
         raise StudyError(
             f"{len(native)} trials with a native kernel are complete, and what decides the best of them "
-            f"cannot be told from fewer than {ENOUGH}"
+            f"cannot be determined from fewer than {ENOUGH}"
         )
     figure = go.Figure()
     for axis, name in enumerate(record.METRIC_NAMES):

@@ -18,7 +18,7 @@ def stage_exhibit(found: StageShares) -> Exhibit:
         f"Shares of the timed compute: {trials_in_words(bar.trial for bar in found.bars)}, in brackets after each name."
     )
     if found.left_out:
-        said += f" {found.left_out} more operating points are left out, for want of room."
+        said += f" {found.left_out} more operating points are left out, for lack of space."
     first = found.bars[0]
     return Exhibit(
         name="stages",

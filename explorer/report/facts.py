@@ -98,7 +98,7 @@ def facts(
         "when": _when(study),
     }
     if progress.mixed:
-        found["to be known"] = in_words(progress.mixed)
+        found["caveat"] = in_words(progress.mixed)
     if progress.table2_variant is not None:
         found["Table 2's model"] = str(progress.table2_variant)
     return tuple((key, without_paths(value)) for key, value in found.items())
@@ -146,14 +146,14 @@ def notes(definition: StudyDefinition, rows: Sequence[FrontRow]) -> tuple[str, .
     found = [
         "DER: false alarm, missed detection and confusion as a share of the scored reference speech, pooled over "
         "recordings, with a collar of 0.5 s (± 0.25 s around each boundary), overlapped speech scored, inside the UEM.",
-        f"The split {definition.split} is what the search saw: the best of many points is flattered by it.",
+        f"The split {definition.split} is what the search saw, so it flatters the best of many points.",
         "Size: the segmentation model on disk, in MiB (bytes / 2**20), the paper's MB.",
         f"RTF: seconds of compute per second of audio {loop}, after a warm-up, on {threads} "
         f"thread{'s' if threads > 1 else ''}, nothing else of the explorer running on the machine: median of "
         f"{definition.cost.repeats} repeats with the smallest and the largest. × base is the ratio to the FP32 "
-        "baseline timed in the same breath, so that a drifting machine cancels out.",
+        "baseline timed in turns with the point, so that a drifting machine cancels out.",
         "Emulated: this machine has no kernel for the precision. The DER is that of the rounded model; the RTF is the "
-        "emulation's, says nothing of a gain, and has no ratio.",
+        "emulation's, says nothing about a gain, and has no ratio.",
         "Front: feasible operating points to which no other feasible one is at least as good in DER, size and RTF and "
         "better in one. An emulated mode stands there with the RTF that was measured.",
         "Fixed points are measured whatever the search proposes: the baseline, points of the paper, and points that "

@@ -46,15 +46,15 @@ def front_exhibits(front: JointFront) -> tuple[Exhibit, ...]:
         if front.ceiling is not None:
             said.append("Points with an arrow lie above the scale, with their DER beside.")
         if any(point.emulated for point in front.points):
-            said.append("Where the RTF is emulated it says nothing of a gain.")
+            said.append("An emulated RTF says nothing about a gain.")
         unnamed = len(front.points) - len(drawing_front.labelled(front.points))
         if tied := [number for point in front.points if point.tied_with_best for number in point.trials]:
             said.append(
-                f"The lowest DER of the front, {on_front[0].der:.2f} %, cannot be told here from that of "
+                f"The lowest DER of the front, {on_front[0].der:.2f} %, cannot be distinguished here from that of "
                 f"{trials_in_words(tied)}."
             )
         if unnamed:
-            said.append(f"{unnamed} points of the front have no name here, for want of room: the table has them.")
+            said.append(f"{unnamed} points of the front have no name here, for lack of space: the table has them.")
         found.append(
             Exhibit(
                 name=f"front-{axis}",
@@ -79,7 +79,7 @@ def whole_front(rows: Sequence[FrontRow], compared: Sequence[Comparison] = ()) -
         caption=" ".join(
             (
                 "Rows in bold are on the front of DER, size and RTF. RTF: median [smallest–largest]; × base: over the "
-                "FP32 baseline timed in the same breath.",
+                "FP32 baseline timed in turns with the point.",
                 *of_differences(rows, compared),
             )
         ),

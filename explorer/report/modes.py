@@ -33,7 +33,7 @@ def modes_exhibit(pairs: Sequence[ModePair]) -> Exhibit | Absent:
             "Chunk-wise, everybody is clustered when the recording ends, so that who said what is known only then; "
             "online, names are final after the latency. Windows, features and models are the same. Difference: online "
             f"less chunk-wise, points, with the {100 * bootstrap.LEVEL:.0f} % interval of a paired bootstrap over "
-            "recordings; tied is what they cannot tell apart. " + f"{trials_in_words(trials)}.".capitalize()
+            "recordings; tied: it holds zero. " + f"{trials_in_words(trials)}.".capitalize()
         ),
         figure=draw_modes(curves) if curves else None,
         alternative="; ".join(_in_words(curve) for curve in curves),

@@ -197,9 +197,9 @@ def _stages(joint: data.JointFront, definition: StudyDefinition) -> Exhibit | Ab
     found = data.stage_shares(joint.points)
     if found:
         return breakdown.stage_exhibit(found)
-    why = "no trial of this study tells its stages, as those measured by an earlier version do not"
+    why = "no trial of this study recorded its stages (an earlier version did not)"
     if definition.space.mode == "offline":
-        why = "the offline mode does not tell its stages apart"
+        why = "the offline mode does not time its stages separately"
     return Absent("stages", "Where the compute goes", f"{why}.", "explorer run joint")
 
 

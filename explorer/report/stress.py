@@ -104,7 +104,7 @@ def stress_exhibit(study: Study) -> Exhibit | Absent:
         f"{conditions['noise_kind']} noise. "
         f"{trials_in_words(one.trial for one in found.trials).capitalize()}.",
         "In the table: DER, and in brackets by how much it is above the first cell of the trial, with a star where the "
-        "95 % interval of a paired bootstrap over recordings holds no zero.",
+        "95 % interval of a paired bootstrap over recordings does not hold zero.",
     ]
     if few := of_few(recordings):
         said.append(f"{few[0].upper()}{few[1:]}.")
