@@ -31,18 +31,18 @@ from studies.sections import CHOICES, Cost, Fixed, Limits, Models, Pruning, Quan
 Sampler = Literal["tpe", "random", "nsga2", "gp"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 
-# None changes what is searched or how it is measured: they may differ from one run of a study to the next.
+# None of these changes what is searched or how it is measured: they may differ from one run of a study to the next.
 BUDGET = ("trials", "timeout", "stop_after_failures", "racing")
 REMARKS = ("description",)
 
 LONGEST_NAME = 512  # characters, in Optuna's tables
-MOST_COMPLAINTS = 5  # of one file, in one message
+MOST_COMPLAINTS = 5  # about one file, in one message
 
 
 class StudyDefinition(Table):
-    """One study. trials: search trials only, fixed points come besides. timeout: seconds of one run, or None.
+    """One study. trials: search trials only, fixed points are extra. timeout: seconds of one run, or None.
 
-    stop_after_failures: trials that failed one after the other, after which a run stops; 0 for never.
+    stop_after_failures: a run stops after this many failed trials in a row; 0 for never.
     """
 
     description: str = ""
@@ -84,7 +84,7 @@ class StudyDefinition(Table):
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """The pruned variants that Table 2 may be about; none where the study has no row of it."""
+        """The pruned variants that Table 2 may be about; empty if the study has no row of it."""
         if not self.precisions:
             return ()
         if self.fixed.table2_variant not in CHOICES:
@@ -97,10 +97,10 @@ class StudyDefinition(Table):
         return bool(self.precisions) and self.fixed.table2_variant in CHOICES
 
     def fixed_points_for(self, variant: str | None) -> tuple[FixedPoint, ...]:
-        """Baseline first, then the sweeps and the values of `fixed`, once for each way of tracking speakers, the tables
-        last; each origin once.
+        """Return the fixed points: the baseline first, then the sweeps and the values of `fixed`, once for each way of
+        tracking speakers, the tables last; each origin once.
 
-        variant: the one chosen for Table 2, whose rows are left out while it is None and not named in `fixed`.
+        variant: the one chosen for Table 2, whose rows are left out as long as it is None and not named in `fixed`.
         """
         mode, online = self.space.modes[0], self.space.online
         points = [baseline_point(mode, online)]
@@ -118,7 +118,7 @@ class StudyDefinition(Table):
         return tuple({fixed.origin: fixed for fixed in points}.values())
 
     def compression_settings(self) -> CompressionSettings:
-        """How every model of the study is made."""
+        """Return how every model of the study is made."""
         return CompressionSettings(
             recovery=RecoverySettings(**self.recovery.model_dump()),
             quantization=QuantizationOptions(**self.quantization.model_dump()),
@@ -127,37 +127,37 @@ class StudyDefinition(Table):
         )
 
     def identity(self) -> dict[str, Any]:
-        """Everything that trials of one study must share, flat: `space.chunk_length` → [0.1, 5.0]."""
-        told = self.model_dump(mode="json", exclude={*BUDGET, *REMARKS})
-        return _flat(told)
+        """Return everything that trials of one study must share, flat: `space.chunk_length` → [0.1, 5.0]."""
+        settings = self.model_dump(mode="json", exclude={*BUDGET, *REMARKS})
+        return _flat(settings)
 
     def vary(self, source: str, **changes: Any) -> "StudyDefinition":
-        """This definition with what is not None in `changes` put over it and validated again; a mapping is merged.
+        """Return this definition with `changes` that are not None applied and validated; a mapping is merged.
 
-        source: who asks, for the error. Raises StudyError.
+        source: what asks for the changes, for the error. Raises StudyError.
         """
-        told = self.model_dump(mode="json")
+        changed = self.model_dump(mode="json")
         for key, value in changes.items():
             if isinstance(value, Mapping):
-                told[key] = told[key] | value
+                changed[key] = changed[key] | value
             elif value is not None:
-                told[key] = value
-        return parse(told, source)
+                changed[key] = value
+        return parse(changed, source)
 
 
-def parse(told: Mapping[str, Any], source: str) -> StudyDefinition:
-    """A definition from plain data. source: file or option it came from, for the error. Raises StudyError."""
+def parse(data: Mapping[str, Any], source: str) -> StudyDefinition:
+    """Parse a definition from plain data. source: file or option it came from, for the error. Raises StudyError."""
     try:
-        # through JSON, so that pydantic is strict about types and still takes a list for a tuple
-        definition = StudyDefinition.model_validate_json(json.dumps(told, default=str))
+        # through JSON, so that pydantic is strict about types and still accepts a list for a tuple
+        definition = StudyDefinition.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        told_of = [_complaint(problem) for problem in error.errors()[:MOST_COMPLAINTS]]
-        more = error.error_count() - len(told_of)
+        complaints = [_complaint(problem) for problem in error.errors()[:MOST_COMPLAINTS]]
+        more = error.error_count() - len(complaints)
         if more:
-            told_of.append(f"correct these, and {more} more will be told")
-        raise StudyError(f"{source}: " + "; ".join(told_of)) from error
+            complaints.append(f"correct these, and {more} more will be shown")
+        raise StudyError(f"{source}: " + "; ".join(complaints)) from error
     try:
-        # what Table 2 may turn out to be about must fit as well: its points differ from one candidate to the next
+        # every variant that Table 2 may be about must fit as well: its points differ between candidates
         possible = [definition.fixed_points_for(variant) for variant in definition.candidates or (None,)]
     except OperatingPointError as error:
         raise StudyError(f"{source}: [fixed] {error}") from error
@@ -174,25 +174,25 @@ def parse(told: Mapping[str, Any], source: str) -> StudyDefinition:
 def read(path: Path) -> StudyDefinition:
     """Read a TOML file. Raises StudyError naming the file, the key and what is known instead."""
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror}): check the path") from error
     except UnicodeDecodeError as error:
         raise StudyError(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8 text") from error
-    # ValueError, of which TOMLDecodeError is one, for a number of thousands of digits; nested a thousand times
+    # ValueError includes TOMLDecodeError, and a number of thousands of digits; RecursionError is for deep nesting
     except (ValueError, RecursionError) as error:
         raise StudyError(f"{path}: is not TOML ({reason_of(error)}): correct it there") from error
-    return parse(told, str(path))
+    return parse(data, str(path))
 
 
 def packaged() -> dict[str, Path]:
-    """The studies that come with the package, by name."""
+    """Return the studies that come with the package, by name."""
     folder = Path(str(files("studies")))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
 def find(study: str) -> tuple[str, StudyDefinition]:
-    """(name, definition) of a packaged study's name or of a path that ends in .toml. Raises StudyError."""
+    """Return (name, definition) for a packaged study's name or a path that ends in .toml. Raises StudyError."""
     if study.endswith(".toml"):
         return Path(study).stem, read(Path(study))
     known = packaged()
@@ -202,21 +202,21 @@ def find(study: str) -> tuple[str, StudyDefinition]:
 
 
 def checked_name(name: str) -> str:
-    """A name that a study may be given. Raises StudyError for one that no command could name, or that is none."""
-    told = f"--name {quoted(name)}"
+    """Check a name for a study. Raises StudyError if commands could not refer to it, or if it is empty."""
+    given = f"--name {quoted(name)}"
     if name.endswith(".toml") or "/" in name or "\\" in name:
         raise StudyError(
-            f"{told} looks like a file, which other commands would take it for: give one without a slash or .toml"
+            f"{given} looks like a file, which other commands would take it for: give one without a slash or .toml"
         )
     if not name.strip() or not name.isprintable():
-        raise StudyError(f"{told}: give the study a name that can be read and typed, such as my-study")
+        raise StudyError(f"{given}: give the study a name that can be read and typed, such as my-study")
     if len(name) > LONGEST_NAME:
-        raise StudyError(f"{told} has {len(name)} characters: give one of {LONGEST_NAME} at most")
+        raise StudyError(f"{given} has {len(name)} characters: give one of {LONGEST_NAME} at most")
     return name
 
 
 def name_of(study: str) -> str:
-    """The study name that STUDY of the command line means: itself, or the stem of a .toml path."""
+    """Return the study name that STUDY on the command line means: itself, or the stem of a .toml path."""
     return Path(study).stem if study.endswith(".toml") else study
 
 
@@ -224,9 +224,9 @@ def _pruned(variants: Iterable[str]) -> tuple[str, ...]:
     return tuple(variant for variant in variants if pruning_of(variant) != UNPRUNED)
 
 
-def _flat(told: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for key, value in told.items():
+    for key, value in tables.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
@@ -235,15 +235,15 @@ def _flat(told: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _complaint(problem: Any) -> str:
-    """One pydantic complaint as `key = value: what is wrong, what would be right`."""
+    """Format a pydantic complaint as `key = value: what is wrong, what would be right`."""
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
         return f"unknown key {shortened(ascii_controls(key))}: use one of {', '.join(_known_keys(location[:-1]))}"
-    if isinstance(problem["input"], Mapping) and problem["type"] == "value_error":  # values that do not go together
+    if isinstance(problem["input"], Mapping) and problem["type"] == "value_error":  # values that exclude each other
         return ": ".join(filter(None, (key, problem["msg"].removeprefix("Value error, "))))
-    told = problem["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
-    return f"{key} = {quoted(problem['input'])}: {told}"
+    reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
+    return f"{key} = {quoted(problem['input'])}: {reason}"
 
 
 def _known_keys(tables: list[str]) -> list[str]:

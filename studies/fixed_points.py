@@ -1,9 +1,9 @@
 """The paper's fixed points: the sweeps of Sec. 4.2 and 5.1, the tables of Sec. 5.2 and 5.3.
 
 Figure 1 sweeps the right context R at C = 1 s, Figure 2 the chunk length C at R = 0, both over "log-spaced values". The
-text gives neither figure's exact x values, only their ranges, so the points here are ours: the 1-2-5 series over each
-range, which is log-spaced and easy to read. An origin such as `paper:figure1:R=0.5` therefore means "on the curve of
-Figure 1", not "a value printed in the paper".
+text gives only the ranges of the x values, so the points here are ours: the 1-2-5 series over each range, which is
+log-spaced and easy to read. An origin such as `paper:figure1:R=0.5` therefore means "on the curve of Figure 1", not "a
+value printed in the paper".
 
 Table 1 prunes the model in FP32, Table 2 quantizes one pruned model. The paper ran both offline; a chunk-wise study has
 the same models at C = 1 s, R = 0. `paper:table1:Linear-40` means "the model of that row", measured here.
@@ -47,26 +47,26 @@ class FixedPoint:
 
 
 def baseline_point(mode: Mode = "chunk-wise", online: OnlineTracking = AS_TUNED) -> FixedPoint:
-    """The unpruned FP32 model: at C = 1 s and R = 0, or offline."""
+    """Return the unpruned FP32 model: at C = 1 s and R = 0, or offline."""
     return FixedPoint("baseline", replace(BASELINE, mode=mode, online=_online(mode, online)))
 
 
 def right_context_point(right_context: float) -> FixedPoint:
-    """A point of Figure 1's curve: C = 1 s and the R given, in seconds. Raises OperatingPointError."""
+    """Return a point of Figure 1's curve: C = 1 s and the R given, in seconds. Raises OperatingPointError."""
     source = "paper:figure1" if right_context in FIGURE1_RIGHT_CONTEXTS else "fixed"
     point = OperatingPoint(chunk_length=FIGURE1_CHUNK_LENGTH, right_context=right_context)
     return FixedPoint(f"{source}:R={right_context:.12g}", point)
 
 
 def chunk_length_point(chunk_length: float) -> FixedPoint:
-    """A point of Figure 2's curve: R = 0 and the C given, in seconds. Raises OperatingPointError."""
+    """Return a point of Figure 2's curve: R = 0 and the C given, in seconds. Raises OperatingPointError."""
     source = "paper:figure2" if chunk_length in FIGURE2_CHUNK_LENGTHS else "fixed"
     point = OperatingPoint(chunk_length=chunk_length, right_context=FIGURE2_RIGHT_CONTEXT)
     return FixedPoint(f"{source}:C={chunk_length:.12g}", point)
 
 
 def online_twin(fixed: FixedPoint, online: OnlineTracking = AS_TUNED) -> FixedPoint:
-    """A streaming point of the paper with speakers tracked online, which the paper did not do."""
+    """Return a streaming point of the paper with speakers tracked online, which the paper did not do."""
     _, _, rest = fixed.origin.partition(":")
     return FixedPoint(f"online:{rest or fixed.origin}", replace(fixed.point, mode="online", online=online))
 
@@ -76,14 +76,14 @@ def _online(mode: Mode, online: OnlineTracking) -> OnlineTracking:
 
 
 def sweep(name: Sweep) -> tuple[FixedPoint, ...]:
-    """Every point of one figure's sweep, in growing order of what it sweeps."""
+    """Return every point of one figure's sweep, in ascending order."""
     if name == "figure1":
         return tuple(right_context_point(value) for value in FIGURE1_RIGHT_CONTEXTS)
     return tuple(chunk_length_point(value) for value in FIGURE2_CHUNK_LENGTHS)
 
 
 def pruning_of(variant: str) -> Pruning:
-    """What a variant of Table 1 prunes: `Hidden-40`, `Linear-20`, also `Both-60`; nothing for `Baseline`.
+    """Return what a variant of Table 1 prunes: `Hidden-40`, `Linear-20`, also `Both-60`; nothing for `Baseline`.
 
     Raises OperatingPointError for any other name.
     """
@@ -98,7 +98,7 @@ def pruning_of(variant: str) -> Pruning:
 
 
 def variant_point(variant: str, mode: Mode = "chunk-wise", online: OnlineTracking = AS_TUNED) -> FixedPoint:
-    """A variant of Table 1, in FP32: offline, or at C = 1 s and R = 0. Raises OperatingPointError."""
+    """Return a variant of Table 1, in FP32: offline, or at C = 1 s and R = 0. Raises OperatingPointError."""
     source = "paper:table1" if variant in TABLE1 else "fixed"
     point = OperatingPoint(pruning=pruning_of(variant), mode=mode, online=_online(mode, online))
     return FixedPoint(f"{source}:{variant}", point)
@@ -107,7 +107,7 @@ def variant_point(variant: str, mode: Mode = "chunk-wise", online: OnlineTrackin
 def precision_point(
     precision: Precision, variant: str, mode: Mode = "chunk-wise", online: OnlineTracking = AS_TUNED
 ) -> FixedPoint:
-    """A precision mode of Table 2 on the pruned variant chosen for it, offline or at C = 1 s and R = 0.
+    """Return a precision mode of Table 2 on the pruned variant chosen for it, offline or at C = 1 s and R = 0.
 
     Raises OperatingPointError.
     """

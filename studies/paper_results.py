@@ -1,8 +1,7 @@
-"""What the paper reports in its Tables 1 and 2 (Sec. 5.2 and 5.3): figures to show beside ours, never to mix with them.
+"""What the paper reports in its Tables 1 and 2 (Sec. 5.2 and 5.3): shown beside our figures, never mixed with them.
 
-Published for the offline pipeline on SIMSAMU, timed on an NVIDIA L40S: other recordings and another machine than those
-of a study here. The DER and RTF of both are therefore worth comparing within a table, not across; parameters and sizes
-should agree.
+Published for the offline pipeline on SIMSAMU, timed on an NVIDIA L40S: other recordings and another machine than in a
+study here. So compare DER and RTF within a table, not across; parameters and sizes should agree.
 """
 
 from collections.abc import Mapping
@@ -20,8 +19,8 @@ CAPTION = "The paper's figures are published ones: SIMSAMU, offline, NVIDIA L40S
 class Published:
     """One row of a table of the paper.
 
-    params: trainable parameters in millions; Table 2 leaves them out, since quantization does not change them (its
-    Sec. 4.4), so there they are Linear-40's. size: MiB on disk, the paper's "MB". rtf: real-time factor. der: percent.
+    params: trainable parameters in millions; Table 2 does not give them, since quantization does not change them (its
+    Sec. 4.4), so Linear-40's are used there. size: MiB on disk, the paper's "MB". rtf: real-time factor. der: percent.
     """
 
     params: float
@@ -55,14 +54,14 @@ TABLE2: Mapping[str, Published] = {
 
 @dataclass(frozen=True)
 class Remark:
-    """What the text says about a part of a curve. low, high: that part, in seconds of what the figure sweeps."""
+    """What the text says about a part of a curve. low, high: that part, in seconds of the swept value."""
 
     low: float
     high: float
     text: str
 
 
-# The text prints no value of the curves of Figures 1 and 2 (Sec. 5.1): only this may be shown of them
+# The text prints no value of the curves of Figures 1 and 2 (Sec. 5.1): these remarks are all that may be shown
 REMARKS: Mapping[str, Remark] = {
     "figure1": Remark(1.0, 5.0, "DER changes sharply around R ≈ 1 s and is higher beyond; stable for smaller R"),
     "figure2": Remark(0.02, 0.1, "DER changes substantially for C of 0.02 to 0.10 s; a stable plateau for larger C"),
@@ -70,7 +69,7 @@ REMARKS: Mapping[str, Remark] = {
 
 
 def place(origin: str) -> tuple[PaperTable, str] | None:
-    """(table, row) of `paper:table1:Linear-40`; None for an origin that is in neither table."""
+    """Return (table, row) of `paper:table1:Linear-40`; None for an origin that is in neither table."""
     source, _, rest = origin.partition(":")
     table, _, row = rest.partition(":")
     if source == "paper" and table == "table1" and row in TABLE1:
@@ -81,7 +80,7 @@ def place(origin: str) -> tuple[PaperTable, str] | None:
 
 
 def published(origin: str) -> Published | None:
-    """What the paper reports of a fixed point's origin; None where that is in neither table."""
+    """Return what the paper reports for a fixed point's origin; None if it is in neither table."""
     match place(origin):
         case "table1", row:
             return TABLE1[row]

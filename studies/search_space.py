@@ -37,21 +37,21 @@ LookAhead = Literal["none", "some"]
 LOOK_AHEADS: tuple[LookAhead, ...] = get_args(LookAhead)
 
 PRUNING_RATIO_STEP = 0.05
-# 0 itself is structure `none`, so the first step is the smallest ratio
+# 0 is structure `none`, so the first step is the smallest ratio
 PRUNING_RATIOS = (PRUNING_RATIO_STEP, PRUNING_RATIO_RANGE[1])
 
 PAUSES = "min_duration_off"
 Thresholds = Literal["tuned", "searched"]
 THRESHOLDS: tuple[Thresholds, ...] = get_args(Thresholds)
-ONLINE_FIELDS = tuple(ONLINE_RANGES)  # they mean nothing unless speakers are tracked online
-# these mean nothing in the offline mode
+ONLINE_FIELDS = tuple(ONLINE_RANGES)  # meaningful only if speakers are tracked online
+# meaningless in the offline mode
 STREAMING_FIELDS = ("tracking", "chunk_length", "look_ahead", "right_context", *ONLINE_FIELDS)
-ROUNDING = 1e-9  # of a range's ends: samplers that compute with logarithms may end an ulp beyond
+ROUNDING = 1e-9  # relative, at a range's ends: samplers that compute with logarithms may end an ulp beyond
 FIXED_PARAMS = "fixed_params"  # the system attribute in which Optuna keeps an enqueued trial's parameters
 
 
 def _as_range(value: object) -> object:
-    """One number is a range of one value; the list of a TOML file is a tuple."""
+    """Turn one number into a range of one value, and the list of a TOML file into a tuple."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value, value
     if not isinstance(value, list):
@@ -62,14 +62,14 @@ def _as_range(value: object) -> object:
 
 
 def _as_choices(value: object) -> object:
-    """One choice is a list of one."""
+    """Turn one choice into a tuple of one, and the list of a TOML file into a tuple."""
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, list) else value
 
 
 def _streaming(value: object) -> object:
-    # what studies made before there was another way of streaming say
+    # studies made before the online mode existed say `chunk-wise`
     return "streaming" if value == "chunk-wise" else value
 
 
@@ -108,13 +108,13 @@ Range = tuple[float, float]
 class SearchSpace(BaseModel):
     """What a trial may be. Ranges are inclusive.
 
-    mode: of every trial; `offline` has no C, no R and no look-ahead. tracking: where speakers get their names in the
-    streaming mode, `chunk-wise`, `online` or both. chunk_length: C, right_context: R where there is
-    look-ahead, both in seconds and searched on a log scale; R = 0 is `look_ahead = none`. pruning_ratio: where the
-    structure is not `none`, in steps of 0.05. look_ahead, pruning_structure, precision: the choices. tau_active,
-    rho_update, delta_new, min_duration_off: of the online mode (objectives.operating_point.OnlineTracking). One value
-    holds for every trial, a range is searched beside the thresholds that were tuned for the embedding; None leaves
-    these, and waits for no pause.
+    mode: of every trial; `offline` has no C, no R and no look-ahead. tracking: how speakers get their names in the
+    streaming mode, `chunk-wise`, `online` or both. chunk_length: C. right_context: R if there is look-ahead. Both are
+    in seconds and searched on a log scale; R = 0 is `look_ahead = none`. pruning_ratio: if the structure is not `none`,
+    in steps of 0.05. look_ahead, pruning_structure, precision: the choices. tau_active, rho_update, delta_new,
+    min_duration_off: of the online mode (objectives.operating_point.OnlineTracking). One value is used by every trial;
+    a range is searched in addition to the thresholds that were tuned for the embedding. None means the tuned
+    thresholds, and no waiting for pauses.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -156,14 +156,14 @@ class SearchSpace(BaseModel):
 
     @property
     def modes(self) -> tuple[Mode, ...]:
-        """Of the operating points, the one of the fixed points first."""
+        """Modes of the operating points, that of the fixed points first."""
         return ("offline",) if self.mode == "offline" else self.tracking
 
     @property
     def online(self) -> OnlineTracking:
-        """Of the fixed points: what is not searched, because it has one value or none."""
+        """Tracking of the fixed points: the values that are not searched; None for those that are not set."""
         given = {name: getattr(self, name) for name in ONLINE_FIELDS}
-        return OnlineTracking(**{name: told[0] for name, told in given.items() if told and told[0] == told[1]})
+        return OnlineTracking(**{name: ends[0] for name, ends in given.items() if ends and ends[0] == ends[1]})
 
     @property
     def opened_thresholds(self) -> tuple[str, ...]:
@@ -172,12 +172,12 @@ class SearchSpace(BaseModel):
 
     @property
     def opened_pauses(self) -> tuple[str, ...]:
-        """Whether the pauses that the online mode waits for are searched: their name, or nothing."""
+        """The name of the pauses that the online mode waits for, if they are searched; otherwise empty."""
         return (PAUSES,) if self._is_opened(PAUSES) else ()
 
     def _is_opened(self, name: str) -> bool:
-        told = getattr(self, name)
-        return told is not None and told[0] < told[1]
+        ends = getattr(self, name)
+        return ends is not None and ends[0] < ends[1]
 
 
 EVERYTHING = SearchSpace()  # chunk-wise
@@ -185,7 +185,7 @@ EVERYTHING = SearchSpace()  # chunk-wise
 
 @lru_cache(maxsize=16)
 def dimensions(space: SearchSpace) -> Mapping[str, BaseDistribution]:
-    """Every parameter that a trial of `space` may have, by name: the only place where they get their ranges."""
+    """Return every parameter that a trial of `space` may have, by name: the only place that sets their ranges."""
     found: dict[str, BaseDistribution] = {}
     if space.mode == "streaming":
         if space.tracking != ("chunk-wise",):
@@ -206,23 +206,23 @@ def dimensions(space: SearchSpace) -> Mapping[str, BaseDistribution]:
 
 
 def suggest(trial: BaseTrial, space: SearchSpace) -> OperatingPoint:
-    """The operating point that `trial` stands for: the only place that says which parameters it has."""
+    """Return the operating point that `trial` stands for: the only place that says which parameters it has."""
     known = dimensions(space)
 
     def choice(name: str) -> str:
         return str(trial.suggest_categorical(name, cast("CategoricalDistribution", known[name]).choices))
 
     def number(name: str) -> float:
-        told = cast("FloatDistribution", known[name])
-        return float(trial.suggest_float(name, told.low, told.high, step=told.step, log=told.log))
+        dimension = cast("FloatDistribution", known[name])
+        return float(trial.suggest_float(name, dimension.low, dimension.high, step=dimension.step, log=dimension.log))
 
-    chunk_length, right_context = 1.0, 0.0  # what an offline point has
+    chunk_length, right_context = 1.0, 0.0  # those of an offline point
     mode, online = space.modes[0], AS_TUNED
     if space.mode == "streaming":
         if "tracking" in known:
             mode = cast("Tracking", choice("tracking"))
         chunk_length = number("chunk_length")
-        # R = 0 cannot live in a log range, so whether to look ahead at all is a choice of its own
+        # R = 0 has no place in a log range, so whether to look ahead at all is a choice of its own
         if choice("look_ahead") == "some":
             right_context = number("right_context")
     pruning = UNPRUNED
@@ -231,7 +231,7 @@ def suggest(trial: BaseTrial, space: SearchSpace) -> OperatingPoint:
         pruning = Pruning(cast("Structure", structure), _ratio(number("pruning_ratio")))
     precision = cast("Precision", choice("precision"))
     if mode == "online":
-        # the embedding's own thresholds have no place in a range, so whether to search them is a choice of its own
+        # the embedding's tuned thresholds are not part of a range, so whether to search is a choice of its own
         searched = space.opened_thresholds and choice("thresholds") == "searched"
         names = (*(space.opened_thresholds if searched else ()), *space.opened_pauses)
         online = replace(space.online, **{name: number(name) for name in names})
@@ -239,7 +239,7 @@ def suggest(trial: BaseTrial, space: SearchSpace) -> OperatingPoint:
 
 
 def params_of(point: OperatingPoint, space: SearchSpace = EVERYTHING) -> dict[str, float | str]:
-    """Parameters from which `suggest` makes `point` again: what is enqueued for a fixed point."""
+    """Return parameters from which `suggest` makes `point` again: what is enqueued for a fixed point."""
     params: dict[str, float | str] = {}
     if point.streamed and space.tracking != ("chunk-wise",):
         params["tracking"] = point.mode
@@ -261,40 +261,40 @@ def params_of(point: OperatingPoint, space: SearchSpace = EVERYTHING) -> dict[st
 
 
 def recall(trial: FrozenTrial, space: SearchSpace) -> OperatingPoint | None:
-    """The operating point of a stored trial, waiting ones included; None if its parameters were never all drawn (its
-    driver died while asking), or are not of this space (another program wrote them)."""
+    """Return the operating point of a stored trial, waiting ones included; None if its parameters were never all drawn
+    (its driver died while asking), or are not of this space (another program wrote them)."""
     queued = trial.system_attrs.get(FIXED_PARAMS, {})
     params: dict[str, object] = (dict(queued) if isinstance(queued, Mapping) else {}) | trial.params
     if any(why_not(name, value, space) for name, value in params.items()):
         return None
     try:
         return suggest(FixedTrial(params), space)
-    except ValueError:  # one that is needed is not there
+    except ValueError:  # a required parameter is missing
         return None
 
 
 def why_not(name: str, value: object, space: SearchSpace) -> str | None:
-    """Why a parameter that another program wrote cannot be one of a trial of `space`, in words; None if it can be."""
+    """Say why a parameter that another program wrote is not one of a trial of `space`; None if it may be."""
     known = dimensions(space)
     if name not in known:
         return f"{quoted(name)} is not a parameter of this study: use {', '.join(known)}"
-    told = known[name]
-    if isinstance(told, CategoricalDistribution):
-        if isinstance(value, str) and value in told.choices:
+    dimension = known[name]
+    if isinstance(dimension, CategoricalDistribution):
+        if isinstance(value, str) and value in dimension.choices:
             return None
-        return f"{name} = {quoted(value)} is not among space.{name} = {list(told.choices)}"
-    assert isinstance(told, FloatDistribution), "there is no other kind"
+        return f"{name} = {quoted(value)} is not among space.{name} = {list(dimension.choices)}"
+    assert isinstance(dimension, FloatDistribution), "there is no other kind"
     if not isinstance(value, int | float) or isinstance(value, bool):
         return f"{name} = {quoted(value)} is not a number"
-    if not told.low * (1 - ROUNDING) <= value <= told.high * (1 + ROUNDING):  # NaN is not in any range
-        return f"{name} = {quoted(value)} is outside space.{name} = [{told.low:g}, {told.high:g}]"
-    if told.step is not None and _between_steps(value):
-        return f"{name} = {value:g} is not a multiple of {told.step:g}, its step"
+    if not dimension.low * (1 - ROUNDING) <= value <= dimension.high * (1 + ROUNDING):  # NaN is not in any range
+        return f"{name} = {quoted(value)} is outside space.{name} = [{dimension.low:g}, {dimension.high:g}]"
+    if dimension.step is not None and _between_steps(value):
+        return f"{name} = {value:g} is not a multiple of {dimension.step:g}, its step"
     return None
 
 
 def outside(point: OperatingPoint, space: SearchSpace) -> str | None:
-    """Why `point` is not in `space`, in words for an error; None where it is.
+    """Say why `point` is not in `space`, in words for an error; None if it is.
 
     Samplers learn from every trial: one outside the ranges would be a value that they cannot draw.
     """
@@ -317,7 +317,7 @@ def outside(point: OperatingPoint, space: SearchSpace) -> str | None:
 
 
 def _ratio(value: float) -> float:
-    """The hundredth that a stepped float stands for: Optuna's low + k × step drifts (0.15000000000000002)."""
+    """Round to the hundredth that a stepped float stands for: Optuna's low + k × step drifts (0.15000000000000002)."""
     return round(value, 2)
 
 

@@ -1,4 +1,4 @@
-"""The tables of a study's TOML file, but for [space]: fields, defaults and what is refused."""
+"""The tables of a study's TOML file, except [space]: fields, defaults and validation."""
 
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ from studies.paper_results import PaperTable
 
 
 class Table(BaseModel):
-    """Frozen; refuses unknown keys, infinities and types that are not quite right."""
+    """Frozen; refuses unknown keys, infinities and values of a wrong type."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -41,20 +41,20 @@ def _variants(values: tuple[str, ...]) -> tuple[str, ...]:
     return _each_once(values)
 
 
-CHOICES = ("calib", "eval")  # the split on which Table 2's variant is chosen, where it is not named
+CHOICES = ("calib", "eval")  # the split on which Table 2's variant is chosen, if it is not named
 Values = Annotated[tuple[float, ...], AfterValidator(_each_once)]
 
 
 class Fixed(Table):
-    """Points that are measured whatever the sampler thinks, besides the baseline, which always is.
+    """Points that are measured whatever the sampler proposes, besides the baseline, which always is.
 
     sweeps: whole sweeps of the paper. chunk_length: values of C in seconds at R = 0. right_context: values of R in
     seconds at C = 1 s. tables: whole tables of the paper. variants: rows of Table 1, such as `Hidden-40`, and pruned
     models beside it, such as `Both-50`. precisions: rows of Table 2.
 
     table2_variant: the pruned model of Table 2. `calib` chooses the lowest DER on the calib split, among the pruned
-    variants of the study or, where it has none, of Table 1; `eval` chooses on the study's own split, as the paper did;
-    or the name of a variant.
+    variants of the study or, if it has none, of Table 1. `eval` chooses on the study's own split, as the paper did. Any
+    other value names the variant.
     """
 
     sweeps: Annotated[tuple[Sweep, ...], AfterValidator(_each_once)] = ()
@@ -100,7 +100,7 @@ class Models(Table):
 
 
 class Cost(Table):
-    """How RTF is timed. repeats: timed passes, of which the median counts. threads: of the model's runtime."""
+    """How RTF is timed. repeats: timed passes; their median counts. threads: of the model's runtime."""
 
     repeats: int = Field(default=3, ge=3)
     threads: int = Field(default=1, ge=1)
@@ -109,7 +109,7 @@ class Cost(Table):
 class Limits(Table):
     """Budgets: the largest value that still counts as feasible; None for no budget.
 
-    latency: seconds, C + R and the pauses that the online mode waits for. der: percent. size: MiB. rtf: seconds of
+    latency: seconds, C + R plus the pauses that the online mode waits for. der: percent. size: MiB. rtf: seconds of
     compute per second of audio.
     """
 
@@ -124,8 +124,8 @@ class Limits(Table):
 
 
 class Racing(Table):
-    """Stopping trials that can no longer reach the front. alpha: at most this share of those that belong on it is
-    stopped, 0 for none at all: then only what is certain stops a trial."""
+    """When to stop trials that can no longer reach the front. alpha: at most this share of the trials that belong on
+    the front is stopped; with 0, a trial is stopped only if this is certain."""
 
     enabled: bool = True
     alpha: float = Field(default=0.01, ge=0, lt=1)

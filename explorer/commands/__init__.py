@@ -1,1 +1,1 @@
-"""One module a command. A command parses, calls, prints; what it calls knows nothing of the terminal."""
+"""One module per command. A command parses options, calls the library and prints; the library never prints."""

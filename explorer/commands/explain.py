@@ -1,4 +1,4 @@
-"""`explorer explain`: where the errors and the time of a trial come from."""
+"""`explorer explain`: show where the errors and the time of a trial come from."""
 
 import dataclasses
 from enum import StrEnum
@@ -16,7 +16,7 @@ from explorer.terminal.streams import echo_json
 from explorer.terminal.tables import Column, Table, print_table, words
 from studies.definition import name_of
 
-if TYPE_CHECKING:  # it brings torch
+if TYPE_CHECKING:  # imports torch
     from explorer.diagnostics.explanation import Errors, Explanation, Points, Time
 
 CONDITIONS = {
@@ -25,7 +25,7 @@ CONDITIONS = {
     "clustering": "oracle clustering",
     "both": "both",
 }
-LABEL = 24  # characters of a row's label, so that figures of all tables stand below each other
+LABEL = 24  # characters of a row's label, so that the columns of all tables line up
 
 
 class ExplainFormat(StrEnum):
@@ -50,24 +50,23 @@ def explain(
         ExplainFormat, typer.Option(help="`table` for people, `json` for programs.")
     ] = ExplainFormat.table,
 ) -> None:
-    """Say where the errors and the time of a trial come from.
+    """Show where the errors and the time of a trial come from.
 
-    The DER is measured as it is, with **oracle segmentation** (the reference's speech in each window in the place of
-    the model), with **oracle clustering** (each of the model's local speakers named by the person of the reference with
-    whom it shares most of its window), and with both: the floor that frames, blocks, closed pauses and the number of
-    local speakers leave. Each is split into false alarm, missed detection and confusion. What the reference in its
-    place would win is what a stage costs. The two need not add up, since a perfect segmentation also spares clustering
-    errors; and one may be below 0, since names that are right in their windows need not be the luckiest ones for their
-    blocks.
+    The DER is measured four times: as it is; with **oracle segmentation** (the reference's speech replaces the model's
+    in each window); with **oracle clustering** (each local speaker of the model is named by the reference speaker with
+    whom it shares most of its window); and with both. The last is the floor set by frames, blocks, closed pauses and
+    the number of local speakers. Each is split into false alarm, missed detection and confusion. The cost of a stage is
+    what its oracle saves. The two costs need not add up, since a perfect segmentation also avoids clustering errors.
+    One may be below 0, since names that are right in their windows need not give the fewest errors in their blocks.
 
     The RTF of the trial is split into segmentation, embedding, clustering and the rest.
 
-    Of a pruned model, or one of lower precision, it is told what it adds to the DER of the unpruned FP32 model at the
-    same operating point, which is measured too: what is added under oracle clustering is the segmentation's, the rest
-    the clustering's.
+    For a pruned model, or one of lower precision, it also reports what the model adds to the DER of the unpruned FP32
+    model at the same operating point, which is measured too. What is added under oracle clustering is due to the
+    segmentation, the rest to the clustering.
 
-    Differences are in points of DER, with the 95 % interval of a paired bootstrap over recordings; `tied` is one that
-    the recordings cannot tell from none. Offline, chunk-wise and online trials are all taken.
+    Differences are in points of DER, with the 95 % interval of a paired bootstrap over recordings; `tied` marks one
+    that the recordings cannot distinguish from zero. Offline, chunk-wise and online trials are all accepted.
 
         explorer explain quickstart 13
 
@@ -75,7 +74,7 @@ def explain(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     loaded = connection.load_study(name_of(study), urls.given(storage_url))
-    # late, so that neither `--help` nor a wrong name waits for torch
+    # imported late, so that neither `--help` nor a wrong name loads torch
     from explorer.diagnostics.explanation import explain as explained
 
     with progress() as show:
@@ -87,7 +86,7 @@ def explain(
 
 
 def print_answer(answer: "Explanation", console: Console) -> None:
-    """Errors, what was added, time; then the same in words."""
+    """Print errors, what compression added and time, then the same in words."""
     say(f"trial {answer.trial} of {answer.study} ({answer.origin}): {answer.point}\n", console)
     print_table(_errors(answer), console)
     if answer.added is not None:
@@ -98,8 +97,8 @@ def print_answer(answer: "Explanation", console: Console) -> None:
         say(line, console)
     for line in answer.caveats:
         say(f"caveat: {line}", console)
-    told = f"{len(answer.errors[0].recordings)} recordings, {answer.scored_seconds:.0f} s of scored speech"
-    say(f"measured on: {answer.data['corpus'].split(' ')[0]}, {answer.data['split']}, {told}", console)
+    measured_on = f"{len(answer.errors[0].recordings)} recordings, {answer.scored_seconds:.0f} s of scored speech"
+    say(f"measured on: {answer.data['corpus'].split(' ')[0]}, {answer.data['split']}, {measured_on}", console)
 
 
 def _errors(answer: "Explanation") -> Table:

@@ -1,4 +1,4 @@
-"""`explorer front`: the Pareto front and every fixed point, on the screen or for a program."""
+"""`explorer front`: show the Pareto front and every fixed point, on the screen or for a program."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -51,11 +51,13 @@ def front(
     ] = None,
     pairs: Annotated[
         bool,
-        typer.Option("--pairs", help="Every comparison of DER instead, one a row, also of the front's points."),
+        typer.Option(
+            "--pairs", help="Print every comparison of DER instead, one per row, the front's points included."
+        ),
     ] = False,
     tracking: Annotated[
         Tracking | None,
-        typer.Option(help="Only points whose speakers are tracked so, with the front as it is among these."),
+        typer.Option(help="Only points with this kind of speaker tracking, with the front among these."),
     ] = None,
     plot: Annotated[
         Path | None,
@@ -64,20 +66,22 @@ def front(
 ) -> None:
     """Print the Pareto front of a study, with every fixed point of the paper beside it.
 
-    A study with rows of the paper's Tables 1 and 2 shows these once more, beside the figures that the paper published:
-    those are of other recordings (SIMSAMU) and another machine (NVIDIA L40S).
+    If a study has rows of the paper's Tables 1 and 2, these are shown once more, beside the figures that the paper
+    published: those are for other recordings (SIMSAMU) and another machine (NVIDIA L40S).
 
     A row is **on the front** (nothing feasible is at least as good in DER, size and RTF, and better in one),
-    **dominated** (and by which trials of the front), **infeasible** (and which limit it passes), or not measured yet.
+    **dominated** (with the trials of the front that dominate it), **infeasible** (with the limit that it exceeds), or
+    not measured yet.
 
-    *Δ DER* is to another trial, with the 95 % interval of a paired bootstrap over recordings: on the front to the next
-    better point there, of a dominated point to the best of those that dominate it. **tied** are two that these
-    recordings cannot tell apart, and **≈** marks what is tied with the lowest DER of the front. Below stand pairs that
-    differ in one choice alone: QAT or PTQ, online or chunk-wise, lower precision or FP32, pruned or not.
+    *Δ DER* is the difference to another trial, with the 95 % interval of a paired bootstrap over recordings. On the
+    front it is to the next better point there; for a dominated point, to the best of those that dominate it. **tied**
+    marks two that these recordings cannot distinguish, and **≈** marks a point tied with the lowest DER of the front.
+    Below the table are pairs that differ in one choice alone: QAT or PTQ, online or chunk-wise, lower precision or
+    FP32, pruned or not.
 
-    RTF is the median of the repeats with its spread; *x base* is the ratio to the FP32 baseline timed in the same
-    breath. Where the machine has no kernel for a precision the execution is *emulated*: that RTF is no gain, and has
-    no ratio.
+    RTF is the median of the repeats with its spread; *x base* is the ratio to the FP32 baseline, timed in turns with
+    the point. If the machine has no kernel for a precision, the execution is *emulated*: its RTF is not a gain, and it
+    has no ratio.
 
         explorer front quickstart
 
@@ -96,7 +100,7 @@ def front(
         check_plot(plot)
     found = connection.load_study(name_of(study), urls.given(storage_url))
     whole = front_of(found, tracking)
-    rows, told = whole.rows, whole.comparisons
+    rows, compared = whole.rows, whole.comparisons
     remark_on(whole.left_out)
     if plot is not None:
         write_plot(found, rows, plot, tracking)
@@ -106,13 +110,13 @@ def front(
             if tracking is not None:
                 typer.echo(f"Only {tracking} points, and the front among these.")
             if pairs:
-                print_pairs(told, screen())
+                print_pairs(compared, screen())
             else:
-                print_tables(rows, screen(), told)
+                print_tables(rows, screen(), compared)
         case FrontFormat.csv:
-            typer.echo(frames.as_csv(frames.pairs(told)) if pairs else as_csv(rows), nl=False)
+            typer.echo(frames.as_csv(frames.pairs(compared)) if pairs else as_csv(rows), nl=False)
         case FrontFormat.json:
-            echo_json([dataclasses.asdict(one) for one in (told if pairs else rows)])
+            echo_json([dataclasses.asdict(one) for one in (compared if pairs else rows)])
 
 
 def as_csv(rows: Sequence[FrontRow]) -> str:
@@ -121,7 +125,7 @@ def as_csv(rows: Sequence[FrontRow]) -> str:
 
 
 def print_tables(rows: Sequence[FrontRow], console: Console, compared: Sequence[Comparison] = ()) -> None:
-    """The front, the pairs to compare, and the paper's tables that the study has, ours beside theirs."""
+    """Print the front, the pairs to compare, and those of the paper's tables that the study has, ours beside theirs."""
     print_front(rows, console)
     for line in comparisons.of_differences(rows, compared):
         say(line, console)
@@ -130,8 +134,8 @@ def print_tables(rows: Sequence[FrontRow], console: Console, compared: Sequence[
     if mixed := mixed_versions(
         {row.trial: row.versions for row in rows if row.trial is not None and row.der is not None}
     ):
-        told = in_words(mixed)
-        say(f"{told[0].upper()}{told[1:]}.", console, "yellow")
+        caveat = in_words(mixed)
+        say(f"{caveat[0].upper()}{caveat[1:]}.", console, "yellow")
     if matched := [one for one in compared if one.kind in MATCHED]:
         console.print()
         print_pairs(matched, console)
@@ -144,19 +148,19 @@ def print_tables(rows: Sequence[FrontRow], console: Console, compared: Sequence[
 
 
 def print_pairs(compared: Sequence[Comparison], console: Console) -> None:
-    """Comparisons, one a row."""
+    """Print comparisons, one per row."""
     table = Table(
         "trial", names("operating point"), "to trial", names("operating point"), "DER %", "to DER %", words("Δ DER"),
         words("what"), title="Pairs", keys=3,
     )  # fmt: skip
     for one in compared:
         cells = [str(one.trial), one.point, str(one.versus), one.versus_point, f"{one.der:.2f}"]
-        table.add(*cells, f"{one.versus_der:.2f}", comparisons.told(one), one.kind)
+        table.add(*cells, f"{one.versus_der:.2f}", comparisons.difference_in_words(one), one.kind)
     print_table(table, console)
 
 
 def _print_beside_paper(which: PaperTable, rows: Sequence[FrontRow], console: Console) -> None:
-    """One of the paper's tables: its rows, measured here, beside what the paper published."""
+    """Print one of the paper's tables: its rows as measured here, beside what the paper published."""
     ours = ", ".join(dict.fromkeys(row.pruning for row in rows))
     title = "Table 1: pruning, FP32" if which == "table1" else f"Table 2: precision of {ours} (paper: {TABLE2_VARIANT})"
     table = Table(words("variant"), "kept units", "params M", "MiB", "DER %", "RTF", title=title)
@@ -183,7 +187,7 @@ def _pair(ours: float | None, paper: float | None, digits: int) -> str:
 
 
 def print_front(rows: Sequence[FrontRow], console: Console) -> None:
-    """The front as a table."""
+    """Print the front as a table."""
     several = any(row.mode == "online" for row in rows)
     table = Table(*COLUMNS, *([words("tracking")] if several else []), sentences("standing"), keys=2)
     for row in rows:

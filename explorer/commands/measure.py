@@ -39,7 +39,7 @@ class Recovery(StrEnum):
 
 
 class Sincnet(StrEnum):
-    """How low-bit models store SincNet's convolutions."""
+    """How low-bit models store the convolutions of SincNet."""
 
     fp32 = "fp32"
     int8 = "int8"
@@ -67,7 +67,7 @@ def measure(
     ] = False,
     min_duration_off: Annotated[
         float,
-        typer.Option(help="With --online: seconds of pauses that are waited for, on top of C + R.", min=0),
+        typer.Option(help="With --online: seconds of pauses to wait for, on top of C + R.", min=0),
     ] = 0.0,
     offline: Annotated[
         bool, typer.Option("--offline", help="The offline mode: the released pipeline on whole recordings, no C and R.")
@@ -78,15 +78,15 @@ def measure(
     steps: Annotated[int | None, typer.Option(help="Training steps after pruning, all together.", min=0)] = None,
     qat_steps: Annotated[int | None, typer.Option(help="Training steps of the `_qat` precisions.", min=0)] = None,
     group_size: Annotated[
-        int, typer.Option(help="4-bit weights of a row that share a multiplier of its scale; 0: the row.", min=0)
+        int, typer.Option(help="4-bit weights of a row that share a multiplier of its scale; 0: the whole row.", min=0)
     ] = QuantizationOptions.group_size,
     sincnet: Annotated[Sincnet, typer.Option(help="How low-bit models store SincNet's convolutions.")] = Sincnet.fp32,
     corpus: Annotated[
         str, typer.Option(help="Corpus name, a folder of audio + RTTM, or a pyannote.database protocol.")
     ] = "ami-excerpts",
-    split: Annotated[str, typer.Option(help="Split that is scored, or `all`.")] = "eval",
+    split: Annotated[str, typer.Option(help="Split to score, or `all`.")] = "eval",
     clustering_threshold: Annotated[
-        float | None, typer.Option(help="Of the speaker clustering. Default: the embedding's own.")
+        float | None, typer.Option(help="Threshold of the speaker clustering. Default: the embedding's own.")
     ] = None,
     segmentation: Annotated[
         str | None, typer.Option(help="A PyanNet checkpoint, or `medkit/simsamu-segmentation`.")
@@ -95,18 +95,18 @@ def measure(
         str | None, typer.Option(help="`campplus` (default), or a WeSpeaker ResNet34 checkpoint or Hub name.")
     ] = None,
     trust: TrustOption = None,
-    repeats: Annotated[int, typer.Option(help="Repeats of the timing.", min=1)] = 3,
+    repeats: Annotated[int, typer.Option(help="How often to repeat the timing.", min=1)] = 3,
     device: Annotated[DeviceOption, typer.Option(help=DEVICE_HELP)] = DeviceOption.cpu,
     format: Annotated[MeasureFormat, typer.Option(help="`table` for people, `json` for programs.")] = (
         MeasureFormat.table
     ),
 ) -> None:
-    """Measure one operating point: DER with its components and by recording, size, and RTF beside the FP32 baseline's.
+    """Measure one operating point: DER with its components and by recording, size, and RTF beside the FP32 baseline.
 
-    What an update takes and the share of each stage are compute, on top of the latency. Peak memory is that of
-    the whole timing process, libraries and all loaded models included.
+    The time of an update and the share of each stage are compute time, which comes on top of the latency. Peak memory
+    is that of the whole timing process, including libraries and all loaded models.
 
-    A pruned or low-bit model is made first, from the corpus' *train* and *calib*, which takes minutes, and kept.
+    A pruned or low-bit model is made first, from the corpus' *train* and *calib*, which takes minutes, and then kept.
 
     explorer measure -C 1 -R 0.5
 
@@ -128,7 +128,7 @@ def measure(
     )
     changes = {"method": recovery and recovery.value, "steps": steps, "qat_steps": qat_steps}
     given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
-    # late, so that `explorer --help` does not wait for torch
+    # imported late, so that `explorer --help` does not load torch
     from objectives.evaluation.evaluator import build_evaluator
 
     with (
@@ -152,7 +152,7 @@ def measure(
         evaluator.prepare(lambda fraction: show("reading the recordings", fraction))
         measurement = evaluator.measure(point, show)
     if format is MeasureFormat.json:
-        echo_json(_told(measurement))
+        echo_json(_as_json(measurement))
         return
     _print(measurement)
 
@@ -164,7 +164,7 @@ def _mode(online: bool, offline: bool) -> Mode:
 
 
 class progress:
-    """A bar on stderr, gone when done: `with progress() as show: show(stage, fraction)`."""
+    """Show a bar on stderr, removed when done: `with progress() as show: show(stage, fraction)`."""
 
     def __enter__(self) -> Callable[[str, float], None]:
         stage = TextColumn("{task.description}", markup=False, table_column=giving_way())
@@ -180,7 +180,7 @@ class progress:
 
 
 def _rates(counts: ErrorCounts) -> dict[str, float | None]:
-    """Percentages; none where the collar leaves nothing to score."""
+    """Return percentages; None if the collar leaves nothing to score."""
     scored = counts.total > 0
     return {
         "der": counts.der if scored else None,
@@ -191,7 +191,7 @@ def _rates(counts: ErrorCounts) -> dict[str, float | None]:
     }
 
 
-def _told(measurement: Measurement) -> dict[str, Any]:
+def _as_json(measurement: Measurement) -> dict[str, Any]:
     point, timing = measurement.operating_point, measurement.timing
     updates = timing.update_latency
     streamed = {
@@ -243,33 +243,33 @@ def _print(measurement: Measurement) -> None:
 
 
 def _sentence(measurement: Measurement) -> str:
-    """Everything but the errors."""
+    """Describe everything but the errors."""
     point, timing = measurement.operating_point, measurement.timing
     if point.mode == "offline":
-        told = "offline mode"
+        said = "offline mode"
     else:
-        told = "speakers tracked online, " if point.mode == "online" else ""
-        told += f"C {point.chunk_length:g} s, R {point.right_context:g} s, latency {point.latency:g} s"
+        said = "speakers tracked online, " if point.mode == "online" else ""
+        said += f"C {point.chunk_length:g} s, R {point.right_context:g} s, latency {point.latency:g} s"
     if point.pruning.structure != "none":
         units = ", ".join(f"{kept} {name}" for name, kept in measurement.kept.items())
-        told += f", {point.pruning} (units kept: {units or 'not told'})"
+        said += f", {point.pruning} (units kept: {units or 'not said'})"
     low, high = timing.spread
     threads = "1 thread" if timing.threads == 1 else f"{timing.threads} threads"
     return (
-        f"{told}, {point.precision} ({measurement.execution}): {measurement.params / 1e6:.2f} M parameters, "
+        f"{said}, {point.precision} ({measurement.execution}): {measurement.params / 1e6:.2f} M parameters, "
         f"{measurement.size_mib:.2f} MiB, RTF {timing.median:.4f} [{low:.4f}–{high:.4f}] "
         f"over {len(timing.rtf)} repeats on {threads}, {timing.ratio:.2f} × the FP32 baseline's"
     )
 
 
 def _where_time_goes(timing: Timing) -> str:
-    """What an update takes, the share of each stage and the memory, as far as they are known."""
-    told, updates, shares = [], timing.update_latency, timing.stage_shares
+    """Describe the time of an update, the share of each stage and the memory, as far as they are known."""
+    said, updates, shares = [], timing.update_latency, timing.stage_shares
     if updates is not None:
         middle, p95, p99 = (f"{1000 * seconds:.1f}" for seconds in (updates.median, updates.p95, updates.p99))
-        told.append(f"an update takes {middle} ms (p95 {p95}, p99 {p99}, of {updates.updates})")
+        said.append(f"an update takes {middle} ms (p95 {p95}, p99 {p99}, of {updates.updates})")
     if shares is not None:
-        told.append("compute: " + ", ".join(f"{stage} {100 * share:.1f} %" for stage, share in shares.items()))
+        said.append("compute: " + ", ".join(f"{stage} {100 * share:.1f} %" for stage, share in shares.items()))
     if timing.peak_memory_mib is not None:
-        told.append(f"peak memory of the process {timing.peak_memory_mib:.0f} MiB")
-    return "; ".join(told)
+        said.append(f"peak memory of the process {timing.peak_memory_mib:.0f} MiB")
+    return "; ".join(said)

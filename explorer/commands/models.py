@@ -1,4 +1,4 @@
-"""`explorer models`: list, show and prune the finished models that are kept."""
+"""`explorer models`: list, show and clean up the finished models that are kept."""
 
 import json
 import time
@@ -19,14 +19,14 @@ from objectives.errors import ModelError
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Finished models: list, show, prune.\n\n"
-    "A model is compressed once and kept under a key, a hash of everything that made it, so that every trial and every "
-    "study that asks for the same again has it at once. Whatever is deleted or damaged is made again when it is asked "
-    "for. Models are kept in `models/` of the user's cache directory, or of the folder that the environment variable "
+    help="Finished models: list, show, clean.\n\n"
+    "A model is compressed once and kept under a key, a hash of everything that determines it, so that every trial and "
+    "every study that needs the same model finds it. A deleted or damaged model is made again when it is needed. "
+    "Models are kept in `models/` of the user's cache directory, or of the folder that the environment variable "
     "**EXPLORER_CACHE** names.",
 )
 
-KEY_SHOWN = 8  # digits of a key that a table shows, more where two begin alike
+KEY_SHOWN = 8  # digits of a key that a table shows; more if two begin alike
 DAY = 86_400.0
 _STYLES = {"whole": "", "damaged": "bold red", "half-written": "bold red", "being made": "yellow"}
 _AGES = ((DAY, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
@@ -44,13 +44,13 @@ Output = Annotated[Format, typer.Option("--format", help="`table` for people, `j
 
 @app.command("list")
 def list_models(output: Output = Format.TABLE) -> None:
-    """Show every model that is kept: how it was made, its size, its age, when it was last used, and its state.
+    """Show every kept model: how it was made, its size, its age, when it was last used, and its state.
 
-    *MiB* is the model's own file, the size that studies minimise; *on disk* counts what was derived from it too (the
-    graph that ONNX Runtime runs). *kept* are units that pruning left. *built* is how long it took.
+    *MiB* is the model's own file, the size that studies minimise; *on disk* includes what was derived from it (the
+    graph that ONNX Runtime runs). *kept* is the number of units left by pruning. *built* is how long it took.
 
-    Every byte is read: *whole* is what was once written. *damaged* and *half-written* files are never run, and are
-    made again when they are asked for; `explorer models prune` deletes them.
+    Every byte is read: a *whole* model is unchanged since it was written. *damaged* and *half-written* files are never
+    used, and are made again when needed; `explorer models clean` deletes them.
 
         explorer models list
 
@@ -79,42 +79,43 @@ def show(
     explorer models show 3f2a --format json
     """
     entry = _find(key)
-    told = _row(entry) | {
+    facts = _row(entry) | {
         "sha256": entry.model.sha256 if entry.model else None,
         "files": [str(path) for path in (*entry.files, *entry.leftovers)],
         "made_from": entry.model.made_from if entry.model else {},
         "story": entry.model.story if entry.model else {},
     }
     if output is Format.JSON:
-        echo_json(told)
+        echo_json(facts)
         return
-    print_fields(_lines("", told), screen())
+    print_fields(_lines("", facts), screen())
 
 
-@app.command("prune")
-def prune_models(
+@app.command("prune", hidden=True)  # the old name, which suggested the pruning of models
+@app.command("clean")
+def clean(
     unused_for: Annotated[
-        float | None, typer.Option(metavar="DAYS", min=0.0, help="Also whole models that nobody used for so many days.")
+        float | None, typer.Option(metavar="DAYS", min=0.0, help="Also whole models not used for so many days.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also every whole model.")] = False,
     damaged: Annotated[
-        bool, typer.Option("--damaged", help="Only what is damaged or half written: what happens without options too.")
+        bool, typer.Option("--damaged", help="Only what is damaged or half written, as without any option.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and delete nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting whole models.")] = False,
 ) -> None:
-    """Delete models: what is damaged or half written, and whole ones that you choose.
+    """Delete damaged and half-written models, and whole ones that you choose.
 
-    Without options only what is of no use to anybody goes: damaged models, and what a killed process left behind.
-    Whole models go where `--unused-for` or `--all` says so, after a question. A model goes with all that was derived
-    from it. What a running process makes or uses stays. A deleted model is made again when it is asked for, in the
-    time that `explorer models list` shows as *built*.
+    Without options only useless files are deleted: damaged models, and what a killed process left behind. Whole models
+    are deleted if `--unused-for` or `--all` says so, after a question. Everything derived from a model is deleted with
+    it. What a running process makes or uses is kept. A deleted model is made again when it is needed, in the time that
+    `explorer models list` shows as *built*.
 
-        explorer models prune
+        explorer models clean
 
-        explorer models prune --unused-for 30 --dry-run
+        explorer models clean --unused-for 30 --dry-run
 
-        explorer models prune --all --yes
+        explorer models clean --all --yes
     """
     if (unused_for is not None) + everything + damaged > 1:
         raise typer.BadParameter("--unused-for, --all and --damaged exclude each other: use one of them")
@@ -173,7 +174,7 @@ def _fate(entry: Entry, chosen: bool, dry_run: bool) -> str:
 
 
 def _row(entry: Entry) -> dict[str, Any]:
-    """What programs get, and tables are made of. What the sidecar does not tell is None."""
+    """Return the row that programs get and tables are made of. What the sidecar does not record is None."""
     model = entry.model
     made_from: Mapping[str, Any] = model.made_from if model else {}
     story: Mapping[str, Any] = model.story if model else {}
@@ -226,9 +227,9 @@ def _table(entries: Sequence[Entry]) -> Table:
     return table
 
 
-def _lines(before: str, told: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """Nested values, one a line: recovery.steps = 200."""
-    for name, value in told.items():
+def _lines(before: str, values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Yield nested values, one per line: recovery.steps = 200."""
+    for name, value in values.items():
         if isinstance(value, Mapping) and value:
             yield from _lines(f"{before}{name}.", value)
         elif value is not None and value != {}:
@@ -236,7 +237,7 @@ def _lines(before: str, told: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 
 
 def _digits(entries: Sequence[Entry]) -> int:
-    """How much of each key tells it from the others."""
+    """Return how many digits of each key distinguish it from the others."""
     digits = KEY_SHOWN
     while len({entry.key[:digits] for entry in entries}) < len(entries):
         digits += 1
@@ -257,8 +258,8 @@ def _kept(kept: Mapping[str, int] | None) -> str | None:
 
 def _count(entries: Sequence[Entry]) -> str:
     states = [entry.state for entry in entries]
-    told = [f"{states.count(state)} {state}" for state in _STYLES if state in states]
-    return f"{_models(len(entries))} ({', '.join(told)})" if told else "no models"
+    counts = [f"{states.count(state)} {state}" for state in _STYLES if state in states]
+    return f"{_models(len(entries))} ({', '.join(counts)})" if counts else "no models"
 
 
 def _models(number: int) -> str:

@@ -13,14 +13,14 @@ from explorer.terminal.screen import say, screen
 from objectives.errors import ModelError
 
 DEVICE_HELP = (
-    "Where windows are run for the DER; `cuda` emulates the low-bit modes. RTF is always measured on the CPU, and a "
-    "study keeps to one device."
+    "Where windows are run for the DER; `cuda` emulates the low-bit modes. RTF is always measured on the CPU. A study "
+    "uses one device throughout."
 )
-LATENCY = "C + R, and what the online mode waits for pauses"
+LATENCY = "C + R, plus the pauses that the online mode waits for"
 
 
 class DeviceOption(StrEnum):
-    """Where windows are run for the errors."""
+    """Where windows are run for the DER."""
 
     cpu = "cpu"
     cuda = "cuda"
@@ -31,24 +31,24 @@ TrustOption = Annotated[
     typer.Option(
         "--trust",
         metavar="PATH|SHA256",
-        help="A checkpoint that may run code as it is loaded, for one that holds more than weights. Repeatable; "
-        "only for files of people you trust. No study can grant this.",
+        help="A checkpoint that may run code while it is loaded, for one that holds more than weights. Repeatable; "
+        "only for files from people you trust. A study cannot grant this.",
     ),
 ]
 
 
 def remark_on(left_out: Mapping[int, str]) -> None:
-    """Say on standard error which trials of a study are left out, and why."""
-    from explorer.storage.foreign_trials import in_words  # late: it brings Optuna
+    """Report on standard error which trials of a study are left out, and why."""
+    from explorer.storage.foreign_trials import in_words  # imported late: it imports Optuna
 
-    if told := in_words(left_out):
-        say(told, screen(stderr=True), "yellow")
+    if remark := in_words(left_out):
+        say(remark, screen(stderr=True), "yellow")
 
 
 def trusted_files(named: Iterable[str] | None) -> frozenset[str]:
-    """SHA-256 of each file that `--trust` names, by its path or by that hash itself.
+    """Return the SHA-256 of each file that `--trust` names, by its path or by that hash itself.
 
-    What is trusted is the content that the file has now, whatever is put in its place. Raises ModelError.
+    The trust is in the content that the file has now; a file put in its place later is not trusted. Raises ModelError.
     """
     return frozenset(_sha256(name) for name in named or ())
 

@@ -28,7 +28,7 @@ from explorer.terminal.tables import Column, Table, names, print_table, sentence
 from objectives.operating_point import Tracking
 from studies.definition import name_of
 
-# what is no figure
+# not numbers
 LEFT = {"origin": names, "tracking": words, "pruning": words, "precision": words, "roles": sentences}
 
 
@@ -47,15 +47,15 @@ def recommend(
     max_rtf: Annotated[float | None, typer.Option(help="Largest RTF (median).")] = None,
     max_der_increase: Annotated[
         str | None,
-        typer.Option(help="Most errors more than the baseline's: `5%`, or `0.05`. A bare number from 1 on is percent."),
+        typer.Option(help="Most errors above the baseline's: `5%`, or `0.05`. A bare number from 1 up is percent."),
     ] = None,
     tracking: Annotated[
         Tracking | None,
-        typer.Option(help="Only points whose speakers are tracked so: names final at the latency, or at the end."),
+        typer.Option(help="Only points with this kind of tracking: names final after the latency, or at the end."),
     ] = None,
-    top: Annotated[int, typer.Option(help="How many points of lowest DER.", min=1)] = 3,
+    top: Annotated[int, typer.Option(help="How many points of lowest DER to recommend.", min=1)] = 3,
     test: Annotated[
-        bool, typer.Option("--test/--no-test", help="Score the points on the corpus' split *test*, each once.")
+        bool, typer.Option("--test/--no-test", help="Score the points on the corpus' split *test*, each only once.")
     ] = True,
     trust: TrustOption = None,
     storage_url: Annotated[
@@ -66,21 +66,21 @@ def recommend(
         RecommendFormat, typer.Option(help="`table` for people, `markdown` for a report, `json` for programs.")
     ] = RecommendFormat.table,
 ) -> None:
-    """Say which operating points of a study to take within budgets, why, and what to know before believing it.
+    """Recommend operating points of a study within budgets, with reasons and caveats.
 
-    Of the points within all budgets that none of them dominates (in DER, size and RTF): those of **lowest DER**, the
-    **knee** (nearest to the ideal point), and the **smallest** whose DER cannot be told from the lowest (paired
-    bootstrap over recordings). Each with its distance to the baseline and to the paper's Linear-40 + FP16, with what it
-    dominates, and with caveats.
+    From the points within all budgets that none of the others dominates (in DER, size and RTF), it recommends those of
+    **lowest DER**, the **knee** (nearest to the ideal point), and the **smallest** whose DER cannot be distinguished
+    from the lowest (paired bootstrap over recordings). Each comes with its distance to the baseline and to the paper's
+    Linear-40 + FP16, with what it dominates, and with caveats.
 
-    The search chose on *eval*, and the lowest of many DERs is lucky as well. Where the corpus has a split *test*, each
+    The search chose on *eval*, and the lowest of many DERs is partly luck. If the corpus has a split *test*, each
     recommended point is scored there once, with the baseline beside it; that DER is kept in the study and comes first.
 
-    In a study of both modes online points compete with chunk-wise ones, whose names are final only when the recording
-    ends. Who needs them earlier asks for `--tracking online`: budgets, lowest DER, knee and ties are then among online
+    In a study of both modes, online points compete with chunk-wise ones, whose names are final only when the recording
+    ends. If you need names earlier, give `--tracking online`: budgets, lowest DER, knee and ties then consider online
     points alone.
 
-    Where no point is within the budgets, it says which budget binds and by how much, and exits with 1.
+    If no point is within the budgets, it says which budget binds and by how much, and exits with 1.
 
         explorer recommend quickstart
 
@@ -111,7 +111,7 @@ def recommend(
 
 
 def print_advice(advice: Advice, console: Console) -> None:
-    """A table, and a paragraph for each point."""
+    """Print a table, and a paragraph for each point."""
     say(summary(advice), console)
     if advice.shortfall is not None:
         for line in shortfall_lines(advice):
@@ -125,8 +125,8 @@ def print_advice(advice: Advice, console: Console) -> None:
     for one in advice.recommendations:
         console.print()
         say(title(one), console, "bold")
-        for label, told in paragraph(one, advice):
-            say(f"  {label}: {told}", console)
+        for label, text in paragraph(one, advice):
+            say(f"  {label}: {text}", console)
     console.print()
     for line in closing(advice):
         say(line, console)
@@ -137,7 +137,7 @@ def _column(header: str) -> Column:
 
 
 def markdown(advice: Advice) -> Iterator[str]:
-    """The same, line by line, to be pasted into a report."""
+    """Yield the same as Markdown, line by line, to be pasted into a report."""
     yield f"## Recommended operating points of `{advice.study}`"
     yield ""
     yield summary(advice)
@@ -177,13 +177,13 @@ def summary(advice: Advice) -> str:
 
 
 def _percent(excess: float) -> str:
-    """A share of a budget: `54.3 %`, `1,030 %`."""
+    """Format a share of a budget: `54.3 %`, `1,030 %`."""
     return f"{100 * excess:.3g} %" if excess < 10 else f"{100 * excess:,.0f} %"
 
 
 def shortfall_lines(advice: Advice) -> Iterator[str]:
-    """Which budget binds and by how much."""
-    assert advice.shortfall is not None, "asked for only where there is one"
+    """Say which budget binds and by how much."""
+    assert advice.shortfall is not None, "asked for only if there is one"
     several = len(advice.shortfall.misses) > 1
     for miss in advice.shortfall.misses:
         limit = _quantity(miss.budget, miss.limit)
@@ -203,7 +203,7 @@ def _quantity(name: str, value: float) -> str:
 
 
 def columns(advice: Advice) -> list[str]:
-    """Headers of the table; the DER on test comes first where there is one."""
+    """Return the headers of the table; the DER on test comes first if there is one."""
     ders = [f"DER % {advice.split}"]
     if any(one.test for one in advice.recommendations):
         ders.insert(0, f"DER % {TEST}")
@@ -216,7 +216,7 @@ def _tells_mode(advice: Advice) -> bool:
 
 
 def cells(one: Recommendation, advice: Advice) -> list[str]:
-    """One row of the table."""
+    """Return one row of the table."""
     row = one.row
     ders = [f"{row.der:.2f}"]
     if any(other.test for other in advice.recommendations):
@@ -250,7 +250,7 @@ def setting(row: FrontRow) -> str:
 
 
 def paragraph(one: Recommendation, advice: Advice) -> Iterator[tuple[str, str]]:
-    """(label, text) of what there is to say of a point, without the caveats that all of them share."""
+    """Yield (label, text) pairs that describe a point, without the caveats that all points share."""
     yield "why", "; ".join(role.reason for role in one.roles)
     if one.baseline is None:
         yield "beside the baseline", "which is not measured yet"
@@ -264,31 +264,31 @@ def paragraph(one: Recommendation, advice: Advice) -> Iterator[tuple[str, str]]:
         yield "caveats", "; ".join(own)
 
 
-def _distance(told: Distance, one: Recommendation, split: str) -> str:
-    if told.trial == one.row.trial:
+def _distance(distance: Distance, one: Recommendation, split: str) -> str:
+    if distance.trial == one.row.trial:
         return "it is that point"
-    parts = [f"DER on {split} {_der(told.der)}"]
-    if told.test is not None:
-        parts.insert(0, f"DER on {TEST} {_der(told.test)}")
-    parts.append(_smaller(told.times_smaller))
-    parts.append("RTF not comparable, emulated" if told.rtf_ratio is None else f"RTF × {told.rtf_ratio:.2f}")
+    parts = [f"DER on {split} {_der(distance.der)}"]
+    if distance.test is not None:
+        parts.insert(0, f"DER on {TEST} {_der(distance.test)}")
+    parts.append(_smaller(distance.times_smaller))
+    parts.append("RTF not comparable, emulated" if distance.rtf_ratio is None else f"RTF × {distance.rtf_ratio:.2f}")
     return "; ".join(parts)
 
 
 def _beside_paper(one: Recommendation, split: str) -> str:
-    """The point measured here where there is one, and how far each is from its own baseline."""
+    """Describe the paper's point as measured here, if it was, and how far each is from its own baseline."""
     there, here = one.published, one.baseline
     published = f"{_smaller(there.times_smaller)} than its baseline at {_signed(there.relative, 1)} % DER as published"
-    if here is not None and here.trial != one.row.trial and (told := here.test or here.der).relative is not None:
-        published += f", this point {_smaller(here.times_smaller)} at {_signed(told.relative, 1)} %"
+    if here is not None and here.trial != one.row.trial and (relation := here.test or here.der).relative is not None:
+        published += f", this point {_smaller(here.times_smaller)} at {_signed(relation.relative, 1)} %"
     if one.paper_point is None:
         return f"not measured here; {published}"
     return f"as measured here (trial {one.paper_point.trial}) {_distance(one.paper_point, one, split)}; {published}"
 
 
-def _der(told: DerDistance) -> str:
-    relative = "" if told.relative is None else f" ({_signed(told.relative, 1)} %)"
-    return f"{_signed(told.points, 2)} points{relative}, {_interval(told.interval)}"
+def _der(distance: DerDistance) -> str:
+    relative = "" if distance.relative is None else f" ({_signed(distance.relative, 1)} %)"
+    return f"{_signed(distance.points, 2)} points{relative}, {_interval(distance.interval)}"
 
 
 def _interval(interval: Interval | None) -> str:
@@ -306,7 +306,7 @@ def _smaller(times: float) -> str:
 
 
 def _dominated(dominated: Sequence[Dominated]) -> str:
-    """Fixed points by origin, search trials by number."""
+    """Name fixed points by origin and search trials by number."""
     fixed = [f"{', '.join(named)} ({one.trial})" for one in dominated if (named := _fixed(one))]
     searched = [str(one.trial) for one in dominated if not _fixed(one)]
     if searched:
@@ -319,13 +319,13 @@ def _fixed(one: Dominated) -> list[str]:
 
 
 def _shared(advice: Advice) -> tuple[str, ...]:
-    """Caveats that all points have are said once, at the end."""
-    told = [one.caveats for one in advice.recommendations]
-    return caveats.common(told) if len(told) > 1 else ()
+    """Return the caveats that all points share, to be printed once at the end."""
+    every = [one.caveats for one in advice.recommendations]
+    return caveats.common(every) if len(every) > 1 else ()
 
 
 def closing(advice: Advice) -> Iterator[str]:
-    """What holds for all points: the split they were chosen on, how intervals were made, what that is worth."""
+    """Yield what holds for all points: the split they were chosen on, how intervals were made, how to read them."""
     scored = [one for one in advice.recommendations if one.test is not None]
     if scored and scored[0].test is not None:
         beside = "" if advice.baseline_test is None else f" (the baseline's there: {advice.baseline_test.der:.2f} %)"

@@ -1,4 +1,4 @@
-"""`explorer report`: a study as one page to keep, to print and to hand on."""
+"""`explorer report`: write a study as one page to keep, print and share."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +14,7 @@ from studies.definition import name_of
 
 
 class ReportFormat(StrEnum):
-    """How the command says where the report lies."""
+    """How the command reports where the page is."""
 
     text = "text"
     json = "json"
@@ -22,22 +22,22 @@ class ReportFormat(StrEnum):
 
 def report(
     study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make: the page, `figures/` and `data/`.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create: the page, `figures/` and `data/`.")],
     storage_url: Annotated[
         str | None,
         typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace DIR where it is an earlier report.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace DIR if it is an earlier report.")] = False,
     format: Annotated[ReportFormat, typer.Option(help="`json` lists every file, for programs.")] = ReportFormat.text,
 ) -> None:
     """Write a report of a study: one self-contained HTML page, its figures as PNG and its data as CSV.
 
-    It holds the joint front; the paper's Figures 1, 2, 3 and Tables 1, 2 from this study's measurements, with what the
-    paper published beside them; the stages of the compute; and DER against the overlapped speech of the recordings,
-    for which the corpus is read once more. What the study has no data for is left out, and the page says which
-    study would have it. Every figure names the trials that it is made of.
+    The report holds the joint front; the paper's Figures 1, 2, 3 and Tables 1, 2 from this study's measurements, with
+    the published figures beside them; the stages of the compute; and DER against the overlapped speech of the
+    recordings, for which the corpus is read once more. If the study lacks the data for a section, the section is left
+    out, and the page says which study would provide it. Every figure names the trials that it is made of.
 
-    The page works offline, has no scripts and prints well. It holds names of recordings, and neither audio nor paths.
+    The page works offline, has no scripts and prints well. It holds names of recordings, but no audio and no paths.
 
         explorer report quickstart ./quickstart-report
 
@@ -45,7 +45,7 @@ def report(
 
         explorer report joint ./joint-report --format json
     """
-    # late, so that only this command waits for matplotlib and pyannote
+    # imported late, so that only this command loads matplotlib and pyannote
     from explorer.report.report import write_report
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

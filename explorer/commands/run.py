@@ -42,8 +42,8 @@ class RunFormat(StrEnum):
 
 
 JOBS_HELP = (
-    "Trials at once, each in a process of its own on this machine. One already runs recordings on all cores: more pay "
-    "where cores outnumber recordings, or where models are made."
+    "How many trials to run at once, each in a process of its own on this machine. A single trial already runs its "
+    "recordings on all cores: more help if cores outnumber recordings, or if models are made."
 )
 
 
@@ -51,15 +51,15 @@ def run(
     study: Annotated[str, typer.Argument(help=f"One of {', '.join(packaged())}, or the path of a `.toml` file.")],
     trials: Annotated[
         int | None,
-        typer.Option(help="Search trials that the study should have in all; fixed points come besides.", min=0),
+        typer.Option(help="Search trials that the study should have in all; fixed points are extra.", min=0),
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(help="Start no trial after this many seconds. Run again to go on.")
+        float | None, typer.Option(help="Start no trial after this many seconds. Run again to continue.")
     ] = None,
     corpus: Annotated[
         str | None, typer.Option(help="Corpus name, a folder of audio + RTTM, or a pyannote.database protocol.")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Split of the corpus that is scored.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the corpus to score.")] = None,
     storage_url: Annotated[
         str | None,
         typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
@@ -78,8 +78,8 @@ def run(
     tracking: Annotated[
         TrackingOption | None,
         typer.Option(
-            help="When speakers get their names: `chunk-wise`, as the recording ends; `online`, for good as a block is "
-            "emitted; `both`, as one more dimension. Give the study a `--name` of its own."
+            help="When speakers get their names: `chunk-wise`, when the recording ends; `online`, when a block is "
+            "emitted, for good; `both`, as one more dimension. Give the study a `--name` of its own."
         ),
     ] = None,
     jobs: Annotated[int, typer.Option(help=JOBS_HELP, min=1)] = 1,
@@ -93,9 +93,7 @@ def run(
     ] = None,
     stop_after_failures: Annotated[
         int | None,
-        typer.Option(
-            help="Trials that failed one after the other, after which a run stops; 0 for never. Default: 5.", min=0
-        ),
+        typer.Option(help="Stop the run after this many failed trials in a row; 0 for never. Default: 5.", min=0),
     ] = None,
     device: Annotated[DeviceOption, typer.Option(help=DEVICE_HELP)] = DeviceOption.cpu,
     trust: TrustOption = None,
@@ -107,15 +105,15 @@ def run(
     Pruned and low-bit models are made when a trial first needs them, from the *train* and *calib* splits, and kept for
     every later study.
 
-    Every trial lands in the storage as soon as it is done. Stop with Ctrl-C, or be killed: the same command resumes,
-    loses nothing but the trial that was running, and says so when there is nothing left to do. A study whose settings
-    changed is refused, with the difference shown; `--trials`, `--timeout`, `--racing` and `--stop-after-failures` may
-    change freely. A second run of the same study is refused while the first one lives; in PostgreSQL it joins in.
+    Every trial is stored as soon as it is done. Stop with Ctrl-C, or kill the process: the same command resumes, loses
+    only the trial that was running, and says so if nothing is left to do. If the settings of a study have changed, it
+    is refused, with the difference shown; `--trials`, `--timeout`, `--racing` and `--stop-after-failures` may change
+    freely. A second run of the same study is refused while the first one is alive; in PostgreSQL it joins in.
 
     A search trial is stopped as soon as it breaks a budget or is beaten: by a trial that is no larger, no slower and
-    makes fewer errors, whatever the recordings left may bring (see the README). Fixed points are measured to the end.
+    makes fewer errors, whatever the remaining recordings bring (see the README). Fixed points are measured to the end.
 
-    Options win over the study's file, and the file over defaults.
+    Options override the study's file, and the file overrides defaults.
 
         explorer run quickstart
 
@@ -156,9 +154,9 @@ def execute(
     device: DeviceOption = DeviceOption.cpu,
     trusted: frozenset[str] = frozenset(),
 ) -> None:
-    """Get the workers ready, run the study, print. Exits with 130 when interrupted, 1 when every trial failed."""
+    """Prepare the workers, run the study and print. Exits with 130 if interrupted, 1 if every trial failed."""
     errors = screen(stderr=True)
-    connection.check(storage_url)  # before minutes are spent on reading the recordings
+    connection.check(storage_url)  # before spending minutes on reading the recordings
     try:
         with (
             Display(errors, definition.timeout) as display,
@@ -180,7 +178,7 @@ def execute(
 def _workers(settings: EvaluatorSettings, jobs: int, scheduler: str | None, display: Display) -> Workers:
     if scheduler is None and jobs == 1:
         return InProcess(settings.build(), display.trial_progress)
-    # late, so that only those who use Dask wait for it
+    # imported late, so that Dask is loaded only if it is used
     from explorer.workers.dask_cluster import cluster_workers, local_workers
 
     if scheduler is not None:
@@ -211,7 +209,7 @@ def _limits(given: list[str]) -> dict[str, float] | None:
 def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url: str, format: RunFormat) -> None:
     found = whole_front(outcome.study)
     if format is RunFormat.json:
-        told: dict[str, Any] = {
+        result: dict[str, Any] = {
             "study": name,
             "storage": connection.shown(storage_url),
             "stopped": outcome.stopped,
@@ -219,7 +217,7 @@ def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url
             "failed": outcome.failed,
             "front": [dataclasses.asdict(row) for row in found.rows],
         }
-        echo_json(told)
+        echo_json(result)
         return
     console = screen()
     print_tables(found.rows, console, found.comparisons)

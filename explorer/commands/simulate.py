@@ -1,4 +1,4 @@
-"""`explorer corpus simulate`: annotated conversations made of single-speaker recordings."""
+"""`explorer corpus simulate`: make annotated conversations from single-speaker recordings."""
 
 import re
 from enum import StrEnum
@@ -14,38 +14,38 @@ from explorer.terminal.streams import echo_json
 from explorer.terminal.tables import Table, print_table, words
 from objectives.errors import CorpusError
 
-if TYPE_CHECKING:  # it brings pyannote and scipy
+if TYPE_CHECKING:  # these import pyannote and scipy
     from objectives.corpora.simulation.conversations import Simulation
 
 NONE = "none"
 
 
 class SimulateFormat(StrEnum):
-    """How what was made is told."""
+    """How the result is printed."""
 
     table = "table"
     json = "json"
 
 
 class BandOption(StrEnum):
-    """What the conversations are heard through."""
+    """The channel through which the conversations are heard."""
 
     wide = "wide"
     telephone = "telephone"
 
 
 class NoiseOption(StrEnum):
-    """Noise that is made."""
+    """Kinds of synthetic noise."""
 
     pink = "pink"
     speech_shaped = "speech-shaped"
 
 
 SpeakersOption = Annotated[str, typer.Option(metavar="N|N-N", help="Speakers of a conversation, such as `2` or `2-3`.")]
-NoiseKindOption = Annotated[NoiseOption, typer.Option(help="Noise that is made, where no --noise-dir is given.")]
+NoiseKindOption = Annotated[NoiseOption, typer.Option(help="Kind of synthetic noise, if no --noise-dir is given.")]
 NoiseDirOption = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="With --noise: your own recordings of it, in the place of noise that is made."),
+    typer.Option(metavar="DIR", help="With --noise: your own recordings of noise, instead of synthetic noise."),
 ]
 BandChoice = Annotated[BandOption, typer.Option(help="`telephone`: 300 to 3400 Hz, 8 kHz, G.711 (μ-law).")]
 
@@ -57,39 +57,39 @@ def simulate(
             metavar="SPEECH_DIR", help="A folder of recordings for each person, or files named PERSON-anything."
         ),
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make: a corpus as any other.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to create: a corpus like any other.")],
     overlap: Annotated[float, typer.Option(help="Share of the speech in which two speak at once, 0 to 0.5.")] = 0.1,
     noise: Annotated[
-        str, typer.Option(metavar="DB|none", help="Speech over noise in dB, where somebody speaks; `none`: no noise.")
+        str, typer.Option(metavar="DB|none", help="Speech over noise in dB, while somebody speaks; `none`: no noise.")
     ] = NONE,
     noise_kind: NoiseKindOption = NoiseOption.pink,
     noise_dir: NoiseDirOption = None,
     band: BandChoice = BandOption.wide,
     speakers: SpeakersOption = "2-3",
-    minutes: Annotated[float, typer.Option(help="Of all recordings together.")] = 60.0,
+    minutes: Annotated[float, typer.Option(help="Minutes of all recordings together.")] = 60.0,
     length: Annotated[float, typer.Option(help="Minutes of one recording, at most.")] = 5.0,
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn: the same files again, byte by byte.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives identical files.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier simulation at OUT.")] = False,
     format: Annotated[
         SimulateFormat, typer.Option(help="`table` for people, `json` for programs.")
     ] = SimulateFormat.table,
 ) -> None:
-    """Make annotated conversations of single-speaker recordings, for controlled tests of overlap and noise.
+    """Make annotated conversations from single-speaker recordings, for controlled tests of overlap and noise.
 
-    Who speaks is told by the folders of SPEECH_DIR (LibriSpeech's as well) or by file names up to the first `-` or `_`.
-    What is silent there is left out by its energy, pauses of more than 0.5 s too, so that the reference names speech.
-    People take turns with gaps and overlaps, two at once at most, until two speak in the share of the speech that
-    `--overlap` asks for. OUT has audio, RTTM, UEM, a splits.json in which nobody is in two splits, and
-    `simulation.json`, which tells every setting and where each turn is from. It appears whole or not at all.
+    The folders of SPEECH_DIR (LibriSpeech's as well) say who speaks, or file names up to the first `-` or `_`.
+    Silence is removed by its energy, including pauses of more than 0.5 s, so that the reference marks speech only.
+    People take turns with gaps and overlaps, at most two at once, until two speak in the share of the speech that
+    `--overlap` asks for. OUT gets audio, RTTM, UEM, a splits.json in which nobody is in two splits, and
+    `simulation.json`, which records every setting and the source of each turn. It appears complete or not at all.
 
-    These are no real conversations: nobody listens to anybody. They tell how a setting degrades with overlap and
-    noise, and not what it does on your calls.
+    These are not real conversations: nobody listens to anybody. They show how a setting degrades with overlap and
+    noise, not how it does on your calls.
 
         explorer corpus simulate ./LibriSpeech/dev-clean ./made --overlap 0.1 --noise 15 --band telephone --minutes 60
 
         explorer run quickstart --corpus ./made --name made
     """
-    # late, so that only this command waits for them
+    # imported late, so that only this command loads these
     from objectives.corpora.simulation.channel import noise_folder
     from objectives.corpora.simulation.conversations import MARKER, SimulationSettings
     from objectives.corpora.simulation.conversations import simulate as simulated
@@ -120,33 +120,33 @@ def simulate(
     with appearing(out, force, CorpusError) as staged, progress() as show:
         with writing(out, CorpusError):
             made = simulated(voices, settings, staged, own_noise, lambda done: show("making conversations", done))
-        refuse_existing(out, MARKER, force)  # it took a while
+        refuse_existing(out, MARKER, force)  # again: making it took a while
     if format is SimulateFormat.json:
         echo_json({"folder": str(out), **made.told()})
     else:
         _print(made, out)
 
 
-def decibels(told: str) -> float | None:
-    """`15`, or `none`. Raises CorpusError."""
-    if told.strip().lower() == NONE:
+def decibels(text: str) -> float | None:
+    """Parse `15` or `none` as dB. Raises CorpusError."""
+    if text.strip().lower() == NONE:
         return None
     try:
-        return float(told)
+        return float(text)
     except ValueError as error:
-        raise CorpusError(f"noise {told!r}: give dB of speech over noise, such as 15, or none") from error
+        raise CorpusError(f"noise {text!r}: give dB of speech over noise, such as 15, or none") from error
 
 
-def speaker_range(told: str) -> tuple[int, int]:
-    """`2`, or `2-3`. Raises CorpusError."""
-    matched = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", told.strip(), re.ASCII)
+def speaker_range(text: str) -> tuple[int, int]:
+    """Parse `2` or `2-3` as the fewest and the most speakers. Raises CorpusError."""
+    matched = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", text.strip(), re.ASCII)
     if matched is None:
-        raise CorpusError(f"speakers {told!r}: give a number, or the fewest and the most, such as 2-3")
+        raise CorpusError(f"speakers {text!r}: give a number, or the fewest and the most, such as 2-3")
     return int(matched[1]), int(matched[2] or matched[1])
 
 
 def refuse_existing(folder: Path, marker: str, force: bool) -> None:
-    """Raise CorpusError where something lies there that is not to be replaced."""
+    """Raise CorpusError if `folder` exists and is not to be replaced."""
     if not folder.exists():
         return
     if not force:

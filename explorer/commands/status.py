@@ -1,4 +1,4 @@
-"""`explorer status`: how far a study is, what failed, what it was made of."""
+"""`explorer status`: show how far a study is, what failed, and what it was made of."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ def status(
         typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
     ] = None,
 ) -> None:
-    """Say how far a study is: trials by state and origin, the best of each objective, seconds a trial, failures with
+    """Show how far a study is: trials by state and origin, the best of each objective, seconds a trial, failures with
     their errors, the definition and the machine, and which pruned model Table 2 is about.
 
         explorer status quickstart
@@ -42,38 +42,38 @@ def status(
         explorer status joint --format json
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    told = status_of(connection.load_study(name_of(study), urls.given(storage_url)))
+    found = status_of(connection.load_study(name_of(study), urls.given(storage_url)))
     if format is StatusFormat.json:
-        echo_json(dataclasses.asdict(told))
+        echo_json(dataclasses.asdict(found))
     else:
-        _print(told, screen())
+        _print(found, screen())
 
 
-def _print(told: StudyStatus, console: Console) -> None:
+def _print(found: StudyStatus, console: Console) -> None:
     lines = {
-        "study": told.name,
-        "trials": _counts(told.states),
-        "origins": _counts(told.origins),
-        "still to run": str(told.remaining),
-        "reused": str(told.reused),
-        "stopped": _counts(told.stopped) if told.stopped else "0",
-        "seconds a trial": "–" if told.seconds is None else f"{told.seconds:.1f} (median of the measured)",
-        "machine": ", ".join(f"{key} {value}" for key, value in told.machine.items()) or "–",
+        "study": found.name,
+        "trials": _counts(found.states),
+        "origins": _counts(found.origins),
+        "still to run": str(found.remaining),
+        "reused": str(found.reused),
+        "stopped": _counts(found.stopped) if found.stopped else "0",
+        "seconds a trial": "–" if found.seconds is None else f"{found.seconds:.1f} (median of the measured)",
+        "machine": ", ".join(f"{key} {value}" for key, value in found.machine.items()) or "–",
     }
-    lines["versions"] = ", ".join(f"{key} {value}" for key, value in told.versions.items()) or "not kept"
-    if told.mixed:
-        lines["caveat"] = in_words(told.mixed)
-    lines |= {f"data: {key}": value for key, value in told.data.items()}
-    if told.table2_variant is not None:
-        lines["Table 2's variant"] = str(told.table2_variant)
-    for best in told.best:
+    lines["versions"] = ", ".join(f"{key} {value}" for key, value in found.versions.items()) or "not kept"
+    if found.mixed:
+        lines["caveat"] = in_words(found.mixed)
+    lines |= {f"data: {key}": value for key, value in found.data.items()}
+    if found.table2_variant is not None:
+        lines["Table 2's variant"] = str(found.table2_variant)
+    for best in found.best:
         lines[f"best {best.metric}"] = f"{best.value:.4g} (trial {best.trial})"
-    for key, value in told.definition.items():
+    for key, value in found.definition.items():
         lines[f"definition {key}"] = json.dumps(value, ensure_ascii=False)
     print_fields(lines.items(), console)
-    for number, why in told.left_out.items():
+    for number, why in found.left_out.items():
         say(f"left out: trial {number}: {why}", console)
-    for failure in told.failures:
+    for failure in found.failures:
         say(f"failed: trial {failure.trial} ({failure.origin}): {failure.error}", console)
 
 

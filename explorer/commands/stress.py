@@ -27,7 +27,7 @@ from explorer.terminal.tables import Column, Table, print_table, words
 from objectives.errors import CorpusError
 from studies.definition import name_of
 
-if TYPE_CHECKING:  # it brings torch
+if TYPE_CHECKING:  # imports torch
     from explorer.diagnostics.stress import Answer
 
 
@@ -42,7 +42,7 @@ def stress(
     study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
     trial: Annotated[int, typer.Argument(help="Number of the trial, as `front` shows it.", min=0)],
     overlap: Annotated[
-        str, typer.Option(metavar="SHARE,…", help="Shares of the speech in which two speak, 0 to 0.5.")
+        str, typer.Option(metavar="SHARE,…", help="Shares of the speech in which two people speak, 0 to 0.5.")
     ] = "0,0.1,0.2,0.4",
     noise: Annotated[
         str, typer.Option(metavar="DB|none,…", help="Levels of noise: dB of speech over noise, `none` for none.")
@@ -51,19 +51,19 @@ def stress(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Single-speaker recordings, as `corpus simulate` takes them. Default: where one person speaks alone "
-            "in the study's own split.",
+            help="Single-speaker recordings, as `corpus simulate` takes them. Default: the parts of the study's own "
+            "split in which one person speaks alone.",
         ),
     ] = None,
     against: Annotated[
         int | None, typer.Option(metavar="TRIAL", help="Another trial to compare with, in each cell.", min=0)
     ] = None,
     speakers: SpeakersOption = "2-3",
-    minutes: Annotated[float, typer.Option(help="Of all recordings of a cell together, without overlap.")] = 10.0,
+    minutes: Annotated[float, typer.Option(help="Minutes of all recordings of a cell, without overlap.")] = 10.0,
     length: Annotated[float, typer.Option(help="Minutes of one recording, without overlap.")] = 1.0,
     noise_kind: NoiseKindOption = NoiseOption.pink,
     band: BandChoice = BandOption.wide,
-    seed: Annotated[int, typer.Option(help="Of the conversations.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the conversations.")] = 0,
     device: Annotated[
         DeviceOption | None, typer.Option(help="Where windows are run for the DER. Default: where the study ran them.")
     ] = None,
@@ -74,15 +74,15 @@ def stress(
     ] = None,
     format: Annotated[StressFormat, typer.Option(help="`table` for people, `json` for programs.")] = StressFormat.table,
 ) -> None:
-    """Say how a trial's DER degrades with overlapped speech and with noise.
+    """Show how a trial's DER degrades with overlapped speech and with noise.
 
-    Conversations are made up of people who speak alone, once for each cell of a grid of overlap and noise: the same
-    words by the same people in every cell, so that cells can be compared recording by recording. Differences, to the
-    cell of the least overlap and noise and to the other trial (`--against`), are in points of DER, with the 95 %
-    interval of a paired bootstrap over recordings; `tied` is one that the recordings cannot tell from none.
+    Conversations are made from recordings of people who speak alone, once for each cell of a grid of overlap and noise.
+    Every cell has the same words by the same people, so that cells can be compared recording by recording. Differences,
+    to the cell of the least overlap and noise and to the other trial (`--against`), are in points of DER, with the 95 %
+    interval of a paired bootstrap over recordings; `tied` marks one that the recordings cannot distinguish from zero.
 
-    The answer is kept in the study, and `explorer report` draws all trials that were stressed alike. The study's trials
-    and its front do not change.
+    The answer is kept in the study, and `explorer report` draws all trials that were stressed under the same
+    conditions. The study's trials and its front do not change.
 
         explorer stress quickstart 13 --against 0
 
@@ -90,7 +90,7 @@ def stress(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     loaded = connection.load_study(name_of(study), urls.given(storage_url))
-    # late, so that neither `--help` nor a wrong name waits for torch
+    # imported late, so that neither `--help` nor a wrong name loads torch
     from explorer.diagnostics.stress import Grid
     from explorer.diagnostics.stress import stress as stressed
 
@@ -115,7 +115,7 @@ def stress(
 
 
 def print_answer(answer: "Answer", console: Console) -> None:
-    """A row a cell; then the same in words."""
+    """Print one row per cell, then the same in words."""
     from explorer.diagnostics.explanation import told_points
 
     stressed, other = answer.stressed, answer.against
@@ -148,8 +148,8 @@ def print_answer(answer: "Answer", console: Console) -> None:
     say(f"{number} recordings in each cell; kept in the study, for `explorer report`", console)
 
 
-def _share(told: str) -> float:
+def _share(text: str) -> float:
     try:
-        return float(told)
+        return float(text)
     except ValueError as error:
-        raise CorpusError(f"overlap {told!r}: give shares of the speech, such as 0,0.1,0.2") from error
+        raise CorpusError(f"overlap {text!r}: give shares of the speech, such as 0,0.1,0.2") from error

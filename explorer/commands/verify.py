@@ -18,7 +18,7 @@ from explorer.terminal.tables import Table, names, print_table, sentences, words
 from objectives.errors import StudyError
 from studies.definition import name_of
 
-if TYPE_CHECKING:  # it brings torch
+if TYPE_CHECKING:  # imports torch
     from explorer.diagnostics.agreement import Figure
     from explorer.diagnostics.verification import Verification, Verified
 
@@ -37,12 +37,12 @@ def verify(
     trials: Annotated[
         list[int] | None, typer.Argument(metavar="[TRIAL]...", help="Numbers of trials, as `front` shows them.", min=0)
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every trial that was measured, stopped ones too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every measured trial, stopped ones included.")] = False,
     front: Annotated[bool, typer.Option("--front", help="Every trial on the front.")] = False,
     remake: Annotated[
-        bool, typer.Option("--remake", help="Make the models anew from their sources, and compare them bit for bit.")
+        bool, typer.Option("--remake", help="Make the models again from their sources, and compare them bit for bit.")
     ] = False,
-    cost: Annotated[bool, typer.Option("--cost/--no-cost", help="Take time too.")] = True,
+    cost: Annotated[bool, typer.Option("--cost/--no-cost", help="Measure the RTF too.")] = True,
     device: Annotated[
         DeviceOption | None, typer.Option(help="Where windows are run for the DER. Default: where the study ran them.")
     ] = None,
@@ -53,15 +53,16 @@ def verify(
     ] = None,
     format: Annotated[VerifyFormat, typer.Option(help="`table` for people, `json` for programs.")] = VerifyFormat.table,
 ) -> None:
-    """Measure stored trials again and say whether they agree. Exits with 1 where one does not.
+    """Measure stored trials again and say whether they agree. Exits with 1 if one does not.
 
-    Everything that was computed is computed afresh, in an empty cache of its own: windows, embedding features, the
-    graphs that run. Only the finished models are taken as they are kept; `--remake` makes these anew too. What the
-    user's cache holds is compared with it, and a file that is not what comes out is named.
+    Everything is computed afresh, in an empty cache of its own: windows, embedding features, the graphs that run. Only
+    the finished models are taken as they are kept; `--remake` makes these again too. The files in the user's cache are
+    compared with the result, and any that differ are listed.
 
     Size, parameters, the model's SHA-256 and seconds of error by kind and recording must be equal to the last digit.
-    On another machine or with other packages the pooled DER may be 0.5 points off. RTF is told, with the ratio to the
-    FP32 baseline of the same breath, and is never a fault. Other recordings, weights or settings cannot be compared.
+    On another machine or with other packages the pooled DER may be 0.5 points off. RTF is reported, with the ratio to
+    the FP32 baseline timed in turns with it, and is never a fault. If the recordings, weights or settings have changed,
+    there is nothing to compare and the command fails.
 
         explorer verify quickstart 0 13
 
@@ -76,7 +77,7 @@ def verify(
     loaded = connection.load_study(name_of(study), urls.given(storage_url))
     if not given:
         given = _chosen(loaded, everything)
-    # late, so that neither `--help` nor a wrong name waits for torch
+    # imported late, so that neither `--help` nor a wrong name loads torch
     from explorer.diagnostics.verification import verify as verified
 
     with progress() as show:
@@ -84,7 +85,7 @@ def verify(
             loaded, given, None if device is None else device.value, remake, cost, show, trusted_files(trust)
         )
     if format is VerifyFormat.json:
-        echo_json(_told(answer))
+        echo_json(_as_json(answer))
     else:
         print_answer(answer, screen())
     if not answer.agrees:
@@ -92,7 +93,7 @@ def verify(
 
 
 def _chosen(study: optuna.Study, everything: bool) -> list[int]:
-    """Numbers of the trials of the front, or of all that were measured. Raises StudyError where there is none."""
+    """Return the numbers of the trials of the front, or of all measured ones. Raises StudyError if there is none."""
     from explorer.front.pareto import feasible_front
     from explorer.storage import bulk_sql
 
@@ -110,13 +111,13 @@ def _chosen(study: optuna.Study, everything: bool) -> list[int]:
     return sorted(chosen)
 
 
-def _told(answer: "Verification") -> dict[str, Any]:
+def _as_json(answer: "Verification") -> dict[str, Any]:
     trials = [{"agrees": one.agrees, **dataclasses.asdict(one)} for one in answer.trials]
     return {"agrees": answer.agrees, **dataclasses.asdict(answer), "trials": trials}
 
 
 def print_answer(answer: "Verification", console: Console) -> None:
-    """A row a trial, what differs below, and what it was compared with."""
+    """Print one row per trial, the differences below, and what the trials were compared with."""
     table = Table(
         "trial", names("origin"), "DER % then", "now", "MiB", "RTF then", "now", "x base then", "now", words("model"),
         sentences(""), keys=2,
@@ -150,14 +151,14 @@ def _cells(one: "Verified") -> list[str]:
 
 
 def _lines(one: "Verified") -> list[str]:
-    """What there is to say beside the table."""
+    """Describe what the table does not show."""
     said = [f"{_figure(figure)} – differs" for figure in one.faults]
     said += [_figure(figure) for figure in one.figures if not figure.equal and not figure.fault]
     if one.cost is not None and not one.cost.within:
         spreads = " and ".join(
             f"{low:.4f}–{high:.4f}" for low, high in (one.cost.stored_spread, one.cost.measured_spread)
         )
-        said.append(f"RTF: the spreads {spreads} do not meet; that is no fault")
+        said.append(f"RTF: the spreads {spreads} do not overlap; this is not a fault")
     if one.stopped:
         said.append(f"was stopped: {one.stopped}")
     if one.measured_by != one.trial:
@@ -174,12 +175,12 @@ def _figure(figure: "Figure") -> str:
 def _verdict(answer: "Verification") -> str:
     wrong = [str(one.trial) for one in answer.trials if not one.agrees]
     compared = sum(len(one.figures) for one in answer.trials)
-    told = f"{len(answer.trials) - len(wrong)} of {len(answer.trials)} trials agree ({compared} figures compared)"
+    text = f"{len(answer.trials) - len(wrong)} of {len(answer.trials)} trials agree ({compared} figures compared)"
     if wrong:
-        told += f"; trials that differ: {', '.join(wrong)}"
-    return told + (f"; {len(answer.cache)} kept files are not what comes out" if answer.cache else "")
+        text += f"; trials that differ: {', '.join(wrong)}"
+    return text + (f"; {len(answer.cache)} kept files are not what comes out" if answer.cache else "")
 
 
 def _short(value: str) -> str:
-    """Hashes by their beginnings."""
+    """Shorten hashes to their beginnings."""
     return " ".join(word[:KEY_SHOWN] if len(word) in (32, 64) else word for word in value.split(" "))

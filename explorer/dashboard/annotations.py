@@ -1,8 +1,8 @@
-"""What a snapshot shows beside the trials: figures, notes and artifacts, written where optuna-dashboard 0.21 looks.
+"""What a snapshot adds to the trials: figures, notes and artifacts, stored where optuna-dashboard 0.21 looks for them.
 
-Written into the tables at once, as explorer/storage/bulk_sql.py does: the dashboard's own functions cut every text
-into pieces
-of two thousand characters, one transaction each. The tests read them back through the dashboard's own functions.
+They are written into the tables at once, as in explorer/storage/bulk_sql.py: the dashboard's own functions cut every
+text into pieces of two thousand characters, with one transaction each. The tests read them back through the dashboard's
+own functions.
 """
 
 import json
@@ -33,10 +33,10 @@ from explorer.storage.study_record import DEFINITION, stored_definition
 from objectives.errors import StudyError
 from studies.definition import StudyDefinition
 
-MOST_POINTS = 1000  # drawn in a figure: the front, fixed points, and the latest of the others
+MOST_POINTS = 1000  # in a figure: the front, fixed points, and the latest of the others
 NOTE_VERSION, NOTE = "dashboard:note_ver", "dashboard:note_str:0"
 FIGURE = "dashboard:plot_data:{}:0"
-FIGURES = ("front", "der-against-latency", "hypervolume", "importance")  # ids, in the order to show them
+FIGURES = ("front", "der-against-latency", "hypervolume", "importance")  # ids, in display order
 ARTIFACT = "artifacts:{}"
 PNG, CSV = "0", "1"  # the kind of an artifact, at the end of its id
 RECORDINGS = "recordings"
@@ -44,8 +44,8 @@ RECORDINGS = "recordings"
 
 @dataclass(frozen=True)
 class Annotations:
-    """What a study's page gets besides what is in the tables. notes: of trials, by trial id. front: numbers of the
-    trials on it; None of a study that is not explorer's."""
+    """What a study's page shows besides the tables. notes: of trials, by trial id. front: numbers of the trials on it;
+    None for a study that the explorer did not make."""
 
     notes: Mapping[int, str]
     front: frozenset[int] | None
@@ -75,12 +75,12 @@ def _annotate(
     figures, missing = _figures(trials, drawn)
     left_out = sum(row.der is not None for row in rows.values()) - len(drawn)
     look = Look(f"{taken:%Y-%m-%d %H:%M:%S}", source, missing, left_out)
-    told_front = whole_front(study)
+    front = whole_front(study)
     unshown = storage.left_out.get(study._study_id, {})
-    note = study_note(study.study_name, definition, trials, told_front.rows, look, told_front.comparisons, unshown)
+    note = study_note(study.study_name, definition, trials, front.rows, look, front.comparisons, unshown)
     rows |= {row.trial: row for row in _compared(study, drawn, trials)}
-    told = {FIGURE.format(name): figure.to_json() for name, figure in figures.items()}
-    _write(study, storage, {NOTE_VERSION: 1, NOTE: note, **told})
+    attributes = {FIGURE.format(name): figure.to_json() for name, figure in figures.items()}
+    _write(study, storage, {NOTE_VERSION: 1, NOTE: note, **attributes})
     return Annotations(
         notes={trial._trial_id: trial_note(trial, rows.get(trial.number)) for trial in trials},
         front=frozenset(number for number, row in rows.items() if number is not None and row.standing == "front"),
@@ -88,17 +88,17 @@ def _annotate(
 
 
 def _write(study: optuna.Study, storage: SnapshotStorage, attributes: Mapping[str, object]) -> None:
-    """Set system attributes of a study. Notes and figures that somebody made with the dashboard itself stay in the
-    original."""
+    """Set system attributes of a study, in the copy. Notes and figures made with the dashboard itself stay unchanged in
+    the original."""
     study_id, table = study._study_id, models.StudySystemAttributeModel
-    rows = [{"study_id": study_id, "key": key, "value_json": json.dumps(told)} for key, told in attributes.items()]
+    rows = [{"study_id": study_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
     with storage.engine.begin() as connection:
         connection.execute(delete(table).where(table.study_id == study_id, table.key.in_(list(attributes))))
         connection.execute(insert(table), rows)
 
 
 def _figures(trials: Sequence[FrozenTrial], rows: Sequence[FrontRow]) -> tuple[dict[str, go.Figure], dict[str, str]]:
-    """(figures by id, why others are missing)."""
+    """Return the figures by id, and why others are missing."""
     makers: dict[str, Callable[[], go.Figure]] = {
         "front": lambda: front_figure(rows, CARD),
         "der-against-latency": lambda: der_against_latency(rows, CARD),
@@ -115,7 +115,7 @@ def _figures(trials: Sequence[FrozenTrial], rows: Sequence[FrontRow]) -> tuple[d
 
 
 def _compared(study: optuna.Study, rows: Sequence[FrontRow], trials: Sequence[FrozenTrial]) -> tuple[FrontRow, ...]:
-    """Rows that were measured, with what each stands beside."""
+    """Return the measured rows, with their comparisons."""
     numbers = {row.trial for row in rows}
     of_rows = {trial.number: trial for trial in trials if trial.number in numbers}
     ordered = in_order(rows)
@@ -123,7 +123,7 @@ def _compared(study: optuna.Study, rows: Sequence[FrontRow], trials: Sequence[Fr
 
 
 def _drawn(rows: Sequence[FrontRow]) -> list[FrontRow]:
-    """Rows for a figure that stays quick to turn and to load: all that matter, and the latest of the others."""
+    """Return the rows of a figure that stays quick to load and to turn: all that matter, and the latest of the rest."""
     measured = [row for row in rows if row.der is not None]
     matter = [row for row in measured if row.standing == "front" or row.origin != record.SEARCH]
     others = [row for row in measured if not (row.standing == "front" or row.origin != record.SEARCH)]
@@ -131,7 +131,7 @@ def _drawn(rows: Sequence[FrontRow]) -> list[FrontRow]:
 
 
 def _write_artifacts(storage: SnapshotStorage) -> None:
-    """Say of each trial that has recordings that their errors can be had; they are made when they are asked for."""
+    """List artifacts for each trial that has recordings; they are made when they are requested."""
     user, study = models.TrialUserAttributeModel, models.StudyUserAttributeModel
     trial = models.TrialModel
     with storage.engine.begin() as connection:
@@ -142,7 +142,7 @@ def _write_artifacts(storage: SnapshotStorage) -> None:
             .where(user.key == RECORDINGS, user.value_json != "{}", study.key == DEFINITION)
         )
         rows = [
-            {"trial_id": trial_id, "key": ARTIFACT.format(meta.artifact_id), "value_json": json.dumps(_told(meta))}
+            {"trial_id": trial_id, "key": ARTIFACT.format(meta.artifact_id), "value_json": json.dumps(_as_json(meta))}
             for trial_id, number in connection.execute(with_recordings).all()
             for meta in (
                 ArtifactMeta(f"{trial_id:x}-{PNG}", f"trial-{number}-recordings.png", "image/png", None),
@@ -153,28 +153,28 @@ def _write_artifacts(storage: SnapshotStorage) -> None:
             connection.execute(insert(models.TrialSystemAttributeModel), rows)
 
 
-def _told(meta: ArtifactMeta) -> str:
+def _as_json(meta: ArtifactMeta) -> str:
     return json.dumps(asdict(meta))
 
 
 class Artifacts:
-    """The artifact store of a snapshot (optuna.artifacts' protocol): makes what is asked for, and keeps nothing."""
+    """The artifact store of a snapshot (optuna.artifacts' protocol): makes what is requested, and keeps nothing."""
 
     def __init__(self, storage: SnapshotStorage) -> None:
         self._storage = storage
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        """The plot or the CSV of a trial. Raises ArtifactNotFound where the id is not one of ours."""
+        """Return the plot or the CSV of a trial. Raises ArtifactNotFound if the id is not one of ours."""
         trial, kind = self._find(artifact_id)
         recordings = by_recording(trial.user_attrs[RECORDINGS])
         if kind == CSV:
             return BytesIO(as_csv(recordings).encode())
-        der = trial.user_attrs.get("der")  # of a stopped trial there is none
+        der = trial.user_attrs.get("der")  # a stopped trial has none
         pooled = f"DER {der['der']:.2f} % in all" if der else f"stopped after {len(recordings)} recordings"
         return BytesIO(as_png(recordings, f"Trial {trial.number}, {record.origin_of(trial)}: {pooled}"))
 
     def has(self, artifact_id: str) -> bool:
-        """Whether an id is one of ours; what another program uploaded is in a store of its own."""
+        """Return whether an id is one of ours; other programs' uploads are in a store of their own."""
         try:
             self._find(artifact_id)
         except ArtifactNotFound:
@@ -182,11 +182,11 @@ class Artifacts:
         return True
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Refused: a snapshot takes nothing."""
+        """Refuse: a snapshot accepts no artifacts."""
         raise NotImplementedError("a snapshot takes no artifacts")
 
     def remove(self, artifact_id: str) -> None:
-        """Refused: a snapshot loses nothing."""
+        """Refuse: a snapshot deletes no artifacts."""
         raise NotImplementedError("a snapshot loses no artifacts")
 
     def _find(self, artifact_id: str) -> tuple[FrozenTrial, str]:

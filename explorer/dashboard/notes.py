@@ -1,4 +1,4 @@
-"""What there is to say about a study and about each of its trials, in Markdown."""
+"""The notes of a study and of each of its trials, in Markdown."""
 
 import json
 import re
@@ -24,13 +24,13 @@ EMULATED = (
     "of the stored file, and the RTF that of a stand-in: never a gain."
 )
 GAP = "&emsp;"
-FEW_SECONDS = 600.0  # of scored speech: below it, one recording can move the DER by percents
+FEW_SECONDS = 600.0  # of scored speech: with less, one recording can change the DER by several percent
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a study was looked at. taken: a local time in words. source: the storage, without password. missing: why a
-    figure could not be drawn, by its name. left_out: measured points that the figures leave out."""
+    """How a study was read. taken: a local time in words. source: the storage, without password. missing: why a figure
+    could not be drawn, by its name. left_out: number of measured points that the figures leave out."""
 
     taken: str
     source: str
@@ -47,20 +47,20 @@ def study_note(
     compared: Sequence[Comparison] = (),
     left_out: LeftOut | None = None,
 ) -> str:
-    """The note of a study. rows: the front and the fixed points, in the order to show them. compared: among these.
+    """Write the note of a study. rows: the front and the fixed points, in display order. compared: among these.
     left_out: trials of the storage that are not shown, and why."""
     measured = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     parts = [
         f"# {cell(name)}",
         definition.description,
         f"A copy of {code(look.source)}, taken {look.taken}: {_counts(trials)}. "
-        "Nothing that is clicked here changes the study. What is written here was made for this copy.",
+        "Nothing that you click here changes the study. This note was made for this copy.",
         cell(left_out_in_words(left_out or {})),
         "## Front and fixed points",
         _front_table(rows),
         "DER: missed detection + false alarm + confusion, percent of scored speech, 0.5 s collar, overlap scored, "
         "pooled over the recordings. RTF: median [smallest–largest] of the repeats; × base: ratio to the FP32 baseline "
-        "timed in the same breath. Size: of the segmentation model on disk.",
+        "timed in turns with the point. Size: of the segmentation model on disk.",
         cell(" ".join(of_differences(rows, compared))),
         _pairs([one for one in compared if one.kind in MATCHED]),
         EMULATED if any(row.execution == "emulated" for row in rows) else "",
@@ -77,7 +77,7 @@ def study_note(
 
 
 def trial_note(trial: FrozenTrial, row: FrontRow | None) -> str:
-    """The note of a trial. row: as it stands in its study; None where its parameters were never all drawn."""
+    """Write the note of a trial. row: its standing in the study; None if its parameters were never all drawn."""
     parts = [f"## Trial {trial.number}: {cell(record.origin_of(trial))}", _stands(trial, row)]
     if row is not None:
         parts.append(_point(row))
@@ -90,18 +90,18 @@ def trial_note(trial: FrozenTrial, row: FrontRow | None) -> str:
 
 
 def unread_note(name: str, why: str) -> str:
-    """The note of a study that another version of the explorer made, with a definition that this one cannot read."""
+    """Write the note of a study that another version of the explorer made, whose definition is unreadable here."""
     lines = "\n".join(f"    {line}" for line in why.splitlines())
     return f"# {cell(name)}\n\nMade by another version of the explorer, so that it is shown as it is:\n\n{lines}"
 
 
 def cell(text: object) -> str:
-    """Text as it is, in Markdown and in its tables."""
+    """Escape text for Markdown and its tables."""
     return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", str(text)).replace("\n", " ")
 
 
 def code(text: object) -> str:
-    """Text between backticks."""
+    """Put text between backticks."""
     return f"`{str(text).replace('`', chr(39))}`"
 
 
@@ -172,13 +172,13 @@ def _figures(row: FrontRow) -> str:
 
 
 def _beside(row: FrontRow) -> dict[str, str]:
-    """How its DER compares; nothing of a row that is compared with none."""
+    """Describe how its DER compares; empty for a row that is compared with none."""
     if row.versus is None:
         return {}
     which = {"front": "the next better one of the front", "dominated": "which dominates it"}.get(
         row.standing, "the baseline"
     )
-    lines = {f"DER beside trial {row.versus}, {which}": f"{comparisons.told(row)} points"}
+    lines = {f"DER beside trial {row.versus}, {which}": f"{comparisons.difference_in_words(row)} points"}
     if row.tied_with_best is not None:
         said = "tied: these recordings cannot tell them apart" if row.tied_with_best else "told apart"
         lines["DER beside the lowest of the front"] = said
@@ -248,12 +248,21 @@ def _front_line(row: FrontRow) -> tuple[str, ...]:
 
 
 def _pairs(matched: Sequence[Comparison]) -> str:
-    """Points that differ in one choice alone."""
+    """Tabulate points that differ in one choice alone."""
     if not matched:
         return ""
     head = ("pair", "trial", "operating point", "DER %", "to trial", "operating point", "DER %", "Δ DER")
     lines = [
-        (m.kind, m.trial, m.point, f"{m.der:.2f}", m.versus, m.versus_point, f"{m.versus_der:.2f}", comparisons.told(m))
+        (
+            m.kind,
+            m.trial,
+            m.point,
+            f"{m.der:.2f}",
+            m.versus,
+            m.versus_point,
+            f"{m.versus_der:.2f}",
+            comparisons.difference_in_words(m),
+        )
         for m in matched
     ]
     return _table(head, lines)
@@ -268,7 +277,7 @@ def _reading(look: Look) -> str:
         "**hypervolume**: how much the front has gained, trial by trial. Flat: the search finds nothing more.",
         "**importance**: which parameters decide whether a trial is among the best by one objective.",
         "A trial's own note and its artifacts (DER by recording, as a plot and as CSV) are on its page under "
-        "*Trial (List)*. The dashboard's own plots take an emulated RTF at its word; these mark it.",
+        "*Trial (List)*. The dashboard's own plots show an emulated RTF like any other; these mark it.",
     ]
     if look.left_out:
         lines.append(
@@ -278,27 +287,30 @@ def _reading(look: Look) -> str:
 
 
 def _data(definition: StudyDefinition, measured: Sequence[FrozenTrial]) -> str:
-    told = f"Corpus {code(definition.corpus)}, split *{definition.split}*"
+    source = f"Corpus {code(definition.corpus)}, split *{definition.split}*"
     if not measured:
-        return f"{told}."
+        return f"{source}."
     recordings = measured[0].user_attrs["recordings"]
-    return f"{told}: {len(recordings)} recordings, {record.reference_seconds(measured[0]):.0f} s of scored speech."
+    return f"{source}: {len(recordings)} recordings, {record.reference_seconds(measured[0]):.0f} s of scored speech."
 
 
 def _machine(measured: Sequence[FrozenTrial]) -> str:
     if not measured:
         return "Nothing is measured yet."
-    told = {**measured[-1].user_attrs["machine"], "threads of the model": measured[-1].user_attrs.get("threads", "–")}
+    described = {
+        **measured[-1].user_attrs["machine"],
+        "threads of the model": measured[-1].user_attrs.get("threads", "–"),
+    }
     versions = versions_of(measured[-1]) or {}
-    told |= {name: value for name, value in versions.items() if name not in told}
+    described |= {name: value for name, value in versions.items() if name not in described}
     mixed = mixed_versions({trial.number: versions_of(trial) for trial in measured})
-    caveat = f"\n\n**To be known**: {cell(in_words(mixed))}." if mixed else ""
-    return _table(("", ""), list(told.items())) + caveat
+    caveat = f"\n\n**Caveat**: {cell(in_words(mixed))}." if mixed else ""
+    return _table(("", ""), list(described.items())) + caveat
 
 
 def _definition(definition: StudyDefinition) -> str:
-    told = definition.identity() | definition.model_dump(mode="json", include=set(BUDGET))
-    shown = {key: value for key, value in told.items() if value not in (None, [])}
+    settings = definition.identity() | definition.model_dump(mode="json", include=set(BUDGET))
+    shown = {key: value for key, value in settings.items() if value not in (None, [])}
     lines = [(code(key), code(_value(value)).replace("|", r"\|")) for key, value in shown.items()]
     return _table(("key", "value"), lines, safe=True)
 
@@ -308,9 +320,9 @@ def _value(value: Any) -> str:
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[object]], safe: bool = False) -> str:
-    """A table of GitHub's Markdown. safe: the cells are Markdown already."""
+    """Format a table in GitHub's Markdown. safe: the cells are Markdown already."""
     rows = [head, *([str(one) if safe else cell(one) for one in line] for line in lines)]
-    gap = f"{GAP} | "  # the dashboard sets cells close to each other
+    gap = f"{GAP} | "  # the dashboard leaves no space between cells
     first, *rest = (f"| {(gap if any(row) else ' | ').join(row)} |" for row in rows)
     return "\n".join([first, f"|{' --- |' * len(head)}", *rest])
 

@@ -1,7 +1,7 @@
-"""optuna-dashboard on a snapshot of a storage: to look at, from this machine, and never to change anything.
+"""optuna-dashboard on a snapshot of a storage: viewable from this machine only, and read-only.
 
-optuna-dashboard has no login, and its routes delete studies. So it is given a copy, answers requests that read, and
-answers only a browser that asked for this machine by name: a page from elsewhere that has its own name point here (DNS
+optuna-dashboard has no login, and its routes delete studies. So it gets a copy and answers only read requests, and only
+from a browser that asked for this machine by name. A page from elsewhere whose own name resolves to this machine (DNS
 rebinding) is refused.
 """
 
@@ -26,9 +26,9 @@ HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost", "[::1]")
 READING = ("GET", "HEAD")
 
-# The page may load and send nothing beyond this server, whatever its scripts or a note of somebody else's study say;
-# and no page from elsewhere may frame it, or use what it serves as an image or a script. Its scripts put styles into
-# it, make workers from text, and compile plots.
+# The page may load and send nothing beyond this server, whatever its scripts or a note in somebody else's study say.
+# No page from elsewhere may frame it, or use its content as an image or a script. Its own scripts add styles, make
+# workers from text, and compile plots.
 PRIVATE = (
     (
         "Content-Security-Policy",
@@ -46,7 +46,7 @@ Headers = list[tuple[str, str]]
 
 
 class Served:
-    """One snapshot behind optuna-dashboard's own application. Raises StudyError where it cannot be read."""
+    """One snapshot behind optuna-dashboard's own application. Raises StudyError if it cannot be read."""
 
     def __init__(self, source: Source, file: Path, before: "Served | None") -> None:
         self._file = file
@@ -72,17 +72,17 @@ class Served:
         return answer
 
     def close(self) -> None:
-        """Delete the snapshot. Nothing may be asked of it any more."""
+        """Delete the snapshot. No request may be sent to it afterwards."""
         self._storage.engine.dispose()
         for file in self._file.parent.glob(f"{self._file.name}*"):
             file.unlink()
 
     def _page(self, study_id: int, environ: WSGIEnvironment) -> Page | None:
-        """The page of a study; None where there is none, as the dashboard will say."""
-        with self._making:  # all browsers wait for the first one
+        """Return the page of a study; None if there is no such study, which the dashboard will say."""
+        with self._making:  # all browsers wait for the first page
             if study_id not in self._pages and study_id in self._annotations:
                 whole = environ | {"REQUEST_METHOD": "GET", "QUERY_STRING": "after=0"}
-                # the framework keeps what it makes of a request in its environ
+                # bottle keeps what it derives from a request in its environ
                 whole = {key: value for key, value in whole.items() if not key.startswith("bottle.")}
                 status: list[str] = []
                 answer = b"".join(self._application(whole, lambda line, *_: status.append(line)))
@@ -93,13 +93,13 @@ class Served:
 
 
 class Dashboard:
-    """The latest snapshot of a source, and the guard before it. folder: of snapshots. port: that it is served on."""
+    """The latest snapshot of a source, and the guard in front of it. folder: for snapshots. port: of the server."""
 
     def __init__(self, source: Source, folder: Path, port: int) -> None:
         self._source, self._folder = source, folder
         self._hosts = {f"{name}:{port}" for name in NAMES} | (set(NAMES) if port == 80 else set())
         self._switch = threading.Lock()
-        self._users: dict[Served, int] = {}  # requests that each snapshot is answering
+        self._users: dict[Served, int] = {}  # number of requests that each snapshot is answering
         self._taken = 0
         self._current = self._take(None)
 
@@ -109,9 +109,9 @@ class Dashboard:
         return self._current.studies
 
     def refresh(self) -> bool:
-        """Replace the snapshot where the source has changed. Requests go on meanwhile; one thread may refresh.
+        """Replace the snapshot if the source has changed. Requests go on meanwhile; only one thread may refresh.
 
-        Raises StudyError where the source cannot be read: the snapshot stays.
+        Raises StudyError if the source cannot be read: the snapshot stays.
         """
         if not self._source.has_changed():
             return False
@@ -131,18 +131,18 @@ class Dashboard:
                 "this is a copy to look at: nothing can be changed here; use `explorer run`, or Optuna, on the original"
             )
             return _refuse(start_response, "403 Forbidden", why)
-        environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")  # the dashboard ends with a traceback without it
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")  # without it the dashboard fails with a traceback
         with self._switch:
             served = self._current
             self._users[served] = self._users.get(served, 0) + 1
         try:
-            # a list: when it is made, nothing reads the snapshot any more
+            # a list: once it is built, nothing reads the snapshot any more
             return list(served(environ, _private(start_response)))
         finally:
             self._leave(served)
 
     def close(self) -> None:
-        """Delete the snapshot, when no request is answered any more."""
+        """Delete the snapshot once no request is being answered."""
         self._current.close()
 
     def _leave(self, served: Served) -> None:
@@ -157,13 +157,13 @@ class Dashboard:
 
     def _take(self, before: Served | None) -> Served:
         self._taken += 1
-        with machine.working():  # a study that takes time on this machine has it to itself
+        with machine.working():  # waits for a study that is timing on this machine
             return Served(self._source, self._folder / f"{self._taken}.db", before)
 
 
 def _private(start_response: StartResponse) -> Callable[..., Any]:
-    """Without leave for pages from elsewhere to read the answer, which the dashboard gives for artifacts, and with
-    what forbids the page itself to reach elsewhere."""
+    """Remove the permission for other origins to read the answer, which the dashboard gives for artifacts, and add the
+    headers that keep the page from reaching elsewhere."""
 
     def start(status: str, headers: Headers, *more: Any) -> Any:
         kept = [(name, value) for name, value in headers if not name.lower().startswith("access-control-")]
@@ -173,13 +173,13 @@ def _private(start_response: StartResponse) -> Callable[..., Any]:
 
 
 def _number(query: str) -> int:
-    """`after` of a query; 0 where it is none."""
+    """Return `after` of a query; 0 if it is not a number."""
     after = parse_qs(query).get("after", ["0"])[0]
     return int(after) if after.isdecimal() else 0
 
 
 def _refuse(start_response: StartResponse, status: str, why: str) -> list[bytes]:
-    # the dashboard's pages show `reason`
+    # the dashboard's pages display `reason`
     return _answer(start_response, status, "application/json", json.dumps({"reason": why}).encode())
 
 

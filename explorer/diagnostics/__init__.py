@@ -1,3 +1,3 @@
-"""Questions about single trials: does it measure the same again, where do its errors come from, how does it degrade?
+"""Questions about single trials: is the measurement repeatable, where do errors come from, how does it degrade?
 
-Nothing here changes what a trial was measured to be."""
+Nothing here changes a trial's measurement."""

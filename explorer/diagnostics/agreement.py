@@ -9,17 +9,17 @@ from optuna.trial import FrozenTrial
 from explorer.storage import trial_record as record
 from objectives.measurement import ErrorCounts, Timing
 
-MOST_DER = 0.5  # points of pooled DER that another machine, or other versions of packages, may move it by
+MOST_DER = 0.5  # points of pooled DER by which another machine, or other package versions, may change it
 SECONDS = ("false_alarm_seconds", "missed_detection_seconds", "confusion_seconds", "total_seconds")
-# Of versions, those that decide no label: what else they would change, a version of the code in the identity tells
+# Versions that affect no label: any other effect of theirs shows as a version of the code in the identity
 HARMLESS = ("explorer", "python")
-SPEED_ONLY = ("cores",)  # of what describes a machine
+SPEED_ONLY = ("cores",)  # parts of a machine's description that affect speed only
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of a trial, then and now. recording: URI, None for what is of all of them. equal: to the last digit.
-    fault: whether the difference says that the trial cannot be believed."""
+    """One figure of a trial, then and now. recording: URI, None for a figure of all recordings. equal: to the last
+    digit. fault: whether the difference means that the trial cannot be trusted."""
 
     name: str
     recording: str | None
@@ -31,9 +31,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class CostCheck:
-    """RTF then and now: medians, spreads (smallest, largest) and ratios to the FP32 baseline of the same breath.
+    """RTF then and now: medians, spreads (smallest, largest) and ratios to the FP32 baseline timed in turns.
 
-    within: whether the two spreads meet. Never a fault: a machine is slower on some days.
+    within: whether the two spreads overlap. Never a fault: a machine is slower on some days.
     """
 
     stored: float
@@ -47,7 +47,7 @@ class CostCheck:
 
 @dataclass(frozen=True)
 class Change:
-    """Something that is not as it was when a trial was measured. exact: whether labels are the same all the same."""
+    """Something that has changed since a trial was measured. exact: whether labels stay the same nevertheless."""
 
     what: str
     then: str
@@ -59,13 +59,13 @@ class Change:
 
 
 def changes(trial: FrozenTrial, machine: Mapping[str, str], versions: Mapping[str, str]) -> tuple[Change, ...]:
-    """How the machine and the versions of packages differ from those that a trial was measured with."""
+    """Return how the machine and the package versions differ from those that a trial was measured with."""
     then = trial.user_attrs.get("machine", {})
     found = _changes("machine ", then, machine, SPEED_ONLY)
-    told = trial.user_attrs.get(record.VERSIONS, {})
-    known = {f"machine {name}" for name in then}  # torch and ONNX Runtime were always kept, as part of the machine
+    recorded = trial.user_attrs.get(record.VERSIONS, {})
+    known = {f"machine {name}" for name in then}  # torch and ONNX Runtime have always been kept with the machine
     return found + tuple(
-        change for change in _changes("", told, versions, HARMLESS) if f"machine {change.what}" not in known
+        change for change in _changes("", recorded, versions, HARMLESS) if f"machine {change.what}" not in known
     )
 
 
@@ -82,15 +82,15 @@ def _changes(
 def compare_model(
     trial: FrozenTrial, params: int, size_bytes: int, kept: Mapping[str, int], sha256: str, stored_sha256: str | None
 ) -> tuple[Figure, ...]:
-    """The finished model, by what is known of it; a fault wherever something differs.
+    """Compare what is known of the finished model; any difference is a fault.
 
-    stored_sha256: of the model that the trial ran, as the trial or the store tells; None where neither does.
+    stored_sha256: of the model that the trial ran, as recorded by the trial or the store; None if neither has it.
     """
-    told = trial.user_attrs
+    attributes = trial.user_attrs
     figures = [
-        _same("parameters", told.get("params"), params),
-        _same("size, bytes", told.get("size_bytes"), size_bytes),
-        _same("units kept", told.get("kept_units"), dict(kept)),
+        _same("parameters", attributes.get("params"), params),
+        _same("size, bytes", attributes.get("size_bytes"), size_bytes),
+        _same("units kept", attributes.get("kept_units"), dict(kept)),
     ]
     if trial.values is not None:
         figures.append(_same("size, MiB", trial.values[1], size_bytes / 2**20))
@@ -102,19 +102,19 @@ def compare_model(
 def compare_errors(
     trial: FrozenTrial, counts: Mapping[str, ErrorCounts], pooled: ErrorCounts, exact: bool
 ) -> tuple[Figure, ...]:
-    """Errors: pooled, then by recording. counts: of every recording that the trial has, and no other.
+    """Compare errors: pooled, then by recording. counts: of exactly the recordings that the trial has.
 
     exact: to the last digit, on the same machine with the same packages. Otherwise the pooled DER of a complete trial
-    may be MOST_DER points off, and what is by recording or by kind of error is only told. Seconds of reference
-    speech are the same anywhere.
+    may be MOST_DER points off, and differences by recording or by kind of error are only reported. Seconds of reference
+    speech must be the same anywhere.
     """
     stored: Mapping[str, Any] = trial.user_attrs.get(record.RECORDINGS, {})
     figures = []
     if trial.values is not None:
-        der, told = trial.values[0], trial.user_attrs["der"]
+        der, recorded = trial.values[0], trial.user_attrs["der"]
         off = abs(der - pooled.der) > MOST_DER
         figures.append(Figure("DER, %", None, der, pooled.der, der == pooled.der, der != pooled.der if exact else off))
-        figures += _by_kind(None, told, record.errors_of(pooled), exact)
+        figures += _by_kind(None, recorded, record.errors_of(pooled), exact)
     for uri in {**stored, **counts}:
         if uri not in stored or uri not in counts:
             there = ("scored", "absent") if uri in stored else ("absent", "scored")
@@ -136,16 +136,16 @@ def _by_kind(uri: str | None, stored: Mapping[str, Any], now: Mapping[str, Any],
 
 
 def compare_cost(trial: FrozenTrial, timing: Timing) -> CostCheck:
-    """RTF of a trial that has one."""
-    told = trial.user_attrs
-    low, high = told["rtf_spread"]
+    """Compare the RTF of a trial that has one."""
+    attributes = trial.user_attrs
+    low, high = attributes["rtf_spread"]
     ours = timing.spread
-    repeats = sorted(told["rtf_repeats"])
+    repeats = sorted(attributes["rtf_repeats"])
     middle = trial.values[2] if trial.values is not None else repeats[len(repeats) // 2]
     return CostCheck(
         stored=middle,
         stored_spread=(low, high),
-        stored_ratio=told["rtf_ratio"],
+        stored_ratio=attributes["rtf_ratio"],
         measured=timing.median,
         measured_spread=ours,
         measured_ratio=timing.ratio,

@@ -1,14 +1,14 @@
 """Where the errors and the time of a stored trial come from: `explorer explain` as data.
 
-Its errors are measured again with the segmentation, the clustering or both of them made perfect
-(objectives/evaluation/oracle.py
-says how); what perfection would win is what the stage costs. Its time is the one that the trial kept.
+Errors are measured again with the segmentation, the clustering or both made perfect
+(objectives/evaluation/oracle.py says how). What a perfect stage would save is the cost of that stage. The time is the
+one that the trial recorded.
 
-What compression adds is told against the same operating point with the unpruned FP32 model. With oracle clustering,
-only what the segmentation says differs between the two: that difference is the segmentation's. The rest of what was
-added is the clustering's, which is given worse local speakers: how much farther the compressed model is from its own
-oracle clustering than the other one is. The two add up to the whole. With oracle segmentation no model is run, so that
-says nothing here.
+The effect of compression is measured against the unpruned FP32 model at the same operating point. With oracle
+clustering, the two differ only by what the segmentation outputs: that difference is due to the segmentation. The rest
+is due to the clustering, which is given worse local speakers: the compressed model is farther from its own oracle
+clustering than the other model is. The two parts add up to the whole. With oracle segmentation no model is run, so that
+condition is of no use here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ from objectives.measurement import DATA, STAGES, ErrorCounts, pool
 from objectives.operating_point import UNPRUNED, OperatingPoint
 from studies.search_space import SearchSpace, recall
 
-COMPARED: tuple[Condition, ...] = ("none", "clustering")  # with the uncompressed model
+COMPARED: tuple[Condition, ...] = ("none", "clustering")  # conditions of the uncompressed model
 SAME_DER = 1e-6  # points: the same labels, added up in another order
 KINDS = {"false_alarm": "false alarm", "missed_detection": "missed detection", "confusion": "confusion"}
 
@@ -44,8 +44,8 @@ Stage = Literal["segmentation", "clustering"]
 
 @dataclass(frozen=True)
 class Errors:
-    """Of all recordings, in percent of the scored reference speech. perfect: the stages that were. recordings: seconds
-    of each kind by URI, as a trial has them."""
+    """Errors of all recordings, in percent of the scored reference speech. perfect: which stages were made perfect.
+    recordings: seconds of each kind by URI, as in a trial."""
 
     perfect: Condition
     der: float
@@ -57,8 +57,8 @@ class Errors:
 
 @dataclass(frozen=True)
 class Time:
-    """rtf: median of the trial's repeats. shares: of each stage in its compute, adding up to 1; None where an earlier
-    version did not keep them. stages: RTF by stage. emulated: whether it says nothing of the deployed model."""
+    """rtf: median of the trial's repeats. shares: of each stage in its compute, adding up to 1; None if an earlier
+    version did not record them. stages: RTF by stage. emulated: whether the time differs from the deployed model's."""
 
     rtf: float
     shares: Mapping[str, float] | None
@@ -70,8 +70,8 @@ class Time:
 class Added:
     """What the compressed model adds to the DER of the unpruned FP32 one at the same operating point.
 
-    trial: of that one in the study, None where it has none. errors: of that one, as it is and with oracle clustering.
-    segmentation, clustering: parts of `total`, which they add up to.
+    trial: the number of the FP32 trial in the study, None if there is none. errors: of the FP32 model, as it is and
+    with oracle clustering. segmentation, clustering: the two parts of `total`.
     """
 
     trial: int | None
@@ -83,14 +83,14 @@ class Added:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What `explorer explain` answers of one trial.
+    """What `explorer explain` answers about one trial.
 
-    errors: as it is, then with oracle segmentation, oracle clustering and both. segmentation, clustering: what each of
-    the two costs, which is what the reference in its place would win. They need not add up, since a perfect
-    segmentation also spares clustering errors; and one may be below 0, since names that are right in their windows need
-    not be the luckiest ones for their blocks. apart: by how much the segmentation costs more than the clustering. time:
-    None where the trial was stopped before it was taken. added: None where the model is not compressed. said: the same
-    in sentences. caveats: what to know before it is believed.
+    errors: as it is, then with oracle segmentation, oracle clustering and both. segmentation, clustering: the cost of
+    each stage, which is what the reference in its place would save. They need not add up, since a perfect segmentation
+    also avoids clustering errors. One may be below 0, since names that are right in their windows need not give the
+    fewest errors in their blocks. apart: by how much the segmentation costs more than the clustering. time: None if the
+    trial was stopped before it was timed. added: None if the model is not compressed. said: the same in sentences.
+    caveats: what to know before trusting it.
     """
 
     study: str
@@ -117,11 +117,11 @@ def explain(
     on_progress: OnStage = lambda stage, fraction: None,
     trusted: frozenset[str] = frozenset(),
 ) -> Explanation:
-    """Measure a trial's errors with perfect stages, and say where its errors and its time come from.
+    """Measure a trial's errors with perfect stages, and report where its errors and its time come from.
 
-    device: where windows are run; the study's by default. trusted: as `build_evaluator` takes it.
-    Raises StudyError where the trial was not measured, or its corpus, weights, settings or model are others now, and
-    what the corpus, models and evaluation raise.
+    device: where windows are run; the study's by default. trusted: as for `build_evaluator`.
+    Raises StudyError if the trial was not measured, or if its corpus, weights, settings or model have changed, and
+    whatever the corpus, models and evaluation raise.
     """
     definition = stored_definition(study)
     (trial,), _ = measured_trials(study, [number])
@@ -151,7 +151,7 @@ def explanation(
     isolated: Isolated,
     added: Added | None,
 ) -> Explanation:
-    """From what was measured. trial: with its attributes."""
+    """Build the answer from measurements. trial: with its attributes."""
     scored = {condition: scored_of(isolated[condition]) for condition in CONDITIONS}
     segmentation = points(scored["none"], scored["segmentation"])
     clustering = points(scored["none"], scored["clustering"])
@@ -182,9 +182,9 @@ def explanation(
 
 
 def same_model(trial: FrozenTrial, point: OperatingPoint, evaluator: Evaluator, on_progress: OnStage) -> str:
-    """Key of the trial's model. Raises StudyError where its settings make another one now."""
+    """Return the key of the trial's model. Raises StudyError if its settings now make another one."""
     key = evaluator.model(point, on_progress).key
-    then = trial.user_attrs.get(record.MODEL_KEY, key)  # one that was stopped at once had none
+    then = trial.user_attrs.get(record.MODEL_KEY, key)  # a trial that was stopped at once has none
     if key != then:
         raise StudyError(
             f"trial {trial.number} ran the model {then}, and the same settings make {key} now: what that one does "
@@ -194,7 +194,7 @@ def same_model(trial: FrozenTrial, point: OperatingPoint, evaluator: Evaluator, 
 
 
 def _trial_of(study: optuna.Study, point: OperatingPoint, space: SearchSpace) -> int | None:
-    """The first complete trial of an operating point."""
+    """Return the first complete trial of an operating point."""
     for trial in bulk_sql.read_all(study):
         if trial.state is TrialState.COMPLETE and recall(trial, space) == point:
             return int(trial.number)
@@ -202,7 +202,7 @@ def _trial_of(study: optuna.Study, point: OperatingPoint, space: SearchSpace) ->
 
 
 def errors_of(condition: Condition, counts: Mapping[str, ErrorCounts]) -> Errors:
-    """Of all recordings together."""
+    """Return the errors of all recordings together."""
     whole = pool(counts.values())
     return Errors(
         perfect=condition,
@@ -215,7 +215,7 @@ def errors_of(condition: Condition, counts: Mapping[str, ErrorCounts]) -> Errors
 
 
 def added_by_compression(ours: Isolated, theirs: Isolated, trial: int | None) -> Added:
-    """ours: of the compressed model. trial: of the other one in the study, where it has one."""
+    """Split what compression adds. ours: of the compressed model. trial: of the FP32 one in the study, if any."""
     named, unnamed = ours["clustering"], theirs["clustering"]
     return Added(
         trial=trial,
@@ -227,7 +227,7 @@ def added_by_compression(ours: Isolated, theirs: Isolated, trial: int | None) ->
 
 
 def time_of(trial: FrozenTrial) -> Time | None:
-    """The time that a trial kept."""
+    """Return the time that a trial recorded."""
     repeats = trial.user_attrs.get("rtf_repeats")
     if not repeats:
         return None
@@ -252,10 +252,10 @@ def _said_of_errors(
     ]
     ranked = [("segmentation", segmentation), ("clustering", clustering)]
     (more, most), (less, least) = ranked if apart.points > 0 else ranked[::-1]
-    told = f"the {more} costs more points ({told_points(most)}) than the {less} ({told_points(least)})"
+    answer = f"the {more} costs more points ({told_points(most)}) than the {less} ({told_points(least)})"
     if apart.tied:
-        return [*said, f"Whether {told} cannot be told on these {recordings} recordings."]
-    return [*said, f"So {told}."]
+        return [*said, f"Whether {answer} cannot be told on these {recordings} recordings."]
+    return [*said, f"So {answer}."]
 
 
 def _said_of_time(time: Time | None) -> list[str]:
@@ -276,7 +276,7 @@ def _said_of_added(added: Added, point: OperatingPoint) -> list[str]:
         f"{told_points(added.clustering)} by the clustering, which is given other local speakers."
     )
     if added.total.tied:
-        said += " That is no difference that these recordings can tell from none."
+        said += " These recordings cannot distinguish that difference from zero."
     return [said]
 
 
@@ -289,15 +289,15 @@ def _caveats(trial: FrozenTrial, as_it_is: Errors, point: OperatingPoint, record
     if trial.state is TrialState.COMPLETE and abs(trial.values[0] - as_it_is.der) > SAME_DER:
         said.append(
             f"the trial says {trial.values[0]:.4f} %, and {as_it_is.der:.4f} % were measured now: another machine, "
-            "other packages or a damaged cache (`explorer verify` tells which)"
+            "other packages or a damaged cache (`explorer verify` finds out which)"
         )
     if trial.state is TrialState.PRUNED:
         said.append(f"the trial was stopped ({record.why_stopped(trial)}): its errors were measured now")
     time = time_of(trial)
     if time is None:
-        said.append("the trial was stopped before its RTF was taken")
+        said.append("the trial was stopped before its RTF was measured")
     elif time.shares is None:
-        said.append("its RTF was taken by an earlier version, which did not tell stages apart")
+        said.append("its RTF was measured by an earlier version, which did not time stages separately")
     elif time.emulated:
         said.append(f"{point.precision} is emulated: the time of its segmentation is not the deployed model's")
     return said

@@ -1,9 +1,9 @@
 """A stored trial's operating point under overlap and noise: `explorer stress` as data.
 
-Conversations are made up of people who speak alone (objectives/corpora/simulation/conversations.py), once for each
-cell of a grid. Cells are
-paired: the same people say the same words in all of them, only when they say it changes with the overlap, and only how
-loud the noise is with the noise. What is measured is kept in the study, for the report; trials are not touched.
+Conversations are made from people who speak alone (objectives/corpora/simulation/conversations.py), once for each cell
+of a grid. Cells are paired: the same people say the same words in all of them. Overlap changes only when they say them,
+and noise changes only how loud the noise is. The measurements are kept in the study, for the report; trials are not
+changed.
 """
 
 import hashlib
@@ -39,17 +39,17 @@ from objectives.machine import Device
 from objectives.measurement import pool
 from objectives.operating_point import OperatingPoint
 
-LEAST_SPEECH = 3.0  # seconds: who says less in all takes no part
+LEAST_SPEECH = 3.0  # seconds in all: whoever says less takes no part
 MOST_CELLS = 100
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What is varied, and what the conversations have in common.
+    """What is varied, and what all conversations have in common.
 
-    overlaps: shares of the speech, 0 … 0.5. noises: dB of speech over noise, None for none. The cell of the least
-    overlap and the least noise is the one that the others are compared with. minutes, length: of all recordings and of
-    one, without overlap. Raises CorpusError.
+    overlaps: shares of the speech, 0 … 0.5. noises: dB of speech over noise, None for none. The others are compared
+    with the cell of the least overlap and the least noise. minutes, length: of all recordings and of one, without
+    overlap. Raises CorpusError.
     """
 
     overlaps: tuple[float, ...] = (0.0, 0.1, 0.2, 0.4)
@@ -72,10 +72,10 @@ class Grid:
             )
         for overlap in self.overlaps:
             for noise in self.noises:
-                self.settings(overlap, noise)  # raises where it means nothing
+                self.settings(overlap, noise)  # raises if the level is meaningless
 
     def settings(self, overlap: float, noise: float | None) -> SimulationSettings:
-        """Of the conversations of one cell."""
+        """Return the settings of one cell's conversations."""
         return SimulationSettings(
             overlap, noise, self.noise_kind, self.band, self.speakers, self.minutes, self.length, self.seed
         )
@@ -85,9 +85,9 @@ class Grid:
 class Answer:
     """What `explorer stress` answers.
 
-    stressed: the trial in each cell. added: by how much its DER is above that of the first cell, None for that one.
-    against: another trial in the same cells; apart: by how much the DER of this one is above that one's there. said:
-    the same in sentences. caveats: what to know before it is believed.
+    stressed: the trial in each cell. added: by how much its DER is above that of the first cell, None for the first.
+    against: another trial in the same cells. apart: by how much the DER of `stressed` is above that of `against` in
+    each cell. said: the same in sentences. caveats: what to know before trusting it.
     """
 
     study: str
@@ -109,12 +109,12 @@ def stress(
     on_progress: OnStage = lambda stage, fraction: None,
     trusted: frozenset[str] = frozenset(),
 ) -> Answer:
-    """Score a trial's operating point, and that of another one, in each cell of a grid; keep both in the study.
+    """Score a trial's operating point, and that of another trial, in each cell of a grid; keep both in the study.
 
-    speech: a folder of single-speaker recordings; by default the parts of the study's own recordings where one person
-    speaks alone. device: where windows are run; the study's by default. trusted: as `build_evaluator` takes it.
-    Raises StudyError where a trial was not measured, or its corpus, weights, settings or model are others now, or the
-    study cannot be written; CorpusError where there is too little speech, and what models and evaluation raise.
+    speech: a folder of single-speaker recordings; by default the parts of the study's own recordings in which one
+    person speaks alone. device: where windows are run; the study's by default. trusted: as for `build_evaluator`.
+    Raises StudyError if a trial was not measured, if its corpus, weights, settings or model have changed, or if the
+    study cannot be written; CorpusError if there is too little speech; and whatever models and evaluation raise.
     """
     definition = stored_definition(study)
     if against == number:
@@ -148,7 +148,7 @@ def stress(
 
 
 def answer(study: str, stressed: Stressed, against: Stressed | None) -> Answer:
-    """From what was measured."""
+    """Build the answer from measurements."""
     first = stressed.cells[0]
     added = tuple(None if cell is first else points(cell.scored, first.scored) for cell in stressed.cells)
     pairs = zip(stressed.cells, against.cells, strict=True) if against else ()
@@ -159,7 +159,7 @@ def answer(study: str, stressed: Stressed, against: Stressed | None) -> Answer:
 
 
 def _with_enough(voices: Voices, grid: Grid, own: bool, on_progress: OnStage) -> Voices:
-    """Those who say enough. Raises CorpusError where these are too few, or where what is listened to cannot be read."""
+    """Return the voices of those who say enough. Raises CorpusError if they are too few, or if audio is unreadable."""
     sources = {}
     for done, (person, parts) in enumerate(voices.sources.items()):
         on_progress("listening for who says enough", done / len(voices.sources))
@@ -176,7 +176,7 @@ def _with_enough(voices: Voices, grid: Grid, own: bool, on_progress: OnStage) ->
 
 
 def _says_enough(person: str, parts: Sequence[Source]) -> bool:
-    """No more parts are decoded than it takes."""
+    """Return whether a person says enough, decoding no more parts than needed."""
     heard = 0
     for part in parts:
         heard += sum(one.length for one in utterances(person, part))
@@ -192,7 +192,7 @@ def _scored(
     grid: Grid,
     on_progress: OnStage,
 ) -> tuple[dict[int, list[Cell]], str, int]:
-    """Cells by trial, a hash of everything that was heard, and how often anybody's speech was begun."""
+    """Return the cells by trial, a hash of all audio, and how often anybody's speech was reused from its beginning."""
     scripts, rounds = _scripts(voices, grid)
     cells: dict[int, list[Cell]] = {number: [] for number in operating}
     heard = hashlib.sha256()
@@ -200,7 +200,7 @@ def _scored(
         for noise in grid.noises:
             step = in_words_of_cell(overlap, noise)
             on_progress(f"{step}: making conversations", 0.0)
-            with passing_cache() as folder:  # people's speech, and what was made of it: none of it is left
+            with passing_cache() as folder:  # a temporary cache: people's speech must not stay on disk
                 made = folder / "conversations"
                 with writing(made):
                     share, recordings = _conversations(voices, grid.settings(overlap, noise), scripts, made)
@@ -217,7 +217,7 @@ def _scored(
 
 
 def _scripts(voices: Voices, grid: Grid) -> tuple[list[tuple[Utterance, ...]], int]:
-    """What is said in each recording, whatever the cell: what fills it without overlap."""
+    """Return what is said in each recording, in every cell: enough to fill it without overlap."""
     settings = grid.settings(0.0, None)
     studio = Studio(voices.sources, settings)
     length = round(settings.minutes / settings.recordings * 60_000)
@@ -229,7 +229,7 @@ def _scripts(voices: Voices, grid: Grid) -> tuple[list[tuple[Utterance, ...]], i
 def _conversations(
     voices: Voices, settings: SimulationSettings, scripts: Sequence[tuple[Utterance, ...]], folder: Path
 ) -> tuple[float, tuple[Recording, ...]]:
-    """The share of overlap that came out, and the recordings of one cell."""
+    """Return the share of overlap that came out, and the recordings of one cell."""
     studio = Studio(voices.sources, settings)
     prepare_folder(folder)
     speech = overlap = 0
@@ -243,7 +243,7 @@ def _conversations(
 
 def _keep(study: optuna.Study, stressed: Stressed) -> None:
     try:
-        study.set_user_attr(stressed.key, json.dumps(stressed.told()))
+        study.set_user_attr(stressed.key, json.dumps(stressed.as_json()))
     except optuna.exceptions.StorageInternalError as error:
         why = reason_of(error.__cause__ or error)
         raise StudyError(
@@ -253,7 +253,7 @@ def _keep(study: optuna.Study, stressed: Stressed) -> None:
 
 
 def in_words_of_cell(overlap: float, noise: float | None) -> str:
-    """`overlap 10 %, noise at 20 dB`."""
+    """Format a cell: `overlap 10 %, noise at 20 dB`."""
     return f"overlap {100 * overlap:g} %, {'no noise' if noise is None else f'noise at {noise:g} dB'}"
 
 
@@ -281,21 +281,21 @@ def _said(
 
 
 def _caveats(stressed: Stressed) -> list[str]:
-    told = stressed.conditions
-    speech = told["speech"]
+    conditions = stressed.conditions
+    speech = conditions["speech"]
     said = [
         f"simulated: conversations made up of {speech['people']} people of {speech['name']} ({speech['found']}), who "
-        "do not listen to one another; what noise their recordings have is in every cell"
+        "do not listen to one another; the noise of their own recordings is in every cell"
     ]
     if few := of_few(len(stressed.cells[0].recordings)):
         said.append(few)
-    if told["rounds"] > 1:
+    if conditions["rounds"] > 1:
         said.append(
-            f"little speech: somebody's is used up to {told['rounds']} times over, so that recordings resemble one "
-            "another and intervals tend to be too narrow"
+            f"little speech: somebody's is used up to {conditions['rounds']} times over, so that recordings resemble "
+            "one another and intervals tend to be too narrow"
         )
     off = [cell for cell in stressed.cells if abs(cell.overlap_share - cell.overlap) > 0.02]
     if off:
-        told_off = ", ".join(dict.fromkeys(f"{100 * c.overlap_share:.1f} % for {100 * c.overlap:g} %" for c in off))
-        said.append(f"the overlap that came out is {told_off}")
+        misses = ", ".join(dict.fromkeys(f"{100 * c.overlap_share:.1f} % for {100 * c.overlap:g} %" for c in off))
+        said.append(f"the overlap that came out is {misses}")
     return said

@@ -1,9 +1,8 @@
-"""A stored trial measured again, afresh: whether it says what it said.
+"""A stored trial measured again, afresh, to check that its figures are reproduced.
 
-Nothing that was kept is believed: windows, embedding features and the graphs that run are made anew in a cache of its
-own (objectives/cache/scratch.py), and so is the finished model where that is asked for; what lies in the user's cache
-is
-compared with that. So a damaged cache is found out, and so is a study whose figures were changed.
+Nothing that was kept is trusted: windows, embedding features and the graphs that run are made again in a cache of their
+own (objectives/cache/scratch.py), and so is the finished model if asked for. The files in the user's cache are compared
+with the result. This detects a damaged cache, and a study whose figures were changed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,12 +34,12 @@ MEASURED = (TrialState.COMPLETE, TrialState.PRUNED)
 class Verified:
     """A trial, then and now.
 
-    measured_by: the trial whose measurement it is; another one where the point was measured already. stopped: why it
-    was not measured to the end, empty where it was: then as much of it was measured again. exact: whether every figure
-    had to agree to the last digit; else `changes` says why not. model: `kept`, `made anew`, `another` where the same
-    settings no longer make the model that the trial ran, and so nothing more was measured; None where the trial was
-    stopped before it had one. figures: all that were compared. cost: RTF; None where it was left out or never taken.
-    caveats: in words.
+    measured_by: the trial that made the measurement; another one if the point had been measured already. stopped: why
+    the trial was not measured to the end, empty if it was; then only as much was measured again. exact: whether every
+    figure had to agree to the last digit; otherwise `changes` says why not. model: `kept`; `made anew`; `another` if
+    the same settings no longer make the model that the trial ran, so that nothing more was measured; None if the trial
+    was stopped before it had one. figures: all that were compared. cost: RTF; None if it was left out or never
+    measured. caveats: in words.
     """
 
     trial: int
@@ -58,19 +57,19 @@ class Verified:
 
     @property
     def agrees(self) -> bool:
-        """Whether no figure is at fault."""
+        """Whether no figure is a fault."""
         return not self.faults
 
     @property
     def faults(self) -> tuple[Figure, ...]:
-        """What differs and must not."""
+        """The figures that differ and must not."""
         return tuple(figure for figure in self.figures if figure.fault)
 
 
 @dataclass(frozen=True)
 class Verification:
     """What `explorer verify` answers. trials: in the order asked for. data: what they were measured with and on, which
-    is what it was. cache: files that are kept and are not what was computed afresh, and why."""
+    has not changed. cache: kept files that differ from what was computed afresh, and why."""
 
     study: str
     data: Mapping[str, str]
@@ -81,7 +80,7 @@ class Verification:
 
     @property
     def agrees(self) -> bool:
-        """Whether every trial agrees, and every kept file that was looked at is what it should be."""
+        """Whether every trial agrees, and every kept file that was compared is as it should be."""
         return not self.cache and all(trial.agrees for trial in self.trials)
 
 
@@ -96,10 +95,10 @@ def verify(
 ) -> Verification:
     """Measure trials again and compare.
 
-    device: where windows are run; the study's by default. remake: make the models anew from their sources, and compare
-    them bit for bit. cost: take time too. trusted: as `build_evaluator` takes it.
-    Raises StudyError where a trial was not measured or the corpus, weights or settings are others now, so that nothing
-    could be compared, and what the corpus, models and evaluation raise.
+    device: where windows are run; the study's by default. remake: make the models again from their sources, and compare
+    them bit for bit. cost: measure the RTF too. trusted: as for `build_evaluator`.
+    Raises StudyError if a trial was not measured or if the corpus, weights or settings have changed, so that nothing
+    could be compared, and whatever the corpus, models and evaluation raise.
     """
     definition = stored_definition(study)
     asked, sources = measured_trials(study, numbers)
@@ -130,15 +129,15 @@ def verify(
 
 
 def measured_trials(study: optuna.Study, numbers: Sequence[int]) -> tuple[list[FrozenTrial], dict[int, FrozenTrial]]:
-    """The trials that were asked for, and the ones that measured them, by number.
+    """Return the requested trials, and the trials that measured them by number.
 
-    Raises StudyError where the study has no such trial, or it was not measured.
+    Raises StudyError if the study has no such trial, or if it was not measured.
     """
     found = {number: bulk_sql.read_own(study, number) for number in numbers}
     for number in numbers:
         trial = found[number]
-        told = trial.user_attrs.keys() & {record.MODEL_KEY, record.STOP}
-        if trial.state not in MEASURED or not told:
+        measured = trial.user_attrs.keys() & {record.MODEL_KEY, record.STOP}
+        if trial.state not in MEASURED or not measured:
             why = trial.user_attrs.get(record.ERROR)
             state = {TrialState.FAIL: "failed", TrialState.PRUNED: "was stopped by another program"}
             raise StudyError(
@@ -164,7 +163,7 @@ def _source(trial: FrozenTrial) -> int:
 
 
 def point_of(trial: FrozenTrial, space: SearchSpace) -> OperatingPoint:
-    """The operating point of a trial. Raises StudyError where it has none."""
+    """Return the operating point of a trial. Raises StudyError if it has none."""
     point = recall(trial, space)
     if point is None:
         raise StudyError(f"trial {trial.number}: its parameters are outside the study's search space")
@@ -180,7 +179,7 @@ def _verify_one(
     cost: bool,
     on_progress: OnStage,
 ) -> Verified:
-    """What a trial was measured by, against a measurement of now. known: SHA-256 of the models that are kept."""
+    """Compare the trial that made a measurement with a new one. known: SHA-256 of the kept models."""
     changed = agreement.changes(trial, evaluator.machine, versions())
     exact = all(change.exact for change in changed)
     stopped = record.why_stopped(trial) if trial.state is TrialState.PRUNED else ""
@@ -199,10 +198,10 @@ def _verify_one(
     figures.append(Figure("model key", None, key, model.key, equal=True, fault=False))
     figures += agreement.compare_model(trial, model.params, model.size_bytes, model.kept, model.sha256, sha256)
     uris = trial.user_attrs.get(record.RECORDINGS, {})
-    # a complete trial was scored on everything: a recording that is missing from it is a fault
+    # a complete trial was scored on everything: a recording missing from it is a fault
     only = None if trial.state is TrialState.COMPLETE else uris
     counts = evaluator.errors(point, on_progress, only) if uris else {}
-    # added up in the order of then, which a race chose: in another one the last digit may differ
+    # add up in the recorded order, which a race chose: in another order the last digit may differ
     order = [uri for uri in uris if uri in counts]
     pooled = pool(counts[uri] for uri in (*order, *(counts.keys() - order)))
     figures += agreement.compare_errors(trial, counts, pooled, exact)
@@ -226,12 +225,12 @@ def _verified(
     if model is None:
         caveats.append("nothing was measured of it: it was stopped before it had a model")
     if trial.user_attrs.get("execution") == "emulated":
-        caveats.append(f"{point.precision} is emulated: its RTF is no gain")
+        caveats.append(f"{point.precision} is emulated: its RTF is not a gain")
     if key is not None and not trial.user_attrs.get(record.VERSIONS):
         caveats.append("it was measured by an earlier version, which kept neither versions of packages nor the SHA-256")
     if not exact:
         caveats.append(
-            f"another machine or other packages: its DER may be {agreement.MOST_DER:g} points off, and the rest is told"
+            f"another machine or other packages: its DER may be {agreement.MOST_DER:g} points off; the rest is reported"
         )
     return Verified(
         trial=trial.number,
@@ -250,7 +249,7 @@ def _verified(
 
 
 def _as(trial: FrozenTrial, source: Verified, measured: FrozenTrial) -> Verified:
-    """What was found of the trial that measured a point, told of one that may have taken it over."""
+    """Return the result of the trial that measured a point as that of a trial that may have reused it."""
     if trial.number == source.trial:
         return source
     ours = list(trial.values or ())
@@ -270,7 +269,7 @@ def _as(trial: FrozenTrial, source: Verified, measured: FrozenTrial) -> Verified
 
 
 def in_words(point: OperatingPoint) -> str:
-    """For people: `C 1 s, R 0 s, Linear-40, int8_ptq`."""
+    """Describe a point: `C 1 s, R 0 s, Linear-40, int8_ptq`."""
     streamed = f"C {point.chunk_length:g} s, R {point.right_context:g} s" if point.streamed else "offline"
     online = ", online" if point.mode == "online" else ""
     return f"{streamed}{online}, {point.pruning}, {point.precision}"

@@ -1,4 +1,4 @@
-"""The paper's Figures 1, 2 and 3 from our measurements, stages of the compute, and DER against overlap: drawn."""
+"""Draw the paper's Figures 1, 2 and 3 from our measurements, stages of the compute, and DER against overlap."""
 
 from itertools import pairwise
 
@@ -15,9 +15,9 @@ from objectives.operating_point import CHUNK_LENGTH_RANGE, RIGHT_CONTEXT_RANGE
 from studies.paper_results import REMARKS
 
 BAR = 0.24  # inches
-MOST_NAMES = 16  # recordings; more names than these cannot be read above a figure
+MOST_NAMES = 16  # recordings; more names than these are unreadable above a figure
 PUBLISHED_GROUND, PUBLISHED_LINES = "#FCF1EA", "#EDBFA0"  # palette.PUBLISHED, paler
-STAGE_LOOKS = {  # told apart by their hatches in grey print
+STAGE_LOOKS = {  # distinguished by their hatches in grey print
     "segmentation": (style.BLUE, ""),
     "embedding": (style.ORANGE, "////"),
     "clustering": (style.GREEN, "...."),
@@ -31,8 +31,8 @@ SWEPT = {  # name, and the range of the paper's sweep
 
 
 def draw_sweep(curve: SweepCurve) -> Figure:
-    """Figure 1: DER over R at C = 1 s. Figure 2: DER over C at R = 0, RTF below it. What the paper's text says of it is
-    hatched, and marked as published."""
+    """Draw Figure 1 (DER over R at C = 1 s) or Figure 2 (DER over C at R = 0), with the RTF below. The part that the
+    paper's text describes is hatched, and marked as published."""
     with styled():
         if curve.figure == "figure1":
             figure = new_figure(3.6)
@@ -50,7 +50,7 @@ def draw_sweep(curve: SweepCurve) -> Figure:
 
 
 def draw_deltas(found: PrecisionDeltas) -> Figure:
-    """Figure 3: a box a precision mode from quartile to quartile, whiskers from the smallest to the largest."""
+    """Draw Figure 3: one box per precision mode, between quartiles, with whiskers from the smallest to the largest."""
     with styled():
         figure = new_figure(1.6 + 0.55 * len(found.summaries))
         axes = figure.subplots()
@@ -97,7 +97,7 @@ def draw_deltas(found: PrecisionDeltas) -> Figure:
 
 
 def draw_stages(found: StageShares) -> Figure:
-    """A stacked bar an operating point, with its RTF at the end."""
+    """Draw a stacked bar for each operating point, with its RTF at the end."""
     with styled():
         figure = new_figure(1.0 + BAR * len(found.bars))
         axes = figure.subplots()
@@ -114,8 +114,8 @@ def draw_stages(found: StageShares) -> Figure:
                         bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
                     )  # fmt: skip
                 left += share
-            told = f"RTF {bar.rtf:.3f}" + (", emulated" if bar.emulated else "")
-            axes.text(101.0, place, told, va="center", fontsize=7.5)
+            text = f"RTF {bar.rtf:.3f}" + (", emulated" if bar.emulated else "")
+            axes.text(101.0, place, text, va="center", fontsize=7.5)
         axes.set_yticks(range(len(found.bars)), [f"{bar.label}  ({bar.trial})" for bar in found.bars], fontsize=7.5)
         axes.set(xlim=(0, 100), ylim=(len(found.bars) - 0.4, -0.6), xlabel="share of the compute, %")
         axes.grid(axis="y", visible=False)
@@ -128,7 +128,7 @@ def draw_stages(found: StageShares) -> Figure:
 
 
 def draw_overlap(found: OverlapFigure) -> Figure:
-    """DER of each recording over its share of overlapped speech; a thin line joins a recording's operating points."""
+    """Draw each recording's DER over its share of overlapped speech; a thin line joins a recording's points."""
     with styled():
         figure = new_figure(4.2)
         axes = figure.subplots()
@@ -198,10 +198,10 @@ def _line(axes: Axes, points: tuple[SweepPoint, ...], heights: list[float], labe
 
 
 def _name_recordings(axes: Axes, tops: dict[str, tuple[float, float]]) -> None:
-    """Names of recordings above the axes, each above its point as far as there is room, with a line down to it."""
+    """Write the recordings' names above the axes, each above its point if there is room, with a line down to it."""
     low, high = axes.get_xlim()
     names = sorted(tops, key=lambda uri: tops[uri])
-    gap = max(len(name) for name in names) * 0.075 / (WIDTH * 0.9)  # inches a letter, as a share of the axes
+    gap = max(len(name) for name in names) * 0.075 / (WIDTH * 0.9)  # inches per letter, as a share of the axes
     places = spread([(tops[name][0] - low) / (high - low) for name in names], gap, 0.02, 0.98)
     for name, place in zip(names, places, strict=True):
         axes.annotate(

@@ -1,4 +1,4 @@
-"""The figures of a study as data: drawn by explorer/figures, kept beside them as CSV by explorer/report/report.py."""
+"""The figures of a study as data: drawn by explorer/figures, written as CSV by explorer/report/report.py."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from objectives.operating_point import Precision, Structure, Tracking
 from studies.fixed_points import FIGURE1_CHUNK_LENGTH, FIGURE2_RIGHT_CONTEXT, Sweep
 from studies.paper_results import BASELINE_VARIANT
 
-NOTHING_RIGHT = 100.0  # percent: the DER of a system that says nothing; above it a scale may end
-CLEARANCE = 1.1  # of that end above the highest DER that is drawn where it is
-MOST_BARS = 30  # a figure of more would not fit a page
+NOTHING_RIGHT = 100.0  # percent: the DER of a system that outputs nothing; a scale may end above it
+CLEARANCE = 1.1  # the end of that scale over the highest DER drawn at its true place
+MOST_BARS = 30  # more would not fit a page
 ONLINE = "online"  # source of an origin
 
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """One operating point of the front's figure, whatever number of fixed points and trials it stands for.
+    """One operating point in the figure of the front; it may stand for several fixed points and trials.
 
-    label: `baseline / C=1`, `Linear-40`; what a search trial was, `C=2.5 R=0.17 Both-5 int4_ptq`. fixed: some origin of
-    it is a fixed point. der: percent. size: MiB. rtf: median. latency: in seconds, None offline. emulated: its
-    RTF says nothing of a gain. stage_shares, tied_with_best: see FrontRow.
+    label: `baseline / C=1`, `Linear-40`; for a search trial its axes, `C=2.5 R=0.17 Both-5 int4_ptq`. fixed: whether
+    one of its origins is a fixed point. der: percent. size: MiB. rtf: median. latency: in seconds, None offline.
+    emulated: whether its RTF says nothing about a gain. stage_shares, tied_with_best: see FrontRow.
     """
 
     trials: tuple[int, ...]
@@ -59,10 +59,10 @@ class OtherTrial:
 
 @dataclass(frozen=True)
 class JointFront:
-    """points: the front and every fixed point that was measured, best DER first. others: the rest of the search.
+    """points: the front and every measured fixed point, best DER first. others: the rest of the search.
 
-    ceiling: percent; where the scale of DER ends, since something lies above NOTHING_RIGHT and would flatten the rest;
-    None for no need.
+    ceiling: percent; where the scale of DER ends if a point lies above NOTHING_RIGHT and would flatten the rest;
+    None otherwise.
     """
 
     points: tuple[FrontPoint, ...]
@@ -72,8 +72,8 @@ class JointFront:
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """A point of the curve of Figure 1 or 2. value: R or C in seconds. der: percent. rtf: median, low and high its
-    spread. false_alarm, missed_detection, confusion: what the DER is made of, percent."""
+    """A point on the curve of Figure 1 or 2. value: R or C in seconds. der: percent. rtf: median; low and high: its
+    spread. false_alarm, missed_detection, confusion: components of the DER, percent."""
 
     trial: int
     origin: str
@@ -89,7 +89,7 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class SweepCurve:
-    """Figure 1: DER over R > 0 at C = 1 s, and `zero`, its point at R = 0. Figure 2: DER over C at R = 0."""
+    """Figure 1: DER over R > 0 at C = 1 s, with `zero`, its point at R = 0. Figure 2: DER over C at R = 0."""
 
     figure: Sweep
     points: tuple[SweepPoint, ...]
@@ -98,7 +98,7 @@ class SweepCurve:
 
 @dataclass(frozen=True)
 class StageBar:
-    """Where an operating point's compute goes. Shares of the RTF, adding up to 1."""
+    """Shares of an operating point's RTF by stage, adding up to 1."""
 
     trial: int
     label: str
@@ -112,14 +112,14 @@ class StageBar:
 
 @dataclass(frozen=True)
 class StageShares:
-    """bars: best DER first. left_out: how many operating points more there are than a page holds."""
+    """bars: best DER first. left_out: number of further operating points that do not fit a page."""
 
     bars: tuple[StageBar, ...]
     left_out: int
 
 
 def joint_front(rows: Sequence[FrontRow], others: Sequence[OtherTrial] = ()) -> JointFront:
-    """The figure of a front. rows: as explorer.front.pareto.front gives them; those without a measurement are left
+    """Return the figure of a front. rows: as from explorer.front.pareto.front; those without a measurement are left
     out."""
     groups: dict[Key, list[FrontRow]] = {}
     for row in rows:
@@ -135,7 +135,7 @@ def joint_front(rows: Sequence[FrontRow], others: Sequence[OtherTrial] = ()) -> 
 def other_trials(
     study: optuna.Study, shown: Sequence[FrontRow], tracking: Tracking | None = None
 ) -> tuple[OtherTrial, ...]:
-    """Complete trials of the search that are not among `shown`. tracking: of this mode alone; None for all of them."""
+    """Return complete search trials that are not in `shown`. tracking: only of this mode; None for all of them."""
     trials = mode_filter.skim(study, (record.ORIGIN, "latency", record.MODEL_KEY), tracking)
     known = {row.trial for row in shown}
     return tuple(
@@ -149,7 +149,7 @@ def other_trials(
 
 
 def sweep_curve(rows: Sequence[FrontRow], figure: Sweep) -> SweepCurve | None:
-    """The points of a study that lie on the curve of a figure: fixed, unpruned, FP32. None where fewer than two do."""
+    """Return the study's points on a figure's curve: fixed, unpruned, FP32. None if there are fewer than two."""
     plain = [row for row in rows if row.der is not None and _is_plain(row)]
     zero = next((_sweep_point(row, 0.0) for row in plain if _at(row) == (FIGURE1_CHUNK_LENGTH, 0.0)), None)
     found: dict[float, SweepPoint] = {}
@@ -166,7 +166,7 @@ def sweep_curve(rows: Sequence[FrontRow], figure: Sweep) -> SweepCurve | None:
 
 
 def stage_shares(points: Sequence[FrontPoint]) -> StageShares | None:
-    """Stages of the operating points that know them, the front first where a page is full; None where none does."""
+    """Return the stages of points that recorded them, the front first if a page is full; None if there are none."""
     timed = [point for point in points if point.stage_shares]
     kept = sorted(timed, key=lambda point: (point.standing != "front", not point.fixed, point.der))[:MOST_BARS]
     bars = [
@@ -183,7 +183,7 @@ def stage_shares(points: Sequence[FrontPoint]) -> StageShares | None:
 
 
 def short_name(row: FrontRow) -> str:
-    """What a figure calls a row: `baseline`, `R=0.5`, `Linear-40`, `Linear-40 int8_ptq`; a search trial by its axes."""
+    """Name a row in a figure: `baseline`, `R=0.5`, `Linear-40`, `Linear-40 int8_ptq`; a search trial by its axes."""
     source, _, rest = row.origin.partition(":")
     if row.origin == record.SEARCH:
         return _axes(row)
@@ -194,12 +194,12 @@ def short_name(row: FrontRow) -> str:
 
 
 def _axes(row: FrontRow) -> str:
-    told: list[str] = [row.mode] if row.mode == "online" else []
+    parts: list[str] = [row.mode] if row.mode == "online" else []
     if row.chunk_length is not None and row.right_context is not None:
-        told += [f"C={row.chunk_length:.2g}", f"R={row.right_context:.2g}"]
+        parts += [f"C={row.chunk_length:.2g}", f"R={row.right_context:.2g}"]
     if row.pruning != "none":
-        told.append(row.pruning)
-    return " ".join([*told, row.precision])
+        parts.append(row.pruning)
+    return " ".join([*parts, row.precision])
 
 
 def _front_point(members: Sequence[FrontRow]) -> FrontPoint:

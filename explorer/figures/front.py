@@ -1,4 +1,4 @@
-"""The joint front, drawn: DER against size and against latency, every fixed point named beside the axes."""
+"""The joint front, drawn: DER against size and against latency, with every fixed point named beside the axes."""
 
 import math
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ MARKERS = {
     "square": "s",
     "diamond": "D",
     "cross": "P",
-}  # of explorer/figures/style.py, in matplotlib's letters
+}  # the markers of explorer/figures/style.py, as matplotlib's letters
 SMALLEST, LARGEST = 40.0, 190.0  # areas of markers, square points
-RTFS = 0.01, 1.0  # of the smallest marker and of the largest
-LINE = 0.145  # inches that a label needs
+RTFS = 0.01, 1.0  # RTF of the smallest and of the largest marker
+LINE = 0.145  # inches per label
 LEAST_PANEL = 3.4  # inches
 MOST_LABELS = 60  # more would not fit a page; fixed points come first
-MARGIN = 1.035  # of the scale of DER, below and above
-ROOM_FOR_ARROW = 1.1  # instead, above the end of the scale
+MARGIN = 1.035  # factor on the scale of DER, below and above
+ROOM_FOR_ARROW = 1.1  # the same factor, above the end of the scale
 LEGEND = 1.0  # inches
 GREY = "#666666"
 
@@ -36,7 +36,7 @@ X_LABELS: dict[Axis, str] = {"size": "size, MiB (log)", "latency": "latency, s (
 
 
 def draw_front(front: JointFront) -> Figure:
-    """Both panels, one above the other: what `explorer front --plot` writes."""
+    """Draw both panels, one above the other: what `explorer front --plot` writes."""
     with styled():
         height = _height(front)
         figure = new_figure(2 * height + LEGEND)
@@ -48,7 +48,7 @@ def draw_front(front: JointFront) -> Figure:
 
 
 def draw_panel(front: JointFront, axis: Axis) -> Figure:
-    """One panel, as the report has them."""
+    """Draw one panel, as in the report."""
     with styled():
         height = _height(front)
         figure = new_figure(height + LEGEND)
@@ -59,12 +59,12 @@ def draw_panel(front: JointFront, axis: Axis) -> Figure:
 
 
 def second_axis(front: JointFront) -> Axis:
-    """`latency`, or `rtf` for an offline study, which has no latency."""
+    """Return `latency`, or `rtf` for an offline study, which has no latency."""
     return "latency" if any(point.latency is not None for point in front.points) else "rtf"
 
 
 def labelled(points: Sequence[FrontPoint]) -> tuple[FrontPoint, ...]:
-    """The points that are named: all fixed points, and of the front as many as a page holds, evenly along it."""
+    """Return the points to name: all fixed points, and as many of the front as a page holds, evenly along it."""
     fixed = [point for point in points if point.fixed]
     searched = [point for point in points if not point.fixed]
     room = max(0, MOST_LABELS - len(fixed))
@@ -112,7 +112,7 @@ def _panel(part: SubFigure, front: JointFront, axis: Axis) -> None:
 
 
 def plain_log(axes: Axes, which: str = "x") -> None:
-    """Plain numbers on a log axis, as many as fit."""
+    """Put plain numbers on a log axis, as many as fit."""
     scale = axes.xaxis if which == "x" else axes.yaxis
     scale.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
     scale.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -149,14 +149,14 @@ def _mark(axes: Axes, point: FrontPoint, x: float, y: float) -> None:
 
 
 def _area(rtf: float) -> float:
-    """Of a marker, in square points: it grows with the logarithm of the RTF, as far as markers do."""
+    """Return a marker's area in square points: it grows with the logarithm of the RTF, within the limits."""
     low, high = map(math.log, RTFS)
     share = (min(max(math.log(rtf), low), high) - low) / (high - low)
     return SMALLEST + share * (LARGEST - SMALLEST)
 
 
 def _name(axes: Axes, names: Axes, front: JointFront, axis: Axis, height: float) -> None:
-    """Names beside the axes, each at the height of its point as far as there is room, with a line between them."""
+    """Write names beside the axes, each at the height of its point if there is room, with a line between them."""
     points = labelled(front.points)
     low, high = map(math.log, axes.get_ylim())
     line = 1.0 / (height - 0.7) * LINE

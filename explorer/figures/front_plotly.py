@@ -1,7 +1,7 @@
-"""Figures to hover over: plotly figures made of the front's rows. How each point stands is told by more than colour.
+"""Interactive figures: plotly figures made from the front's rows. A point's standing shows by more than its colour.
 
-Colour is the precision, shape the pruning structure, a ring a fixed point, which is labelled by origin where there is
-room. Large is on the front, small and faint is dominated, an x is infeasible, hollow is emulated: that RTF is no gain.
+Colour is the precision, shape the pruning structure. A ring is a fixed point, labelled by origin if there is room.
+Large is on the front, small and faint is dominated, an x is infeasible, hollow is emulated: its RTF is not a gain.
 """
 
 import math
@@ -28,13 +28,13 @@ TITLES = {
 }
 GREY = "#7f7f7f"
 FAINT = 0.5
-WIDE = 3.0  # an axis whose largest value is this many times its smallest is drawn on a log scale
+WIDE = 3.0  # an axis whose largest value is at least this many times its smallest has a log scale
 
 
 @dataclass(frozen=True)
 class Format:
-    """How large a figure is drawn, in pixels. width, height: of each of two panels side by side, as it is expected.
-    below: whether the legend lies below, not beside. font: of labels. large, small, ring: markers."""
+    """Sizes of a figure, in pixels. width, height: of each of two panels side by side, as expected. below: whether the
+    legend is below instead of beside. font: of labels. large, small, ring: markers."""
 
     total: int
     width: int
@@ -52,7 +52,7 @@ CARD = Format(total=450, width=300, height=255, below=True, font=10, large=11, s
 
 @dataclass(frozen=True)
 class Axis:
-    """One objective drawn on a log scale or not, from `low` to `high`, with its ticks."""
+    """One objective from `low` to `high`, with its ticks, on a log scale or not."""
 
     name: str
     low: float
@@ -60,28 +60,28 @@ class Axis:
     log: bool
 
     def place(self, value: float) -> float:
-        """Where a value lies, 0 at the low end and 1 at the high end."""
+        """Return the position of a value, 0 at the low end and 1 at the high end."""
         low, high, at = (math.log10(v) if self.log else v for v in (self.low, self.high, value))
         return (at - low) / (high - low)
 
     def coordinate(self, place: float) -> float:
-        """What an annotation wants of a place: a value, or its logarithm."""
+        """Return what an annotation needs for a position: a value, or its logarithm."""
         low, high = (math.log10(v) if self.log else v for v in (self.low, self.high))
         return low + place * (high - low)
 
     def layout(self) -> dict[str, object]:
-        """What plotly calls the axis."""
-        told: dict[str, object] = {"title": {"text": TITLES[self.name]}, "range": [self.low, self.high]}
+        """Return the axis as plotly's settings."""
+        layout: dict[str, object] = {"title": {"text": TITLES[self.name]}, "range": [self.low, self.high]}
         if self.log:
             ticks = _ticks(self.low, self.high)
-            told |= {
+            layout |= {
                 "title": {"text": f"{TITLES[self.name]}, log"},
                 "type": "log",
                 "range": [math.log10(self.low), math.log10(self.high)],
                 "tickvals": ticks,
                 "ticktext": [f"{tick:g}" for tick in ticks],
             }
-        return told
+        return layout
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,15 @@ class Box:
     top: float
 
     def covers(self, other: "Box") -> bool:
-        """Whether the two have more than an edge in common."""
+        """Return whether the two share more than an edge."""
         across = self.left < other.right and other.left < self.right
         return across and self.bottom < other.top and other.bottom < self.top
 
 
 def front_figure(rows: Sequence[FrontRow], form: Format = PAGE) -> go.Figure:
-    """All three objectives, DER beside size and DER beside RTF: a point has one height in both.
+    """Draw all three objectives, DER over size and DER over RTF: a point has the same height in both.
 
-    Rows that are not measured are left out, and counted in the title. Raises StudyError where none is measured.
+    Rows that are not measured are left out, and counted in the title. Raises StudyError if none is measured.
     """
     shown = _measured(rows)
     if not shown:
@@ -123,9 +123,9 @@ def front_figure(rows: Sequence[FrontRow], form: Format = PAGE) -> go.Figure:
 
 
 def der_against_latency(rows: Sequence[FrontRow], form: Format = PAGE) -> go.Figure:
-    """DER over latency, with the curves of the paper's Figures 1 and 2 where the study has them.
+    """Draw DER over latency, with the curves of the paper's Figures 1 and 2 if the study has them.
 
-    Raises StudyError where nothing measured has a latency, as in an offline study.
+    Raises StudyError if nothing measured has a latency, as in an offline study.
     """
     shown = [row for row in _measured(rows) if row.latency is not None]
     if not shown:
@@ -147,7 +147,7 @@ def der_against_latency(rows: Sequence[FrontRow], form: Format = PAGE) -> go.Fig
 
 
 def hover(row: FrontRow) -> str:
-    """Everything that one chooses an operating point by, as lines of plotly's HTML."""
+    """List everything needed to choose an operating point, as lines of plotly's HTML."""
     lines = [f"<b>trial {row.trial}</b>, {row.origin}", f"<b>{standing(row)}</b>"]
     if row.latency is not None:
         lines.append(f"C = {row.chunk_length:.3g} s, R = {row.right_context:.3g} s, latency {row.latency:.3g} s")
@@ -170,7 +170,7 @@ def hover(row: FrontRow) -> str:
 
 
 def standing(row: FrontRow) -> str:
-    """How a row stands, in words."""
+    """Describe how a row stands."""
     match row.standing:
         case "front":
             return "on the front"
@@ -187,7 +187,7 @@ def standing(row: FrontRow) -> str:
 
 
 def label_of(origin: str) -> str:
-    """`Linear-40` of `paper:table1:Linear-40`, `R=0.5` of `paper:figure1:R=0.5`."""
+    """Return `Linear-40` for `paper:table1:Linear-40`, `R=0.5` for `paper:figure1:R=0.5`."""
     return origin.rpartition(":")[2]
 
 
@@ -201,12 +201,12 @@ def _caption(rows: Sequence[FrontRow]) -> str:
     if missing := len(rows) - len(shown):
         parts.append(f"{missing} not measured (yet).")
     if any(row.execution == "emulated" for row in shown):
-        parts.append("Hollow: emulated, its RTF is no gain.")
+        parts.append("Hollow: emulated, its RTF is not a gain.")
     return " ".join(parts)
 
 
 def _axis(name: str, rows: Sequence[FrontRow]) -> Axis:
-    """A range around all values; size and RTF are ratios by nature, DER where it spans much."""
+    """Return a range around all values; log for size and RTF, which are ratios by nature, and for a wide DER."""
     values = [cast("float", getattr(row, name)) for row in rows]
     low, high = min(values), max(values)
     log = low > 0 and (name in (SIZE, LATENCY) or high > WIDE * low)
@@ -218,7 +218,7 @@ def _axis(name: str, rows: Sequence[FrontRow]) -> Axis:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round values between two positive ones, some five of them; plotly's own log ticks drop the leading digits."""
+    """Return about five round values between two positive ones; plotly's own log ticks drop the leading digits."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found: list[float] = []
     for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
@@ -241,7 +241,7 @@ def _symbol(row: FrontRow) -> str:
 
 
 def _traces(rows: Sequence[FrontRow], across: str, form: Format) -> list[go.Scatter]:
-    """One trace a precision, which the legend hides; the front is drawn above the others, rings below all."""
+    """Make one trace per precision, which the legend can hide; the front is drawn above the others, rings below all."""
     fixed = [row for row in rows if _is_fixed(row)]
     traces = [_points(fixed, across, _ring(form), legendgroup="fixed", hoverinfo="skip")]
     for precision in PRECISIONS:
@@ -268,7 +268,7 @@ def _points(rows: Sequence[FrontRow], across: str, marker: Mapping[str, object],
 
 
 def _legend(rows: Sequence[FrontRow], form: Format) -> list[go.Scatter]:
-    """What colours, shapes, sizes and rings say, as entries without points."""
+    """Explain colours, shapes, sizes and rings, as legend entries without points."""
     used = {row.pruning.partition("-")[0].lower() for row in rows}
     entries: list[tuple[str, str, dict[str, object]]] = [
         (precision, precision, {"color": PRECISION_COLOURS[precision], "size": form.small + 1})
@@ -299,12 +299,12 @@ def _is_fixed(row: FrontRow) -> bool:
 
 
 def _labels(rows: Sequence[FrontRow], across: Axis, heights: Axis, form: Format) -> list[dict[str, object]]:
-    """Names of fixed points, each where it covers nothing; one for which there is no room is left to the hover text.
+    """Place the names of fixed points so that they cover nothing; one without room appears only on hover.
 
-    The baseline first, then the front, then the others.
+    The baseline is placed first, then the front, then the others.
     """
     at = [(across.place(getattr(row, across.name)), heights.place(cast("float", row.der))) for row in rows]
-    # shares of the panel: half a marker, a letter, a line
+    # in shares of the panel: half a marker, a letter, a line
     wide, high = form.ring / 2 / form.width, form.ring / 2 / form.height
     letter, line = 0.56 * form.font / form.width, 1.3 * form.font / form.height
     taken = [Box(x - wide, x + wide, y - high, y + high) for x, y in at]
@@ -326,7 +326,7 @@ def _labels(rows: Sequence[FrontRow], across: Axis, heights: Axis, form: Format)
 
 
 def _curve(rows: Sequence[FrontRow], varied: str) -> list[FrontRow]:
-    """Unpruned FP32 points that differ in C or in R alone, by latency: one of the paper's curves."""
+    """Return unpruned FP32 points that differ in C or in R alone, by latency: one of the paper's curves."""
     held, value = ("chunk_length", 1.0) if varied == "right_context" else ("right_context", 0.0)
     plain = [row for row in rows if _is_fixed(row) and row.pruning == "none" and row.precision == "fp32"]
     these = {getattr(row, varied): row for row in plain if getattr(row, held) == value}

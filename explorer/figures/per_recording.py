@@ -14,15 +14,15 @@ from explorer.statistics.rank_correlation import RankCorrelation, rank_correlati
 from objectives.operating_point import Precision
 from studies.paper_results import TABLE2
 
-if TYPE_CHECKING:  # it brings pyannote
+if TYPE_CHECKING:  # imports pyannote
     from objectives.corpora.summary import SpeechSummary
 
-BETWEEN = "the second less the first"  # of two series: what the difference of DER has to do with overlap
+BETWEEN = "the second less the first"  # of two series: the correlation of their difference of DER with overlap
 
 
 @dataclass(frozen=True)
 class RecordingDelta:
-    """What a precision mode changes in one recording. der, reference_der: percent. delta: their difference, in
+    """The effect of a precision mode on one recording. der, reference_der: percent. delta: their difference, in
     percentage points."""
 
     precision: str
@@ -35,11 +35,11 @@ class RecordingDelta:
 
 @dataclass(frozen=True)
 class DeltaSummary:
-    """ΔDER of one precision mode over so many recordings (`number`), in percentage points.
+    """ΔDER of one precision mode over `number` recordings, in percentage points.
 
-    smallest … largest: over recordings, quantiles interpolated linearly; p90: 90th percentile. pooled: difference of
-    the DERs over all recordings; pooled_low, pooled_high, tied: see comparison.Comparison.
-    published: the same difference in the paper's Table 2.
+    smallest … largest: quantiles over recordings, interpolated linearly; p90: 90th percentile. pooled: difference of
+    the DERs over all recordings; pooled_low, pooled_high, tied: see comparisons.Comparison. published: the same
+    difference in the paper's Table 2.
     """
 
     precision: Precision
@@ -61,7 +61,7 @@ class DeltaSummary:
 
 @dataclass(frozen=True)
 class PrecisionDeltas:
-    """Figure 3. pruning: of the model, `Linear-40`; reference: the trial of the same model in FP32.
+    """Figure 3. pruning: of the model, `Linear-40`. reference: the trial of the same model in FP32.
 
     unscored: recordings without scored speech, which have no DER and are left out.
     """
@@ -86,7 +86,7 @@ class OverlapPoint:
 
 @dataclass(frozen=True)
 class OverlapFigure:
-    """rank_correlation: of overlap share and DER, by series, and BETWEEN of two series; left out where it says nothing.
+    """rank_correlation: of overlap share and DER, by series, and for BETWEEN two series; left out if undefined.
     unscored: as in PrecisionDeltas."""
 
     points: tuple[OverlapPoint, ...]
@@ -97,10 +97,10 @@ class OverlapFigure:
 def precision_deltas(
     rows: Sequence[FrontRow], trials: Mapping[int, FrozenTrial], compared: Sequence[Comparison]
 ) -> PrecisionDeltas | None:
-    """Figure 3 from the rows of Table 2 that were measured, each beside FP32 of the same model, C and R.
+    """Compute Figure 3 from the measured rows of Table 2, each compared with FP32 of the same model, C and R.
 
-    trials: of the rows, whole, by number. compared: as explorer.front.pareto has them. None where the study lacks
-    the rows, or their FP32.
+    trials: of the rows, whole, by number. compared: as from explorer.front.pareto. None if the study lacks the rows, or
+    their FP32.
     """
     measured = [row for row in rows if row.der is not None]
     modes = {row.precision: row for row in measured if row.origin.startswith("paper:table2:")}
@@ -124,7 +124,7 @@ def precision_deltas(
 
 
 def overlap_figure(series: Mapping[str, FrozenTrial], speech: Mapping[str, "SpeechSummary"]) -> OverlapFigure:
-    """DER against overlap share of the recordings of some trials, named by series. speech: of the corpus, by URI."""
+    """Return DER against overlap share by recording, for trials named by series. speech: of the corpus, by URI."""
     points: list[OverlapPoint] = []
     found: dict[str, dict[str, float]] = {}
     unscored: dict[str, None] = {}
@@ -138,8 +138,8 @@ def overlap_figure(series: Mapping[str, FrozenTrial], speech: Mapping[str, "Spee
         first, second = found.values()
         found[BETWEEN] = {uri: second[uri] - first[uri] for uri in first}
     shares = {name: [speech[uri].overlap_share for uri in ders] for name, ders in found.items()}
-    told = {name: rank_correlation(shares[name], [*ders.values()]) for name, ders in found.items()}
-    ranks = {name: rank for name, rank in told.items() if rank is not None}
+    correlations = {name: rank_correlation(shares[name], [*ders.values()]) for name, ders in found.items()}
+    ranks = {name: rank for name, rank in correlations.items() if rank is not None}
     return OverlapFigure(tuple(points), ranks, tuple(unscored))
 
 
@@ -148,10 +148,10 @@ def _is_reference(row: FrontRow, quantized: FrontRow) -> bool:
 
 
 def _ders(trial: FrozenTrial) -> tuple[dict[str, float], tuple[str, ...]]:
-    """DER in percent by recording, and the recordings that have none."""
-    told = trial.user_attrs["recordings"]
-    ders = {uri: float(errors["der"]) for uri, errors in told.items() if errors["der"] is not None}
-    return ders, tuple(uri for uri in told if uri not in ders)
+    """Return the DER in percent by recording, and the recordings that have none."""
+    recordings = trial.user_attrs["recordings"]
+    ders = {uri: float(errors["der"]) for uri, errors in recordings.items() if errors["der"] is not None}
+    return ders, tuple(uri for uri in recordings if uri not in ders)
 
 
 def _summary(

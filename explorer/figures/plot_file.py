@@ -12,12 +12,12 @@ from objectives.errors import StudyError
 from objectives.operating_point import Tracking
 
 DRAWN = (".png", ".svg", ".pdf")  # by matplotlib
-INTERACTIVE = ".html"  # by plotly: to turn and to hover over, offline as well
+INTERACTIVE = ".html"  # by plotly: to zoom and hover, offline as well
 KNOWN = (*DRAWN, INTERACTIVE)
 
 
 def check_plot(path: Path) -> None:
-    """Raises StudyError where the suffix of a plot is none that can be written, or the file cannot be."""
+    """Raise StudyError if the suffix of a plot is unknown, or if its file cannot be written."""
     if path.suffix.lower() not in KNOWN:
         raise StudyError(f"--plot {path}: its suffix says how to draw: use one of {', '.join(KNOWN)}")
     with _writing(path):
@@ -25,11 +25,10 @@ def check_plot(path: Path) -> None:
 
 
 def write_plot(study: optuna.Study, rows: Sequence[FrontRow], path: Path, tracking: Tracking | None = None) -> None:
-    """Draw the front of a study into a file, of the kind that its suffix names; half a file is never seen.
+    """Draw the front of a study into a file, in the format of its suffix; a partial file is never visible.
 
-    rows: as explorer.front.pareto.whole_front gives them. tracking: as it was asked for. Raises StudyError where the
-    suffix is
-    unknown, where nothing of the study was measured yet, and where the file cannot be written.
+    rows: as from explorer.front.pareto.whole_front. tracking: as it was asked for. Raises StudyError if the suffix is
+    unknown, if nothing of the study was measured yet, or if the file cannot be written.
     """
     check_plot(path)
     if all(row.der is None for row in rows):
@@ -53,7 +52,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _picture(study: optuna.Study, rows: Sequence[FrontRow], suffix: str, tracking: Tracking | None) -> bytes:
-    # late, here and below, so that who plots with the one does not wait for the other
+    # imported late, here and below, so that plotting with the one does not load the other
     from explorer.figures.data import joint_front, other_trials
     from explorer.figures.front import draw_front
     from explorer.figures.style import as_bytes

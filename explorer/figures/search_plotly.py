@@ -1,4 +1,4 @@
-"""How a search went, as plotly figures: Optuna's own, fed with what may be compared."""
+"""How a search went, as plotly figures: Optuna's own, given only what may be compared."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,16 +13,16 @@ from explorer.figures.style import BLUE, ORANGE, PURPLE
 from explorer.storage import trial_record as record
 from objectives.errors import StudyError
 
-MARGIN = 1.1  # the reference point lies this much beyond the worst that counts
-WORST_DER = 100.0  # percent: beyond it, silence would be better
-TOP_TRIALS = 5  # Optuna advises PED-ANOVA to compare at least so many of the best with the others
-TOP_SHARE = 0.1  # of the trials, where there are many
+MARGIN = 1.1  # the reference point is this factor beyond the worst value that counts
+WORST_DER = 100.0  # percent: beyond it, an empty output would be better
+TOP_TRIALS = 5  # Optuna recommends comparing at least so many of the best with the others in PED-ANOVA
+TOP_SHARE = 0.1  # of the trials, if there are many
 ENOUGH = 4 * TOP_TRIALS
 COLOURS = (BLUE, ORANGE, PURPLE)
 
 
 def reference_point(trials: Sequence[FrozenTrial]) -> tuple[float, float, float] | None:
-    """(DER %, MiB, RTF) beyond all feasible native trials, DER at most 100 %; None where there is no such trial."""
+    """Return (DER %, MiB, RTF) beyond all feasible native trials, DER at most 100 %; None if there is no such trial."""
     counted = [trial for trial in _complete(trials) if not record.exceeded(trial) and not _is_emulated(trial)]
     if not counted:
         return None
@@ -31,10 +31,10 @@ def reference_point(trials: Sequence[FrozenTrial]) -> tuple[float, float, float]
 
 
 def hypervolume_history(trials: Sequence[FrozenTrial]) -> go.Figure:
-    """Volume between the front so far and the reference point, by trial. trials: all of a study.
+    """Draw the volume between the front so far and the reference point, by trial. trials: all of a study.
 
-    Infeasible and emulated trials add nothing, and neither does a point beyond the reference point.
-    Raises StudyError before the first feasible trial with a native kernel.
+    Infeasible and emulated trials add nothing, nor does a point beyond the reference point.
+    Raises StudyError if no feasible trial with a native kernel is complete.
     """
     reference = reference_point(trials)
     if reference is None:
@@ -54,24 +54,24 @@ def hypervolume_history(trials: Sequence[FrozenTrial]) -> go.Figure:
 
 
 def importance(trials: Sequence[FrozenTrial]) -> go.Figure:
-    """Which parameters decide whether a trial is among the best, for each objective (PED-ANOVA, arXiv 2304.10255).
+    """Draw which parameters decide whether a trial is among the best, by objective (PED-ANOVA, arXiv 2304.10255).
 
     trials: all of a study, with their parameters. Fixed points and infeasible trials count, since they were measured;
-    of RTF, those with a native kernel only. Raises StudyError where there are too few.
+    for RTF, only those with a native kernel. Raises StudyError if there are too few.
     """
     measured = _complete(trials)
     native = [trial for trial in measured if not _is_emulated(trial)]
     if len(native) < ENOUGH:
         raise StudyError(
             f"{len(native)} trials with a native kernel are complete, and what decides the best of them "
-            f"cannot be told from fewer than {ENOUGH}"
+            f"cannot be determined from fewer than {ENOUGH}"
         )
     figure = go.Figure()
     for axis, name in enumerate(record.METRIC_NAMES):
         counted = native if name == "RTF" else measured
         share = max(TOP_SHARE, TOP_TRIALS / len(counted))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that low values are taken for good ones: they are
+            warnings.simplefilter("ignore", UserWarning)  # that low values count as good: they are good here
             drawn = plot_param_importances(
                 _copy(counted),
                 PedAnovaImportanceEvaluator(target_quantile=share),
@@ -101,7 +101,7 @@ def _is_emulated(trial: FrozenTrial) -> bool:
 
 
 def _copy(trials: Sequence[FrozenTrial]) -> optuna.Study:
-    """The same trials in the same order, in memory; what is emulated is infeasible there, so that it adds nothing."""
+    """Copy the trials in order into memory; emulated ones are marked infeasible, so that they add nothing."""
     study = optuna.create_study(directions=["minimize"] * len(record.METRIC_NAMES))
     for trial in trials:
         complete = trial.state is TrialState.COMPLETE

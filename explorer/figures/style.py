@@ -1,6 +1,6 @@
-"""Drawing, by matplotlib: one style for all figures, and figures as files or as a part of a page.
+"""One matplotlib style for all figures, and figures as files or as a part of a page.
 
-Figures are made without pyplot, so that nothing is global and no screen is asked for.
+Figures are made without pyplot, so that there is no global state and no display is needed.
 """
 
 import io
@@ -19,8 +19,8 @@ from scipy.optimize import isotonic_regression
 
 from objectives.operating_point import Precision, Structure
 
-WIDTH = 9.0  # inches, of every figure: on a page of A4 its text of 9 points becomes one of 7
-DOTS = 150  # an inch, of a PNG
+WIDTH = 9.0  # inches, of every figure: on A4 paper, 9-point text becomes 7-point
+DOTS = 150  # per inch, of a PNG
 STYLE: Mapping[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
@@ -35,9 +35,9 @@ STYLE: Mapping[Any, Any] = {
     "hatch.linewidth": 0.6,
     "legend.frameon": False,
     "legend.fontsize": 8.0,
-    "text.hinting": "no_hinting",  # else letters are wider at one resolution than at another
-    "svg.fonttype": "path",  # letters as shapes: what was laid out without overlap stays so, whatever fonts are there
-    "svg.hashsalt": "explorer",  # the same figure is the same file
+    "text.hinting": "no_hinting",  # otherwise letter widths depend on the resolution
+    "svg.fonttype": "path",  # letters as shapes: the layout does not depend on the reader's fonts
+    "svg.hashsalt": "explorer",  # the same figure gives the same file
     "font.family": ["DejaVu Sans"],  # comes with matplotlib
 }
 NO_METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None, "Format": None, "Type": None}}
@@ -45,36 +45,36 @@ NO_METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None,
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Whatever is drawn inside has the style of the report, whatever the user's matplotlib is set to."""
+    """Draw everything inside in the report's style, whatever the user's matplotlib settings are."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
-        # a name in a script that the font lacks is drawn as boxes, and is in the table as it should be
+        # a name in a script that the font lacks is drawn as boxes; the table shows it properly
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         yield
 
 
 def new_figure(height: float) -> Figure:
-    """An empty figure of the report's width. height: inches."""
+    """Return an empty figure of the report's width. height: inches."""
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
 def as_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure as a file. kind: `png`, `svg` or `pdf`. The same figure gives the same bytes, but for a PDF's date."""
+    """Return the figure as a file. kind: `png`, `svg` or `pdf`. The same figure gives the same bytes, except in PDF."""
     sheet = io.BytesIO()
     with styled():
         if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
-            figure.draw_without_rendering()  # lays it out, once for all of its files
+            figure.draw_without_rendering()  # computes the layout once, for all of its files
             figure.set_layout_engine("none")
         figure.savefig(sheet, format=kind, dpi=DOTS, metadata=NO_METADATA.get(kind))
     return sheet.getvalue()
 
 
 def as_inline_svg(figure: Figure, name: str, alternative: str) -> str:
-    """The figure as a part of an HTML page.
+    """Return the figure as a part of an HTML page.
 
     name: of the figure; its ids begin with it, so that several figures in one page do not clash. alternative: what a
-    screen reader says in its place. Names of XML's namespaces are left out, which HTML does without.
+    screen reader says instead. XML namespace declarations are left out, since HTML does not need them.
     """
     text = as_bytes(figure, "svg").decode()
     text = text[text.index("<svg") :]
@@ -82,21 +82,21 @@ def as_inline_svg(figure: Figure, name: str, alternative: str) -> str:
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = text.replace('xlink:href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
-    # the page's width decides; the view box keeps the proportions
+    # the page sets the width; the view box keeps the proportions
     head, _, body = text.partition(">")
     head = re.sub(r' (width|height)="[^"]*"', "", head)
     return f'{head} role="img" aria-label="{escape(alternative)}">{body}'
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Positions between `low` and `high`, as near as possible to those wanted (least squares), in their order and at
-    least `gap` apart; nearer to one another only where there is no room for that."""
+    """Return positions between `low` and `high`, as near as possible to those wanted (least squares), in the same order
+    and at least `gap` apart; closer together only if there is no room."""
     if not wanted:
         return []
     gap = min(gap, (high - low) / max(1, len(wanted) - 1))
     order = np.argsort(wanted, kind="stable")
     steps = gap * np.arange(len(order))
-    # with the gaps taken out of it the order is all that must be kept: isotonic regression, whose bounds are a clip
+    # after subtracting the gaps only the order must be kept: isotonic regression, whose bounds are a clip
     free = isotonic_regression(np.asarray(wanted, dtype=float)[order] - steps).x
     positions = np.empty(len(order))
     positions[order] = np.clip(free, low, high - steps[-1]) + steps
@@ -119,4 +119,4 @@ STRUCTURE_MARKERS: Mapping[Structure, str] = {
     "linear": "diamond",
     "both": "cross",
 }
-OURS, PUBLISHED = BLUE, VERMILION  # of curves and bars: measured here, and reported by the paper
+OURS, PUBLISHED = BLUE, VERMILION  # colours of curves and bars: measured here, and reported by the paper

@@ -1,15 +1,15 @@
-"""Which operating points of a study are compared by DER, and whether its recordings can tell them apart.
+"""Which operating points of a study are compared by DER, and whether its recordings can distinguish them.
 
 A point of the front is compared with the next better one there, a dominated one with the best of those that dominate
-it, one over a budget with the baseline; and any two that differ in one choice alone (QAT or PTQ, lower precision or
-FP32, pruned or not, online or chunk-wise) with each other. One set of draws of the recordings serves all of them
-(explorer/statistics/bootstrap.py).
+it, one over a budget with the baseline. Any two that differ in one choice alone (QAT or PTQ, lower precision or FP32,
+pruned or not, online or chunk-wise) are compared with each other. One set of bootstrap resamples of the recordings
+serves all comparisons (explorer/statistics/bootstrap.py).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from optuna.trial import FrozenTrial
 
@@ -18,10 +18,6 @@ from explorer.statistics import bootstrap
 from explorer.statistics.bootstrap import Scored
 from explorer.statistics.differences import ends, in_words, told_apart
 from explorer.storage import trial_record as record
-
-if TYPE_CHECKING:  # the one fills its rows with what is found here, the other brings pyannote
-    from explorer.front.rows import FrontRow
-
 
 Kind = Literal[
     "front neighbours",
@@ -48,9 +44,9 @@ Key = tuple[object, ...]
 class Comparison:
     """Two operating points of a study, each by the number of its trial and in words.
 
-    der, versus_der: percent. der_difference: their difference in points, above 0 where `trial` has more errors.
-    der_low, der_high: the 95 % interval of that, over so many `recordings`; None where there is none, since a single
-    recording has no spread. tied: whether it holds zero, so that the two cannot be told apart; None without it.
+    der, versus_der: percent. der_difference: their difference in points, above 0 if `trial` has more errors.
+    der_low, der_high: the 95 % interval of the difference over so many `recordings`; None if there is only one
+    recording, which has no spread. tied: whether the interval contains zero; None without an interval.
     """
 
     kind: Kind
@@ -67,17 +63,17 @@ class Comparison:
     tied: bool | None
 
 
-def told(one: "Comparison | FrontRow") -> str:
-    """The same of a comparison, or of a row beside the one that it was compared with; empty where there is none."""
+def difference_in_words(one: "Comparison | FrontRow") -> str:
+    """Describe a comparison, or a row and the one that it was compared with; empty if there is none."""
     if one.der_difference is None:
         return ""
     return in_words(one.der_difference, one.der_low, one.der_high, one.tied)
 
 
 def compare(rows: Sequence["FrontRow"], trials: Mapping[int, FrozenTrial]) -> tuple[Comparison, ...]:
-    """Every comparison among the rows that were measured, in the order of Kind and of the rows.
+    """Make every comparison among the measured rows, in the order of Kind and of the rows.
 
-    rows: lowest DER first. trials: of these, whole, by number, all scored on the same recordings.
+    rows: lowest DER first. trials: of these rows, whole, by number, all scored on the same recordings.
     """
     measured = [row for row in rows if row.der is not None]
     between = _Between(trials)
@@ -85,25 +81,25 @@ def compare(rows: Sequence["FrontRow"], trials: Mapping[int, FrozenTrial]) -> tu
 
 
 def beside(rows: Sequence["FrontRow"], found: Sequence[Comparison]) -> tuple["FrontRow", ...]:
-    """Rows with what each stands beside: `found` as `compare` gives it."""
+    """Add to each row its comparison: `found` as from `compare`."""
     of_standing = {one.trial: one for one in found if one.kind in STANDING and one.kind != "lowest DER"}
     with_best = {one.trial: one.tied for one in found if one.kind == "lowest DER"}
     return tuple(_filled(row, of_standing.get(_number(row)), with_best.get(_number(row))) for row in rows)
 
 
 def to_trial(row: "FrontRow") -> str:
-    """`18: +0.39 [−5.16, +6.20] tied` of a row; empty where it is compared with none."""
-    return "" if row.versus is None else f"{row.versus}: {told(row)}"
+    """Describe a row's comparison: `18: +0.39 [−5.16, +6.20] tied`; empty if it is compared with none."""
+    return "" if row.versus is None else f"{row.versus}: {difference_in_words(row)}"
 
 
 def matched(rows: Sequence["FrontRow"], found: Sequence[Comparison], kind: Kind) -> dict[Key, Comparison]:
-    """By operating point, since fixed points that are the same one share a comparison."""
+    """Return comparisons by operating point, since fixed points that coincide share one."""
     of_trial = {one.trial: one for one in found if one.kind == kind}
     return {key(row): of_trial[row.trial] for row in rows if row.trial in of_trial}
 
 
 def key(row: "FrontRow") -> Key:
-    """What makes two rows the same operating point."""
+    """Return what makes two rows the same operating point."""
     return row.mode, row.chunk_length, row.right_context, row.pruning, row.precision, tuple((row.online or {}).items())
 
 
@@ -122,7 +118,7 @@ def _filled(row: "FrontRow", one: Comparison | None, tied_with_best: bool | None
 
 
 def _standing(rows: Sequence["FrontRow"]) -> list[tuple[Kind, "FrontRow", "FrontRow"]]:
-    """What each row is compared with for where it stands. The same operating point, measured once, is one."""
+    """Return each row with its standing's counterpart. The same operating point, measured once, counts once."""
     baseline = next((row for row in rows if row.origin == BASELINE), None)
     by_number = {row.trial: row for row in rows}
     front = [row for row in rows if row.standing == "front"]
@@ -141,7 +137,7 @@ def _standing(rows: Sequence["FrontRow"]) -> list[tuple[Kind, "FrontRow", "Front
 
 
 def _matched(rows: Sequence["FrontRow"]) -> list[tuple[Kind, "FrontRow", "FrontRow"]]:
-    """Every two that differ in one choice alone."""
+    """Return every two rows that differ in one choice alone."""
     at: dict[Key, FrontRow] = {}
     for row in rows:
         at.setdefault(key(row), row)
@@ -162,7 +158,7 @@ def _matched(rows: Sequence["FrontRow"]) -> list[tuple[Kind, "FrontRow", "FrontR
 
 
 class _Between:
-    """Compares rows by their trials. The draws are made once, and what a trial's DER is in each."""
+    """Compares rows by their trials. The resamples, and each trial's DER in them, are computed once."""
 
     def __init__(self, trials: Mapping[int, FrozenTrial]) -> None:
         self._trials = trials
@@ -199,7 +195,7 @@ class _Between:
         if number in self._rates:
             return self._rates[number]
         rates = self._draws(row).rates(self._scored(row))
-        if row.standing != "dominated" or row.origin != record.SEARCH:  # of thousands, each is compared but once
+        if row.standing != "dominated" or row.origin != record.SEARCH:  # the thousands of others are used only once
             self._rates[number] = rates
         return rates
 
@@ -217,17 +213,17 @@ def _der(row: "FrontRow") -> float:
 
 
 def _point(row: "FrontRow") -> str:
-    """`Linear-40 int4_qat, C 1 s, R 0 s, online`."""
+    """Describe a point: `Linear-40 int4_qat, C 1 s, R 0 s, online`."""
     model = row.precision if row.pruning == "none" else f"{row.pruning} {row.precision}"
     at = "offline" if row.latency is None else f"C {row.chunk_length:.3g} s, R {row.right_context:.3g} s"
     return f"{model}, {at}" + (", online" if row.mode == "online" else "")
 
 
-MANY = 20  # comparisons at 95 %: one of them errs by chance
+MANY = 20  # comparisons at 95 %: one in twenty is wrong by chance
 
 
 def notes(recordings: int, split: str) -> tuple[str, ...]:
-    """What holds for all intervals and ties of a study, whichever point. recordings: of the study's split."""
+    """Say what holds for all intervals and ties of a study. recordings: of the study's split."""
     if recordings < bootstrap.FEWEST:
         return (
             f"{split} has a single recording: no difference of DER has an interval, and no point can be called tied "
@@ -246,7 +242,7 @@ def notes(recordings: int, split: str) -> tuple[str, ...]:
 
 
 def of_differences(rows: Sequence[FrontRow], compared: Sequence[Comparison]) -> tuple[str, ...]:
-    """What the differences of a front are, and what to know before they are believed; nothing where there are none."""
+    """Explain the differences of a front and their caveats; empty if there are none."""
     if not compared:
         return ()
     recordings = compared[0].recordings
@@ -267,12 +263,12 @@ def of_differences(rows: Sequence[FrontRow], compared: Sequence[Comparison]) -> 
 
 
 def split_of(rows: Sequence[FrontRow]) -> str:
-    """The split that was measured, as the rows know it."""
+    """Return the split that was measured, as recorded in the rows."""
     return next((row.data["split"] for row in rows if row.data and "split" in row.data), "the split")
 
 
 def method(recordings: int) -> str:
-    """How intervals were made."""
+    """Describe how intervals were made."""
     if recordings < bootstrap.FEWEST:
         return "none: a single recording has no interval"
     return (

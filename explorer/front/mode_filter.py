@@ -1,7 +1,7 @@
-"""Those trials of a study whose speakers are tracked in one way: what `--tracking` leaves of it.
+"""The trials of a study that track speakers in one way: the filter behind `--tracking`.
 
-An online point has its names final at the latency, a chunk-wise one when the recording ends. No objective says so, and
-who needs the former has no use for what the latter are better in.
+The names of an online point are final after the latency, those of a chunk-wise one when the recording ends. No
+objective expresses this, and a user who needs the former cannot use the latter, however good its figures.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,12 +14,12 @@ from objectives.errors import StudyError
 from objectives.operating_point import Tracking
 from studies.definition import StudyDefinition
 
-PARAM = "tracking"  # see studies.search_space.suggest: absent where a study has nothing but chunk-wise points
+PARAM = "tracking"  # see studies.search_space.suggest: absent if a study has only chunk-wise points
 CHUNKWISE = "chunk-wise"
 
 
 def check_tracking(study: optuna.Study, definition: StudyDefinition, tracking: Tracking | None) -> None:
-    """Raises StudyError where a study has no point that is tracked so. None asks for nothing."""
+    """Raise StudyError if a study has no point with this tracking. None always passes."""
     modes = definition.space.modes
     if tracking is None or tracking in modes:
         return
@@ -38,10 +38,10 @@ def check_tracking(study: optuna.Study, definition: StudyDefinition, tracking: T
 def skim(
     study: optuna.Study, keys: Collection[str], tracking: Tracking | None, left_out: dict[int, str] | None = None
 ) -> list[FrozenTrial]:
-    """As database.skim, with what `tracked` needs."""
+    """Do as bulk_sql.skim, with what `tracked` needs."""
     return bulk_sql.skim(study, keys, () if tracking is None else (PARAM,), left_out)
 
 
 def tracked(trials: Sequence[FrozenTrial], tracking: Tracking | None) -> list[FrozenTrial]:
-    """Those of the complete trials, as `skim` reads them, that are tracked so; all of them where that is None."""
+    """Return the complete trials, as read by `skim`, with this tracking; all of them if it is None."""
     return [trial for trial in trials if tracking in (None, trial.params.get(PARAM, CHUNKWISE))]

@@ -1,4 +1,4 @@
-"""Chunk-wise streaming and online tracking side by side: what it costs that names are final when they are emitted."""
+"""Chunk-wise streaming and online tracking side by side: the cost of names that are final when they are emitted."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from objectives.operating_point import AS_TUNED
 
 Model = tuple[str, str]  # pruning, precision
 TUNED = asdict(AS_TUNED)
-MOST_LINES = 3  # pairs of curves that a figure can hold apart
+MOST_LINES = 3  # pairs of curves that are distinguishable in a figure
 FEWEST_PLACES = 2  # chunk lengths that make a curve
 
 
@@ -18,10 +18,10 @@ FEWEST_PLACES = 2  # chunk lengths that make a curve
 class ModePair:
     """One C, R and model in both modes.
 
-    chunk_length, right_context: seconds. *_trial: their numbers; *_der, *_confusion: percent of scored speech; *_rtf:
-    medians. thresholds: those of the online one that are not what was tuned for the embedding. latency: seconds, of the
-    online one; chunk-wise labels wait for the end of the recording. der_difference: online less chunk-wise, in points,
-    with der_low, der_high and tied as of a Comparison.
+    chunk_length, right_context: seconds. *_trial: trial numbers. *_der, *_confusion: percent of scored speech. *_rtf:
+    medians. thresholds: those of the online point that differ from the ones tuned for the embedding. latency: seconds,
+    of the online point; chunk-wise labels wait for the end of the recording. der_difference: online minus chunk-wise,
+    in points, with der_low, der_high and tied as in Comparison.
     """
 
     chunk_length: float
@@ -46,7 +46,7 @@ class ModePair:
 
 @dataclass(frozen=True)
 class ModeCurve:
-    """Pairs of one model at one R, by C: one for each C, with the thresholds that were tuned where they are there."""
+    """Pairs of one model at one R, by C: one for each C, with the tuned thresholds if that pair exists."""
 
     right_context: float
     pruning: str
@@ -55,9 +55,9 @@ class ModeCurve:
 
 
 def mode_pairs(rows: Sequence[FrontRow], compared: Sequence[Comparison]) -> tuple[ModePair, ...]:
-    """Every measured online row beside the chunk-wise one of the same C, R and model, by R and C.
+    """Return every measured online row with the chunk-wise one of the same C, R and model, by R and C.
 
-    compared: of the rows, as explorer.front.comparisons.compare gives it.
+    compared: of the rows, as from explorer.front.comparisons.compare.
     """
     by_trial = {row.trial: row for row in rows}
     pairs = [
@@ -69,17 +69,17 @@ def mode_pairs(rows: Sequence[FrontRow], compared: Sequence[Comparison]) -> tupl
 
 
 def untuned(row: FrontRow) -> dict[str, float]:
-    """What of an online row's tracking is not as it was tuned for the embedding, by name."""
+    """Return the settings of an online row's tracking that differ from those tuned for the embedding, by name."""
     return {name: value for name, value in (row.online or {}).items() if value is not None and value != TUNED[name]}
 
 
 def mode_in_words(row: FrontRow) -> str:
-    """`online`; `online, delta_new 0.6` where that is not as tuned."""
+    """Describe a mode: `online`; `online, delta_new 0.6` if that is not as tuned."""
     return ", ".join([row.mode, *(f"{name} {value:.4g}" for name, value in untuned(row).items())])
 
 
 def mode_curves(pairs: Sequence[ModePair]) -> tuple[ModeCurve, ...]:
-    """The longest curves over C, unpruned FP32 first; none where no model has two chunk lengths at one R."""
+    """Return the longest curves over C, unpruned FP32 first; empty if no model has two chunk lengths at one R."""
     found: dict[tuple[float, Model], dict[float, ModePair]] = defaultdict(dict)
     for pair in sorted(pairs, key=lambda pair: len(pair.thresholds)):
         found[pair.right_context, (pair.pruning, pair.precision)].setdefault(pair.chunk_length, pair)

@@ -1,4 +1,4 @@
-"""The Pareto front as data: what is on it, and every fixed point beside it. Tables and files are made from this."""
+"""The Pareto front as data: the trials on it, with every fixed point. Tables and files are made from this."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -24,15 +24,15 @@ from studies.definition import StudyDefinition
 from studies.paper_results import TABLE1, TABLE2, PaperTable, place, published
 from studies.search_space import recall
 
-NOT_CHOSEN = "not chosen"  # in the place of a pruning: Table 2's variant is still to be chosen
+NOT_CHOSEN = "not chosen"  # instead of a pruning, while Table 2's variant is not chosen yet
 UNMEASURED: dict[TrialState, Standing] = {TrialState.WAITING: "waiting", TrialState.RUNNING: "running"}
 
 
 @dataclass(frozen=True)
 class Front:
-    """rows: every trial on the front and every fixed point, best DER first, unmeasured last. comparisons: among those
-    that were measured. left_out: trials that another program added or changed, by number, and why, as far as that shows
-    in what the front is made of."""
+    """rows: every trial on the front and every fixed point, best DER first, unmeasured last. comparisons: among the
+    measured ones. left_out: trials that another program added or changed, by number, and why, as far as the data that
+    the front is made from shows it."""
 
     rows: tuple[FrontRow, ...]
     comparisons: tuple[Comparison, ...]
@@ -40,22 +40,22 @@ class Front:
 
 
 def front(study: optuna.Study) -> tuple[FrontRow, ...]:
-    """The rows of the whole front. Raises StudyError as that does."""
+    """Return the rows of the whole front. Raises StudyError as `whole_front` does."""
     return whole_front(study).rows
 
 
 def whole_front(study: optuna.Study, tracking: Tracking | None = None) -> Front:
-    """The front, every fixed point, and which of them can be told apart by DER.
+    """Return the front, every fixed point, and which of them can be distinguished by DER.
 
-    tracking: whose points alone to show, with the front as it is among these; None for all of them. Raises StudyError
-    where the study was not made by `explorer run`, or has no such points.
+    tracking: show only points of this mode, with the front among these; None for all of them. Raises StudyError if the
+    study was not made by `explorer run`, or has no such points.
     """
     definition = stored_definition(study)
     mode_filter.check_tracking(study, definition, tracking)
     left_out: dict[int, str] = {}
 
     def best_of(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        # study.best_trials copies every attribute of every trial first
+        # study.best_trials would copy every attribute of every trial first
         return feasible_front(study, mode_filter.tracked(trials, tracking))
 
     def to_show(trials: Sequence[FrozenTrial]) -> set[int]:
@@ -73,17 +73,17 @@ def whole_front(study: optuna.Study, tracking: Tracking | None = None) -> Front:
 
 
 def in_order(rows: Iterable[FrontRow]) -> tuple[FrontRow, ...]:
-    """Best DER first, unmeasured last."""
+    """Sort rows: best DER first, unmeasured last."""
     return tuple(sorted(rows, key=_order))
 
 
 def feasible_front(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Those of the trials that are complete, keep the study's limits and are not dominated by another such."""
+    """Return the trials that are complete, keep the study's limits and are not dominated by another such trial."""
     return _get_pareto_front_trials_by_trials(trials, study.directions, consider_constraint=True)
 
 
 def dominates(study: optuna.Study, one: FrozenTrial, other: FrozenTrial) -> bool:
-    """Whether a complete trial is at least as good as another one in DER, size and RTF, and better in one of them."""
+    """Return whether a complete trial is at least as good as another in DER, size and RTF, and better in one."""
     return bool(_dominates(one, other, study.directions))
 
 
@@ -92,9 +92,9 @@ def _order(row: FrontRow) -> tuple[bool, float, float]:
 
 
 def every_row(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[FrontRow, ...]:
-    """A row for each of a study's trials that has an operating point. trials: all of them, read whole.
+    """Return a row for each trial of a study that has an operating point. trials: all of them, read whole.
 
-    Raises StudyError where the study was not made by `explorer run`.
+    Raises StudyError if the study was not made by `explorer run`.
     """
     definition = stored_definition(study)
     best = feasible_front(study, trials)
@@ -103,14 +103,14 @@ def every_row(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[Front
 
 
 def table_rows(rows: Sequence[FrontRow], table: PaperTable) -> tuple[FrontRow, ...]:
-    """The rows of one of the paper's tables, in its order; none where the study does not have it."""
+    """Return the rows of one of the paper's tables, in its order; empty if the study does not have it."""
     order = list(TABLE1 if table == "table1" else TABLE2)
     found = {at[1]: row for row in rows if (at := place(row.origin)) is not None and at[0] == table}
     return tuple(found[name] for name in order if name in found)
 
 
 def _fixed_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """One trial for each fixed point: the complete one (the first, should another program have added one), else the one
+    """Return one trial per fixed point: the complete one (the first, if another program has added one), else the one
     that waits or runs, else the last that failed."""
     rank = {TrialState.COMPLETE: 3, TrialState.RUNNING: 2, TrialState.WAITING: 1}
     chosen: dict[str, FrozenTrial] = {}
@@ -125,18 +125,18 @@ def _fixed_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def _not_queued(study: optuna.Study, definition: StudyDefinition, present: set[str]) -> list[FrontRow]:
-    """Fixed points that the study has not queued yet: its driver died before, or Table 2's variant is not chosen."""
+    """Return fixed points that are not queued yet: the driver died before, or Table 2's variant is not chosen."""
     known = fixed_trials.fixed_points(study, definition)
     rows = [_bare(None, fixed.origin, "waiting", fixed.point) for fixed in known]
     if fixed_trials.is_pending(study, definition):
-        # any candidate will do: what depends on it is not shown
+        # any candidate will do: nothing that depends on it is shown
         unknown = [fixed for fixed in definition.fixed_points_for(definition.candidates[0]) if fixed not in known]
         rows += [replace(_bare(None, u.origin, "waiting", u.point), pruning=NOT_CHOSEN) for u in unknown]
     return [row for row in rows if row.origin not in present]
 
 
 def _bare(trial: int | None, origin: str, standing: Standing, point: OperatingPoint) -> FrontRow:
-    """A row without a measurement."""
+    """Return a row without a measurement."""
     streamed = point.streamed
     paper = published(origin)
     return FrontRow(
@@ -162,7 +162,7 @@ def _bare(trial: int | None, origin: str, standing: Standing, point: OperatingPo
 def row_of(
     study: optuna.Study, definition: StudyDefinition, trial: FrozenTrial, best: Sequence[FrozenTrial]
 ) -> FrontRow | None:
-    """The row of a trial with all of its attributes; None where its point was never drawn. best: the front."""
+    """Return the row of a trial with all of its attributes; None if its point was never drawn. best: the front."""
     point = recall(trial, definition.space)
     if point is None:
         return None
@@ -189,7 +189,7 @@ def row_of(
         rtf_low=low,
         rtf_high=high,
         rtf_ratio=attributes["rtf_ratio"],
-        # a study begun by an earlier version may have trials without these
+        # trials of an earlier version may lack these
         update_latency=attributes.get("update_latency"),
         stage_shares=attributes.get("stage_shares"),
         peak_memory_mib=attributes.get("peak_memory_mib"),

@@ -1,4 +1,4 @@
-"""A row of the front: one operating point, what it measured, and how it stands to the others."""
+"""A row of the front: one operating point, its measurement, and its standing among the others."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,29 +11,27 @@ Standing = Literal["front", "dominated", "infeasible", "waiting", "running", "fa
 
 @dataclass(frozen=True)
 class FrontRow:
-    """One operating point and how it stands. What was not measured is None.
+    """One operating point and its standing. Fields that were not measured are None.
 
-    trial: number in the study; None where a fixed point is not queued yet. standing: `front` is feasible and not
+    trial: number in the study; None if a fixed point is not queued yet. standing: `front` is feasible and not
     dominated; `dominated` is feasible, and `dominated_by` are the trials of the front that dominate it; `infeasible`
-    passes the limits named in `exceeded`. mode: `chunk-wise`, `online` or `offline`. online: how speakers are tracked
-    there (objectives.operating_point.OnlineTracking), None in it for what was tuned for the embedding. chunk_length,
-    right_context, latency: seconds, None in an offline study.
-    pruning: `Hidden-40`, `none`. kept: units that stay, {"hidden": 84, "linear": 128}. params: of the segmentation
-    model. der, false_alarm, missed_detection, confusion: percent of scored speech. size: MiB. rtf: median, rtf_low and
-    rtf_high its spread, rtf_ratio over the FP32 baseline of the same breath. update_latency: seconds of compute of an
-    update, {"median", "p95", "p99"} over so many "updates"; None offline. stage_shares: of that RTF, {"segmentation",
-    "embedding", "clustering", "other"}. peak_memory_mib: of the timing process, see
-    objectives.evaluation.timing_process. execution:
-    with `emulated`, the RTF says nothing of a gain. kernel: what ran the windows that the DER comes from. model_key,
-    model_sha256: of the finished model and its file. data: what it was measured on and with, by content: corpus (name
-    and fingerprint), split, weights, clustering. versions: of packages, None where they were not kept. paper_*: what
-    the paper published for a row of its Tables 1 and 2 (params in millions), on other recordings and another
-    machine: see studies.paper_results. versus: trial that the DER is compared with: of the front the next better one
-    there,
-    of a dominated point the best of those that dominate it, of one over a budget the baseline. der_difference, der_low,
-    der_high: by how many points it is more than that one's, and the 95 % interval; tied: whether that holds zero; None
-    with a single recording: see comparison.Comparison. tied_with_best: whether a point of the front cannot be told from
-    the lowest DER; None of that one.
+    exceeds the limits named in `exceeded`. mode: `chunk-wise`, `online` or `offline`. online: how speakers are tracked
+    in that mode (objectives.operating_point.OnlineTracking); a None in it stands for the value tuned for the embedding.
+    chunk_length, right_context, latency: seconds, None in an offline study.
+    pruning: `Hidden-40`, `none`. kept: units that are left, {"hidden": 84, "linear": 128}. params: of the segmentation
+    model. der, false_alarm, missed_detection, confusion: percent of scored speech. size: MiB. rtf: median; rtf_low and
+    rtf_high: its spread; rtf_ratio: over the FP32 baseline timed in turns with it. update_latency: seconds of compute
+    of an update, {"median", "p95", "p99"} over so many "updates"; None offline. stage_shares: of the RTF,
+    {"segmentation", "embedding", "clustering", "other"}. peak_memory_mib: of the timing process, see
+    objectives.evaluation.timing_process. execution: if `emulated`, the RTF says nothing about a gain. kernel: what ran
+    the windows for the DER. model_key, model_sha256: of the finished model and its file. data: what it was measured on
+    and with, by content: corpus (name and fingerprint), split, weights, clustering. versions: of packages, None if they
+    were not recorded. paper_*: what the paper published for a row of its Tables 1 and 2 (params in millions), on other
+    recordings and another machine: see studies.paper_results. versus: the trial that the DER is compared with: on the
+    front the next better one, for a dominated point the best of those that dominate it, for one over a budget the
+    baseline. der_difference, der_low, der_high: by how many points the DER exceeds that trial's, with the 95 %
+    interval; tied: whether the interval contains zero; None with a single recording: see comparisons.Comparison.
+    tied_with_best: whether a point of the front cannot be distinguished from the lowest DER; None for that one.
     """
 
     trial: int | None

@@ -1,3 +1,3 @@
-"""Which operating points to take within budgets, why, and how they do on the test split.
+"""Which operating points to use within budgets, why, and how they do on the test split.
 
-Nothing here measures anything but the test split, and nothing here searches."""
+The only measurement made here is on the test split. Nothing here searches."""

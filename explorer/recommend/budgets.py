@@ -1,4 +1,4 @@
-"""What a user can afford, which candidates keep it, and by how much it is missed where none does."""
+"""A user's budgets, which candidates keep them, and by how much they are missed if none does."""
 
 import math
 from collections.abc import Mapping
@@ -6,22 +6,22 @@ from dataclasses import dataclass
 
 from objectives.errors import StudyError
 
-# 0.1 s + 0.2 s of latency keep a budget of 0.3 s
+# tolerance: 0.1 s + 0.2 s of latency keep a budget of 0.3 s
 ROUNDING = 1e-9
 UNITS = {"latency": "s", "size": "MiB", "rtf": "", "der": "%"}
 NAMES = {"latency": "latency", "size": "size", "rtf": "RTF", "der": "DER"}
 
-Values = Mapping[str, float]  # what a candidate has of each: latency s, size MiB, rtf, der %; no latency offline
+Values = Mapping[str, float]  # a candidate's latency (s), size (MiB), rtf and der (%); no latency offline
 
 
 @dataclass(frozen=True)
 class Budgets:
-    """The most that a user can live with; None for no budget.
+    """The largest values that a user accepts; None for no budget.
 
-    latency: seconds, C + R and the pauses that the online mode waits for. size: MiB. rtf: seconds of compute per second
-    of audio, median. der_increase: a share of the baseline's DER, 0.05 for 5 % more errors.
+    latency: seconds, C + R plus the pauses that the online mode waits for. size: MiB. rtf: seconds of compute per
+    second of audio, median. der_increase: a share of the baseline's DER, 0.05 for 5 % more errors.
 
-    Raises StudyError where a budget is no positive number (der_increase may be 0).
+    Raises StudyError if a budget is not a positive number (der_increase may be 0).
     """
 
     latency: float | None = None
@@ -38,9 +38,9 @@ class Budgets:
             raise StudyError(f"--max-der-increase: {self.der_increase:g} is no increase: use 0 or more, such as 5%")
 
     def limits(self, baseline_der: float | None) -> dict[str, float]:
-        """The largest value of each that is within budget; `der` in percent, from that of the baseline.
+        """Return the largest value of each quantity that is within budget; `der` in percent, from the baseline's.
 
-        Raises StudyError where the baseline's DER is needed and None.
+        Raises StudyError if the baseline's DER is needed and None.
         """
         given = {name: value for name in ("latency", "size", "rtf") if (value := getattr(self, name)) is not None}
         if self.der_increase is not None:
@@ -54,10 +54,10 @@ class Budgets:
 
 
 def der_increase(text: str) -> float:
-    """The share of the baseline's DER that a user typed: 0.05 for `5%`, `5` and `0.05`.
+    """Parse the share of the baseline's DER that a user typed: 0.05 for `5%`, `5` and `0.05`.
 
-    With % it is percent. A bare number below 1 is a share, from 1 on percent: `0.5` is 50 %, `0.5%` a half percent.
-    Raises StudyError for anything else: points (`5pp`) would mean something else for another baseline.
+    With % it is percent. A bare number below 1 is a share; from 1 up it is percent: `0.5` is 50 %, `0.5%` half a
+    percent. Raises StudyError for anything else: points (`5pp`) would mean something else for another baseline.
     """
     number = text.strip().removesuffix("%").rstrip()
     try:
@@ -73,14 +73,14 @@ def der_increase(text: str) -> float:
 
 
 def excess(limit: float, value: float) -> float:
-    """By how much a value passes a limit, as a share of the limit; at most 0 where it is kept. Of a limit of 0 (no
-    more errors than a baseline that makes none) there is no share: then the value itself."""
+    """Return by how much a value exceeds a limit, as a share of the limit; at most 0 if it is kept. A limit of 0 (no
+    more errors than a baseline that makes none) has no share: then return the value itself."""
     share = value / limit - 1.0 if limit > 0 else value
     return min(0.0, share) if value <= limit * (1.0 + ROUNDING) else share
 
 
 def keeps(limits: Values, values: Values) -> bool:
-    """Whether every limit is kept."""
+    """Return whether every limit is kept."""
     return all(excess(limit, values[name]) <= 0 for name, limit in limits.items())
 
 
@@ -88,8 +88,8 @@ def keeps(limits: Values, values: Values) -> bool:
 class Miss:
     """One budget that no candidate keeps together with the others.
 
-    reachable: the least value among candidates that keep all the others, and `trial` which has it; None where no
-    candidate keeps the others. excess: by how much that value passes the limit, as a share of it.
+    reachable: the least value among candidates that keep all the others, and `trial`, which has it; None if no
+    candidate keeps the others. excess: by how much that value exceeds the limit, as a share of it.
     """
 
     budget: str
@@ -101,10 +101,10 @@ class Miss:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """Why no candidate is within the budgets. misses: one for each budget.
+    """Why no candidate is within the budgets. misses: one per budget.
 
-    nearest: the trial whose largest excess is the smallest; excesses: by how much it passes each budget that it passes,
-    as a share of the limit.
+    nearest: the trial whose largest excess is the smallest. excesses: by how much it exceeds each budget that it
+    exceeds, as a share of the limit.
     """
 
     misses: tuple[Miss, ...]
@@ -113,7 +113,7 @@ class Shortfall:
 
 
 def shortfall(limits: Values, candidates: Mapping[int, Values]) -> Shortfall:
-    """By how much the budgets are missed. candidates: by number of the trial, at least one, and none keeps them all."""
+    """Return by how much the budgets are missed. candidates: by trial number, at least one; none keeps them all."""
     misses = []
     for name, limit in limits.items():
         others = {other: value for other, value in limits.items() if other != name}
@@ -130,10 +130,10 @@ def _excesses(limits: Values, values: Values) -> dict[str, float]:
 
 
 def in_words(name: str, limit: float) -> str:
-    """`latency ≤ 1 s`."""
+    """Format a limit: `latency ≤ 1 s`."""
     return f"{NAMES[name]} ≤ {limit:.4g} {UNITS[name]}".rstrip()
 
 
 def within(limits: Values) -> str:
-    """All limits, in words; empty without any."""
+    """Return all limits in words; empty if there are none."""
     return ", ".join(in_words(name, limit) for name, limit in limits.items())

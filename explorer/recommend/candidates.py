@@ -1,7 +1,7 @@
-"""What may be recommended: the operating points of a study, each once, and those of them that the budgets leave.
+"""What may be recommended: the operating points of a study, each once, and those of them within the budgets.
 
-Latency is no objective of the search, so what is not dominated is decided among the points inside the budgets: a point
-of the study's front may be beyond them, and one that it dominates may be the best inside.
+Latency is not an objective of the search, so dominance is decided among the points inside the budgets: a point on the
+study's front may be over them, and a point that it dominates may be the best one inside.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,19 +26,19 @@ ATTRIBUTES = (record.ORIGIN, record.REUSED_FROM, "latency")
 
 @dataclass(frozen=True)
 class Point:
-    """An operating point that was measured. trial: as skimmed. origins: its own, then those of trials that reuse it."""
+    """A measured operating point. trial: as skimmed. origins: its own, then those of trials that reuse it."""
 
     trial: FrozenTrial
     origins: tuple[str, ...]
 
     @property
     def number(self) -> int:
-        """Of the trial that measured it."""
+        """Number of the trial that measured it."""
         return self.trial.number
 
     @property
     def values(self) -> dict[str, float]:
-        """What budgets look at; without latency in an offline study."""
+        """The quantities that budgets limit; without latency in an offline study."""
         der, size, rtf = self.trial.values
         latency = self.trial.user_attrs["latency"]
         return {"der": der, "size": size, "rtf": rtf} | ({} if latency is None else {"latency": latency})
@@ -46,12 +46,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Candidates:
-    """limits: budgets by name, `der` in percent. points: all that keep the study's own limits. inside: of those, within
-    the budgets. front: of those, not dominated by another one inside; lowest DER first. best: the study's own front.
-    All of these are of the mode that was asked for alone, where one was. references: the point of each origin of a
-    fixed point, of whatever mode and whatever limits it passes. whole: the trials of `shown` and of the references that
-    every point is compared with, with all that they carry. left_out: trials that another program added or changed,
-    by number, and why.
+    """The points of a study that a recommendation chooses from.
+
+    limits: budgets by name, `der` in percent. points: all that keep the study's own limits. inside: those of `points`
+    that are within the budgets. front: those of `inside` that no other one there dominates, lowest DER first. best: the
+    study's own front. If a mode was asked for, all of these are of that mode. references: the point of each origin of a
+    fixed point, whatever its mode and whatever limits it exceeds. whole: the trials of `shown` and of the references
+    that every point is compared with, with all attributes. left_out: trials that another program added or changed, by
+    number, and why.
     """
 
     limits: Mapping[str, float]
@@ -65,13 +67,13 @@ class Candidates:
 
     @property
     def shown(self) -> tuple[int, ...]:
-        """Numbers of the trials to be told of: the front inside the budgets, or what comes nearest to them."""
+        """Numbers of the trials to report: the front inside the budgets, or the point nearest to them."""
         missed = self.missed
         return (missed.nearest,) if missed else tuple(point.number for point in self.front)
 
     @property
     def missed(self) -> Shortfall | None:
-        """By how much the budgets are missed; None where a point keeps them."""
+        """By how much the budgets are missed; None if a point keeps them."""
         if self.inside:
             return None
         return shortfall(self.limits, {point.number: point.values for point in self.points})
@@ -80,10 +82,10 @@ class Candidates:
 def candidates(
     study: optuna.Study, definition: StudyDefinition, budgets: Budgets, tracking: Tracking | None = None
 ) -> Candidates:
-    """tracking: whose points alone take part; None for all of them.
+    """Find the candidates of a study. tracking: use only points of this mode; None for all of them.
 
-    Raises StudyError where the study has no complete trial within its own limits, or what is asked means nothing in it:
-    a mode that it does not have, latency offline, an increase over a baseline that is not measured.
+    Raises StudyError if the study has no complete trial within its own limits, or if it lacks what was asked for: a
+    mode that it does not have, latency offline, an increase over a baseline that is not measured.
     """
     check_tracking(study, definition, tracking)
     if definition.space.mode == "offline" and budgets.latency is not None:
@@ -135,7 +137,7 @@ def _among(
 
 
 def _points(trials: Sequence[FrozenTrial]) -> list[Point]:
-    """Complete trials, those that reuse another's measurement with that one where it is there."""
+    """Return a point per complete trial; trials that reuse a measurement join the one that made it, if present."""
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     measured = {trial.number for trial in complete if record.is_measured(trial)}
     origins: dict[int, list[str]] = {}

@@ -1,4 +1,4 @@
-"""What to know before a recommended point is believed, in words."""
+"""What to know before trusting a recommended point, in words."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,17 @@ from explorer.recommend.distance import Distance
 from explorer.recommend.test_split import TEST, TestScore
 from explorer.statistics import bootstrap
 
-WIDE = 0.2  # of the baseline's DER: an interval wider than that leaves open whether errors grew by a tenth
+WIDE = 0.2  # of the baseline's DER: a wider interval leaves open whether errors grew by a tenth
 NEAR_REAL_TIME = 0.5  # RTF: a machine twice as busy does not keep up
 
 
 def caveats(
     row: FrontRow, baseline: Distance | None, test: TestScore | None, split: str, recordings: int, moved: bool
 ) -> tuple[str, ...]:
-    """Of one point. baseline: its distance to that. split, recordings: what its DER is of in the study. moved: whether
-    its DER on `test` is of another machine."""
+    """Return the caveats of one point.
+
+    baseline: its distance to the baseline. split, recordings: what its DER in the study was measured on. moved: whether
+    its DER on `test` was measured on another machine."""
     said = [*_of_scoring(test, split, recordings), *_of_interval(baseline, split), *_of_time(row)]
     if row.kernel is not None and row.kernel.startswith("torch "):
         said.append(f"its DER is of windows run by {row.kernel}, its RTF of ONNX Runtime on the CPU")
@@ -35,12 +37,12 @@ def _of_scoring(test: TestScore | None, split: str, recordings: int) -> list[str
 def _of_interval(baseline: Distance | None, split: str) -> list[str]:
     if baseline is None:
         return []
-    told, where = (baseline.der, split) if baseline.test is None else (baseline.test, TEST)
-    if told.interval is None or told.interval.width <= WIDE * told.theirs:
+    compared, where = (baseline.der, split) if baseline.test is None else (baseline.test, TEST)
+    if compared.interval is None or compared.interval.width <= WIDE * compared.theirs:
         return []
     return [
-        f"wide interval: its difference to the baseline spans {told.interval.width:.1f} points on {where}, where the "
-        f"baseline's DER is {told.theirs:.2f} %"
+        f"wide interval: its difference to the baseline spans {compared.interval.width:.1f} points on {where}, where "
+        f"the baseline's DER is {compared.theirs:.2f} %"
     ]
 
 
@@ -58,5 +60,5 @@ def _of_time(row: FrontRow) -> list[str]:
 
 
 def common(all_caveats: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Those that every point has, in the order of the first."""
+    """Return the caveats that every point has, in the order of the first point."""
     return tuple(one for one in all_caveats[0] if all(one in others for others in all_caveats[1:]))

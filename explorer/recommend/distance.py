@@ -1,4 +1,4 @@
-"""How far one operating point is from another, and the paper's own from its baseline."""
+"""How far one operating point is from another, and the paper's own point from its baseline."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,14 @@ from studies.paper_results import BASELINE_VARIANT, CAPTION, TABLE1, TABLE2, TAB
 BASELINE = "baseline"  # origin
 PAPER_PRECISION = "FP16"
 PAPER_POINT = f"paper:table2:{PAPER_PRECISION}"  # origin
-COMPARED = (BASELINE, PAPER_POINT)  # origins of what every point is compared with
+COMPARED = (BASELINE, PAPER_POINT)  # origins that every point is compared with
 
 
 @dataclass(frozen=True)
 class DerDistance:
-    """theirs: the other's DER, percent. points: more (or less) than that. relative: those in percent of it, None where
-    the other has no errors at all. interval: of the points; None with a single recording, and of a point from itself.
+    """theirs: the other's DER, percent. points: DER minus theirs, in percentage points. relative: the same in percent
+    of theirs, None if the other has no errors at all. interval: of `points`; None with a single recording, and for the
+    distance of a point from itself.
     """
 
     theirs: float
@@ -27,11 +28,11 @@ class DerDistance:
 
 @dataclass(frozen=True)
 class Distance:
-    """From one operating point to another, `origin` with its `trial`.
+    """The distance from one operating point to another, which has `origin` and `trial`.
 
-    der: on the study's split. test: on the split `test`, None where one of the two has no figure. times_smaller: size
-    of the other over its own. rtf_ratio: its own over the other's, each over the FP32 baseline of the same breath; None
-    where one of the two is emulated, since that RTF is not the deployed model's.
+    der: on the study's split. test: on the split `test`, None if one of the two has no figure there. times_smaller:
+    size of the other over its own. rtf_ratio: its own over the other's, each relative to the FP32 baseline timed in
+    turns with it; None if one of the two is emulated, since that RTF is not the deployed model's.
     """
 
     origin: str
@@ -44,7 +45,7 @@ class Distance:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: its row, and what was scored on the study's split and on `test`."""
+    """One of the two points: its row, and its scores on the study's split and on `test`."""
 
     row: FrontRow
     scored: Scored
@@ -52,14 +53,14 @@ class Side:
 
 
 def distance(one: Side, other: Side, origin: str) -> Distance:
-    """origin: of the other, as it is to be named. Rows of complete trials."""
+    """Return the distance between two rows of complete trials. origin: the name to give the other one."""
     ours, theirs = one.row, other.row
     assert ours.size is not None, "its trial is complete"
     assert theirs.size is not None, "its trial is complete"
     assert theirs.trial is not None, "a trial measured it"
     emulated = "emulated" in (ours.execution, theirs.execution)
-    # of the baseline's own trial the ratio is noise about 1: what is timed beside is the same point, but in a study of
-    # the online mode alone
+    # in the baseline's own trial the ratio is noise around 1, since the model timed beside it is the same one; not so
+    # in a study of the online mode alone
     beside = 1.0 if origin == BASELINE and theirs.mode != "online" else theirs.rtf_ratio
     same = ours.trial == theirs.trial
     return Distance(
@@ -86,7 +87,7 @@ def _der_distance(ours: Scored, theirs: Scored, same: bool) -> DerDistance:
 @dataclass(frozen=True)
 class PublishedDistance:
     """How far the paper's point is from the paper's baseline, as published. Sizes in MiB, DER in percent, `relative` in
-    percent of the baseline's DER. source: on what that was."""
+    percent of the baseline's DER. source: the data and machine of those figures."""
 
     name: str
     size: float
@@ -100,7 +101,7 @@ class PublishedDistance:
 
 
 def published_distance() -> PublishedDistance:
-    """Of the paper's Linear-40 in FP16: its final point, "2.0× smaller at a 40% relative DER increase" (Sec. 5.3)."""
+    """Return it for the paper's Linear-40 in FP16: "2.0× smaller at a 40% relative DER increase" (Sec. 5.3)."""
     point, baseline = TABLE2[PAPER_PRECISION], TABLE1[BASELINE_VARIANT]
     return PublishedDistance(
         name=f"{TABLE2_VARIANT} + {PAPER_PRECISION}",

@@ -1,4 +1,4 @@
-"""Budgets → operating points with reasons, as data. Nothing here prints."""
+"""From budgets to operating points with reasons, as data. Nothing here prints."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ from studies.paper_results import TABLE2_VARIANT
 
 @dataclass(frozen=True)
 class Dominated:
-    """A point that is nowhere better in DER, size and RTF, and worse in one. origins: `search`, or of fixed points."""
+    """A point that is nowhere better in DER, size and RTF, and worse in one. origins: `search`, or its fixed points."""
 
     trial: int
     origins: tuple[str, ...]
@@ -44,13 +44,13 @@ class Dominated:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One operating point, and what there is to say for and against it.
+    """One operating point, with the arguments for and against it.
 
-    row: its figures, on the study's split. also: the other origins of the same operating point. roles: why it is here.
-    test: on the split `test`, None where there is no figure. baseline, paper_point: how far it is from the study's own;
-    None where these are not measured, the paper's Linear-40 + FP16 also where Table 2 is about another model here.
-    published: how far the paper's own is from its baseline. dominates: of all points that keep the study's limits.
-    caveats: in words.
+    row: its figures, on the study's split. also: the other origins of the same operating point. roles: why it is
+    recommended. test: its score on the split `test`, None if it has none. baseline, paper_point: its distance to these
+    points of the study, None if they are not measured; paper_point is also None if Table 2 is about another model here
+    than the paper's Linear-40. published: how far the paper's own point is from its baseline. dominates: of all points
+    that keep the study's limits. caveats: in words.
     """
 
     row: FrontRow
@@ -68,13 +68,13 @@ class Recommendation:
 class Advice:
     """What `explorer recommend` answers.
 
-    tracking: of the points that took part, None for all of the study's. limits: budgets by name, `der` in percent.
-    baseline_der: percent, None where it is not measured. points: operating points of the study, complete and within
-    its own limits. inside: of those, within the budgets too. front: of those, not dominated by another one. split,
-    recordings: what their DER is of. method: of every interval. notes: what to know of these intervals. test: how
-    the split `test` fared, and scores there by trial; baseline_test: the baseline's. recommendations: lowest DER
-    first; none where there is a `shortfall`, and then `nearest` is the row of that. left_out: trials that another
-    program added or changed, by number, and why.
+    tracking: the mode that points were restricted to, None for all of the study's. limits: budgets by name, `der` in
+    percent. baseline_der: percent, None if it is not measured. points: number of operating points of the study,
+    complete and within its own limits. inside: number of those within the budgets too. front: number of those that no
+    other one dominates. split, recordings: what their DER was measured on. method: of every interval. notes: how to
+    read these intervals. test: scores on the split `test` by trial, and why any are missing. baseline_test: the
+    baseline's score there. recommendations: lowest DER first; none if there is a `shortfall`, and then `nearest` is the
+    row of the nearest point. left_out: trials that another program added or changed, by number, and why.
     """
 
     study: str
@@ -105,14 +105,13 @@ def recommend(
     trusted: frozenset[str] = frozenset(),
     tracking: Tracking | None = None,
 ) -> Advice:
-    """The operating points of a study to take: within budgets the `top` of lowest DER, the knee, and the smallest one
-    that cannot be told from the best.
+    """Recommend operating points of a study: within budgets the `top` of lowest DER, the knee, and the smallest
+    that cannot be distinguished from the best.
 
-    test: score them on the corpus' split `test`, each once, beside the baseline and the paper's point. trusted: as
-    `build_evaluator` takes it. tracking: whose points alone take part, since what is online and what is not cannot
-    stand in for each other; None for all of them. Raises StudyError where the study is not explorer's, has no complete
-    trial within its own limits, or has no use for a budget or a mode (see `candidates`), and where what is scored on
-    `test` cannot be kept.
+    test: score them on the corpus' split `test`, each once, beside the baseline and the paper's point. trusted: as for
+    `build_evaluator`. tracking: use only points of this mode, since online and chunk-wise points cannot replace each
+    other; None for all of them. Raises StudyError if the study was not made by explorer, has no complete trial within
+    its own limits, or has no use for a budget or a mode (see `candidates`), and if a score on `test` cannot be kept.
     """
     definition = stored_definition(study)
     found = candidates(study, definition, budgets, tracking)
@@ -157,13 +156,13 @@ def recommend(
 
 
 def _of_versions(rows: Iterable[FrontRow]) -> tuple[str, ...]:
-    """What to know where the points that are compared were measured with several versions of a package."""
+    """Return a warning if the points were measured with several versions of a package."""
     mixed = provenance.mixed_versions({row.trial: row.versions for row in rows if row.trial is not None})
     return (f"The points were {provenance.in_words(mixed)}.",) if mixed else ()
 
 
 def _references(found: Candidates) -> dict[str, int]:
-    """What points are compared with, by origin: trials that measured them."""
+    """Return what points are compared with: by origin, the trials that measured them."""
     return {origin: found.references[origin].number for origin in COMPARED if origin in found.references}
 
 

@@ -1,4 +1,4 @@
-"""Why a point is recommended: the lowest DERs, the knee, and the smallest that cannot be told from the best."""
+"""Why a point is recommended: the lowest DERs, the knee, and the smallest one tied with the best."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ class Role:
 
 
 def roles_of(front: Sequence[FrozenTrial], top: int) -> Mapping[int, tuple[Role, ...]]:
-    """The roles of those that have one, by number of the trial, lowest DER first.
+    """Return the roles of the points that have one, by trial number, lowest DER first.
 
-    front: points of which none dominates another, at least one, lowest DER first, with their recordings.
+    front: at least one point, none dominating another, lowest DER first, with their recordings.
     """
     found: defaultdict[int, list[Role]] = defaultdict(list)
     for place, trial in enumerate(front[:top], start=1):
@@ -41,31 +41,31 @@ def roles_of(front: Sequence[FrozenTrial], top: int) -> Mapping[int, tuple[Role,
 
 
 def scored(trial: FrozenTrial) -> bootstrap.Scored:
-    """Seconds of error and of reference speech by recording, of a complete trial."""
+    """Return a complete trial's seconds of error and of reference speech by recording."""
     return record.scored_seconds(trial.user_attrs[record.RECORDINGS])
 
 
 def ordinal(place: int) -> str:
-    """`1st`, `2nd`, `3rd`, `11th`."""
+    """Format a place: `1st`, `2nd`, `3rd`, `11th`."""
     ending = "th" if place // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
     return f"{place}{ending}"
 
 
 def _smallest_tied(front: Sequence[FrozenTrial]) -> tuple[int, Role] | None:
-    """None where a single recording gives no interval."""
+    """Return the smallest point tied with the best; None if a single recording gives no interval."""
     name, best = "smallest tied with the best", front[0]
     if len(scored(best)) < bootstrap.FEWEST:
         return None
     by_size = sorted(front, key=lambda trial: (trial.values[1], trial.values[0], trial.values[2]))
     for smaller, trial in enumerate(by_size):
         if trial is best:
-            told = "every smaller point has a DER that can be told from it" if smaller else "it is the smallest as well"
-            return trial.number, Role(name, f"{name}: {told}")
+            said = "every smaller point has a DER that can be told from it" if smaller else "it is the smallest as well"
+            return trial.number, Role(name, f"{name}: {said}")
         interval = bootstrap.difference(scored(trial), scored(best))
         if interval is not None and interval.contains_zero:
             reason = (
-                f"{name}: its DER cannot be told from the lowest, {best.values[0]:.2f} % of trial {best.number}: "
-                f"{trial.values[0] - best.values[0]:+.2f} points, {in_words(interval)}"
+                f"{name}: its DER cannot be distinguished from the lowest, {best.values[0]:.2f} % of trial "
+                f"{best.number}: {trial.values[0] - best.values[0]:+.2f} points, {in_words(interval)}"
             )
             return trial.number, Role(name, reason)
     raise AssertionError("the best is one of them")
@@ -76,6 +76,6 @@ def _points(count: int) -> str:
 
 
 def in_words(interval: bootstrap.Interval) -> str:
-    """`95 % interval −0.31 to +4.20 (6 recordings)`."""
+    """Format an interval: `95 % interval −0.31 to +4.20 (6 recordings)`."""
     span = f"{interval.low:+.2f} to {interval.high:+.2f}".replace("-", "−")
     return f"{100 * interval.level:.0f} % interval {span} ({interval.recordings} recordings)"

@@ -1,8 +1,8 @@
 """The DER of recommended points on the split `test`, which no search and no choice has seen: scored once and kept.
 
-Whoever picks the lowest of many DERs picks luck as well, so the DER that a choice was made by flatters what was chosen;
-that of recordings which took no part in the choice does not, as long as nobody goes on choosing by it. So a point's
-test DER is kept in the study, and a point is never scored there again.
+The lowest of many DERs is partly luck, so the DER by which a point was chosen flatters it. A DER on recordings that
+took no part in the choice does not, as long as nobody goes on choosing by it. So a point's test DER is kept in the
+study, and a point is never scored there again.
 """
 
 import json
@@ -36,23 +36,23 @@ from studies.definition import StudyDefinition
 from studies.search_space import recall
 
 TEST = "test"
-SETTINGS = "test_split"  # study attribute: what points are scored with there, written before the first is
-ROUNDING = 1e-6  # points of DER between a sum of recordings and the same sum read again
-SCORE = "test_split:{trial}"  # study attribute of each point that was scored there
+SETTINGS = "test_split"  # study attribute: what points are scored with, written before the first is scored
+ROUNDING = 1e-6  # points of DER by which a sum over recordings may differ when it is read again
+SCORE = "test_split:{trial}"  # study attribute of each scored point
 # Of what identifies an evaluator, what a study's split changes, and what decides no label or next to none
 OTHER_SPLIT = ("split", "cost")
 MACHINE = "machine"
-SINCE = ("tracking",)  # what a study of an earlier version does not tell, and has no need of
+SINCE = ("tracking",)  # keys that a study of an earlier version lacks, and does not need
 
 Status = Literal["scored", "absent", "searched", "unavailable", "not asked"]
 
 
 @dataclass(frozen=True)
 class TestScore:
-    """How one operating point did on `test`. der and its parts: percent, pooled. recordings: errors of each (URI).
-    machine: what it was scored on."""
+    """How one operating point did on `test`. der and its parts: percent, pooled. recordings: errors by URI. machine:
+    where it was scored."""
 
-    __test__ = False  # for pytest: this is no test
+    __test__ = False  # for pytest: this is not a test
 
     der: float
     false_alarm: float
@@ -69,10 +69,10 @@ class TestScore:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What is known on `test`. scores: by number of the trial.
+    """What is known about `test`. scores: by trial number.
 
-    status: `scored`; `absent` where the corpus has no such split; `searched` where the search itself looked at it;
-    `unavailable` where it could not be scored (now, or for some of the points); `not asked`. note: that in words.
+    status: `scored`; `absent` if the corpus has no such split; `searched` if the search itself used it; `unavailable`
+    if it could not be scored (now, or for some of the points); `not asked`. note: the status in words.
     """
 
     status: Status
@@ -87,10 +87,10 @@ def held_out(
     on_progress: OnStage = lambda stage, fraction: None,
     trusted: frozenset[str] = frozenset(),
 ) -> HeldOut:
-    """The scores of these trials, whole ones, on `test`: those that the study has, and the others made now and kept.
+    """Return the scores of these whole trials on `test`: the study's own, and the missing ones, measured now and kept.
 
-    Where they cannot be had (the corpus moved, the weights are others now, no GPU, ...) the note says why, and nothing
-    is raised. Raises StudyError where the study cannot be written: then nothing was scored.
+    If a score cannot be measured (the corpus moved, the weights have changed, no GPU, ...) the note says why, and
+    nothing is raised. Raises StudyError if the study cannot be written: then nothing was scored.
     """
     if definition.split in (TEST, "all"):
         return HeldOut("searched", f"the search itself looked at {definition.split!r}: no recording is left for a test")
@@ -100,13 +100,13 @@ def held_out(
     if not missing:
         return HeldOut("scored", scores=known)
     try:
-        # late, since these bring pyannote and torch
+        # imported late, since these import pyannote and torch
         from objectives.corpora.sources import load_corpus
         from objectives.corpora.summary import in_brief
 
         on_progress("reading the corpus", 0.0)
         corpus = load_corpus(definition.corpus, definition.seed)
-        print_remarks(in_brief(corpus, definition.corpus))  # so the evaluator that is built of it need not
+        print_remarks(in_brief(corpus, definition.corpus))  # printed here, so that the evaluator need not
         if not corpus.splits.get(TEST):
             return HeldOut("absent", f"the corpus {definition.corpus!r} has no split {TEST!r}", known)
         refuse_read_only(study)
@@ -141,28 +141,28 @@ def _score(
         except EvaluationError as error:
             failures.append(f"trial {trial.number} could not be scored on {TEST} ({error})")
             continue
-        told = {
+        kept = {
             "der": record.errors_of(reduce(add, counts.values())),
             record.RECORDINGS: {uri: record.errors_of(one) for uri, one in counts.items()},
             "machine": machine,
         }
-        _keep(study, SCORE.format(trial=trial.number), told)  # at once: what was looked at is never scored again
-        scores[trial.number] = _score_of(told)
+        _keep(study, SCORE.format(trial=trial.number), kept)  # at once: what was looked at is never scored again
+        scores[trial.number] = _score_of(kept)
     return HeldOut("unavailable" if failures else "scored", "; ".join(failures), scores)
 
 
 def other_machine(study: optuna.Study, score: TestScore) -> bool:
-    """Whether a point was scored on another machine than the study's, whose kernels may decide a tie otherwise."""
-    told = evaluated_by(study)
-    return any(told.get(key) != value for key, value in score.machine.items())
+    """Return whether a point was scored on another machine than the study's: its kernels may decide ties otherwise."""
+    known = evaluated_by(study)
+    return any(known.get(key) != value for key, value in score.machine.items())
 
 
 def _stored(study: optuna.Study, trial: int) -> TestScore | None:
-    told = kept_json(study, SCORE.format(trial=trial))
-    if told is None:
+    kept = kept_json(study, SCORE.format(trial=trial))
+    if kept is None:
         return None
     try:
-        score = _score_of(told)
+        score = _score_of(kept)
         figures = (score.der, score.false_alarm, score.missed_detection, score.confusion)
         if not all(isinstance(figure, float) and math.isfinite(figure) for figure in figures):
             raise ValueError(f"a DER of {figures}")
@@ -175,20 +175,20 @@ def _stored(study: optuna.Study, trial: int) -> TestScore | None:
     return score
 
 
-def _score_of(told: Mapping[str, Any]) -> TestScore:
-    pooled = told["der"]
+def _score_of(kept: Mapping[str, Any]) -> TestScore:
+    pooled = kept["der"]
     return TestScore(
         der=pooled["der"],
         false_alarm=pooled["false_alarm"],
         missed_detection=pooled["missed_detection"],
         confusion=pooled["confusion"],
-        recordings=told[record.RECORDINGS],
-        machine=told["machine"],
+        recordings=kept[record.RECORDINGS],
+        machine=kept["machine"],
     )
 
 
 def _refuse_other_recordings(study: optuna.Study, known: Mapping[int, TestScore]) -> None:
-    """Points that were scored on different recordings cannot be compared."""
+    """Raise StudyError if points were scored on different recordings, since they cannot be compared."""
     if not known:
         return
     first, score = next(iter(known.items()))
@@ -198,28 +198,30 @@ def _refuse_other_recordings(study: optuna.Study, known: Mapping[int, TestScore]
 
 
 def _differs(study: optuna.Study, identity: Mapping[str, str]) -> str | None:
-    """Why scores made by this evaluator would not be of the study's points, or not beside those that it has."""
+    """Return why this evaluator's scores could not be compared with the study's points or its earlier scores."""
     earlier = kept_json(study, SETTINGS)
-    for told, what in ((evaluated_by(study), "the study was run"), (earlier, f"{TEST} was first scored")):
-        if told is None:
+    for identified, what in ((evaluated_by(study), "the study was run"), (earlier, f"{TEST} was first scored")):
+        if identified is None:
             continue
         keys = [
             key
-            for key in {**told, **identity}
+            for key in {**identified, **identity}
             if key not in OTHER_SPLIT
             and not key.startswith(MACHINE)
-            and told.get(key) != identity.get(key)
-            and (key in told or key not in SINCE)
+            and identified.get(key) != identity.get(key)
+            and (key in identified or key not in SINCE)
         ]
         if keys:
-            changes = "; ".join(f"{key}: {told.get(key, '(absent)')} → {identity.get(key, '(absent)')}" for key in keys)
+            changes = "; ".join(
+                f"{key}: {identified.get(key, '(absent)')} → {identity.get(key, '(absent)')}" for key in keys
+            )
             return f"split {TEST!r} is not scored, for something has changed since {what}: {changes}"
     return None
 
 
-def _keep(study: optuna.Study, key: str, told: object) -> None:
+def _keep(study: optuna.Study, key: str, value: object) -> None:
     try:
-        study.set_user_attr(key, json.dumps(told))
+        study.set_user_attr(key, json.dumps(value))
     except optuna.exceptions.StorageInternalError as error:
         why = reason_of(error.__cause__ or error)
         raise StudyError(

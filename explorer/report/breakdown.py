@@ -1,4 +1,4 @@
-"""Where time and errors go, in the report: stages of the compute, DER over overlap."""
+"""Where time and errors go, in the report: stages of the compute, and DER over overlap."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,12 +13,12 @@ from explorer.report.exhibit import Exhibit, signed, trials_in_words
 
 
 def stage_exhibit(found: StageShares) -> Exhibit:
-    """Where the compute goes."""
+    """Show where the compute goes."""
     said = (
         f"Shares of the timed compute: {trials_in_words(bar.trial for bar in found.bars)}, in brackets after each name."
     )
     if found.left_out:
-        said += f" {found.left_out} more operating points are left out, for want of room."
+        said += f" {found.left_out} more operating points are left out, for lack of space."
     first = found.bars[0]
     return Exhibit(
         name="stages",
@@ -35,22 +35,22 @@ def stage_exhibit(found: StageShares) -> Exhibit:
 
 
 def overlap_exhibit(found: OverlapFigure, same: bool) -> Exhibit:
-    """DER against overlap. same: the baseline itself has the lowest DER of the front."""
+    """Show DER against overlap. same: whether the baseline itself has the lowest DER of the front."""
     said = [
         "Overlapped speech: share of a recording's annotated speech in which at least two speak, from the reference "
         f"inside the UEM. {trials_in_words(point.trial for point in found.points).capitalize()}."
     ]
     if same:
         said.append("The baseline itself has the lowest DER of the front; beside it stands the next of the front.")
-    told = [
+    ranks = [
         f"{signed(rank.value)} [{signed(rank.low)}, {signed(rank.high)}] ({name})"
         for name, rank in found.rank_correlation.items()
     ]
     number = len({point.uri for point in found.points})
-    if told:
+    if ranks:
         said.append(
             f"Rank correlation (Spearman) of DER with the overlap over {number} recordings, with the 95 % interval of "
-            f"a bootstrap over them: {', '.join(told)}. One whose interval holds zero cannot be told from none."
+            f"a bootstrap over them: {', '.join(ranks)}. One whose interval holds zero may be none."
         )
     if found.unscored:
         said.append(f"Left out, since nothing in them is scored: {', '.join(found.unscored)}.")
@@ -65,7 +65,7 @@ def overlap_exhibit(found: OverlapFigure, same: bool) -> Exhibit:
 
 
 def overlap_series(rows: Sequence[FrontRow], trials: Mapping[int, FrozenTrial]) -> tuple[dict[str, FrozenTrial], bool]:
-    """The baseline and the lowest DER of the front beside it, by name; and whether that lowest is the baseline's."""
+    """Return the baseline and the lowest DER of the front beside it, by name; and whether that is the baseline's."""
     baseline = next((row for row in rows if row.origin == "baseline" and row.der is not None), None)
     front = [row for row in rows if row.standing == "front"]
     same = bool(front) and baseline is not None and front[0].der == baseline.der

@@ -1,4 +1,4 @@
-"""What a section of the report shows: a grid of figures, its CSV, or why it is absent; and figures in words."""
+"""What a section of the report shows: a figure with its table and its CSV, or why it is absent; and numbers as text."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from explorer.figures.data import SweepPoint
 from explorer.front.rows import FrontRow
 
 UNKNOWN = "–"
-NO_BREAK, JOINED = "\u00a0", "\u2060"  # a space, and nothing at all, where no line ends
+NO_BREAK, JOINED = "\u00a0", "\u2060"  # a space, and no space at all, where a line must not break
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table in words. strong: places of the rows that are emphasised. left: places of the columns of words. wraps:
-    of those whose cells may take two lines, where the page is too narrow."""
+    """A table as text. strong: indices of the rows to emphasise. left: indices of the text columns. wraps: indices of
+    the columns whose cells may take two lines if the page is too narrow."""
 
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -27,7 +27,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """name: of its files. caption: says which trials it is made of. alternative: the figure in words, for those who do
+    """name: of its files. caption: names the trials it is made of. alternative: the figure in words, for readers who do
     not see it. sheets: its data as CSV by file name."""
 
     name: str
@@ -41,7 +41,7 @@ class Exhibit:
 
 @dataclass(frozen=True)
 class Absent:
-    """What the study has no data for. command: what would give some; None where nothing of the explorer does."""
+    """What the study has no data for. command: one that would provide it; None if the explorer has none."""
 
     name: str
     title: str
@@ -50,15 +50,15 @@ class Absent:
 
 
 def trials_in_words(numbers: Iterable[int]) -> str:
-    """`trial 3`, `trials 0–2, 5`."""
+    """Format trial numbers: `trial 3`, `trials 0–2, 5`."""
     known = sorted(set(numbers))
     runs = [[number for _, number in run] for _, run in groupby(enumerate(known), key=lambda pair: pair[1] - pair[0])]
-    told = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
-    return f"trial{'s' if len(known) != 1 else ''} {told}"
+    ranges = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
+    return f"trial{'s' if len(known) != 1 else ''} {ranges}"
 
 
 def number(value: float | None, digits: int) -> str:
-    """So many digits after the point; a dash for what is not known."""
+    """Format a number with so many decimals; a dash if it is unknown."""
     return UNKNOWN if value is None else f"{value:.{digits}f}"
 
 
@@ -66,9 +66,9 @@ def signed(value: float, digits: int = 2) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def _two_lines(told: str) -> str:
-    """A figure that is broken before what stands in brackets and nowhere else."""
-    return told.replace(" ", NO_BREAK).replace(f"{NO_BREAK}[", " [").replace("–", f"{JOINED}–{JOINED}")
+def _two_lines(text: str) -> str:
+    """Let a figure break before its brackets and nowhere else."""
+    return text.replace(" ", NO_BREAK).replace(f"{NO_BREAK}[", " [").replace("–", f"{JOINED}–{JOINED}")
 
 
 def _axis(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""What a report says in words: what was searched and on what, the headline, what did not finish, how to read it."""
+"""What a report says in words: what was searched and on what data, the headline, failures, and how to read it."""
 
 import platform
 from collections import Counter
@@ -23,7 +23,7 @@ from explorer.storage.study_record import stored_identity
 from explorer.storage.urls import without_paths
 from studies.definition import StudyDefinition
 
-STATES = {"pruned": "stopped early", "fail": "failed"}  # of Optuna, in words that say nothing of pruned models
+STATES = {"pruned": "stopped early", "fail": "failed"}  # Optuna's states, avoiding confusion with pruned models
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Headline:
     of: str
 
 
-def name_of_model(told: str) -> str:
-    """A model as the definition names it; of a path only the file's name."""
-    return Path(told).name if told.startswith((".", "~")) or Path(told).is_absolute() else told
+def name_of_model(model: str) -> str:
+    """Return a model's name as in the definition; for a path only the file's name."""
+    return Path(model).name if model.startswith((".", "~")) or Path(model).is_absolute() else model
 
 
-def headlines(rows: Sequence[FrontRow], told: StudyStatus) -> tuple[Headline, ...]:
-    """The baseline, the front, and the best of each objective."""
+def headlines(rows: Sequence[FrontRow], progress: StudyStatus) -> tuple[Headline, ...]:
+    """Return the baseline, the front, and the best of each objective."""
     found = []
     baseline = next((row for row in rows if row.origin == "baseline" and row.der is not None), None)
     if baseline is not None:
@@ -54,7 +54,7 @@ def headlines(rows: Sequence[FrontRow], told: StudyStatus) -> tuple[Headline, ..
         Headline("on the front", f"{points} operating points", f"{fixed} of {len(on_front)} trials are fixed points")
     )
     by_number = {row.trial: row for row in rows}
-    for best in told.best:
+    for best in progress.best:
         row = by_number.get(best.trial)
         what = "" if row is None else f"{_in_words(row)}; "
         tied = {key(row) for row in on_front if row.tied_with_best} if best.metric == record.METRIC_NAMES[0] else ()
@@ -66,12 +66,12 @@ def headlines(rows: Sequence[FrontRow], told: StudyStatus) -> tuple[Headline, ..
 def facts(
     study: optuna.Study,
     definition: StudyDefinition,
-    told: StudyStatus,
+    progress: StudyStatus,
     rows: Sequence[FrontRow],
     trials: Mapping[int, FrozenTrial],
     overlap: float | None,
 ) -> tuple[tuple[str, str], ...]:
-    """What was searched, the data, the machine, the versions, and when. overlap: share of the split's speech."""
+    """Describe what was searched, the data, machine, versions and dates. overlap: share of the split's speech."""
     complete = [trial for trial in trials.values() if trial.state is TrialState.COMPLETE]
     recordings = complete[0].user_attrs["recordings"]
     seconds = record.reference_seconds(complete[0])
@@ -81,46 +81,48 @@ def facts(
         "study": study.study_name,
         "space": _space(definition),
         "sampler": f"{definition.sampler}, seed {definition.seed}",
-        "trials": ", ".join(f"{number} {STATES.get(state, state)}" for state, number in told.states.items())
-        + (f"; {told.remaining} still to run" if told.remaining else "")
-        + (f"; {told.reused} repeat a measured point" if told.reused else ""),
+        "trials": ", ".join(f"{number} {STATES.get(name, name)}" for name, number in progress.states.items())
+        + (f"; {progress.remaining} still to run" if progress.remaining else "")
+        + (f"; {progress.reused} repeat a measured point" if progress.reused else ""),
         "budgets": ", ".join(f"{name} ≤ {limit:g}" for name, limit in definition.limits.given().items()) or "none",
-        "data": f"corpus {corpus_name(told.definition, study)}, split {definition.split}: "
+        "data": f"corpus {corpus_name(progress.definition, study)}, split {definition.split}: "
         f"{len(recordings)} recordings, {seconds:.1f} s of scored speech{shared}",
         "models": f"segmentation {name_of_model(definition.models.segmentation)}, "
         f"embedding {name_of_model(definition.models.embedding)}",
         "machine": ", ".join(
-            f"{key} {value}" for key, value in told.machine.items() if key not in ("torch", "onnxruntime")
+            f"{key} {value}" for key, value in progress.machine.items() if key not in ("torch", "onnxruntime")
         ),
         "fingerprint of the data": identified_corpus(study)[1] or "not recorded",
-        "versions": ", ".join(f"{key} {value}" for key, value in _versions(told).items()) or "not recorded",
+        "versions": ", ".join(f"{key} {value}" for key, value in _versions(progress).items()) or "not recorded",
         "DER computed by": ", ".join(kernels) or "not recorded",
         "when": _when(study),
     }
-    if told.mixed:
-        found["to be known"] = in_words(told.mixed)
-    if told.table2_variant is not None:
-        found["Table 2's model"] = str(told.table2_variant)
+    if progress.mixed:
+        found["caveat"] = in_words(progress.mixed)
+    if progress.table2_variant is not None:
+        found["Table 2's model"] = str(progress.table2_variant)
     return tuple((key, without_paths(value)) for key, value in found.items())
 
 
-def _versions(told: StudyStatus) -> Mapping[str, str]:
-    """Of packages; of an earlier version's trials those that belong to the machine."""
-    return told.versions or {key: told.machine[key] for key in ("torch", "onnxruntime") if key in told.machine}
+def _versions(progress: StudyStatus) -> Mapping[str, str]:
+    """Return package versions; for trials of an earlier version those recorded with the machine."""
+    return progress.versions or {
+        key: progress.machine[key] for key in ("torch", "onnxruntime") if key in progress.machine
+    }
 
 
-def unfinished(study: optuna.Study, told: StudyStatus) -> tuple[str, ...]:
-    """Failures with their errors, stopped trials by why, infeasible ones by limit."""
+def unfinished(study: optuna.Study, progress: StudyStatus) -> tuple[str, ...]:
+    """List failures with their errors, stopped trials by reason, infeasible ones by limit."""
     trials = bulk_sql.skim(study, (record.ORIGIN, record.STOP))
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     over = Counter(name for trial in complete for name in record.exceeded(trial))
     infeasible = [trial.number for trial in complete if record.exceeded(trial)]
-    lines = [f"{len(told.failures)} trials failed" + ("." if not told.failures else ":")]
-    lines += [f"trial {one.trial} ({one.origin}): {one.error}" for one in told.failures]
+    lines = [f"{len(progress.failures)} trials failed" + ("." if not progress.failures else ":")]
+    lines += [f"trial {one.trial} ({one.origin}): {one.error}" for one in progress.failures]
     stopped = {"limit": "over a budget", "raced": "could no longer reach the front"}
-    by_kind = "; ".join(f"{number} {stopped.get(kind, kind)}" for kind, number in told.stopped.items())
+    by_kind = "; ".join(f"{number} {stopped.get(kind, kind)}" for kind, number in progress.stopped.items())
     lines.append(
-        f"{sum(told.stopped.values())} trials were stopped before their end" + (f": {by_kind}." if by_kind else ".")
+        f"{sum(progress.stopped.values())} trials were stopped before their end" + (f": {by_kind}." if by_kind else ".")
     )
     limits = ", ".join(f"{name} {number}" for name, number in over.items())
     lines.append(f"{len(infeasible)} measured trials are infeasible" + (f": over {limits}." if limits else "."))
@@ -128,12 +130,12 @@ def unfinished(study: optuna.Study, told: StudyStatus) -> tuple[str, ...]:
 
 
 def left_out(trials: LeftOut) -> tuple[str, ...]:
-    """A line for each trial that another program added or changed, which nothing in the report is made of."""
+    """Return a line for each trial that another program added or changed, which the report ignores."""
     return tuple(without_paths(f"trial {number} is left out: {trials[number]}") for number in sorted(trials))
 
 
 def notes(definition: StudyDefinition, rows: Sequence[FrontRow]) -> tuple[str, ...]:
-    """How the figures were made."""
+    """Explain how the figures were made."""
     offline = definition.space.mode == "offline"
     loop = (
         "of the released pipeline, on one whole recording"
@@ -141,17 +143,17 @@ def notes(definition: StudyDefinition, rows: Sequence[FrontRow]) -> tuple[str, .
         else "of the real loop, one update at a time, batch 1, nothing cached"
     )
     threads = definition.cost.threads
-    told = [
+    found = [
         "DER: false alarm, missed detection and confusion as a share of the scored reference speech, pooled over "
         "recordings, with a collar of 0.5 s (± 0.25 s around each boundary), overlapped speech scored, inside the UEM.",
-        f"The split {definition.split} is what the search saw: the best of many points is flattered by it.",
+        f"The split {definition.split} is what the search saw, so it flatters the best of many points.",
         "Size: the segmentation model on disk, in MiB (bytes / 2**20), the paper's MB.",
         f"RTF: seconds of compute per second of audio {loop}, after a warm-up, on {threads} "
         f"thread{'s' if threads > 1 else ''}, nothing else of the explorer running on the machine: median of "
         f"{definition.cost.repeats} repeats with the smallest and the largest. × base is the ratio to the FP32 "
-        "baseline timed in the same breath, so that a drifting machine cancels out.",
+        "baseline timed in turns with the point, so that a drifting machine cancels out.",
         "Emulated: this machine has no kernel for the precision. The DER is that of the rounded model; the RTF is the "
-        "emulation's, says nothing of a gain, and has no ratio.",
+        "emulation's, says nothing about a gain, and has no ratio.",
         "Front: feasible operating points to which no other feasible one is at least as good in DER, size and RTF and "
         "better in one. An emulated mode stands there with the RTF that was measured.",
         "Fixed points are measured whatever the search proposes: the baseline, points of the paper, and points that "
@@ -163,29 +165,29 @@ def notes(definition: StudyDefinition, rows: Sequence[FrontRow]) -> tuple[str, .
             "Latency: what the algorithm waits, C + R, and in the online mode the pauses that it waits for "
             "(min_duration_off) as well; the time to compute comes on top."
         )
-        told.insert(4, latency)
+        found.insert(4, latency)
     if any(row.kernel is not None and row.kernel.startswith("torch ") for row in rows):
-        told.append("Windows for the DER were run by torch; the RTF is the CPU's.")
-    return tuple(told)
+        found.append("Windows for the DER were run by torch; the RTF is the CPU's.")
+    return tuple(found)
 
 
 def made_by() -> str:
-    """Who made the report, and when."""
+    """Say which software made the report, and when."""
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     versions = ", ".join(f"{name} {version(name)}" for name in ("explorer", "optuna", "matplotlib"))
     return f"Made on {now} by {versions}, Python {platform.python_version()}"
 
 
 def corpus_name(definition: Mapping[str, Any], study: optuna.Study) -> str:
-    """As its source names it, without the path it may have been given by."""
+    """Return the corpus' name as its source gives it, without the path it may have been given by."""
     name, _ = identified_corpus(study)
     return name or Path(str(definition["corpus"])).name
 
 
 def identified_corpus(study: optuna.Study) -> tuple[str, str]:
-    """(name, fingerprint) of the corpus that the trials were measured on; empty where the study does not say."""
-    told = stored_identity(study).get("evaluator.corpus", "")
-    name, _, fingerprint = str(told).rpartition(" ")
+    """Return (name, fingerprint) of the corpus that trials were measured on; empty if the study does not record it."""
+    identity = stored_identity(study).get("evaluator.corpus", "")
+    name, _, fingerprint = str(identity).rpartition(" ")
     return name, fingerprint
 
 
@@ -198,20 +200,22 @@ def _in_words(row: FrontRow) -> str:
 
 def _space(definition: StudyDefinition) -> str:
     space = definition.space
-    told = ["offline"]
+    parts = ["offline"]
     if space.mode == "streaming":
         (low, high), context = space.chunk_length, space.right_context
-        told = [f"C {low:g} to {high:g} s" if low < high else f"C {low:g} s"]
+        parts = [f"C {low:g} to {high:g} s" if low < high else f"C {low:g} s"]
         sought = [] if "none" not in space.look_ahead else ["0"]
         sought += [f"{context[0]:g} to {context[1]:g} s"] if "some" in space.look_ahead else []
-        told.append(f"R {' or '.join(sought)}")
+        parts.append(f"R {' or '.join(sought)}")
         if space.tracking != ("chunk-wise",):
-            told.append(f"tracking {', '.join(space.tracking)}")
+            parts.append(f"tracking {', '.join(space.tracking)}")
     structures = ", ".join(space.pruning_structure)
     ratio = space.pruning_ratio
-    told.append(f"pruning {structures}" + (f" with ratio {ratio[0]:g} to {ratio[1]:g}" if structures != "none" else ""))
-    told.append(f"precision {', '.join(space.precision)}")
-    return "; ".join(told)
+    parts.append(
+        f"pruning {structures}" + (f" with ratio {ratio[0]:g} to {ratio[1]:g}" if structures != "none" else "")
+    )
+    parts.append(f"precision {', '.join(space.precision)}")
+    return "; ".join(parts)
 
 
 def _when(study: optuna.Study) -> str:

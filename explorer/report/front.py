@@ -1,4 +1,4 @@
-"""The front in the report: the joint front, and every row of it."""
+"""The front in the report: the joint front, and all of its rows."""
 
 from collections.abc import Sequence
 
@@ -22,11 +22,11 @@ from explorer.report.exhibit import (
     trials_in_words,
 )
 
-MOST_NAMED = 4  # of those that dominate a row; the sheet has all
+MOST_NAMED = 4  # of the trials that dominate a row; the CSV has all
 
 
 def front_exhibits(front: JointFront) -> tuple[Exhibit, ...]:
-    """DER against size and against latency; against RTF in an offline study."""
+    """Show DER against size and against latency; against RTF in an offline study."""
     second = drawing_front.second_axis(front)
     words = {"size": "size of the segmentation model", "latency": "algorithmic latency", "rtf": "real-time factor"}
     best = front.points[0]
@@ -46,15 +46,15 @@ def front_exhibits(front: JointFront) -> tuple[Exhibit, ...]:
         if front.ceiling is not None:
             said.append("Points with an arrow lie above the scale, with their DER beside.")
         if any(point.emulated for point in front.points):
-            said.append("Where the RTF is emulated it says nothing of a gain.")
+            said.append("An emulated RTF says nothing about a gain.")
         unnamed = len(front.points) - len(drawing_front.labelled(front.points))
         if tied := [number for point in front.points if point.tied_with_best for number in point.trials]:
             said.append(
-                f"The lowest DER of the front, {on_front[0].der:.2f} %, cannot be told here from that of "
+                f"The lowest DER of the front, {on_front[0].der:.2f} %, cannot be distinguished here from that of "
                 f"{trials_in_words(tied)}."
             )
         if unnamed:
-            said.append(f"{unnamed} points of the front have no name here, for want of room: the table has them.")
+            said.append(f"{unnamed} points of the front have no name here, for lack of space: the table has them.")
         found.append(
             Exhibit(
                 name=f"front-{axis}",
@@ -72,14 +72,14 @@ def front_exhibits(front: JointFront) -> tuple[Exhibit, ...]:
 
 
 def whole_front(rows: Sequence[FrontRow], compared: Sequence[Comparison] = ()) -> Exhibit:
-    """The front and every fixed point as a table. compared: as explorer.front.pareto has them."""
+    """Show the front and every fixed point as a table. compared: as from explorer.front.pareto."""
     return Exhibit(
         name="front",
         title="The front and every fixed point",
         caption=" ".join(
             (
                 "Rows in bold are on the front of DER, size and RTF. RTF: median [smallest–largest]; × base: over the "
-                "FP32 baseline timed in the same breath.",
+                "FP32 baseline timed in turns with the point.",
                 *of_differences(rows, compared),
             )
         ),

@@ -1,4 +1,4 @@
-"""Chunk-wise and online over C, in the report: a figure, a table and a sheet."""
+"""Chunk-wise and online over C, in the report: a figure, a table and a CSV file."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ COLOURS = (style.BLUE, style.VERMILION, style.GREEN)
 
 
 def modes_exhibit(pairs: Sequence[ModePair]) -> Exhibit | Absent:
-    """The two modes side by side; what would measure them where the study has no pair."""
+    """Show the two modes side by side; if the study has no pair, say what would measure one."""
     if not pairs:
         return Absent(
             NAME, TITLE, "no operating point of this study was measured in both modes.", "explorer run online"
@@ -33,7 +33,7 @@ def modes_exhibit(pairs: Sequence[ModePair]) -> Exhibit | Absent:
             "Chunk-wise, everybody is clustered when the recording ends, so that who said what is known only then; "
             "online, names are final after the latency. Windows, features and models are the same. Difference: online "
             f"less chunk-wise, points, with the {100 * bootstrap.LEVEL:.0f} % interval of a paired bootstrap over "
-            "recordings; tied is what they cannot tell apart. " + f"{trials_in_words(trials)}.".capitalize()
+            "recordings; tied: it holds zero. " + f"{trials_in_words(trials)}.".capitalize()
         ),
         figure=draw_modes(curves) if curves else None,
         alternative="; ".join(_in_words(curve) for curve in curves),
@@ -50,7 +50,7 @@ def modes_exhibit(pairs: Sequence[ModePair]) -> Exhibit | Absent:
 
 
 def draw_modes(curves: Sequence[ModeCurve]) -> Figure:
-    """DER over C: a colour for each model and R, chunk-wise as a line with dots, online dashed with diamonds."""
+    """Draw DER over C: one colour per model and R, chunk-wise as a line with dots, online dashed with diamonds."""
     with styled():
         figure = new_figure(3.8)
         axes = figure.subplots()

@@ -1,9 +1,9 @@
-"""The comparisons of a report: pairs that differ in one choice, and the words that go with a difference of DER."""
+"""The comparisons of a report: pairs that differ in one choice, with their differences of DER in words."""
 
 from collections.abc import Sequence
 
 from explorer.front import comparisons
-from explorer.front.comparisons import MATCHED, Comparison, told
+from explorer.front.comparisons import MATCHED, Comparison, difference_in_words
 from explorer.front.rows import FrontRow
 from explorer.report.csv_files import as_csv
 from explorer.report.exhibit import Absent, Exhibit, Grid, trials_in_words
@@ -12,7 +12,7 @@ TITLE = "Pairs, told apart or tied"
 
 
 def pairs_exhibit(rows: Sequence[FrontRow], compared: Sequence[Comparison]) -> Exhibit | Absent:
-    """Points that differ in one choice alone, each two beside each other. The sheet has all comparisons."""
+    """Show pairs of points that differ in one choice alone. The CSV has all comparisons."""
     matched = [one for one in compared if one.kind in MATCHED]
     if not matched:
         return Absent(
@@ -38,7 +38,7 @@ def pairs_exhibit(rows: Sequence[FrontRow], compared: Sequence[Comparison]) -> E
             tuple(
                 (
                     one.kind, str(one.trial), one.point, f"{one.der:.2f}",
-                    str(one.versus), one.versus_point, f"{one.versus_der:.2f}", told(one),
+                    str(one.versus), one.versus_point, f"{one.versus_der:.2f}", difference_in_words(one),
                 )
                 for one in matched
             ),

@@ -1,4 +1,4 @@
-"""Figures and tables of a report, each with its caption, the trials it traces to and its data as CSV."""
+"""The paper's figures and tables in the report, each with a caption, the trials it is made of and its data as CSV."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ from studies.paper_results import CAPTION, REMARKS, TABLE2_VARIANT, PaperTable
 
 
 def sweep_exhibit(curve: SweepCurve) -> Exhibit:
-    """Figure 1 or 2, and what the paper's text says of it."""
+    """Show Figure 1 or 2, with what the paper's text says about it."""
     number = curve.figure.removeprefix("figure")
     shown = [*curve.points, *([curve.zero] if curve.zero else [])]
     swept, fixed = ("right context R", "C = 1 s") if number == "1" else ("chunk length C", "R = 0")
@@ -57,8 +57,8 @@ def sweep_exhibit(curve: SweepCurve) -> Exhibit:
 
 
 def table_exhibit(rows: Sequence[FrontRow], table: PaperTable, compared: Sequence[Comparison]) -> Exhibit | None:
-    """Table 1 or 2, ours beside the published figures; None where the study has no row of it that was measured.
-    compared: as explorer.front.pareto has them; what a pruning, or a precision, changes is among them."""
+    """Show Table 1 or 2, ours beside the published figures; None if the study has no measured row of it.
+    compared: as from explorer.front.pareto; it has the effect of each pruning or precision."""
     found = table_rows(rows, table)
     measured = [row for row in found if row.der is not None]
     if not measured:
@@ -104,7 +104,7 @@ def table_exhibit(rows: Sequence[FrontRow], table: PaperTable, compared: Sequenc
 
 
 def delta_exhibit(found: PrecisionDeltas) -> Exhibit:
-    """Figure 3 with its numbers."""
+    """Show Figure 3 with its numbers."""
     said = [
         f"Difference of a recording's DER to FP32 of the same model (trial {found.reference}); "
         f"{trials_in_words(summary.trial for summary in found.summaries)}. Boxes go from quartile to quartile with the "
@@ -156,6 +156,6 @@ def _table_row(row: FrontRow, change: Comparison | None) -> tuple[str, ...]:
         number(_millions(row), 2), number(row.paper_params, 2),
         number(row.size, 2), number(row.paper_size, 2),
         number(row.der, 2), number(row.paper_der, 2),
-        UNKNOWN if change is None else _two_lines(comparisons.told(change)),
+        UNKNOWN if change is None else _two_lines(comparisons.difference_in_words(change)),
         _spread(row.rtf, row.rtf_low, row.rtf_high), _ratio(row), number(row.paper_rtf, 4),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`explorer report`: one self-contained page of a study, its figures as PNG and its data as CSV."""
+"""`explorer report`: one self-contained page about a study, its figures as PNG and its data as CSV."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -34,12 +34,12 @@ from studies.definition import StudyDefinition
 from studies.fixed_points import SWEEPS
 from studies.paper_results import PaperTable
 
-if TYPE_CHECKING:  # it brings pyannote
+if TYPE_CHECKING:  # imports pyannote
     from objectives.corpora.summary import SpeechSummary
 
-MARKER = "report.json"  # says that a folder is a report, and so may be replaced by a newer one
+MARKER = "report.json"  # marks a folder as a report, so that a newer one may replace it
 PAGE = "index.html"
-MEASURED_BY = {  # the packaged study that has a figure or table of the paper
+MEASURED_BY = {  # the packaged study that measures each figure or table of the paper
     "figure1": "right_context",
     "figure2": "chunk_length",
     "figure3": "quantization",
@@ -52,7 +52,7 @@ OnStep = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report says. sections: heading → figures, tables and what is left out."""
+    """All content of a report. sections: heading → figures, tables and what is left out."""
 
     title: str
     description: str
@@ -65,14 +65,14 @@ class Report:
 
     @property
     def exhibits(self) -> tuple[Exhibit, ...]:
-        """What is shown, in order."""
+        """All exhibits, in order."""
         return tuple(item for _, items in self.sections for item in items if isinstance(item, Exhibit))
 
 
 def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
-    """Everything of the report of a study, figures drawn. on_step: told what is being done.
+    """Compose the report of a study, with its figures drawn. on_step: called with a description of each step.
 
-    Raises StudyError where the study was not made by `explorer run`, or has nothing measured yet.
+    Raises StudyError if the study was not made by `explorer run`, or has nothing measured yet.
     """
     definition = stored_definition(study)
     found = whole_front(study)
@@ -83,20 +83,20 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
             f"the study {study.study_name!r} has nothing to report yet: no operating point of it was measured; "
             f"`explorer run {study.study_name}` goes on"
         )
-    told = status(study)
-    left_out = {**found.left_out, **told.left_out}
+    progress = status(study)
+    left_out = {**found.left_out, **progress.left_out}
     if left_out:
         on_step(in_words(left_out))
     trials = bulk_sql.read(study, [row.trial for row in measured if row.trial is not None])
-    on_step(f"reading the references of {report_facts.corpus_name(told.definition, study)}")
+    on_step(f"reading the references of {report_facts.corpus_name(progress.definition, study)}")
     speech = _speech(study, definition, trials[next(iter(trials))].user_attrs["recordings"])
     on_step("drawing")
     joint = data.joint_front(rows, data.other_trials(study, rows))
     return Report(
         title=f"Streaming speaker diarization: the study {study.study_name}",
         description=without_paths(definition.description),
-        headline=report_facts.headlines(rows, told),
-        facts=report_facts.facts(study, definition, told, rows, trials, _overlap_share(speech)),
+        headline=report_facts.headlines(rows, progress),
+        facts=report_facts.facts(study, definition, progress, rows, trials, _overlap_share(speech)),
         sections=(
             ("The joint front", front.front_exhibits(joint)),
             ("The paper's figures and tables, measured here", _paper(rows, trials, found.comparisons)),
@@ -109,17 +109,17 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
             ("Overlap and noise, made up", (stress_exhibit(study),)),
             ("The front as a table", (front.whole_front(rows, found.comparisons),)),
         ),
-        unfinished=(*report_facts.unfinished(study, told), *report_facts.left_out(left_out)),
+        unfinished=(*report_facts.unfinished(study, progress), *report_facts.left_out(left_out)),
         notes=report_facts.notes(definition, rows),
         made=report_facts.made_by(),
     )
 
 
 def write_report(study: optuna.Study, folder: Path, force: bool = False, on_step: OnStep = lambda step: None) -> Path:
-    """Compose the report of a study and put it into `folder`, which appears whole or not at all. Returns the page.
+    """Compose the report of a study and write it to `folder`, which appears complete or not at all. Returns the page.
 
     force: replace a folder that is itself a report; nothing else is ever replaced.
-    Raises StudyError as `compose` does, where the folder is there already, and where it cannot be written.
+    Raises StudyError as `compose` does, if the folder exists already, and if it cannot be written.
     """
     folder = folder.resolve()
     _refuse_existing(folder, force)
@@ -128,12 +128,12 @@ def write_report(study: optuna.Study, folder: Path, force: bool = False, on_step
         on_step("writing")
         with writing(folder, StudyError):
             _fill(staged, report, study.study_name)
-        _refuse_existing(folder, force)  # drawing took a while
+        _refuse_existing(folder, force)  # again: drawing took a while
     return folder / PAGE
 
 
 def render(report: Report) -> str:
-    """The page: HTML that needs nothing beside it, neither files nor a network nor scripts."""
+    """Render the page: self-contained HTML that needs no other files, no network and no scripts."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("explorer.report"),
         autoescape=True,
@@ -145,8 +145,8 @@ def render(report: Report) -> str:
         for item in report.exhibits
         if item.figure is not None
     }
-    told = {field: getattr(report, field) for field in report.__dataclass_fields__}
-    return environment.get_template("report.html").render(**told, drawn=drawn)
+    fields = {field: getattr(report, field) for field in report.__dataclass_fields__}
+    return environment.get_template("report.html").render(**fields, drawn=drawn)
 
 
 def _refuse_existing(folder: Path, force: bool) -> None:
@@ -197,9 +197,9 @@ def _stages(joint: data.JointFront, definition: StudyDefinition) -> Exhibit | Ab
     found = data.stage_shares(joint.points)
     if found:
         return breakdown.stage_exhibit(found)
-    why = "no trial of this study tells its stages, as those measured by an earlier version do not"
+    why = "no trial of this study recorded its stages (an earlier version did not)"
     if definition.space.mode == "offline":
-        why = "the offline mode does not tell its stages apart"
+        why = "the offline mode does not time its stages separately"
     return Absent("stages", "Where the compute goes", f"{why}.", "explorer run joint")
 
 
@@ -218,7 +218,7 @@ def _overlap(
 def _speech(
     study: optuna.Study, definition: StudyDefinition, recordings: Mapping[str, object]
 ) -> "Mapping[str, SpeechSummary] | str":
-    """What the references say of each recording that was scored, or why nobody knows any more."""
+    """Return the speech of each scored recording in the references, or why it is not known any more."""
     from objectives.corpora.sources import load_corpus
     from objectives.corpora.summary import in_brief, summarize_recordings
 

@@ -19,7 +19,7 @@ from explorer.statistics import bootstrap
 T = TypeVar("T")
 
 NAME, TITLE = "stress", "DER under overlap and noise"
-MOST_PANELS = 4  # in a row
+MOST_PANELS = 4  # per row
 LOOKS = (
     (style.BLACK, "o", "-"),
     (style.VERMILION, "D", "--"),
@@ -32,9 +32,10 @@ LOOKS = (
 
 @dataclass(frozen=True)
 class StressPoint:
-    """A trial in one cell. overlap, overlap_share: of the speech, 0 … 1, asked for and come out. noise: dB of speech
-    over noise, None for none. added: points of DER above the first cell of the trial, None for that one, with its
-    interval. tied: whether that holds zero. Both None with a single recording, which has none."""
+    """A trial in one cell. overlap: the share of the speech that was asked for, 0 … 1; overlap_share: the share that
+    came out. noise: dB of speech over noise, None for none. added: points of DER above the trial's first cell, None for
+    that cell, with its interval. tied: whether the interval contains zero. The interval and `tied` are None with a
+    single recording."""
 
     trial: int
     point: str
@@ -53,7 +54,7 @@ class StressPoint:
 
 @dataclass(frozen=True)
 class StressFigure:
-    """Trials that were stressed alike. left_out: what else is kept, under other conditions or without room here."""
+    """Trials under the same conditions. left_out: others, under other conditions or without room here."""
 
     trials: tuple[Stressed, ...]
     points: tuple[StressPoint, ...]
@@ -61,18 +62,18 @@ class StressFigure:
 
     @property
     def overlaps(self) -> tuple[float, ...]:
-        """Shares of the speech that were asked for."""
+        """Shares of overlapped speech that were asked for."""
         return tuple(dict.fromkeys(point.overlap for point in self.points))
 
     @property
     def noises(self) -> tuple[float | None, ...]:
-        """dB, None for none."""
+        """Levels in dB, None for no noise."""
         return tuple(dict.fromkeys(point.noise for point in self.points))
 
 
 def stress_figure(stressed: Sequence[Stressed]) -> StressFigure | None:
-    """The largest group of trials that share all conditions, the one that was added to last where several are as
-    large. None where nothing was stressed."""
+    """Return the largest group of trials that share all conditions, the latest if several are as large. None if nothing
+    was stressed."""
     groups: dict[str, list[Stressed]] = {}
     for one in stressed:
         groups.setdefault(json.dumps(one.conditions, sort_keys=True), []).append(one)
@@ -88,26 +89,27 @@ def stress_figure(stressed: Sequence[Stressed]) -> StressFigure | None:
 
 
 def stress_exhibit(study: Study) -> Exhibit | Absent:
-    """The figure with its numbers. Raises StudyError where what the study keeps was damaged."""
+    """Show the figure with its numbers. Raises StudyError if what the study recorded was damaged."""
     found = stress_figure(stressed_trials(study))
     if found is None:
         why = "no trial of this study was scored under overlap and noise."
         return Absent(NAME, TITLE, why, f"explorer stress {study.study_name} TRIAL")
-    told = found.trials[0].conditions
-    speech = told["speech"]
+    conditions = found.trials[0].conditions
+    speech = conditions["speech"]
     recordings = len(found.trials[0].cells[0].recordings)
     said = [
         f"Simulated, not from calls: {recordings} conversations in each cell, the same words in all of them, made up "
         f"of {speech['people']} people of {speech['name']} ({speech['found']}), "
-        f"{'over a telephone band' if told['band'] == 'telephone' else 'wide band'}, {told['noise_kind']} noise. "
+        f"{'over a telephone band' if conditions['band'] == 'telephone' else 'wide band'}, "
+        f"{conditions['noise_kind']} noise. "
         f"{trials_in_words(one.trial for one in found.trials).capitalize()}.",
         "In the table: DER, and in brackets by how much it is above the first cell of the trial, with a star where the "
-        "95 % interval of a paired bootstrap over recordings holds no zero.",
+        "95 % interval of a paired bootstrap over recordings does not hold zero.",
     ]
     if few := of_few(recordings):
         said.append(f"{few[0].upper()}{few[1:]}.")
-    if told["rounds"] > 1:
-        said.append(f"There was little speech: somebody's is used up to {told['rounds']} times.")
+    if conditions["rounds"] > 1:
+        said.append(f"There was little speech: somebody's is used up to {conditions['rounds']} times.")
     if found.left_out:
         said.append(f"Kept as well, and not drawn: {_left_out_in_words(found)}.")
     ends = [(one, one.cells[0], max(one.cells, key=lambda cell: cell.der)) for one in found.trials]
@@ -127,8 +129,8 @@ def stress_exhibit(study: Study) -> Exhibit | Absent:
 
 
 def draw_stress(found: StressFigure) -> Figure:
-    """Above: DER over overlap, a panel a level of noise. Below: DER over noise, a panel a level of overlap. A line a
-    trial."""
+    """Draw DER over overlap above, one panel per level of noise, and DER over noise below, one panel per level of
+    overlap. One line per trial."""
     overlaps, noises = _some(found.overlaps), _some(found.noises)
     rows = 2 if len(found.noises) > 1 else 1
     highest = max(point.der for point in found.points)
@@ -191,12 +193,12 @@ def _grid(found: StressFigure) -> Grid:
     for one in found.trials:
         for noise in found.noises:
             own = [point for point in found.points if point.trial == one.trial and point.noise == noise]
-            rows.append((str(one.trial), one.point, _noise_in_words(noise), *map(_told, own)))
+            rows.append((str(one.trial), one.point, _noise_in_words(noise), *map(_difference, own)))
     heads = ("trial", "operating point", "noise", *(_overlap_in_words(found, overlap) for overlap in found.overlaps))
     return Grid(heads, tuple(rows), left=frozenset({1, 2}))
 
 
-def _told(point: StressPoint) -> str:
+def _difference(point: StressPoint) -> str:
     if point.added is None:
         return f"{point.der:.1f}"
     star = " *" if point.tied is False else ""
@@ -204,7 +206,7 @@ def _told(point: StressPoint) -> str:
 
 
 def _overlap_in_words(found: StressFigure, overlap: float) -> str:
-    """What came out, which recordings of few turns may miss."""
+    """Describe the overlap that came out, which may miss the target in recordings of few turns."""
     share = next(point.overlap_share for point in found.points if point.overlap == overlap)
     return f"overlap {100 * share:.0f} %"
 
@@ -218,7 +220,7 @@ def _cell_in_words(cell: Cell) -> str:
 
 
 def _left_out_in_words(found: StressFigure) -> str:
-    """`trials 3, 4 (seed 5); trial 9 (no room)`."""
+    """Describe what is left out: `trials 3, 4 (seed 5); trial 9 (no room)`."""
     groups: dict[str, list[int]] = {}
     for one in found.left_out:
         groups.setdefault(_differing(one.conditions, found.trials[0].conditions), []).append(one.trial)
@@ -226,10 +228,10 @@ def _left_out_in_words(found: StressFigure) -> str:
 
 
 def _differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
-    """In what conditions are not those that are drawn."""
+    """Describe how conditions differ from those drawn."""
     if theirs == ours:
         return "no room"
-    told = {
+    describe = {
         "overlaps": lambda levels: f"overlap {', '.join(f'{100 * level:g}' for level in levels)} %",
         "noises": lambda levels: f"noise {', '.join('none' if n is None else f'{n:g}' for n in levels)} dB",
         "speakers": lambda ends: f"{ends[0]}–{ends[1]} speakers",
@@ -240,12 +242,12 @@ def _differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
         "seed": lambda seed: f"seed {seed}",
         "speech": lambda speech: f"speech of {speech['people']} people of {speech['name']}",
     }
-    words = [say(theirs[name]) for name, say in told.items() if name in theirs and theirs[name] != ours.get(name)]
+    words = [say(theirs[name]) for name, say in describe.items() if name in theirs and theirs[name] != ours.get(name)]
     return ", ".join(words) or "other sound of the same settings"
 
 
 def _some(levels: Sequence[T]) -> list[T]:
-    """As many as there are panels for, the first and the last among them."""
+    """Return as many levels as there are panels for, the first and the last among them."""
     if len(levels) <= MOST_PANELS:
         return list(levels)
     return [levels[round(place * (len(levels) - 1) / (MOST_PANELS - 1))] for place in range(MOST_PANELS)]

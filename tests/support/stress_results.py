@@ -25,4 +25,4 @@ def stressed(trial: int, *errors: Sequence[float], made: str = "2026-01-01", **c
 
 def kept(study: optuna.Study, *each: Stressed) -> None:
     for one in each:
-        study.set_user_attr(one.key, json.dumps(one.told()))
+        study.set_user_attr(one.key, json.dumps(one.as_json()))

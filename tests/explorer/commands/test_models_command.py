@@ -87,7 +87,7 @@ def test_an_empty_store_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("EXPLORER_CACHE", str(tmp_path))
     assert run("list").startswith("no models, 0.00 MiB in ")
     assert run("list", "--format", "json") == "[]\n"
-    assert "deleted 0 files" in run("prune")
+    assert "deleted 0 files" in run("clean")
     assert not (tmp_path / "models").exists()
 
 
@@ -157,13 +157,13 @@ def test_show_of_an_unknown_or_ambiguous_key_is_one_clear_error(
         run("show", "")
 
 
-def test_prune_deletes_debris_without_asking_and_says_what_more_could_go(folder: Path) -> None:
+def test_clean_deletes_debris_without_asking_and_says_what_more_could_go(folder: Path) -> None:
     damage(folder)
-    would = run("prune", "--dry-run")
+    would = run("clean", "--dry-run")
     assert f"would delete {KEYS[1]}" in would
     assert f".{KEYS[0]}.onnx.abcdefgh.onnx" in would
     assert f"{KEYS[1]}.safetensors" in names(folder)
-    said = run("prune")
+    said = run("clean")
     assert "deleted 3 files, 0.50 MiB" in said
     assert "1 model (1.0" in said
     assert "--all" in said
@@ -172,32 +172,32 @@ def test_prune_deletes_debris_without_asking_and_says_what_more_could_go(folder:
 
 def test_damaged_alone_says_nothing_of_whole_models(folder: Path) -> None:
     damage(folder)
-    said = run("prune", "--damaged")
+    said = run("clean", "--damaged")
     assert "deleted 3 files" in said
     assert "--all" not in said
 
 
-def test_prune_asks_before_whole_models_go(folder: Path) -> None:
+def test_clean_asks_before_whole_models_go(folder: Path) -> None:
     everything = names(folder)
-    refused = CliRunner().invoke(app, ["models", "prune", "--all"], input="n\n")
+    refused = CliRunner().invoke(app, ["models", "clean", "--all"], input="n\n")
     assert refused.exit_code == 1
     assert "Delete 2 models (1.5" in refused.output
     assert names(folder) == everything
-    assert "would delete" in run("prune", "--all", "--dry-run")
+    assert "would delete" in run("clean", "--all", "--dry-run")
     assert names(folder) == everything
-    assert "deleted 5 files" in run("prune", "--all", typed="y\n")
+    assert "deleted 5 files" in run("clean", "--all", typed="y\n")
     assert names(folder) == set()
 
 
-def test_prune_of_the_unused_goes_by_the_last_use(folder: Path) -> None:
+def test_clean_of_the_unused_goes_by_the_last_use(folder: Path) -> None:
     os.utime(folder / f"{KEYS[0]}.json", (time.time() - 9.9 * DAY,) * 2)
     os.utime(folder / f"{KEYS[1]}.json", (time.time() - 10.1 * DAY,) * 2)
-    said = run("prune", "--unused-for", "10", "--yes")
+    said = run("clean", "--unused-for", "10", "--yes")
     assert f"to delete: {KEYS[1]} (hidden 0.4 int8_ptq, 0.50 MiB, last used 10 d ago)" in said
     assert set(listed()) == {KEYS[0]}
 
 
-def test_prune_spares_a_model_in_use(folder: Path) -> None:
+def test_clean_spares_a_model_in_use(folder: Path) -> None:
     ours, theirs = FORK.Pipe()
 
     def use() -> None:
@@ -208,19 +208,29 @@ def test_prune_spares_a_model_in_use(folder: Path) -> None:
     process = FORK.Process(target=use, daemon=True)
     process.start()
     assert ours.poll(30)
-    assert f"{KEYS[0]} stays: a running process uses it" in run("prune", "--all", "--yes")
+    assert f"{KEYS[0]} stays: a running process uses it" in run("clean", "--all", "--yes")
     assert names(folder) == {f"{KEYS[0]}.{suffix}" for suffix in ("bin", "json", "onnx")}
     ours.send("end")
     process.join(30)
-    assert "deleted 3 files" in run("prune", "--all", "--yes")
+    assert "deleted 3 files" in run("clean", "--all", "--yes")
 
 
 def test_choices_that_exclude_each_other_are_refused(folder: Path) -> None:
-    result = CliRunner().invoke(app, ["models", "prune", "--all", "--unused-for", "3", "--yes"])
+    result = CliRunner().invoke(app, ["models", "clean", "--all", "--unused-for", "3", "--yes"])
     assert result.exit_code == 2
     assert len(names(folder)) == 5
 
 
-@pytest.mark.parametrize("command", ["list", "show", "prune"])
+@pytest.mark.parametrize("command", ["list", "show", "clean"])
 def test_help_teaches_by_example(command: str) -> None:
     assert f"explorer models {command}" in run(command, "--help")
+
+
+def test_prune_is_the_hidden_old_name_of_clean(folder: Path) -> None:
+    damage(folder)
+    assert run("prune", "--dry-run") == run("clean", "--dry-run")
+    assert "deleted 3 files" in run("prune")
+    assert "deleted 0 files" in run("clean")
+    commands = {line.split()[1] for line in run("--help").splitlines() if line.startswith("│ ")}
+    assert "clean" in commands
+    assert "prune" not in commands

@@ -100,7 +100,7 @@ def test_what_is_kept_is_read_again_and_damage_is_named() -> None:
     assert stressed_trials(study) == (theirs, ours)
 
     def damaged(change: object) -> str:
-        told = json.loads(json.dumps(ours.told()))
+        told = json.loads(json.dumps(ours.as_json()))
         change(told)  # type: ignore[operator]
         study.set_user_attr(ours.key, json.dumps(told))
         with pytest.raises(StudyError) as error:

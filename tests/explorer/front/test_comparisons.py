@@ -18,7 +18,7 @@ from explorer.cli import app
 from explorer.commands.front import print_tables
 from explorer.dashboard.notes import trial_note
 from explorer.front import comparisons
-from explorer.front.comparisons import Comparison, Kind, compare, told
+from explorer.front.comparisons import Comparison, Kind, compare, difference_in_words
 from explorer.front.pareto import whole_front as front_of
 from explorer.front.rows import FrontRow
 from explorer.report.exhibit import Absent
@@ -109,8 +109,8 @@ def test_differences_by_hand(study: optuna.Study) -> None:
     one = the(found, "lowest DER", 2)  # (30 − 10, 5 − 20)
     assert (one.der_difference, one.der_low, one.der_high) == pytest.approx((2.5, -15.0, 20.0))
     assert one.tied is True
-    assert told(the(found, "over a budget", 4)) == "−8.50 [−13.00, −4.00]"
-    assert told(the(found, "lowest DER", 2)) == "+2.50 [−15.00, +20.00] tied"
+    assert difference_in_words(the(found, "over a budget", 4)) == "−8.50 [−13.00, −4.00]"
+    assert difference_in_words(the(found, "lowest DER", 2)) == "+2.50 [−15.00, +20.00] tied"
 
 
 def test_one_point_in_two_rows_is_not_its_own_neighbour() -> None:
@@ -158,7 +158,7 @@ def test_a_single_recording_has_no_interval_and_no_tie() -> None:
     found = front_of(study)
     one = the(found.comparisons, "front neighbours", 1)
     assert (one.der_difference, one.der_low, one.der_high, one.tied, one.recordings) == (0.0, None, None, None, 1)
-    assert told(one) == "+0.00"
+    assert difference_in_words(one) == "+0.00"
     shown = printed(found.rows, found.comparisons)
     assert "has a single recording: no difference of DER has an interval" in shown
     assert "In brackets" not in shown
