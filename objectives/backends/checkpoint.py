@@ -36,7 +36,7 @@ NEEDED = ("state_dict", "hyper_parameters", "pyannote.audio")
 def read_checkpoint(path: Path, trusted: Collection[str] = ()) -> dict[str, Any]:
     """What the file holds. trusted: SHA-256 of files that may run code as they are read.
 
-    Raises ModelError where it is no checkpoint, or asks for more than weights and is not trusted.
+    Raises ModelError if it is no checkpoint, or asks for more than weights and is not trusted.
     """
     return _read(path, _content(path), trusted)
 
@@ -45,7 +45,7 @@ def build_network(path: Path, checkpoint: dict[str, Any], kind: type[Network]) -
     """The network of a checkpoint, in evaluation mode, as pyannote.audio's own loading makes it.
 
     path: named in messages. That loading would import whatever module the checkpoint names; here it must name `kind`.
-    Raises ModelError where it is of another kind, or does not fit.
+    Raises ModelError if it is of another kind, or does not fit.
     """
     try:
         architecture = dict(checkpoint["pyannote.audio"]["architecture"])
@@ -69,7 +69,7 @@ def build_network(path: Path, checkpoint: dict[str, Any], kind: type[Network]) -
 def load_as_stock(path: Path) -> Model:
     """A checkpoint as pyannote.audio itself loads it, which unpickles: so only once its bytes were read as data.
 
-    Raises ModelError where they cannot be.
+    Raises ModelError if they cannot be.
     """
     content = _content(path)
     _read(path, content, ())
@@ -81,7 +81,7 @@ def load_as_stock(path: Path) -> Model:
 def plain(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """What of a trusted checkpoint can be written and read again as data; of any other, all of it, untouched.
 
-    path: named in messages. Raises ModelError where weights or settings are among the rest.
+    path: named in messages. Raises ModelError if weights or settings are among the rest.
     """
     kept = {name: value for name, value in checkpoint.items() if _is_plain(value)}
     lost = [name for name in NEEDED if name not in kept]
@@ -96,7 +96,7 @@ def plain(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
 def from_hub(repository: str) -> Path:
     """The checkpoint of a Hugging Face repository, fetched where it is not there yet; nobody vouches for it.
 
-    Raises ModelError where it cannot be had.
+    Raises ModelError if it cannot be had.
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled

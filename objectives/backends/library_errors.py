@@ -44,7 +44,7 @@ def failing_the_trial(what: str, let_go: Callable[[], None] = lambda: None) -> I
     """Turns memory that ran out and a GPU that failed into an EvaluationError that begins with `what`.
 
     let_go: called where memory ran out, to give back what is kept only for speed.
-    Raises DeviceError where the GPU will serve this process no more.
+    Raises DeviceError if the GPU will serve this process no more.
     """
     try:
         yield
@@ -67,7 +67,7 @@ def failing_the_trial(what: str, let_go: Callable[[], None] = lambda: None) -> I
 
 
 def finite(values: np.ndarray, what: str) -> np.ndarray:
-    """The same values. Raises EvaluationError beginning with `what` where one of them is NaN or infinite."""
+    """The same values. Raises EvaluationError beginning with `what` if one of them is NaN or infinite."""
     with np.errstate(invalid="ignore", over="ignore"):
         total = values.sum()  # one of them tells of all; where they are too large to be added up, each is looked at
     if not np.isfinite(total) and not (known := np.isfinite(values)).all():

@@ -29,7 +29,7 @@ def kept_array(folder: str, name: str, make: Callable[[Path], None]) -> np.ndarr
     """The array that `make(temporary path)` writes, mapped from `name` in a folder of the cache, to be read alone.
 
     Made where it is not there yet, and again, with a warning, where it is damaged. Concurrent processes make it once.
-    Raises AssetError where the cache cannot be written.
+    Raises AssetError if the cache cannot be written.
     """
 
     def make_both(path: Path) -> None:
@@ -52,7 +52,7 @@ def kept_array(folder: str, name: str, make: Callable[[Path], None]) -> np.ndarr
 
 
 def _mapped(path: Path) -> np.ndarray:
-    """Raises one of DAMAGE where the file is not what was written."""
+    """Raises one of DAMAGE if the file is not what was written."""
     at = path.stat()
     stamp = (str(path), at.st_mtime_ns, at.st_size, at.st_ino)
     if stamp not in _checked:

@@ -185,7 +185,7 @@ def fetch(
 
     progress: called now and then from this thread, while something is downloaded or waited for.
     force: get it again even where it is there, which mends a damaged file.
-    Raises AssetError where the name is unknown, a file that is there is not what was pinned, every source fails (each
+    Raises AssetError if the name is unknown, a file that is there is not what was pinned, every source fails (each
     one's reason is in the message), or the cache cannot be written.
     """
     asset = _known(name, registry)
@@ -214,7 +214,7 @@ def fetch(
 def verify(name: str, *, registry: Mapping[str, Asset] = ASSETS) -> Path:
     """Read every byte of an asset again; returns its path.
 
-    Raises AssetError where the name is unknown, the asset is absent, or a file is not what was pinned.
+    Raises AssetError if the name is unknown, the asset is absent, or a file is not what was pinned.
     """
     asset = _known(name, registry)
     if not _intact(asset):
@@ -225,7 +225,7 @@ def verify(name: str, *, registry: Mapping[str, Asset] = ASSETS) -> Path:
 def state(name: str, *, registry: Mapping[str, Asset] = ASSETS) -> State:
     """Whether an asset is there, by the sizes of its files alone; `verify` reads them.
 
-    Raises AssetError where the name is unknown.
+    Raises AssetError if the name is unknown.
     """
     asset = _known(name, registry)
     found = [path.stat().st_size if path.is_file() else None for path in map(asset.path_of, asset.files)]

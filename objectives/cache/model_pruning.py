@@ -63,7 +63,7 @@ class Pruned:
 def stored_models() -> list[Entry]:
     """Everything in the store, by key. Every byte of every model is read to tell whole from damaged.
 
-    Raises AssetError where a file cannot be read.
+    Raises AssetError if a file cannot be read.
     """
     keys: set[str] = set()
     try:
@@ -83,7 +83,7 @@ def prune(entries: Iterable[Entry], whole: Collection[str] = ()) -> Pruned:
     """Delete the debris of entries, and the whole models whose key is in `whole`.
 
     Looks again at each before deleting: what is being made, was mended or is in use stays.
-    Raises AssetError where a file cannot be deleted.
+    Raises AssetError if a file cannot be deleted.
     """
     deleted: list[Path] = []
     freed, spared = 0, {}

@@ -76,7 +76,7 @@ def kept_model(
     Concurrent processes make a model once. A kill at any instant leaves a whole model or nothing that passes for one.
     A model any byte of which was changed, or whose sidecar is gone or was changed, is made again, with a warning.
     `prune` in other processes spares what this one uses.
-    Raises AssetError where the cache cannot be written.
+    Raises AssetError if the cache cannot be written.
     """
     assert suffix in SUFFIXES, f"finished models end in {' or '.join(SUFFIXES)}, not {suffix}"
     made_from = json.loads(json.dumps(dict(ingredients)))

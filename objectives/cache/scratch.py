@@ -63,7 +63,7 @@ def fresh_cache(models: Collection[str] = ()) -> Iterator[FreshCache]:
 
     models: keys of finished models to be used as they are kept, with those that they were made from, where they are
     whole; every other one is made anew. Pinned assets are the kept ones. Not for two threads at once: where the cache
-    lies is told by the environment. Raises AssetError where the cache cannot be written.
+    lies is told by the environment. Raises AssetError if the cache cannot be written.
     """
     kept = cache_dir()
     with _own_folder() as folder:
@@ -79,7 +79,7 @@ def passing_cache() -> Iterator[Path]:
     finished models are the kept ones, and new ones stay.
 
     The folder can be read by nobody else. Pinned assets are the kept ones. Not for two threads at once, as
-    `fresh_cache`. Raises AssetError where the cache cannot be written.
+    `fresh_cache`. Raises AssetError if the cache cannot be written.
     """
     with _own_folder() as folder:
         with writing(folder):

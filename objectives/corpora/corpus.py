@@ -43,7 +43,7 @@ class Recording:
     believed (UEM), the only part that is scored. remarks: what people should know of it, in words; merged_turns: by how
     many there are fewer turns than lines in the file. Neither takes part in == or in the corpus' fingerprint.
 
-    Raises CorpusError where the duration is not a positive number.
+    Raises CorpusError if the duration is not a positive number.
     """
 
     uri: str
@@ -62,14 +62,14 @@ class Recording:
     def waveform(self) -> np.ndarray:
         """(samples,) float32, mono, 16 kHz, `duration` long: round(duration · 16000) samples.
 
-        Raises CorpusError where the audio cannot be used: missing, unreadable, truncated, NaN or infinite samples.
+        Raises CorpusError if the audio cannot be used: missing, unreadable, truncated, NaN or infinite samples.
         """
         return read_audio(self.audio, self.duration)
 
     # cached_property writes to __dict__ and so works on a frozen dataclass; it is no field, and takes no part in ==
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of the bytes of the audio file, in hexadecimal; read once. Raises CorpusError where that fails."""
+        """SHA-256 of the bytes of the audio file, in hexadecimal; read once. Raises CorpusError if that fails."""
         try:
             with self.audio.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
@@ -83,7 +83,7 @@ class Corpus:
 
     Content means the bytes of the file: the same speech in another format, or cut elsewhere, is not recognised.
     left_out: what its source found and does not use; it takes no part in == or in the fingerprint.
-    Raises CorpusError where two recordings share a URI, or where two splits share an audio file.
+    Raises CorpusError if two recordings share a URI, or where two splits share an audio file.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Corpus:
     def split(self, name: str) -> tuple[Recording, ...]:
         """Recordings of one split; `all` for those of every split.
 
-        Raises CorpusError where the split is unknown or empty, listing those that there are.
+        Raises CorpusError if the split is unknown or empty, listing those that there are.
         """
         recordings = tuple(itertools.chain(*self.splits.values())) if name == ALL else self.splits.get(name, ())
         if not recordings:
@@ -224,7 +224,7 @@ def make_recording(
     origin: where the reference is from, for messages.
     ends_where_annotated: the recording ends where its annotation does; the rest of the file is never read.
 
-    Raises CorpusError where the audio is empty or unreadable, where a turn or an annotated part ends more than 0.05 s
+    Raises CorpusError if the audio is empty or unreadable, where a turn or an annotated part ends more than 0.05 s
     after the audio, or where nobody speaks inside the annotated parts.
     """
     file = probe(audio)

@@ -147,7 +147,7 @@ class _Notes(Generic[T]):
 
 
 def audio_below(folder: Path) -> list[Path]:
-    """All audio files below a folder, as `found_below` has them. Raises CorpusError where the path of one is not
+    """All audio files below a folder, as `found_below` has them. Raises CorpusError if the path of one is not
     UTF-8: libsndfile does not open it, and nothing that is written down could name it."""
     audio = [path for path in found_below(folder).files if path.suffix.lower() in AUDIO_SUFFIXES]
     for path in audio:

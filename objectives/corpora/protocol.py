@@ -37,7 +37,7 @@ _READERS: Mapping[str, tuple[str, Callable[[Path], Mapping[str, Written[Any]]]]]
 def protocol_corpus(name_and_path: str) -> Corpus:
     """A protocol as a corpus: `AMI.SpeakerDiarization.mini`, or `AMI.SpeakerDiarization.mini@path/to/database.yml`.
 
-    Raises CorpusError where there is no such configuration or protocol, where one of its files is missing or
+    Raises CorpusError if there is no such configuration or protocol, where one of its files is missing or
     malformed, and where a recording cannot be used.
     """
     name, _, path = name_and_path.partition("@")

@@ -37,7 +37,7 @@ def read_splits(path: Path, known: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """URIs by split from a splits.json: {"train": ["uri", …], …}, in the order of the file.
 
     known: the URIs that there is audio for; those that no split names are left out of the corpus.
-    Raises CorpusError where the file is no such object, names a split or a URI that is unknown, or a URI twice.
+    Raises CorpusError if the file is no such object, names a split or a URI that is unknown, or a URI twice.
     """
     known = frozenset(known)
     splits: dict[str, tuple[str, ...]] = {}

@@ -37,7 +37,7 @@ class NoiseFolder:
     def told(self) -> Mapping[str, str | Sequence[str]]:
         """As JSON: its name, its files by their names below it, and a SHA-256 of those names and of every byte.
 
-        Raises CorpusError where a file cannot be read.
+        Raises CorpusError if a file cannot be read.
         """
         names = [path.relative_to(self.folder).as_posix() for path in self.files]
         every = hashlib.sha256()
@@ -52,7 +52,7 @@ class NoiseFolder:
 
 
 def noise_folder(folder: Path) -> NoiseFolder:
-    """All audio below a folder. Raises CorpusError where there is none, or where a name cannot be written."""
+    """All audio below a folder. Raises CorpusError if there is none, or where a name cannot be written."""
     files = tuple(audio_below(folder))
     if not files:
         raise CorpusError(f"{folder}: holds no audio: give a folder of recordings of noise, or leave --noise-dir out")
@@ -65,7 +65,7 @@ def heard_through(
     """(samples,) float32 as the line gives it. active: (samples,) bool, where somebody speaks. snr: dB of speech over
     noise there, in the band that is heard.
 
-    Raises CorpusError where there is nothing to measure the ratio by: noise that is silent where somebody speaks.
+    Raises CorpusError if there is nothing to measure the ratio by: noise that is silent where somebody speaks.
     """
     if band == "telephone":
         clean = sosfilt(_BAND_PASS, clean).astype(np.float32)
@@ -93,7 +93,7 @@ def made_noise(kind: NoiseKind, clean: np.ndarray, active: np.ndarray, random: n
 def recorded_noise(noise: NoiseFolder, samples: int, random: np.random.Generator) -> np.ndarray:
     """(samples,) float32 from one file of the folder, from a place in it that is drawn; again where it ends.
 
-    Raises CorpusError where the file cannot be read.
+    Raises CorpusError if the file cannot be read.
     """
     path = noise.files[random.integers(len(noise.files))]
     whole = round(probe_duration(path) * SAMPLE_RATE)

@@ -164,7 +164,7 @@ class Studio:
         return placed(said, self.settings.overlap, self._random(place, "timing"), length)
 
     def record(self, uri: str, split: str, place: int, held: Conversation, length: int, folder: Path) -> Simulated:
-        """Render a conversation of `length` ms into a folder corpus. Raises CorpusError where audio is unreadable."""
+        """Render a conversation of `length` ms into a folder corpus. Raises CorpusError if audio is unreadable."""
         clean, active = self._clean(place, held, length)
         noise = None
         if self.settings.noise is not None:
@@ -217,7 +217,7 @@ def simulate(
 ) -> Simulation:
     """Make conversations and write them into an empty folder as a corpus, no person in two splits.
 
-    Raises CorpusError where there are too few people, or a recording cannot be read; OSError where the folder cannot be
+    Raises CorpusError if there are too few people, or a recording cannot be read; OSError where the folder cannot be
     written.
     """
     people = _split_people(voices, settings)

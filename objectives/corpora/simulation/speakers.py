@@ -34,7 +34,7 @@ class Source:
     end: float | None = None
 
     def stop(self) -> float:
-        """Where it ends, in seconds of the file. Raises CorpusError where the file cannot be read."""
+        """Where it ends, in seconds of the file. Raises CorpusError if the file cannot be read."""
         return probe_duration(self.path) if self.end is None else self.end
 
 
@@ -50,7 +50,7 @@ class Voices:
 def speech_folder(folder: Path) -> Voices:
     """The people of a folder of single-speaker recordings, hidden files aside; audio is not decoded yet.
 
-    Raises CorpusError where there is no such folder or no audio, where some files lie in folders and others beside, or
+    Raises CorpusError if there is no such folder or no audio, where some files lie in folders and others beside, or
     where a name cannot be written.
     """
     if not folder.is_dir():

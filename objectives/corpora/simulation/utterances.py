@@ -38,7 +38,7 @@ class Utterance:
 
 
 def utterances(person: str, source: Source) -> tuple[Utterance, ...]:
-    """What somebody says in a source, in order; none where it is silent. Raises CorpusError where it cannot be read."""
+    """What somebody says in a source, in order; none where it is silent. Raises CorpusError if it cannot be read."""
     stop = source.stop()
     first = round(source.start * SAMPLE_RATE)
     powers = _frame_powers(_from(audio_pieces(source.path, stop), first))
@@ -83,7 +83,7 @@ def _cut(start: int, end: int, levels: np.ndarray) -> Iterator[tuple[int, int]]:
 def sounds(source: Source, wanted: Sequence[tuple[int, int]]) -> dict[tuple[int, int], np.ndarray]:
     """(samples,) float32 of each (start, length) in ms of a source's file, faded at both ends.
 
-    The file is decoded once, and never held whole. Raises CorpusError where it cannot be read.
+    The file is decoded once, and never held whole. Raises CorpusError if it cannot be read.
     """
     spans = {(start, length): (start * SAMPLE_RATE // 1000, length * SAMPLE_RATE // 1000) for start, length in wanted}
     found = {key: np.zeros(samples, np.float32) for key, (_, samples) in spans.items()}
@@ -113,7 +113,7 @@ class Deck:
         self.rounds = 0  # how often its sources were begun
 
     def draw(self) -> Utterance:
-        """The next one. Raises CorpusError where a source cannot be read, or where none holds speech."""
+        """The next one. Raises CorpusError if a source cannot be read, or where none holds speech."""
         if not self._waiting:
             self._waiting = list(self._next_source())
         return self._waiting.pop(0)
