@@ -172,7 +172,7 @@ class _BidirectionalLstm(torch.autograd.Function):
         arriving = arriving.clone(memory_format=torch.contiguous_format)  # written to below; autograd owns the original
         arriving[:, 1] = arriving[:, 1].flip(0)
         enter, forget, leave, candidate = gates.split(hidden, dim=3)
-        # derivatives by the gates before their nonlinearity: of the cell (enter, forget, candidate), of the output (leave)
+        # derivatives by the gates' pre-activations: of the cell (enter, forget, candidate), of the output (leave)
         to_cell = torch.stack(
             [candidate * enter * (1 - enter), cells[:-1] * forget * (1 - forget), enter * (1 - candidate**2)], dim=3
         )  # (frames, 2, batch, 3, hidden)
