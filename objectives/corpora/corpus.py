@@ -27,9 +27,7 @@ ALL = "all"
 # speaker_03, spk1, S2, A, 7: numbered or lettered within a recording, so that equal names in two recordings mean
 # nothing. Three digits or more look like an identity (spk1235), and so does any other name (MEE009)
 _LOCAL_NAME = re.compile(r"((speaker|spkr?|spk|s|loc|locuteur)?[\s_-]*(\d{1,2}|[a-z])|unknown)", re.IGNORECASE)
-_ON_CHANNEL = re.compile(
-    r" \(channel \S+\)$"
-)  # appended to names that are on several channels (objectives/corpora/rttm.py)
+_ON_CHANNEL = re.compile(r" \(channel \S+\)$")  # as objectives/corpora/rttm.py appends it
 # a role in a call does not identify a person (SIMSAMU's roles and similar ones)
 _ROLE = re.compile(
     r"(medecin|médecin|doctor|patient|caller|appelant|agent|operator|dispatcher)([\s_-]*\d+)?", re.IGNORECASE

@@ -108,9 +108,7 @@ def _reasons_by_uri(folder: Path, found: Found) -> dict[str, str]:
     named_after += [(path, _suffix_is_unread(path)) for path in sorted(others, key=lambda path: not _is_sound(path))]
     for path, why in named_after:
         reasons.setdefault(uri_of(path), _named(folder, path, why))
-        reasons.setdefault(
-            unicodedata.normalize("NFC", path.name), _named(folder, path, why)
-        )  # a name without a suffix
+        reasons.setdefault(unicodedata.normalize("NFC", path.name), _named(folder, path, why))  # has no suffix
     return reasons
 
 

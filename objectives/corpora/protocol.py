@@ -73,13 +73,11 @@ class _Source:
         for key in _READERS:
             path = self._declared_path(subset, None, key)
             if path is not None and path.is_file():
-                self._content(key, path)  # first, because pyannote.database's errors do not name file and line
+                self._content(key, path)  # pyannote.database's errors do not name file and line
         with _pyannote(self._name, self._configs):
             try:
                 # not protocol.train() and the like, which read each annotation immediately, with the lenient reader
-                return [
-                    file for file in getattr(protocol, f"{subset}_iter")() if file["uri"]
-                ]  # a .lst may end with a blank line
+                return [file for file in getattr(protocol, f"{subset}_iter")() if file["uri"]]  # a .lst may end blank
             except NotImplementedError:  # how pyannote.database says that a protocol has no such subset
                 return []
 
@@ -99,7 +97,7 @@ class _Source:
         return make_recording(uri, Path(audio), reference, annotated, origin=origin)
 
     def left_out(self, splits: Mapping[str, tuple[Recording, ...]]) -> tuple[Remark, ...]:
-        """Return remarks about recordings in RTTM and UEM files that no subset lists, and about unused subsets."""
+        """Return remarks about recordings in RTTM and UEM files that no subset lists, and unused subsets."""
         used = {unicodedata.normalize("NFC", one.uri) for recordings in splits.values() for one in recordings}
         lost: dict[str, str] = {}
         for path, content in self._read.items():
@@ -127,8 +125,8 @@ class _Source:
                 value = file.get(key)
             if value is not None and not isinstance(value, kind):
                 raise CorpusError(
-                    f"protocol {self._name}: {key} of {quoted(uri)} is no {kind.__name__}: use RTTM and UEM files "
-                    f"(configuration: {_listed(self._configs)})"
+                    f"protocol {self._name}: {key} of {quoted(uri)} is not of type {kind.__name__}: use RTTM and UEM "
+                    f"files (configuration: {_listed(self._configs)})"
                 )
             return None if value is None else Written(value), f"protocol {self._name}"
         normal = unicodedata.normalize("NFC", uri)

@@ -5,7 +5,6 @@ from typing import Literal
 
 from objectives.errors import ascii_controls
 
-
 # an unused recording, an unused file of a used recording, a note about a used recording, the number of merged turns
 Kind = Literal["recording", "file", "used", "merged"]
 

@@ -15,8 +15,9 @@ from objectives.errors import ascii_controls, shortened
 class SpeechSummary:
     """One recording, or all of one split (`uri` None).
 
-    duration, annotated, speech: seconds; speech counts only where annotated, and once where several speak.
-    overlap: seconds of that speech in which at least two speak. speakers: number of speakers in the annotated part.
+    duration, annotated, speech: seconds; speech counts only inside the annotated parts, and once if several speak at
+    once. overlap: seconds of that speech in which at least two speak. speakers: number of speakers in the annotated
+    part.
     """
 
     uri: str | None

@@ -60,14 +60,6 @@ class Schedule:
         return max(self.chunk_length, ANCHOR_SECONDS)
 
 
-def window_ending_at(waveform: np.ndarray, end: int, length: int) -> np.ndarray:
-    """(length,) float32: the last `length` samples before `end`, zeros before the recording."""
-    window = np.zeros(length, np.float32)
-    heard = waveform[max(0, end - length) : end]
-    window[length - len(heard) :] = heard
-    return window
-
-
 def fill_gaps(activity: np.ndarray, step: int, shorter_than: float = MIN_DURATION_OFF) -> np.ndarray:
     """Close each local speaker's pauses of up to `shorter_than` seconds: (frames, speakers) bool → the same shape.
 
