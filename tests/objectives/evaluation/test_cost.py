@@ -168,9 +168,10 @@ def test_windows_end_at_what_was_heard_and_are_not_copied(
     heard = excerpt[: 12 * SAMPLE_RATE]
     time_loop(heard, OperatingPoint(1.0, 0.5), counting, embedding, CLUSTERING)
     assert len(counting.heard) == 10
+    length = counting.contract.window
     for update, (window,) in enumerate(counting.heard, start=2):
         end = round((update + 0.5) * SAMPLE_RATE)
-        np.testing.assert_array_equal(window, window_at(heard, end - len(window), len(window)))
+        np.testing.assert_array_equal(window, window_at(heard, end - length, length))
     assert all(map(np.shares_memory, counting.heard, counting.heard[1:]))
 
 
