@@ -19,10 +19,7 @@ def resampled(pieces: Iterable[np.ndarray], rate: int, least: int = PIECE) -> It
 
     least: input samples to gather before filtering; 1 gives each output sample as early as possible.
     """
-    from scipy.signal import (  # imported here: it takes a second, and most corpora are at 16 kHz already
-        firwin,
-        resample_poly,
-    )
+    from scipy.signal import firwin, resample_poly  # takes a second, and most corpora are at 16 kHz already
 
     ratio = Fraction(SAMPLE_RATE, rate)
     up, down = ratio.numerator, ratio.denominator
