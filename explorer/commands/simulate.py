@@ -122,7 +122,7 @@ def simulate(
             made = simulated(voices, settings, staged, own_noise, lambda done: show("making conversations", done))
         refuse_existing(out, MARKER, force)  # again: making it took a while
     if format is SimulateFormat.json:
-        echo_json({"folder": str(out), **made.told()})
+        echo_json({"folder": str(out), **made.as_json()})
     else:
         _print(made, out)
 

@@ -1,3 +1,3 @@
-"""One module for each library that needs care: imports, telemetry, errors, file formats.
+"""One module for each library that needs special handling: imports, telemetry, errors, file formats.
 
-Nothing else imports pyannote.audio, torchao or ONNX Runtime. Nothing here knows of operating points."""
+No other package imports pyannote.audio, torchao or ONNX Runtime. Nothing here depends on operating points."""

@@ -1,9 +1,9 @@
-"""Checkpoints of pyannote.audio, read without running anything.
+"""Read checkpoints of pyannote.audio without running code from them.
 
-A checkpoint is a pickle, and a pickle is a program. `weights_only` makes torch read one as data: numbers, text, tensors
-and the few classes of `ALLOWED`, which is all that pyannote.audio's own checkpoints hold. One that asks for more
-(callbacks of its training, say) is refused, unless its SHA-256 is among those that the caller trusts: only then does
-what it says run. The bytes that are hashed are the bytes that are read, so nothing can be swapped in between.
+A checkpoint is a pickle, and a pickle can run code. With `weights_only`, torch reads one as data: numbers, text,
+tensors and the few classes of `ALLOWED`, which is all that pyannote.audio's own checkpoints hold. A checkpoint that
+needs more (callbacks of its training, for example) is refused, unless its SHA-256 is among those that the caller
+trusts. The bytes that are hashed are the bytes that are read, so the file cannot be swapped in between.
 """
 
 import copyreg
@@ -24,28 +24,29 @@ from objectives.errors import ModelError, reason_of
 
 Network = TypeVar("Network", bound=Model)
 
-# none runs code or reads a file when it is made, whatever it is made of
+# constructing these runs no code and reads no file, whatever the arguments
 ALLOWED = (TorchVersion, Specifications, Problem, Resolution)
 
-for _choices in (Problem, Resolution):  # Python up to 3.11.3 pickles a choice as a call of getattr, which is no data
+# Python up to 3.11.3 pickles an enum member as a call of getattr, which weights_only refuses
+for _choices in (Problem, Resolution):
     copyreg.pickle(_choices, lambda choice: (type(choice), (choice.value,)))
 
 NEEDED = ("state_dict", "hyper_parameters", "pyannote.audio")
 
 
 def read_checkpoint(path: Path, trusted: Collection[str] = ()) -> dict[str, Any]:
-    """What the file holds. trusted: SHA-256 of files that may run code as they are read.
+    """Return the content of a checkpoint. trusted: SHA-256 of files that may run code when they are read.
 
-    Raises ModelError where it is no checkpoint, or asks for more than weights and is not trusted.
+    Raises ModelError if the file is not a checkpoint, or needs more than weights and is not trusted.
     """
     return _read(path, _content(path), trusted)
 
 
 def build_network(path: Path, checkpoint: dict[str, Any], kind: type[Network]) -> Network:
-    """The network of a checkpoint, in evaluation mode, as pyannote.audio's own loading makes it.
+    """Build the network of a checkpoint, in evaluation mode, as pyannote.audio would load it.
 
-    path: named in messages. That loading would import whatever module the checkpoint names; here it must name `kind`.
-    Raises ModelError where it is of another kind, or does not fit.
+    pyannote.audio imports whatever module the checkpoint names; here it must name `kind`. path: named in messages.
+    Raises ModelError if the checkpoint names another kind, or does not fit.
     """
     try:
         architecture = dict(checkpoint["pyannote.audio"]["architecture"])
@@ -57,7 +58,7 @@ def build_network(path: Path, checkpoint: dict[str, Any], kind: type[Network]) -
             network = kind(**given)
             network.on_load_checkpoint(checkpoint)
             network.load_state_dict(checkpoint["state_dict"], strict=True)
-    except Exception as error:  # a checkpoint's values may be anything, and so is what building upon them raises
+    except Exception as error:  # a checkpoint's values may be anything, and so may the errors that they cause
         if ran_out_of_memory(error):
             raise
         raise not_a_checkpoint(path, error) from error
@@ -67,9 +68,9 @@ def build_network(path: Path, checkpoint: dict[str, Any], kind: type[Network]) -
 
 
 def load_as_stock(path: Path) -> Model:
-    """A checkpoint as pyannote.audio itself loads it, which unpickles: so only once its bytes were read as data.
+    """Load a checkpoint with pyannote.audio itself.
 
-    Raises ModelError where they cannot be.
+    That unpickles the file, so its bytes are first read as data. Raises ModelError if that fails.
     """
     content = _content(path)
     _read(path, content, ())
@@ -79,9 +80,9 @@ def load_as_stock(path: Path) -> Model:
 
 
 def plain(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """What of a trusted checkpoint can be written and read again as data; of any other, all of it, untouched.
+    """Return the entries of a checkpoint that can be written and read again as data. Only trusted ones have others.
 
-    path: named in messages. Raises ModelError where weights or settings are among the rest.
+    path: named in messages. Raises ModelError if weights or settings cannot be.
     """
     kept = {name: value for name, value in checkpoint.items() if _is_plain(value)}
     lost = [name for name in NEEDED if name not in kept]
@@ -94,16 +95,17 @@ def plain(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_hub(repository: str) -> Path:
-    """The checkpoint of a Hugging Face repository, fetched where it is not there yet; nobody vouches for it.
+    """Return the path of a Hugging Face repository's checkpoint, downloaded if it is not in the cache. It is not
+    verified.
 
-    Raises ModelError where it cannot be had.
+    Raises ModelError if the file cannot be fetched.
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
         there = try_to_load_from_cache(repository, "pytorch_model.bin")
-        if isinstance(there, str):  # asking whether the Hub has a newer one would be a connection for nothing
+        if isinstance(there, str):  # no need to ask the Hub for a newer one
             return Path(there)
         return Path(hf_hub_download(repository, "pytorch_model.bin", etag_timeout=5))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
@@ -114,7 +116,7 @@ def from_hub(repository: str) -> Path:
 
 
 def not_a_checkpoint(path: Path, error: Exception) -> ModelError:
-    """The refusal of a file that cannot be used."""
+    """Return the error for a file that cannot be used as a checkpoint."""
     unpickling = isinstance(error, torch.serialization.pickle.UnpicklingError)
     reason = str(error).splitlines()[0] if unpickling else reason_of(error)
     return ModelError(
@@ -128,7 +130,7 @@ def _read(path: Path, content: bytes, trusted: Collection[str]) -> dict[str, Any
     torch.serialization.add_safe_globals(list(ALLOWED))
     try:
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=sha256 not in trusted)
-    except Exception as error:  # to read arbitrary bytes as a pickle raises arbitrary types
+    except Exception as error:  # reading arbitrary bytes as a pickle may raise anything
         if ran_out_of_memory(error):
             raise
         wanted = _more_than_weights(content)
@@ -139,12 +141,12 @@ def _read(path: Path, content: bytes, trusted: Collection[str]) -> dict[str, Any
             ) from None
         raise not_a_checkpoint(path, error) from error
     if not isinstance(checkpoint, dict):
-        raise not_a_checkpoint(path, TypeError(f"it holds a {type(checkpoint).__name__}, no dictionary"))
+        raise not_a_checkpoint(path, TypeError(f"it holds a {type(checkpoint).__name__}, not a dictionary"))
     return checkpoint
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value, once it is written, can be read as data."""
+    """Return whether a value, once written, can be read as data."""
     written = io.BytesIO()
     try:
         torch.save(value, written)
@@ -162,11 +164,11 @@ def _content(path: Path) -> bytes:
 
 
 def _more_than_weights(content: bytes) -> str:
-    """The classes and functions that a checkpoint asks for beyond what is allowed; empty where there are none."""
+    """List the classes and functions that a checkpoint needs beyond those allowed; empty if there are none."""
     if not zipfile.is_zipfile(io.BytesIO(content)):
         return ""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content))
-    except Exception:  # noqa: BLE001 — damaged in whatever way: no checkpoint at all
+    except Exception:  # noqa: BLE001 — damaged in whatever way: not a checkpoint
         return ""
     return ", ".join(sorted(names))

@@ -1,7 +1,7 @@
-"""Which errors of libraries mean that an operating point could not be measured: decided here and nowhere else.
+"""Decide which errors of libraries fail a trial instead of stopping the study.
 
-Memory that ran out and a GPU that failed are nobody's bug: they fail the trial, with their reason. Libraries raise them
-as bare RuntimeErrors and the like, so they are told by what they say. Anything else stays what it is, a bug.
+Running out of memory and a failing GPU are not bugs: they fail the trial, with their reason. Libraries report them as
+plain RuntimeErrors and the like, so they are recognised by their messages. Any other error is a bug, and propagates.
 """
 
 import errno
@@ -13,7 +13,7 @@ import numpy as np
 
 from objectives.errors import DeviceError, EvaluationError
 
-_EXHAUSTED = (  # what torch, ONNX Runtime, cuDNN, cuBLAS, C++ and Python say
+_EXHAUSTED = (  # messages of torch, ONNX Runtime, cuDNN, cuBLAS, C++ and Python
     "can't allocate memory",
     "failed to allocate memory",
     "cannot allocate memory",
@@ -28,27 +28,27 @@ _GPU = ("cuda error", "cudnn error", "cudnn_status_", "cublas_status_", "cuda dr
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory, of the machine or of a GPU, did not suffice."""
+    """Return whether an error reports that memory ran out, on the machine or on a GPU."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or (_of_a_library(error) and _says(error, _EXHAUSTED))
 
 
 def gpu_failed(error: BaseException) -> bool:
-    """Whether an error says that something went wrong on a GPU, its memory running out aside."""
+    """Return whether an error reports a failure on a GPU other than running out of memory."""
     return _of_a_library(error) and _says(error, _GPU) and not ran_out_of_memory(error)
 
 
 @contextmanager
 def failing_the_trial(what: str, let_go: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Turns memory that ran out and a GPU that failed into an EvaluationError that begins with `what`.
+    """Turn running out of memory and a GPU failure into an EvaluationError that begins with `what`.
 
-    let_go: called where memory ran out, to give back what is kept only for speed.
-    Raises DeviceError where the GPU will serve this process no more.
+    let_go: called if memory ran out, to free what is kept only for speed.
+    Raises DeviceError if this process can no longer use the GPU.
     """
     try:
         yield
-    except Exception as error:  # libraries raise bare RuntimeErrors; what is not known here goes on as it was
+    except Exception as error:  # libraries raise plain RuntimeErrors; other errors propagate unchanged
         if ran_out_of_memory(error):
             let_go()
             raise EvaluationError(
@@ -58,7 +58,7 @@ def failing_the_trial(what: str, let_go: Callable[[], None] = lambda: None) -> I
         if gpu_failed(error) and _gpu_is_lost():
             raise DeviceError(
                 f"{what}: the GPU failed ({_first_line(error)}), and after such an error it serves this process no "
-                "more: run the same command again, which goes on where this one stopped; where it comes back, try "
+                "more: run the same command again, which goes on where this one stopped; if it happens again, try "
                 "device cpu"
             ) from error
         if gpu_failed(error):
@@ -67,35 +67,35 @@ def failing_the_trial(what: str, let_go: Callable[[], None] = lambda: None) -> I
 
 
 def finite(values: np.ndarray, what: str) -> np.ndarray:
-    """The same values. Raises EvaluationError beginning with `what` where one of them is NaN or infinite."""
+    """Return the same values. Raises EvaluationError, beginning with `what`, if one of them is NaN or infinite."""
     with np.errstate(invalid="ignore", over="ignore"):
-        total = values.sum()  # one of them tells of all; where they are too large to be added up, each is looked at
+        total = values.sum()  # a quick check; the sum may also overflow, so each value is checked if it is not finite
     if not np.isfinite(total) and not (known := np.isfinite(values)).all():
         raise EvaluationError(
-            f"{what}: {values.size - int(known.sum())} of {values.size} values are NaN or infinite, and nothing can be "
-            "told from them"
+            f"{what}: {values.size - int(known.sum())} of {values.size} values are NaN or infinite, so that nothing "
+            "can be concluded from them"
         )
     return values
 
 
 def _of_a_library(error: BaseException) -> bool:
-    """torch raises RuntimeErrors; ONNX Runtime exceptions of its own, which have nothing but Exception in common."""
+    """Return whether a library raised an error. ONNX Runtime's errors are direct subclasses of Exception."""
     return isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime.")
 
 
-def _says(error: BaseException, words: tuple[str, ...]) -> bool:
-    said = str(error).lower()
-    return any(each in said for each in words)
+def _says(error: BaseException, phrases: tuple[str, ...]) -> bool:
+    message = str(error).lower()
+    return any(phrase in message for phrase in phrases)
 
 
 def _first_line(error: BaseException) -> str:
-    """What an error says, short enough for a table: CUDA's go on with advice for programmers."""
-    said = (str(error) or type(error).__name__).strip().splitlines()[0]
-    return said if len(said) <= 300 else f"{said[:140]} … {said[-140:]}"
+    """Return an error's message, short enough for a table. CUDA appends advice for programmers, which is dropped."""
+    message = (str(error) or type(error).__name__).strip().splitlines()[0]
+    return message if len(message) <= 300 else f"{message[:140]} … {message[-140:]}"
 
 
 def _gpu_is_lost() -> bool:
-    """Whether the GPU refuses this process whatever it asks: after an illegal access its context is gone."""
+    """Return whether this process can no longer use the GPU, as after an illegal access, which destroys its context."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return False

@@ -1,4 +1,4 @@
-"""Writing ONNX: tracing a module, and building graphs by hand."""
+"""Write ONNX files: trace a module, or build a graph node by node."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ Names = Mapping[str, Mapping[int, str]]
 
 
 def trace(network: torch.nn.Module, example: torch.Tensor, path: Path, inputs: Names, outputs: Names) -> None:
-    """Write a network in evaluation mode as ONNX. inputs, outputs: of each, in order, its free dimensions by name."""
+    """Write a network in evaluation mode as ONNX. inputs, outputs: name → names of its free dimensions, in order."""
     with warnings.catch_warnings():
         # the tracing exporter is deprecated, but the new one fails inside SincNet's filters (asteroid_filterbanks)
         warnings.simplefilter("ignore")
@@ -33,14 +33,14 @@ def trace(network: torch.nn.Module, example: torch.Tensor, path: Path, inputs: N
         )
 
 
-NODE = 200  # bytes that a Cast and its names may take in a file
+NODE = 200  # bytes that a Cast node and its names take in a file, at most
 
 
 class Graph:
-    """An ONNX model to which nodes are added at the end.
+    """An ONNX model to which nodes are appended.
 
-    prefix: of the names of what is added, which no other name in the model starts with; names take room in the file.
-    signed: whether wide 8-bit codes are to be multiplied as signed ones.
+    prefix: of all added names; no other name in the model may start with it. Keep it short: names take room in the
+    file. signed: whether wide 8-bit codes are multiplied as signed ones.
     """
 
     def __init__(self, model: onnx.ModelProto, prefix: str, signed: bool = False):
@@ -59,7 +59,7 @@ class Graph:
         return name
 
     def constant(self, value: np.ndarray) -> str:
-        """Add an initializer, once for equal ones, and return its name."""
+        """Add an initializer and return its name. Equal values share one."""
         value = np.asarray(value)
         known = (value.dtype.str, value.shape, value.tobytes())
         if known not in self._constants:
@@ -69,23 +69,23 @@ class Graph:
         return self._constants[known]
 
     def whole(self, *values: int) -> str:
-        """Whole numbers as an initializer, (values,) int64."""
+        """Add integers as an initializer, (values,) int64."""
         return self.constant(np.array(values, np.int64))
 
     def slice(self, of: str, first: int, last: int, axis: int) -> str:
-        """Entries first … last - 1 along an axis."""
+        """Take entries first … last - 1 along an axis."""
         return self.add("Slice", [of, self.whole(first), self.whole(last), self.whole(axis)])
 
     def padded(self, of: str, before: Sequence[int], after: Sequence[int], value: float, kind: DTypeLike) -> str:
-        """With so many entries more on each axis, all of that value. kind: the type of what is padded."""
+        """Pad each axis with that many entries of a value. kind: type of the padded tensor."""
         return self.add("Pad", [of, self.whole(*before, *after), self.constant(np.array(value, kind))])
 
     def widened(self, value: np.ndarray) -> str:
-        """float16 values, stored so, as float32."""
+        """Store values as float16 and cast them to float32."""
         return self.add("Cast", [self.constant(value.astype(np.float16, casting="equiv"))], to=TensorProto.FLOAT)
 
     def four_bits(self, values: np.ndarray) -> str:
-        """Values from 0 to 15, of any shape, stored two a byte, the first in the lower half; as int32."""
+        """Store values from 0 to 15, any shape, two per byte, the first in the lower half; unpack them to int32."""
         flat = values.astype(np.uint8).ravel()
         even = np.pad(flat, (0, len(flat) % 2))
         packed = self.constant((even[0::2] | even[1::2] << 4)[:, None])  # (bytes, 1)
@@ -97,7 +97,7 @@ class Graph:
         return self.add("Reshape", [pairs, self.whole(*values.shape)])
 
     def as_model(self, output: onnx.ValueInfoProto) -> onnx.ModelProto:
-        """The model with another output."""
+        """Return the model with another output."""
         del self._model.graph.output[:]
         self._model.graph.output.append(output)
         self._model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
@@ -110,7 +110,7 @@ class Graph:
 
 
 def store_in_16_bits(model: onnx.ModelProto) -> None:
-    """Store as float16 what of a model's float32 constants float16 can hold exactly, and where that saves bytes."""
+    """Store float32 constants as float16 if that is exact and saves bytes."""
     casts = []
     for tensor in model.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT:
@@ -126,7 +126,7 @@ def store_in_16_bits(model: onnx.ModelProto) -> None:
 
 
 def put_first(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    """Add nodes before all others: an ONNX graph lists a node after those that it takes from."""
+    """Insert nodes before all others, since an ONNX graph lists a node after those that it depends on."""
     rest = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend([*nodes, *rest])

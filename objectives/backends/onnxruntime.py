@@ -1,15 +1,15 @@
-"""ONNX Runtime on a CPU, without torch."""
+"""ONNX Runtime sessions on a CPU. Does not import torch."""
 
 from pathlib import Path
 
 import onnxruntime
 
 OPSET = 17
-IR_VERSION = 8  # of that opset; newer ones shut out older runtimes
+IR_VERSION = 8  # the lowest for that opset: older runtimes refuse newer versions
 
 
 def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session on the CPU with so many threads."""
+    """Open an ONNX Runtime session on the CPU with that many threads."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

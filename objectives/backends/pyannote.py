@@ -1,7 +1,7 @@
-"""The one door to pyannote.audio: everything that has to happen before it is imported happens here.
+"""The single point of import for pyannote.audio, with the preparations that it needs.
 
-Import pyannote.audio's names from this module, never from pyannote.audio itself (a test enforces it): it imports
-torchaudio, whose only PyPI build links CUDA and raises OSError beside a CPU build of torch.
+Import pyannote.audio's names from this module, never from pyannote.audio itself (a test enforces it). pyannote.audio
+imports torchaudio, whose only PyPI build links CUDA and raises OSError beside a CPU build of torch.
 """
 
 import sys
@@ -12,17 +12,17 @@ import torch
 
 
 def _stand_in_for_torchaudio_extension() -> None:
-    """Let `import torchaudio` succeed beside a CPU torch.
+    """Make `import torchaudio` succeed beside a CPU build of torch.
 
-    Nothing used here needs the compiled extension (`compliance.kaldi` and `functional` are Python). A torchaudio whose
-    extension does load, beside CUDA or in a future CPU build, is used as it is.
+    The parts used here (`compliance.kaldi` and `functional`) are pure Python and do not need the compiled extension. If
+    the extension loads, beside CUDA or in a future CPU build, torchaudio is used as it is.
     """
     if torch.version.cuda is not None or "torchaudio" in sys.modules:
         return
     try:
-        import torchaudio  # noqa: F401 — only to see whether it can be imported
+        import torchaudio  # noqa: F401 — only to test whether it can be imported
     except OSError:
-        # a failed import leaves half of the package behind
+        # a failed import leaves half-initialised modules behind
         for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
             del sys.modules[name]
         extension = types.ModuleType("torchaudio._extension")
@@ -38,8 +38,7 @@ def _stand_in_for_torchaudio_extension() -> None:
 _stand_in_for_torchaudio_extension()
 
 with warnings.catch_warnings():
-    # pyannote.audio explains at length that it found no FFmpeg: audio is decoded elsewhere
-    # (objectives/corpora/audio/reading.py)
+    # pyannote.audio warns that it found no FFmpeg; here audio is decoded by objectives/corpora/audio/reading.py
     warnings.simplefilter("ignore")
     from pyannote.audio import Inference, Model
     from pyannote.audio.core.task import Problem, Resolution, Specifications

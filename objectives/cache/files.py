@@ -1,4 +1,4 @@
-"""Files that are made once, kept by a hash of what made them, and never seen half written."""
+"""Files that are made once, named by a hash of their ingredients, and never seen half written."""
 
 import hashlib
 import json
@@ -20,21 +20,21 @@ from objectives.backends.library_errors import ran_out_of_memory
 from objectives.errors import AssetError
 
 T = TypeVar("T")
-# Held by whoever reads a NumPy file: NumPy parses its header with `ast`, which fails now and then where two threads do
-# so at once ("AST constructor recursion depth mismatch", python/cpython#106905, in Python 3.11)
+# Hold it while reading a NumPy file: NumPy parses the header with `ast`, which occasionally fails if two threads do so
+# at once ("AST constructor recursion depth mismatch", python/cpython#106905, in Python 3.11)
 reading_arrays = threading.Lock()
 
 
 def content_key(**ingredients: Any) -> str:
-    """Hash of everything that changes the answer. Values must survive JSON."""
+    """Return a hash of everything that changes the result. Values must survive JSON."""
     return hashlib.sha256(json.dumps(ingredients, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def kept_file(folder: str, name: str, make: Callable[[Path], None]) -> Path:
-    """Path of `name` in a folder of the cache, made by `make(temporary path)` where it is not there yet.
+    """Return the path of `name` in a folder of the cache, made by `make(temporary path)` if it does not exist.
 
-    Concurrent processes make it once; a kill leaves no half file under the final name.
-    Raises AssetError where the cache cannot be written.
+    Concurrent processes make it once. A kill leaves no incomplete file under the final name.
+    Raises AssetError if the cache cannot be written.
     """
     path = cache_dir() / folder / name
     if path.exists():
@@ -48,35 +48,35 @@ def kept_file(folder: str, name: str, make: Callable[[Path], None]) -> Path:
 
 
 def write_array(path: Path, parts: Iterable[np.ndarray], row: tuple[int, ...], dtype: type[np.generic]) -> None:
-    """Write a NumPy file of rows of this shape, part after part: a row each, or (rows, …), as many as come. Raises
-    OSError where the disk is full.
+    """Write a NumPy file of rows of this shape, part by part. A part is one row, or (rows, …).
 
-    NumPy's own ways do not say so: `save` tells how much was written, and a file that is mapped ends the process.
+    Raises OSError if the disk is full. NumPy's own functions do not: `save` only reports how much was written, and
+    writing to a mapped file kills the process.
     """
-    told = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False}
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False}
     with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {**told, "shape": (0, *row)})
+        np.lib.format.write_array_header_1_0(file, {**header, "shape": (0, *row)})
         begins, items = file.tell(), 0
         for part in parts:
             assert part.shape[part.ndim - len(row) :] == row, f"a part of {part.shape} for rows of {row}"
             file.write(np.ascontiguousarray(part, dtype).data)
             items += part.size
         file.seek(0)
-        np.lib.format.write_array_header_1_0(file, {**told, "shape": (items // math.prod(row), *row)})
+        np.lib.format.write_array_header_1_0(file, {**header, "shape": (items // math.prod(row), *row)})
         assert file.tell() == begins, "NumPy leaves room in the header for any number of rows"
 
 
 def lock_of(path: Path) -> FileLock:
-    """The lock that whoever makes a file holds."""
+    """Return the lock that is held while a file is made."""
     return FileLock(path.with_name(f".{path.name}.lock"))
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns what the disk refuses while `path` is written into an AssetError with the remedy."""
+    """Turn disk errors while `path` is written into an AssetError with the remedy."""
     try:
         yield
-    except (OSError, SafetensorError) as error:  # safetensors' own for what the disk refuses
+    except (OSError, SafetensorError) as error:  # safetensors raises its own error for a full disk
         if ran_out_of_memory(error):
             raise
         raise AssetError(
@@ -86,8 +86,8 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def make_in_place(path: Path, make: Callable[[Path], T]) -> T:
-    """What `make(temporary path)` returns, once its file lies at `path`. For the holder of the lock alone."""
-    # whoever holds the lock is alone: what lies here was left by a process that was killed
+    """Call `make(temporary path)`, move the file to `path` and return the result. The caller must hold the lock."""
+    # nobody else writes while the lock is held, so these were left by a killed process
     for stale in path.parent.glob(f".{path.name}.*{path.suffix}"):
         stale.unlink(missing_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
@@ -104,7 +104,7 @@ CACHE_VARIABLE = "EXPLORER_CACHE"
 
 
 def cache_dir() -> Path:
-    """Root of the cache: the folder that EXPLORER_CACHE names, else the user's cache directory. It may not exist."""
+    """Return the root of the cache: EXPLORER_CACHE if it is set, else the user's cache directory. It may not exist."""
     override = os.environ.get(CACHE_VARIABLE)
     if override:
         return Path(override).expanduser().absolute()
@@ -112,5 +112,5 @@ def cache_dir() -> Path:
 
 
 def windows_dir(model_key: str) -> Path:
-    """Where the classes of windows are kept that a model has run. It may not exist."""
+    """Return the folder of the window classes that a model predicted. It may not exist."""
     return cache_dir() / "windows" / model_key

@@ -1,4 +1,4 @@
-"""Deleting finished models that nothing uses: what lies in the model store, and what may go."""
+"""List the model store, and delete finished models that nothing uses."""
 
 import fcntl
 import os
@@ -29,10 +29,10 @@ _TEMPORARY = re.compile(r"\.(?P<name>(?P<key>[0-9a-f]{32})(?P<suffix>(\.\w+)+?))
 
 @dataclass(frozen=True)
 class Entry:
-    """What the store holds under one key.
+    """The content of the store under one key.
 
-    damage: what is wrong with the model, empty where it is whole. model: what the sidecar tells, None where it does not
-    say. files: the model, its sidecar and what was derived from it. leftovers: half-written files that nobody is
+    damage: what is wrong with the model; empty if it is whole. model: as recorded in its sidecar; None if there is no
+    valid one. files: the model, its sidecar and files derived from it. leftovers: half-written files that no process is
     writing. size_bytes: of files and leftovers. last_used: seconds since 1970, None without a sidecar.
     """
 
@@ -47,13 +47,13 @@ class Entry:
 
     @property
     def debris(self) -> tuple[Path, ...]:
-        """Files that are of no use to anybody."""
+        """Files that nothing can use."""
         return self.leftovers + (self.files if self.state == "damaged" else ())
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """What `prune` did. deleted: files. freed: their bytes. spared: key → why its files stayed."""
+    """The result of `prune`. deleted: files. freed: their bytes. spared: key → why its files were kept."""
 
     deleted: tuple[Path, ...]
     freed: int
@@ -61,9 +61,9 @@ class Pruned:
 
 
 def stored_models() -> list[Entry]:
-    """Everything in the store, by key. Every byte of every model is read to tell whole from damaged.
+    """Return the entries of the store by key. Reads every byte of every model to find damage.
 
-    Raises AssetError where a file cannot be read.
+    Raises AssetError if a file cannot be read.
     """
     keys: set[str] = set()
     try:
@@ -82,8 +82,8 @@ def stored_models() -> list[Entry]:
 def prune(entries: Iterable[Entry], whole: Collection[str] = ()) -> Pruned:
     """Delete the debris of entries, and the whole models whose key is in `whole`.
 
-    Looks again at each before deleting: what is being made, was mended or is in use stays.
-    Raises AssetError where a file cannot be deleted.
+    Each entry is inspected again first: models that are being made, were repaired or are in use are kept.
+    Raises AssetError if a file cannot be deleted.
     """
     deleted: list[Path] = []
     freed, spared = 0, {}
@@ -99,37 +99,37 @@ def prune(entries: Iterable[Entry], whole: Collection[str] = ()) -> Pruned:
 
 
 def _entry(key: str) -> Entry:
-    path, told, damage = _look(key)
+    path, recorded, damage = _look(key)
     busy = bool(damage) and not _is_free(lock_of(sidecar_of(key)))
     if damage and not busy:
-        path, told, damage = _look(key)  # it may have been finished between the two looks
+        path, recorded, damage = _look(key)  # it may have been finished in the meantime
     state: State = "being made" if busy else "half-written" if path is None else "damaged" if damage else "whole"
     files = [] if path is None else _files(path, key)
     leftovers = _leftovers(key, alone=False)
     stats = {file: stat for file in (*files, *leftovers) if (stat := _stat(file))}
     used = stats[sidecar_of(key)].st_mtime if sidecar_of(key) in stats else None
     size = sum(stat.st_size for stat in stats.values())
-    return Entry(key, state, damage, told, tuple(files), tuple(leftovers), size, used)
+    return Entry(key, state, damage, recorded, tuple(files), tuple(leftovers), size, used)
 
 
 def _look(key: str) -> tuple[Path | None, StoredModel | None, str]:
-    """Where the model lies or ought to (None without it and a sidecar), what its sidecar tells, its damage."""
-    told = recorded_model(key)
+    """Return the path of the model (None without model and sidecar), its record and its damage."""
+    recorded = recorded_model(key)
     usual = [models_dir() / f"{key}{suffix}" for suffix in SUFFIXES]
-    there = [told.path] if told else [path for path in usual if path.exists()]
+    there = [recorded.path] if recorded else [path for path in usual if path.exists()]
     if not there and not sidecar_of(key).exists():
         return None, None, "was not made to its end"
     path = (there or usual)[0]
-    return path, told, damage_of(path, told)
+    return path, recorded, damage_of(path, recorded)
 
 
 def _files(path: Path, key: str) -> list[Path]:
-    """What belongs to a model, in the order in which it can be deleted: a kill in between leaves no orphan behind."""
+    """List the files of a model in a safe order for deletion: a kill in between leaves no orphan."""
     return [file for file in (*derived_files(key), sidecar_of(key), path) if file.exists()]
 
 
 def _leftovers(key: str, alone: bool) -> list[Path]:
-    """Half-written files that nobody is writing. alone: the caller holds the lock of the model."""
+    """List half-written files that no process is writing. alone: the caller holds the lock of the model."""
     left = []
     for path in sorted(models_dir().glob(f".{key}.*")):
         if match := _TEMPORARY.fullmatch(path.name):
@@ -142,7 +142,7 @@ def _leftovers(key: str, alone: bool) -> list[Path]:
 
 @contextmanager
 def _doomed(key: str, whole: bool) -> Iterator[tuple[list[Path], str]]:
-    """What may be deleted of a key inside the block, and why the rest may not."""
+    """Yield the files of a key that may be deleted inside the block, and why the others may not."""
     lock = lock_of(sidecar_of(key))
     if not models_dir().is_dir():
         yield [], ""
@@ -165,11 +165,11 @@ def _doomed(key: str, whole: bool) -> Iterator[tuple[list[Path], str]]:
 
 @contextmanager
 def _unused(path: Path) -> Iterator[bool]:
-    """Whether no process uses a model; none can begin to until the block is left."""
+    """Yield whether no process uses a model. None can start to inside the block."""
     if not path.exists():
         yield True
         return
-    file = os.open(path, os.O_RDWR)  # network file systems lock exclusively only what is open for writing
+    file = os.open(path, os.O_RDWR)  # network file systems grant exclusive locks only on files open for writing
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

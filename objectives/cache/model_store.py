@@ -1,15 +1,15 @@
-"""The store of finished models: each made once, known by a hash of everything that made it, checked whenever opened.
+"""The store of finished models. Each is made once, named by a hash of its ingredients, and checked whenever opened.
 
-The cache's folder `models/` holds of each model
+The cache's folder `models/` holds for each model
 
-    <key>.bin, <key>.safetensors   the model; its bytes are the size objective
-    <key>.json                     its sidecar: what it was made from, how, when, and the file's bytes and SHA-256.
-                                   Written after the file, so that half a model never passes for whole; its time of
-                                   modification is when the model was last used
-    <key>.<kind>.<form>.onnx       the same to run and to deploy (segmentation_onnx.py), made again where it is missing
-    .<name>.<random>.<suffix>      what is being written, or was left by a kill; .<name>.lock beside
+    <key>.bin, <key>.safetensors   the model; its size is the size objective
+    <key>.json                     its sidecar: what it was made from, how, when, and the file's size and SHA-256.
+                                   Written after the file, so that an incomplete model never passes for a whole one.
+                                   Its time of modification is when the model was last used
+    <key>.<kind>.<form>.onnx       the same model to run and deploy (segmentation_onnx.py), made again if missing
+    .<name>.<random>.<suffix>      a file being written, or left by a kill; .<name>.lock is beside it
 
-Other files there (the ONNX graphs of speaker embeddings) are none of the store's.
+Other files there (the ONNX graphs of speaker embeddings) do not belong to the store.
 """
 
 import fcntl
@@ -30,9 +30,9 @@ from filelock import Timeout
 
 from objectives.cache.files import cache_dir, content_key, lock_of, make_in_place, windows_dir, writing
 
-SUFFIXES = (".bin", ".safetensors")  # of models: stock pyannote.audio checkpoints, low-bit weights
-HELD = 64  # models that a process keeps from being pruned: those that it used last
-SETTLED = 2.0  # seconds after which a file's time of modification is sure to tell the next change
+SUFFIXES = (".bin", ".safetensors")  # stock pyannote.audio checkpoints, low-bit weights
+HELD = 64  # number of recently used models that a process protects from pruning
+SETTLED = 2.0  # seconds after which another change to a file is sure to change its time of modification
 State = Literal["whole", "damaged", "half-written", "being made"]
 _guard = threading.Lock()
 _held: dict[Path, int] = {}  # model → open file with a shared lock
@@ -41,10 +41,10 @@ _sums: dict[tuple[Path, int, int], str] = {}  # (file, time of modification, byt
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A finished model, as its sidecar tells it.
+    """A finished model, as recorded in its sidecar.
 
-    key: hash of `made_from`, which is everything that made it. story: how that went. Both as JSON brings them back.
-    made: when, in UTC, ISO 8601.
+    key: hash of `made_from`, which is everything that the model depends on. story: how it was made. Both as read from
+    JSON. made: the time, in UTC, ISO 8601.
     """
 
     key: str
@@ -58,7 +58,7 @@ class StoredModel:
 
 
 def models_dir() -> Path:
-    """Where finished models are kept. It may not exist."""
+    """Return the folder of finished models. It may not exist."""
     return cache_dir() / "models"
 
 
@@ -68,15 +68,15 @@ def kept_model(
     make: Callable[[Path], Mapping[str, Any]],
     on_wait: Callable[[], None] = lambda: None,
 ) -> StoredModel:
-    """The finished model of these ingredients, made by `make(temporary path)` where no whole one is there.
+    """Return the finished model of these ingredients, made by `make(temporary path)` if there is no whole one.
 
     ingredients: everything that changes the model's bytes. They and the story that `make` returns must survive JSON.
     on_wait: called before waiting for another process that is making this model.
 
     Concurrent processes make a model once. A kill at any instant leaves a whole model or nothing that passes for one.
-    A model any byte of which was changed, or whose sidecar is gone or was changed, is made again, with a warning.
-    `prune` in other processes spares what this one uses.
-    Raises AssetError where the cache cannot be written.
+    If a byte of a model or its sidecar was changed, or the sidecar is missing, the model is made again, with a warning.
+    `prune` in other processes spares the models that this one uses.
+    Raises AssetError if the cache cannot be written.
     """
     assert suffix in SUFFIXES, f"finished models end in {' or '.join(SUFFIXES)}, not {suffix}"
     made_from = json.loads(json.dumps(dict(ingredients)))
@@ -92,7 +92,7 @@ def kept_model(
 
 
 def release() -> None:
-    """This process uses none of the models that it has opened any more: `prune` may delete them."""
+    """Give up all models that this process has opened, so that `prune` may delete them."""
     with _guard:
         while _held:
             os.close(_held.popitem()[1])
@@ -109,15 +109,15 @@ def derived_files(key: str) -> list[Path]:
 
 
 def _opened(path: Path, key: str) -> StoredModel | None:
-    """The model if it is whole; from now on it is in use."""
+    """Return the model if it is whole. It then counts as in use."""
     if not _hold(path):
         return None
-    told = recorded_model(key)
-    if told is None or damage_of(path, told):
+    recorded = recorded_model(key)
+    if recorded is None or damage_of(path, recorded):
         return None
-    with suppress(OSError):  # a cache that may only be read forgets when it was used, and works all the same
+    with suppress(OSError):  # a read-only cache works too, but does not record the last use
         os.utime(sidecar_of(key))
-    return told
+    return recorded
 
 
 def _built(
@@ -128,7 +128,7 @@ def _built(
         warnings.warn(
             f"{path} {damage_of(path, recorded_model(key))}: the model is made again", RuntimeWarning, stacklevel=3
         )
-    # the sidecar goes first: without one, nothing passes for whole. What was derived came from bytes that now go.
+    # the sidecar first: without it, nothing passes for whole; derived files came from the bytes that are deleted
     for old in (sidecar, *derived_files(key), path):
         old.unlink(missing_ok=True)
     start = time.perf_counter()
@@ -145,13 +145,13 @@ def _built(
 
 
 def _written(model: StoredModel) -> str:
-    """The text of a sidecar; its last line vouches for the others."""
+    """Return the text of a sidecar. Its last line is a checksum of the others."""
     record = asdict(model) | {"path": model.path.name}
     return json.dumps(record | {"check": content_key(**record)}, indent=2)
 
 
 def recorded_model(key: str) -> StoredModel | None:
-    """What the sidecar tells; None where there is none, or it is not what was written."""
+    """Read a model's sidecar; None if it is missing or not what was written."""
     try:
         record = json.loads(sidecar_of(key).read_bytes())
     except (FileNotFoundError, ValueError, RecursionError):
@@ -165,39 +165,39 @@ def recorded_model(key: str) -> StoredModel | None:
     return StoredModel(**record | {"path": models_dir() / record["path"]})
 
 
-def damage_of(path: Path, told: StoredModel | None) -> str:
-    """What is wrong with the model at `path`, ready to follow its name; empty where it is whole."""
-    if told is None:
+def damage_of(path: Path, recorded: StoredModel | None) -> str:
+    """Describe what is wrong with the model at `path`, to follow its name in a message; empty if it is whole."""
+    if recorded is None:
         sidecar = path.with_suffix(".json")
         if sidecar.exists():
             return f"cannot be checked: its sidecar {sidecar.name} is not what was written"
         return f"cannot be checked: its sidecar {sidecar.name} is missing"
     try:
         size = path.stat().st_size
-        if told.path != path or size != told.size_bytes:
-            return f"has {size} bytes; its sidecar tells of {told.size_bytes} in {told.path.name}"
+        if recorded.path != path or size != recorded.size_bytes:
+            return f"has {size} bytes; its sidecar tells of {recorded.size_bytes} in {recorded.path.name}"
         sha256 = _sha256(path)
     except FileNotFoundError:
         return "is missing; its sidecar is there"
-    return "" if sha256 == told.sha256 else f"has SHA-256 {sha256}; its sidecar tells of {told.sha256}"
+    return "" if sha256 == recorded.sha256 else f"has SHA-256 {sha256}; its sidecar tells of {recorded.sha256}"
 
 
 def _sha256(path: Path) -> str:
-    """Of a file, read once by a process unless it changes."""
+    """Return the SHA-256 of a file. A process reads it once unless it changes."""
     with path.open("rb") as file:
         stat = os.fstat(file.fileno())
         seal = (path, stat.st_mtime_ns, stat.st_size)
         if seal in _sums:
             return _sums[seal]
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    # clocks of file systems are coarse: another change right now could leave the same time
+    # file systems' clocks are coarse: another change right now could have the same time
     if time.time() - stat.st_mtime > SETTLED:
         _sums[seal] = digest
     return digest
 
 
 def _hold(path: Path) -> bool:
-    """Keep other processes from pruning a model; False where there is none."""
+    """Protect a model from pruning by other processes. Return False if it does not exist."""
     try:
         file = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

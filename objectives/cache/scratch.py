@@ -1,8 +1,8 @@
-"""A cache of one's own for a while: what is measured inside is computed afresh, and compared with what was kept.
+"""Temporary caches, to compute everything anew and compare it with what was kept, or to leave nothing behind.
 
-It lies in the folder `fresh/` of the cache, on the same disk, so that models that are to be used as they are kept need
-no copy. One that a killed process left behind goes when the next one is opened. Sound that is made up and used once has
-one as well, so that nothing of it is left.
+They are folders below `fresh/` in the cache, on the same disk, so that kept models can be linked instead of copied. A
+temporary cache that a killed process left is deleted when the next one is opened. Simulated audio that is used once
+gets one as well, so that none of it remains.
 """
 
 import filecmp
@@ -24,14 +24,16 @@ from objectives.cache.model_pruning import stored_models
 from objectives.cache.model_store import StoredModel, models_dir, release
 
 FOLDER = "fresh"
-COMPARED = ("features", "windows", "models", "recovery")  # folders of the cache that hold what was computed
-WITNESSES = (".npy", ".npz", ".onnx", ".bin", ".safetensors")  # sidecars hold dates, and vouch for themselves
+COMPARED = ("features", "windows", "models", "recovery")  # folders of the cache with computed files
+WITNESSES = (".npy", ".npz", ".onnx", ".bin", ".safetensors")  # not sidecars, which hold dates and their own checksums
 
 
 @dataclass(frozen=True)
 class FreshCache:
-    """folder: the cache of one's own. kept: the one beside which it was opened. models: finished models that are used
-    as they were kept. damaged: models that were asked for and are not whole in the cache, and why."""
+    """A temporary cache.
+
+    folder: the temporary cache. kept: the regular one. models: finished models of the regular cache that are used as
+    they are. damaged: requested models that are not whole in the regular cache, and why."""
 
     folder: Path
     kept: Path
@@ -39,8 +41,9 @@ class FreshCache:
     damaged: Mapping[Path, str] = field(default_factory=dict)
 
     def differing(self) -> Mapping[Path, str]:
-        """What is kept and is not what came out here, with the reason, damaged models included. Only what was computed
-        here is looked at."""
+        """Return the kept files that differ from those computed here, with the reason, and the damaged models.
+
+        Only files that were computed here are compared."""
         found = dict(self.damaged)
         for name in COMPARED:
             for fresh in sorted((self.folder / name).rglob("*")):
@@ -59,11 +62,11 @@ class FreshCache:
 
 @contextmanager
 def fresh_cache(models: Collection[str] = ()) -> Iterator[FreshCache]:
-    """Inside, this process and those that it starts keep what they compute in an empty cache, which then goes.
+    """Make this process and its children use an empty cache inside the block. It is deleted afterwards.
 
-    models: keys of finished models to be used as they are kept, with those that they were made from, where they are
-    whole; every other one is made anew. Pinned assets are the kept ones. Not for two threads at once: where the cache
-    lies is told by the environment. Raises AssetError where the cache cannot be written.
+    models: keys of kept finished models to use, with the models that they were made from, if they are whole. All others
+    are made anew. Pinned assets are those of the regular cache. Not for two threads at once, because an environment
+    variable sets the cache's location. Raises AssetError if the cache cannot be written.
     """
     kept = cache_dir()
     with _own_folder() as folder:
@@ -75,11 +78,10 @@ def fresh_cache(models: Collection[str] = ()) -> Iterator[FreshCache]:
 
 @contextmanager
 def passing_cache() -> Iterator[Path]:
-    """Inside, features and windows are kept in a cache that then goes, with whatever else is written into the folder;
-    finished models are the kept ones, and new ones stay.
+    """Use a temporary cache for features and windows inside the block, and yield its folder, which is then deleted.
 
-    The folder can be read by nobody else. Pinned assets are the kept ones. Not for two threads at once, as
-    `fresh_cache`. Raises AssetError where the cache cannot be written.
+    Finished models and pinned assets are those of the regular cache, and new models stay there. Other users cannot read
+    the folder. Not for two threads at once, as `fresh_cache`. Raises AssetError if the cache cannot be written.
     """
     with _own_folder() as folder:
         with writing(folder):
@@ -91,12 +93,12 @@ def passing_cache() -> Iterator[Path]:
 
 @contextmanager
 def _own_folder() -> Iterator[Path]:
-    """A new folder of the cache, for its owner alone, with the assets; then it goes."""
+    """Create a folder of the cache that only its owner can read, with the assets, and delete it afterwards."""
     kept = cache_dir()
     with writing(kept / FOLDER):
         (kept / FOLDER).mkdir(parents=True, exist_ok=True)
         assets_dir().mkdir(parents=True, exist_ok=True)
-        with lock_of(kept / FOLDER):  # or another one would sweep away a folder that is not locked yet
+        with lock_of(kept / FOLDER):  # otherwise another process would sweep away a folder that is not locked yet
             _sweep(kept / FOLDER)
             folder = Path(tempfile.mkdtemp(dir=kept / FOLDER))
             lock = FileLock(folder / ".lock")
@@ -107,7 +109,7 @@ def _own_folder() -> Iterator[Path]:
         yield folder
     finally:
         lock.release()
-        shutil.rmtree(folder, ignore_errors=True)  # what cannot go now is swept away by the next one
+        shutil.rmtree(folder, ignore_errors=True)  # whatever cannot be deleted now is swept away by the next one
 
 
 @contextmanager
@@ -121,16 +123,16 @@ def _as_the_cache(folder: Path) -> Iterator[None]:
             os.environ.pop(CACHE_VARIABLE, None)
         else:
             os.environ[CACHE_VARIABLE] = before
-        release()  # models in the folder that goes
+        release()  # models in the folder, which is about to be deleted
 
 
 def kept_models() -> Mapping[str, StoredModel]:
-    """Whole models of the cache by key. Every byte is read."""
+    """Return the whole models of the cache by key. Reads every byte."""
     return {entry.key: entry.model for entry in stored_models() if entry.state == "whole" and entry.model is not None}
 
 
 def _lend(models: Collection[str], folder: Path) -> tuple[Mapping[str, StoredModel], Mapping[Path, str]]:
-    """Link models and their sources into the folder. Returns those, and the ones that are damaged."""
+    """Link models and the models they were made from into the folder. Return those, and the damaged ones."""
     if not models:
         return {}, {}
     entries = {entry.key: entry for entry in stored_models()}
@@ -163,19 +165,19 @@ def _link(path: Path, target: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Delete what killed processes left."""
+    """Delete the folders that killed processes left."""
     for old in folder.iterdir():
         lock = FileLock(old / ".lock")
         try:
             lock.acquire(timeout=0)
-        except (Timeout, OSError):  # somebody's, or just appearing or going
+        except (Timeout, OSError):  # in use, or just being created or deleted
             continue
         lock.release()
         shutil.rmtree(old, ignore_errors=True)
 
 
 def _differs(fresh: Path, kept: Path) -> str:
-    """Why a kept file is not what was computed; empty where it is."""
+    """Describe how a kept file differs from the computed one; empty if they agree."""
     if fresh.suffix != ".npz":
         return "" if fresh.samefile(kept) or filecmp.cmp(fresh, kept, shallow=False) else "is not what comes out now"
     ours = _rows(fresh)
@@ -189,5 +191,5 @@ def _differs(fresh: Path, kept: Path) -> str:
 
 
 def _rows(path: Path) -> dict[int, np.ndarray]:
-    with reading_arrays, np.load(path) as told:
-        return dict(zip(told["ends"].tolist(), told["classes"], strict=True))
+    with reading_arrays, np.load(path) as stored:
+        return dict(zip(stored["ends"].tolist(), stored["classes"], strict=True))

@@ -1,3 +1,3 @@
-"""From the released segmentation model to a smaller one: pruning, recovery, quantization, low-bit weights.
+"""Make the released segmentation model smaller: pruning, recovery, quantization, low-bit weights.
 
-`compressor.py` makes a finished model. Nothing here runs a stream or scores a recording."""
+`compressor.py` makes finished models. Nothing here runs a stream or scores a recording."""

@@ -1,7 +1,7 @@
-"""From a base checkpoint to the finished model of an operating point: a file whose bytes are the size objective.
+"""Make the finished model of an operating point from a base checkpoint. The size of its file is the size objective.
 
-Pruning comes first, in iterations with recovery after each, then precision (the paper's Sec. 4.3 and 4.4). Every model
-on the way is kept: the low-bit modes of one pruned model share it.
+Pruning comes first, in iterations with recovery after each; then the precision is lowered (the paper's Sec. 4.3 and
+4.4). Intermediate models are kept, so that all low-bit modes of one pruned model share it.
 """
 
 import functools
@@ -30,28 +30,28 @@ from objectives.machine import one_torch_thread
 from objectives.models.segmentation import contract_of, file_sha256, load_segmentation, parameter_count
 from objectives.operating_point import UNPRUNED, Precision, Pruning
 
-CODE_VERSION = 5  # of this module, pruning and quantization: raise it when a file would come out different
-# SincNet computes its filters from cut-off frequencies in Hz and sample times: 330 values, which in 16 bits change the
-# labels of 2.5 % of frames (AMI excerpts), all the other values together of 0.03 %
+CODE_VERSION = 5  # of this module, pruning and quantization: raise it if the files would change
+# SincNet computes its filters from cut-off frequencies in Hz and sample times. Storing these 330 values in 16 bits
+# changes the labels of 2.5 % of frames (AMI excerpts); storing all the other values so changes 0.03 %.
 KEPT_WIDE = ".filterbank."
-DROPPED = ("optimizer_states", "lr_schedulers", "callbacks", "loops")  # training state that a deployed model lacks
-LAST_SHARE = 0.7  # of the recovery steps, after the last iteration of pruning; the others share the rest
-QAT_RATE = 0.25  # of the learning rate of recovery: the model is nearly there
+DROPPED = ("optimizer_states", "lr_schedulers", "callbacks", "loops")  # training state
+LAST_SHARE = 0.7  # share of the recovery steps after the last pruning iteration; the others share the rest
+QAT_RATE = 0.25  # of recovery's learning rate: the model is already close to its optimum
 
 TRAINING_CODE = (recovery.CODE_VERSION, training_windows.CODE_VERSION)
 
 BITS: Mapping[Precision, Bits] = {"int8_ptq": 8, "int8_qat": 8, "int4_ptq": 4, "int4_qat": 4}
 
-OnProgress = Callable[[str, float], None]  # (what is being done, fraction of it that is done)
+OnProgress = Callable[[str, float], None]  # (stage, fraction of it that is done)
 
 
 @dataclass(frozen=True)
 class FinishedModel:
     """A segmentation model on disk, ready to run.
 
-    key: hash of everything that made it. checkpoint: the file whose bytes are its size. params: trainable values.
-    kept: units that stay, {"hidden": 84, "linear": 128}. story: how it was made, as JSON: settings, losses, seconds.
-    sha256: of the checkpoint.
+    key: hash of everything that the model depends on. checkpoint: the file; its size is the model's size. params:
+    number of trainable values. sha256: of the checkpoint. kept: units that stay, {"hidden": 84, "linear": 128}. story:
+    how it was made, as JSON: settings, losses, seconds.
     """
 
     key: str
@@ -65,17 +65,17 @@ class FinishedModel:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the checkpoint file."""
+        """Size of the checkpoint file in bytes."""
         return self.checkpoint.stat().st_size
 
     @property
     def bits(self) -> Bits | None:
-        """Bits of LSTM and Linear weights where they are integers."""
+        """Bits of the LSTM and Linear weights if they are integers."""
         return BITS.get(self.precision)
 
 
 def load_network(model: FinishedModel) -> PyanNet:
-    """The network of a finished model: its weights have the values that the file holds, in 32 bits."""
+    """Load the network of a finished model, with the values in the file widened to 32 bits."""
     if model.bits is not None:
         return low_bit.load(model.checkpoint).network
     return load_segmentation(model.checkpoint)
@@ -85,8 +85,8 @@ def load_network(model: FinishedModel) -> PyanNet:
 class Compressor:
     """Makes finished models of one base checkpoint.
 
-    training, calibration: None where the corpus has no such split; then what needs it is refused. trusted: SHA-256 of
-    base checkpoints that may run code as they are read; finished models never may.
+    training, calibration: None if the corpus has no such split; models that need it are then refused. trusted: SHA-256
+    of base checkpoints that may run code when they are read. Finished models never may.
     """
 
     base: Path
@@ -98,12 +98,11 @@ class Compressor:
     def finish(
         self, pruning: Pruning, precision: Precision, on_progress: OnProgress = lambda stage, fraction: None
     ) -> FinishedModel:
-        """The finished model of a pruning and a precision, made once and kept. On a CPU it comes out the same to
-        the last bit, however many cores the machine has: it is made on one thread.
+        """Return the finished model of a pruning and a precision. It is made once and kept.
 
-        fp32 and fp16 are stock pyannote.audio checkpoints; the low-bit modes are files of
-        objectives/compression/low_bit.py.
-        Raises ModelError where the base is no usable PyanNet, EvaluationError where a split that is needed is missing.
+        It is made on one thread, so that on CPUs its bytes do not depend on the number of cores. fp32 and fp16 models
+        are stock pyannote.audio checkpoints; low-bit models are files of objectives/compression/low_bit.py.
+        Raises ModelError if the base is not a usable PyanNet, EvaluationError if a split that is needed is missing.
         """
         with one_torch_thread():
             stored = self._full_precision(pruning, on_progress)
@@ -124,7 +123,7 @@ class Compressor:
         )
 
     def _full_precision(self, pruning: Pruning, on_progress: OnProgress) -> StoredModel:
-        """The model in 32 bits: the base itself, or pruned and recovered."""
+        """Return the model in 32 bits: the base itself, or the pruned and recovered one."""
         pruned = pruning != UNPRUNED
         settings = self.settings.recovery
         ingredients = {
@@ -159,11 +158,11 @@ class Compressor:
         windows = self._windows(QuantizationOptions(), on_progress)
         settings = self.settings.recovery
         loss = recovery.loss_of(settings.method, windows, contract_of(network))
-        told = []
+        records = []
         plan = schedule(pruning, network, self.settings.iterations)
         for number, (sizes, steps) in enumerate(zip(plan, _shares(settings.steps, len(plan)), strict=True), start=1):
             kept = units_to_keep(network, **sizes)
-            if settings.method != "bce":  # the paper's way is left as it is
+            if settings.method != "bce":  # the paper's method stays as published
                 with machine.working():
                     network = folded(network, kept, windows.features[: windows.trained])
             learner = recovery.trainable_copy(rebuild(network, kept))
@@ -179,8 +178,8 @@ class Compressor:
                 _named_progress(on_progress, f"recovering {pruning}, {number} of {len(plan)}"),
             )
             network = _settled(learner)
-            told.append({"kept": kept_units(network), **asdict(trained)})
-        return network, told
+            records.append({"kept": kept_units(network), **asdict(trained)})
+        return network, records
 
     def _half(self, pruning: Pruning, source: StoredModel) -> StoredModel:
         ingredients = {**self._named(pruning, "fp16"), "source": source.key, "code": CODE_VERSION}
@@ -212,10 +211,10 @@ class Compressor:
         }
 
         def make(path: Path) -> dict[str, Any]:
-            model, told = self._quantize(source, precision, on_progress)
+            model, summary = self._quantize(source, precision, on_progress)
             _refuse_wild(low_bit.values_of(model), f"the model came out of {precision}")
             low_bit.save(model, path)
-            return {**source.story, "quantized": told}
+            return {**source.story, "quantized": summary}
 
         return kept_model(ingredients, low_bit.SUFFIX, make, _waiting(on_progress))
 
@@ -227,16 +226,16 @@ class Compressor:
         with machine.working():
             features = calibration_features(network, self._calibration())
             ranges = low_bit.observe_ranges(network, features)
-        told: dict[str, Any] = {"bits": bits, "calibration_windows": len(features)}
+        summary: dict[str, Any] = {"bits": bits, "calibration_windows": len(features)}
         if precision.endswith("_qat"):
-            network, told["trained"] = self._train_quantized(network, bits, ranges, str(precision), on_progress)
+            network, summary["trained"] = self._train_quantized(network, bits, ranges, str(precision), on_progress)
         with machine.working():
-            return low_bit.quantize(network, bits, options, ranges), told
+            return low_bit.quantize(network, bits, options, ranges), summary
 
     def _train_quantized(
         self, network: PyanNet, bits: Bits, ranges: Ranges, name: str, on_progress: OnProgress
     ) -> tuple[PyanNet, dict[str, Any]]:
-        """Quantization-aware training: what is trained is run exactly as it will be once it is rounded."""
+        """Train the network while running it with the rounding that `quantize` will apply."""
         settings, options = self.settings.recovery, self.settings.quantization
         windows = self._windows(options, on_progress)
         loss = recovery.loss_of(settings.method, windows, contract_of(network))
@@ -257,7 +256,7 @@ class Compressor:
         return _settled(learner), asdict(trained)
 
     def _windows(self, options: QuantizationOptions, on_progress: OnProgress) -> TrainingWindows:
-        """The windows to train on, heard through SincNet as these options will leave it."""
+        """Return the windows to train on, with the output of SincNet as these options round it."""
         teacher = load_segmentation(self.base, self.trusted)
         return draw_windows(
             teacher,
@@ -292,26 +291,27 @@ class Compressor:
 
 
 def finish(base: Path, precision: Precision) -> FinishedModel:
-    """The unpruned model of `base` in fp32 or fp16, which need no recordings. See Compressor.finish."""
+    """Return the unpruned model of `base` in fp32 or fp16, which need no recordings. See Compressor.finish."""
     return Compressor(base).finish(UNPRUNED, precision)
 
 
 def _bare(path: Path, trusted: Collection[str] = ()) -> dict[str, Any]:
-    """What a checkpoint holds besides its training state, and nothing that would have to run to be read again."""
+    """Return the content of a checkpoint as plain data, without its training state."""
     checkpoint = read_checkpoint(path, trusted)
     return plain(path, {name: value for name, value in checkpoint.items() if name not in DROPPED})
 
 
 def save_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Write a checkpoint that stock pyannote.audio loads; the same one gives the same bytes."""
-    written = io.BytesIO()  # given a path, torch writes its name into the file, once for every parameter
+    """Write a checkpoint that stock pyannote.audio loads. Equal checkpoints give equal bytes."""
+    written = io.BytesIO()  # given a path, torch writes the file's name beside every parameter
     torch.save({**checkpoint, "state_dict": _vectors_together(checkpoint["state_dict"])}, written)
-    path.write_bytes(written.getbuffer())  # by itself, torch would not say of a full disk that it is full
+    path.write_bytes(written.getbuffer())  # torch itself does not report a full disk as such
 
 
 def _vectors_together(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same values, with biases and other vectors as parts of one tensor, which torch writes once: the entry of each
-    in the file would be larger than many of them."""
+    """Return the same values, with biases and other vectors as slices of one tensor, which torch writes once.
+
+    An entry of its own for each would take more room in the file than many of the vectors."""
     together = dict(state)
     for kind in sorted({value.dtype for value in state.values()}, key=str):
         names = [name for name, value in state.items() if value.dtype == kind and value.ndim == 1]
@@ -333,12 +333,12 @@ def _stored(name: str, value: torch.Tensor, precision: Precision) -> torch.Tenso
 
 
 def _wild(values: Mapping[str, torch.Tensor]) -> str | None:
-    """The first tensor that holds NaN or infinite values."""
+    """Return the name of the first tensor that holds NaN or infinite values."""
     return next((name for name, value in values.items() if not value.isfinite().all()), None)
 
 
 def _refuse_wild(values: Mapping[str, torch.Tensor], what: str) -> None:
-    """A model that cannot run is no model, and is not kept. Raises EvaluationError beginning with `what`."""
+    """Raise EvaluationError, beginning with `what`, if a value is NaN or infinite: such a model cannot run."""
     if wild := _wild(values):
         raise EvaluationError(f"{what}: {wild} holds NaN or infinite values, so it was not kept")
 
@@ -348,12 +348,12 @@ def _learning(learner: PyanNet) -> list[torch.nn.Parameter]:
 
 
 def _settled(learner: PyanNet) -> PyanNet:
-    """A network that has learnt, ready to be used: on the CPU, in evaluation mode."""
+    """Move a trained network to the CPU, in evaluation mode and without gradients."""
     return learner.cpu().eval().requires_grad_(False)
 
 
 def _shares(steps: int, iterations: int) -> list[int]:
-    """Steps after each iteration of pruning: most after the last."""
+    """Return the number of recovery steps after each pruning iteration. Most come after the last."""
     early = round(steps * (1 - LAST_SHARE) / (iterations - 1)) if iterations > 1 else 0
     return [*[early] * (iterations - 1), steps - early * (iterations - 1)]
 

@@ -1,8 +1,8 @@
-"""A low-bit segmentation model: made from a network, written to a file, read again, run in emulation.
+"""Low-bit segmentation models: quantize a network, save and load it, run it in emulation.
 
-The file is safetensors: codes (two 4-bit ones a byte) with 16-bit scales for every LSTM and Linear weight, everything
-else in 32 bits, and as metadata what is needed to build the network again. An LSTM's two biases, which are only ever
-added, are stored as one.
+The file is safetensors. Every LSTM and Linear weight is stored as integer codes (two 4-bit codes per byte) with 16-bit
+scales, everything else in 32 bits. The metadata hold what is needed to build the network again. The two biases of an
+LSTM are only ever added, so their sum is stored.
 """
 
 import copy
@@ -32,9 +32,8 @@ from objectives.compression.settings import Clipping, QuantizationOptions
 from objectives.errors import ModelError, reason_of
 
 FORMAT = "explorer low-bit segmentation 2"
-METADATA = (
-    "explorer"  # one entry only: safetensors writes several in a random order, and the same model is the same bytes
-)
+# one entry only: safetensors writes several in a random order, and equal models must give equal bytes
+METADATA = "explorer"
 SINCNET_WEIGHTS = ("sincnet.conv1d.1.weight", "sincnet.conv1d.2.weight")  # (outputs, inputs, taps)
 SUFFIX = ".safetensors"
 
@@ -46,8 +45,8 @@ Ranges = Mapping[str, ActivationRange]
 class LowBitModel:
     """A low-bit model in memory.
 
-    network: stock PyanNet whose weights have the values that are stored. weights: as of `tail_weights`, and SincNet's
-    where it is quantized too. ranges: of what enters `lstm.0`, …, `linear.0`, …, `classifier`.
+    network: stock PyanNet whose weights have the stored values. weights: named as by `tail_weights`, and those of
+    SincNet if it is quantized too. ranges: of the inputs of `lstm.0`, …, `linear.0`, …, `classifier`.
     """
 
     network: PyanNet
@@ -55,26 +54,21 @@ class LowBitModel:
     ranges: Ranges
     bits: Bits
 
-    def log_probabilities(self, features: torch.Tensor) -> torch.Tensor:
-        """What follows SincNet, emulated: (batch, frames, 60) → (batch, frames, classes)."""
-        values = {name: weight.values.to(features.device) for name, weight in self.weights.items()}
-        return run_low_bit(self.network, features, values, self.ranges)
-
 
 def run_low_bit(
     network: PyanNet, features: torch.Tensor, values: Mapping[str, torch.Tensor], ranges: Ranges
 ) -> torch.Tensor:
-    """What follows SincNet, with 8-bit activations and states: (batch, frames, 60) → (batch, frames, classes)."""
+    """Run the tail with 8-bit activations and states: (batch, frames, 60) → (batch, frames, classes)."""
     return run_tail(network, features, values, lambda layer, activation: ranges[layer].rounded(activation), True)
 
 
 def faked_weights(network: PyanNet, bits: Bits, options: QuantizationOptions) -> dict[str, torch.Tensor]:
-    """Weights of the tail as `quantize` would round them now; gradients pass straight through."""
+    """Return the weights of the tail rounded as by `quantize`; gradients pass straight through."""
     return {name: faked_weight(weight, *_how(name, bits, options)) for name, weight in tail_weights(network).items()}
 
 
 def quantize(network: PyanNet, bits: Bits, options: QuantizationOptions, ranges: Ranges) -> LowBitModel:
-    """Round a network's weights to `bits`, but for the classifier's: they do not survive 4 bits, and take 8."""
+    """Round a network's weights to `bits`, except the classifier's: they need 8 bits to stay accurate."""
     matrices = tail_weights(network)
     if options.sincnet == "int8":
         matrices |= {name: network.get_parameter(name).flatten(1) for name in SINCNET_WEIGHTS}
@@ -88,7 +82,7 @@ def quantize(network: PyanNet, bits: Bits, options: QuantizationOptions, ranges:
 
 @torch.no_grad()
 def with_rounded_sincnet(network: PyanNet, options: QuantizationOptions) -> PyanNet:
-    """The network as it will hear once `quantize` has rounded SincNet; itself where the options leave SincNet alone."""
+    """Return the network with SincNet rounded as by `quantize`, or the network itself if SincNet stays in 32 bits."""
     if options.sincnet == "fp32":
         return network
     network = copy.deepcopy(network)
@@ -100,7 +94,7 @@ def with_rounded_sincnet(network: PyanNet, options: QuantizationOptions) -> Pyan
 
 @torch.inference_mode()
 def observe_ranges(network: PyanNet, features: torch.Tensor) -> dict[str, ActivationRange]:
-    """Smallest and largest value that enters each layer. features: (windows, frames, 60) of calibration recordings."""
+    """Return the range of each layer's input. features: (windows, frames, 60) of calibration recordings."""
     seen: dict[str, list[torch.Tensor]] = {}
 
     def enter(layer: str, activation: torch.Tensor) -> torch.Tensor:
@@ -114,13 +108,13 @@ def observe_ranges(network: PyanNet, features: torch.Tensor) -> dict[str, Activa
 
 
 def values_of(model: LowBitModel) -> dict[str, torch.Tensor]:
-    """All numbers that a model is run with, by name."""
+    """Return all numbers that a model is run with, by name."""
     ranges = {f"range of {layer}": torch.tensor([each.low, each.high]) for layer, each in model.ranges.items()}
     return {**model.network.state_dict(), **ranges}
 
 
 def save(model: LowBitModel, path: Path) -> None:
-    """Write a model; `load` gives the same one again."""
+    """Write a model, which `load` restores exactly."""
     stored: dict[str, torch.Tensor] = {}
     layout: dict[str, dict[str, Any]] = {}
     for name, weight in model.weights.items():
@@ -147,11 +141,11 @@ def save(model: LowBitModel, path: Path) -> None:
 
 
 def load(path: Path) -> LowBitModel:
-    """Read what `save` wrote. Raises ModelError where the file is not one, naming it."""
+    """Read a file that `save` wrote. Raises ModelError, naming the file, if it is not one."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — no mapping
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — not a mapping
     except (OSError, SafetensorError) as error:
         if ran_out_of_memory(error):
             raise
@@ -179,7 +173,7 @@ def _incomplete(path: Path, error: Exception) -> ModelError:
 
 
 def _how(name: str, bits: Bits, options: QuantizationOptions) -> tuple[int, int, Clipping]:
-    """(bits, group size, clipping) of one weight."""
+    """Return (bits, group size, clipping) for one weight."""
     if name in (CLASSIFIER, *SINCNET_WEIGHTS):
         return 8, 0, "none"
     return bits, options.group_size if bits == 4 else 0, options.clipping
@@ -197,21 +191,21 @@ def _weight(name: str, layout: Mapping[str, Any], stored: Mapping[str, torch.Ten
 
 
 def describe_network(network: PyanNet) -> dict[str, Any]:
-    """What `network_like` needs to build the same network, as JSON."""
+    """Return what `network_like` needs to build the same network, as JSON."""
     specifications: Any = network.specifications
-    told = asdict(specifications)
-    told |= {"problem": specifications.problem.name, "resolution": specifications.resolution.name}
+    fields = asdict(specifications)
+    fields |= {"problem": specifications.problem.name, "resolution": specifications.resolution.name}
     hparams = {name: dict(network.hparams[name]) for name in ("sincnet", "lstm", "linear")}
-    return {"specifications": told, "hyper_parameters": hparams}
+    return {"specifications": fields, "hyper_parameters": hparams}
 
 
 def network_like(described: Mapping[str, Any]) -> PyanNet:
-    """A stock PyanNet as `describe_network` told it, its weights drawn at random: they are to be overwritten."""
-    told = dict(described["specifications"])
-    told |= {"problem": Problem[told["problem"]], "resolution": Resolution[told["resolution"]]}
-    with torch.random.fork_rng(devices=[]):  # nobody's seed should notice
+    """Build a stock PyanNet from a `describe_network` result. Its weights are random, to be overwritten."""
+    fields = dict(described["specifications"])
+    fields |= {"problem": Problem[fields["problem"]], "resolution": Resolution[fields["resolution"]]}
+    with torch.random.fork_rng(devices=[]):  # leave the global random state untouched
         network = PyanNet(**described["hyper_parameters"])
-        network.specifications = Specifications(**told)
+        network.specifications = Specifications(**fields)
         network.build()
     return network
 
@@ -219,7 +213,7 @@ def network_like(described: Mapping[str, Any]) -> PyanNet:
 def _network(
     described: Mapping[str, Any], weights: Mapping[str, QuantizedWeight], others: Mapping[str, torch.Tensor]
 ) -> PyanNet:
-    """A stock PyanNet with the values of the low-bit weights; an LSTM's bias is all in torch's first of two."""
+    """Build a stock PyanNet with the values of the low-bit weights. Of torch's two LSTM biases the second is zero."""
     network = network_like(described)
     state = {name: value for name, value in others.items() if name in network.state_dict()}
     for name, weight in weights.items():

@@ -1,7 +1,7 @@
-"""Model → smaller model: whole units of the BiLSTM and of the linear layers after it (the paper's Sec. 4.3).
+"""Structured pruning: remove whole units of the BiLSTM and of the linear layers after it (the paper's Sec. 4.3).
 
-What is left is a stock PyanNet with another `lstm.hidden_size` or `linear.hidden_size`, which stock pyannote.audio
-loads. Its output is that of the full-size model with the parameters of all other units set to zero.
+The result is a PyanNet with a smaller `lstm.hidden_size` or `linear.hidden_size`, which stock pyannote.audio loads. Its
+output equals that of the full-size model with the parameters of the removed units set to zero.
 """
 
 import copy
@@ -22,17 +22,18 @@ GATES, DIRECTIONS = 4, 2  # of a BiLSTM layer
 
 
 class Sizes(TypedDict):
-    """Units that stay in every BiLSTM layer and in every linear layer; None for all of them."""
+    """Number of units that stay in every BiLSTM layer and in every linear layer; None for all."""
 
     hidden: int | None
     linear: int | None
 
 
 def units_kept(total: int, ratio: float, iterations: int) -> tuple[int, ...]:
-    """Units left of `total` after each iteration, each of which removes ratio / iterations of those that remain.
+    """Return the units left of `total` after each iteration. Each removes ratio / iterations of those that remain.
 
-    The number that is removed is rounded half up, and one unit always stays: four iterations of the paper's 20, 40, 60
-    and 80 % leave 104, 84, 67 and 53 of 128. Computed from the ratio's decimal digits: 0.1 of 5 is a half exactly.
+    The number of removed units is rounded half up, and at least one unit stays. Four iterations at the paper's 20, 40,
+    60 and 80 % leave 104, 84, 67 and 53 of 128. The ratio is taken by its decimal digits, so that 0.1 of 5 is exactly
+    0.5.
     """
     share = Fraction(f"{ratio:.9f}") / iterations
     kept = []
@@ -43,7 +44,7 @@ def units_kept(total: int, ratio: float, iterations: int) -> tuple[int, ...]:
 
 
 def kept_units(network: PyanNet) -> dict[str, int]:
-    """{"hidden": units of each BiLSTM layer, "linear": outputs of each linear layer, where there are any}."""
+    """Return {"hidden": units of each BiLSTM layer, "linear": outputs of each linear layer, if there are any}."""
     sizes = {"hidden": int(network.hparams["lstm"]["hidden_size"])}
     if network.hparams["linear"]["num_layers"] > 0:
         sizes["linear"] = int(network.hparams["linear"]["hidden_size"])
@@ -51,9 +52,9 @@ def kept_units(network: PyanNet) -> dict[str, int]:
 
 
 def schedule(pruning: Pruning, network: PyanNet, iterations: int) -> tuple[Sizes, ...]:
-    """What `prune_once` is to leave in each iteration; nothing to do where the structure is `none`.
+    """Return the sizes that each iteration leaves; empty if the structure is `none`.
 
-    Raises ModelError where the network has not the layers to prune.
+    Raises ModelError if the network does not have the layers to prune.
     """
     if pruning.structure == "none":
         return ()
@@ -68,26 +69,19 @@ def schedule(pruning: Pruning, network: PyanNet, iterations: int) -> tuple[Sizes
     )
 
 
-def prune_once(network: PyanNet, hidden: int | None = None, linear: int | None = None) -> PyanNet:
-    """A new network with the `hidden` highest-scoring units of each BiLSTM layer and the `linear` highest-scoring
-    outputs of each linear layer; None keeps all. Parameters of units that stay are copied, in their order.
-
-    Raises ModelError where the network is not built as segmentation-3.0 is, or has not so many units.
-    """
-    return rebuild(network, units_to_keep(network, hidden, linear))
-
-
 def units_to_keep(network: PyanNet, hidden: int | None = None, linear: int | None = None) -> Mapping[str, torch.Tensor]:
-    """Layer → (units kept,) int64, ascending: the units of largest Frobenius norm, of equal ones the first.
+    """Choose the units to keep: layer → (units kept,) int64, ascending.
 
-    Layers are `lstm.0`, `lstm.1`, …, `linear.0`, …; each ranks its own units, on the network as it is. A unit's norm is
-    over all the parameters that go with it, each counted once:
+    Each layer keeps its `hidden` or `linear` units of largest Frobenius norm, and the first of equal ones; None keeps
+    all. Layers are `lstm.0`, `lstm.1`, …, `linear.0`, …. A unit's norm is over all parameters that belong to it, each
+    counted once:
 
-    - of a BiLSTM layer, a hidden index in both directions: the rows and biases of its four gates, its recurrent column,
-      and its columns in what comes next (the next layer's two directions, the first linear layer or the classifier);
-    - of a linear layer: its row and bias, and its column in the next linear layer or the classifier.
+    - in a BiLSTM layer, a unit is a hidden index in both directions: the rows and biases of its four gates, its
+      recurrent column, and its columns in the following layer (the next BiLSTM's two directions, the first linear layer
+      or the classifier);
+    - in a linear layer: its row and bias, and its column in the next linear layer or the classifier.
 
-    Raises ModelError as `prune_once` does.
+    Raises ModelError if the network is not built as segmentation-3.0 is, or has fewer units than asked for.
     """
     layout = _layout(network)
     state = network.state_dict()
@@ -108,7 +102,9 @@ def units_to_keep(network: PyanNet, hidden: int | None = None, linear: int | Non
 
 
 def rebuild(network: PyanNet, kept: Mapping[str, torch.Tensor]) -> PyanNet:
-    """A new network of the units of `units_to_keep`, on the same device and in the same mode as the old one."""
+    """Build a network with only the units of `units_to_keep`, on the same device and in the same mode.
+
+    Parameters of units that stay are copied, in their order."""
     layout = _layout(network)
     state = {}
     for name, value in network.state_dict().items():
@@ -121,7 +117,7 @@ def rebuild(network: PyanNet, kept: Mapping[str, torch.Tensor]) -> PyanNet:
         units = {len(kept[layer]) for layer in _layers(layout, structure) if layer in kept}
         if units:
             (hparams[option]["hidden_size"],) = units
-    with torch.random.fork_rng(devices=[]):  # weights are drawn, to be overwritten: nobody else's seed should notice
+    with torch.random.fork_rng(devices=[]):  # leave the global random state untouched
         smaller = PyanNet(**hparams)
         smaller.specifications = network.specifications
         smaller.build()
@@ -131,8 +127,9 @@ def rebuild(network: PyanNet, kept: Mapping[str, torch.Tensor]) -> PyanNet:
 
 
 def checkpoint_of(network: PyanNet, base: Mapping[str, Any]) -> dict[str, Any]:
-    """What stock pyannote.audio loads as `network`: the checkpoint `base`, which it was made from, with its sizes and
-    its parameters."""
+    """Return a checkpoint that stock pyannote.audio loads as `network`.
+
+    base: the checkpoint that the network was made from; its sizes and parameters are replaced."""
     hparams = copy.deepcopy(dict(network.hparams))
     return {
         **base,
@@ -143,13 +140,13 @@ def checkpoint_of(network: PyanNet, base: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Axis:
-    """An axis of a parameter along which the units of a layer lie: all of them, `blocks` times over."""
+    """An axis of a parameter that holds all units of a layer, `blocks` times over."""
 
     layer: str
     blocks: int
 
     def positions(self, units: torch.Tensor, length: int) -> torch.Tensor:
-        """(units,) → (blocks · units,): where these units lie on an axis of a length."""
+        """Return the positions of units on an axis of that length: (units,) → (blocks · units,)."""
         starts = torch.arange(self.blocks, device=units.device) * (length // self.blocks)
         return (starts[:, None] + units).flatten()
 
@@ -158,7 +155,7 @@ _Layout = Mapping[str, tuple[_Axis | None, ...]]
 
 
 def _layout(network: PyanNet) -> _Layout:
-    """Parameter → which layer's units lie along each of its axes."""
+    """Map each parameter to the layers whose units lie along its axes."""
     lstm = network.lstm
     if not isinstance(lstm, torch.nn.LSTM):
         raise ModelError(
@@ -171,7 +168,7 @@ def _layout(network: PyanNet) -> _Layout:
             "segmentation-3.0 is, or choose pruning structure none"
         )
     layout: dict[str, tuple[_Axis | None, ...]] = {}
-    before: _Axis | None = None  # of SincNet's channels, which stay
+    before: _Axis | None = None  # SincNet's channels, which are not pruned
     for layer in range(lstm.num_layers):
         gates, column = _Axis(f"lstm.{layer}", GATES), _Axis(f"lstm.{layer}", 1)
         for place in (f"l{layer}", f"l{layer}_reverse"):
@@ -200,7 +197,7 @@ def _require_units(structure: str, sizes: Mapping[str, int]) -> None:
 
 
 def _squared_norms(layout: _Layout, state: Mapping[str, torch.Tensor], layer: str) -> torch.Tensor:
-    """(units,) float64: squared Frobenius norm of each unit of a layer."""
+    """Return the squared Frobenius norm of each unit of a layer, (units,) float64."""
     total = torch.zeros(1, dtype=torch.float64, device=state["classifier.weight"].device)
     for name, axes in layout.items():
         squares = state[name].double().square()
@@ -208,22 +205,24 @@ def _squared_norms(layout: _Layout, state: Mapping[str, torch.Tensor], layer: st
         for dimension, axis in own:
             along = squares.movedim(dimension, 0).flatten(1).sum(dim=1) if squares.ndim > 1 else squares
             total = total + along.unflatten(0, (axis.blocks, -1)).sum(dim=0)
-        if len(own) > 1:  # recurrent weights: where a unit's rows meet its column was counted twice
+        if len(own) > 1:  # recurrent weights: the entries in both a unit's rows and its column were counted twice
             total = total - squares.unflatten(0, (GATES, -1)).diagonal(dim1=1, dim2=2).sum(dim=0)
     return total
 
 
 RIDGE = 1e-3  # of the mean variance of the units that stay
-WINDOWS = 64  # that are enough to predict from
-AT_ONCE = 32  # windows
+WINDOWS = 64  # that the moments are estimated on
+AT_ONCE = 32  # windows per batch
 Moments = tuple[torch.Tensor, torch.Tensor]  # (units, units) covariance, (units,) mean
 
 
 @torch.no_grad()
 def folded(network: PyanNet, kept: Mapping[str, torch.Tensor], features: torch.Tensor) -> PyanNet:
-    """A copy of the network, of the same size, that leans less on the units that are about to go.
+    """Return a copy of the network, of the same size, in which the units that stay stand in for those that will go.
 
-    kept: of `units_to_keep`. features: (windows, frames, 60), SincNet's output on windows of train.
+    Each removed unit is predicted linearly from the units that stay, by ridge regression, and the weights that read it
+    are added to theirs. kept: of `units_to_keep`. features: (windows, frames, 60), SincNet's output on windows of
+    train.
     """
     moments = _moments(network, features[:WINDOWS])
     copied = copy.deepcopy(network)
@@ -239,7 +238,7 @@ def folded(network: PyanNet, kept: Mapping[str, torch.Tensor], features: torch.T
 
 
 def _listeners(network: PyanNet, layer: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Weights and biases through which a layer hears the one before it."""
+    """Return the weights and biases that a layer applies to the output of the layer before it."""
     if not layer.startswith("lstm."):
         names = [(f"{layer}.weight", f"{layer}.bias")]
     else:
@@ -250,7 +249,7 @@ def _listeners(network: PyanNet, layer: str) -> list[tuple[torch.Tensor, torch.T
 
 
 def _moments(network: PyanNet, features: torch.Tensor) -> dict[str, Moments]:
-    """Of what enters each layer of the tail."""
+    """Return the covariance and mean of the input of each layer of the tail."""
     entering: dict[str, list[torch.Tensor]] = {}
 
     def enter(layer: str, activation: torch.Tensor) -> torch.Tensor:
@@ -270,7 +269,7 @@ def _moments(network: PyanNet, features: torch.Tensor) -> dict[str, Moments]:
 
 
 def _fold(weight: torch.Tensor, bias: torch.Tensor, moments: Moments, stays: torch.Tensor) -> None:
-    """Change, in place, a layer's weights for the units that stay, and its bias; weights of the others go later."""
+    """Update, in place, a layer's bias and its weights for the units that stay. The other weights are removed later."""
     covariance, mean = moments
     goes = torch.ones(len(mean), dtype=torch.bool)
     goes[stays] = False

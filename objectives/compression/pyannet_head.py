@@ -1,6 +1,6 @@
-"""What follows SincNet in a PyanNet, LSTM to classifier, run with weights and activations not its own.
+"""Run the tail of a PyanNet, the layers after SincNet from LSTM to classifier, with replaced weights or activations.
 
-Recovery and quantization leave SincNet as it is: its output is computed once, and everything happens in the tail.
+Recovery and quantization work on the tail alone, so SincNet's output is computed once.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,15 +12,15 @@ from objectives.backends.pyannote import PyanNet
 from objectives.errors import ModelError
 
 Weights = Mapping[str, torch.Tensor]
-Enter = Callable[[str, torch.Tensor], torch.Tensor]  # (layer, what enters it) → what it sees
+Enter = Callable[[str, torch.Tensor], torch.Tensor]  # (layer, its input) → the input to use instead
 CLASSIFIER = "classifier.weight"
 
 
 def tail_weights(network: PyanNet) -> dict[str, torch.Tensor]:
-    """Weight matrices of the tail: `lstm.0.input` (2 · 4 · hidden, inputs), both directions in one, `lstm.0.state`, …,
-    `linear.0.weight`, …, `classifier.weight`. Keeps gradients.
+    """Return the weight matrices of the tail, with gradients: `lstm.0.input`, `lstm.0.state`, …, `linear.0.weight`, …,
+    `classifier.weight`. Those of an LSTM, (2 · 4 · hidden, inputs), hold both directions.
 
-    Raises ModelError where the LSTM is not built as segmentation-3.0's is.
+    Raises ModelError if the LSTM is not built as segmentation-3.0's is.
     """
     lstm = network.lstm
     if not (isinstance(lstm, torch.nn.LSTM) and lstm.bidirectional and lstm.proj_size == 0):
@@ -40,14 +40,14 @@ def tail_weights(network: PyanNet) -> dict[str, torch.Tensor]:
 
 
 def linears(network: PyanNet) -> list[torch.nn.Linear]:
-    """The linear layers between LSTM and classifier."""
+    """Return the linear layers between LSTM and classifier."""
     if network.hparams["linear"]["num_layers"] == 0:
         return []
     return [layer for layer in network.linear if isinstance(layer, torch.nn.Linear)]
 
 
 def lstm_bias(network: PyanNet, layer: int) -> torch.Tensor:
-    """(2, 4 · hidden): torch's two biases, which are only ever added, as one."""
+    """Return the sum of torch's two biases, which are only ever added: (2, 4 · hidden)."""
     ends = (f"l{layer}", f"l{layer}_reverse")
     return torch.stack(
         [getattr(network.lstm, f"bias_ih_{end}") + getattr(network.lstm, f"bias_hh_{end}") for end in ends]
@@ -55,12 +55,12 @@ def lstm_bias(network: PyanNet, layer: int) -> torch.Tensor:
 
 
 def features_of(network: PyanNet, waveforms: torch.Tensor) -> torch.Tensor:
-    """SincNet's output: (batch, 1, samples) → (batch, frames, 60)."""
+    """Run SincNet: (batch, 1, samples) → (batch, frames, 60)."""
     return network.sincnet(waveforms).transpose(1, 2)
 
 
 def forward_tail(network: PyanNet, features: torch.Tensor) -> torch.Tensor:
-    """What follows SincNet, in full precision: (batch, frames, 60) → (batch, frames, classes) log-probabilities."""
+    """Run the tail in full precision: (batch, frames, 60) → (batch, frames, classes) log-probabilities."""
     features, _ = network.lstm(features)
     for linear in linears(network):
         features = torch.nn.functional.leaky_relu(linear(features))
@@ -74,10 +74,11 @@ def run_tail(
     enter: Enter = lambda layer, activation: activation,
     round_state: bool = False,
 ) -> torch.Tensor:
-    """(batch, frames, 60) → (batch, frames, classes) log-probabilities, with `weights` as of `tail_weights`.
+    """Run the tail with other weights: (batch, frames, 60) → (batch, frames, classes) log-probabilities.
 
-    enter: what each layer (`lstm.0`, …, `linear.0`, …, `classifier`) makes of what enters it. round_state: whether LSTM
-    states are rounded to 8 bits. Biases are the network's.
+    weights: named as by `tail_weights`; biases are the network's. enter: called with the name of each layer (`lstm.0`,
+    …, `linear.0`, …, `classifier`) and its input; returns the input to use. round_state: whether LSTM states are
+    rounded to 8 bits.
     """
     for layer in range(network.lstm.num_layers):
         inputs, state = (weights[f"lstm.{layer}.{name}"] for name in ("input", "state"))
@@ -98,7 +99,7 @@ def run_tail(
 
 
 GATES = 4  # in torch's order: input, forget, cell, output
-# A state is sigmoid times tanh and so lies in (-1, 1). What an 8-bit kernel makes of that range, computed in 32 bits:
+# A state is sigmoid times tanh and so lies in (-1, 1). The 8-bit grid that a kernel uses for it, computed in 32 bits:
 STATE_STEP = 0.007843137718737125  # 2 / 255
 STATE_CODES = (-127, 128)
 
@@ -110,11 +111,11 @@ def bidirectional_lstm(
     bias: torch.Tensor,
     round_state: bool = False,
 ) -> torch.Tensor:
-    """One layer in both directions, from a state of zero.
+    """Run one layer in both directions, from a state of zero.
 
     features: (batch, frames, inputs). input_weight: (2, 4 · hidden, inputs), forward direction first, gates in torch's
-    order. state_weight: (2, 4 · hidden, hidden). bias: (2, 4 · hidden), both of torch's added up. round_state: whether
-    the recurrent product sees the state in 8 bits.
+    order. state_weight: (2, 4 · hidden, hidden). bias: (2, 4 · hidden), the sum of torch's two. round_state: whether
+    the state is rounded to 8 bits in the recurrent product.
     Returns (batch, frames, 2 · hidden), never rounded. Gradients pass straight through the rounding.
     """
     return _BidirectionalLstm.apply(features, input_weight, state_weight, bias, round_state)
@@ -137,7 +138,7 @@ class _BidirectionalLstm(torch.autograd.Function):
         gates = torch.einsum("btf,dgf->tdbg", features, input_weight[:, order]) + bias[:, None, order]
         gates[:, 1] = gates[:, 1].flip(0)
         recurrent = state_weight[:, order].transpose(1, 2).contiguous()  # (2, hidden, gates)
-        states = features.new_zeros(frames + 1, 2, batch, hidden)  # as the recurrent product sees them
+        states = features.new_zeros(frames + 1, 2, batch, hidden)  # as they enter the recurrent product
         cells = features.new_zeros(frames + 1, 2, batch, hidden)
         squashed = features.new_empty(frames, 2, batch, hidden)
         output = features.new_empty(frames, 2, batch, hidden)
@@ -168,10 +169,10 @@ class _BidirectionalLstm(torch.autograd.Function):
         hidden = state_weight.shape[2]
         order = _gates_apart(hidden, features.device)
         arriving = gradients[0].reshape(batch, frames, 2, hidden).permute(1, 2, 0, 3)
-        arriving = arriving.clone(memory_format=torch.contiguous_format)  # it is written to; what arrived is autograd's
+        arriving = arriving.clone(memory_format=torch.contiguous_format)  # written to below; autograd owns the original
         arriving[:, 1] = arriving[:, 1].flip(0)
         enter, forget, leave, candidate = gates.split(hidden, dim=3)
-        # how a gate before its squashing moves the cell (enter, forget, candidate) or the output (leave)
+        # derivatives by the gates' pre-activations: of the cell (enter, forget, candidate), of the output (leave)
         to_cell = torch.stack(
             [candidate * enter * (1 - enter), cells[:-1] * forget * (1 - forget), enter * (1 - candidate**2)], dim=3
         )  # (frames, 2, batch, 3, hidden)
@@ -190,7 +191,7 @@ class _BidirectionalLstm(torch.autograd.Function):
             torch.mul(of_state, to_output[frame], out=moved[frame, :, :, 2])
             torch.mul(of_cell, to_cell[frame, :, :, 2], out=moved[frame, :, :, 3])
             of_cell.mul_(forget[frame])
-        flat = moved.flatten(3)  # (frames, 2, batch, gates), of time as each direction runs
+        flat = moved.flatten(3)  # (frames, 2, batch, gates), time in the order of each direction
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order), device=order.device)
         of_state_weight = torch.einsum("tdbg,tdbh->dgh", flat, states[:-1])[:, back]
@@ -202,6 +203,6 @@ class _BidirectionalLstm(torch.autograd.Function):
 
 
 def _gates_apart(hidden: int, device: torch.device) -> torch.Tensor:
-    """Rows of torch's gates in the order input, forget, output, cell: those with a sigmoid side by side."""
+    """Return the rows of torch's gates in the order input, forget, output, cell: the sigmoid gates are adjacent."""
     rows = torch.arange(GATES * hidden, device=device).reshape(GATES, hidden)
     return rows[[0, 1, 3, 2]].flatten()

@@ -1,9 +1,9 @@
-"""Weights and activations in few bits: what is stored, what a kernel multiplies, and what training fakes.
+"""Quantize weights and activations, and emulate the rounding in training.
 
-A weight matrix is symmetric, one 16-bit scale a row. At 4 bits a row may be cut into groups, each with a small whole
-multiplier of the row's scale (progressive group quantization, arXiv 2405.04532): then an integer kernel that knows one
-scale a row computes exactly what is stored. Activations are asymmetric, 8 bits, with static ranges.
-Built on torchao's primitives, which know nothing of LSTMs.
+Weights are quantized symmetrically, with one 16-bit scale per row. At 4 bits a row may be cut into groups, each with a
+small integer multiplier of the row's scale (progressive group quantization, arXiv 2405.04532). An integer kernel that
+supports one scale per row then computes exactly with the stored values. Activations are quantized asymmetrically to
+8 bits, with static ranges. torchao's primitives do the arithmetic; torchao itself does not support LSTMs.
 """
 
 from collections.abc import Mapping
@@ -19,16 +19,16 @@ from objectives.backends.torchao import (
 )
 from objectives.compression.settings import Clipping
 
-LIMITS = {8: 127, 4: 7}  # largest code of so many bits; symmetric, so that the smallest is its negative
+LIMITS = {8: 127, 4: 7}  # largest code by number of bits; the smallest is its negative
 LARGEST_MULTIPLIER = 16  # 16 · 7 still fits an 8-bit code
 SMALLEST_SCALE = 2.0**-14  # the smallest normal number in 16 bits
-CLIPPINGS_TRIED = tuple(1.0 - 0.05 * step for step in range(11))  # of a row's largest value
+CLIPPINGS_TRIED = tuple(1.0 - 0.05 * step for step in range(11))  # shares of a row's largest value
 ACTIVATION_LEVELS = 255
 
 
 @dataclass(frozen=True)
 class QuantizedWeight:
-    """A weight matrix in few bits.
+    """A quantized weight matrix.
 
     codes: (rows, columns) int8, within ± LIMITS[bits]. scale: (rows,) float16. multipliers: (rows, groups) int8 from 1
     to 16, or None. group_size: columns that share a multiplier; the last group may be shorter.
@@ -42,7 +42,7 @@ class QuantizedWeight:
 
     @property
     def integers(self) -> torch.Tensor:
-        """(rows, columns) int8: what an integer kernel multiplies; times the row's scale they are the weights."""
+        """(rows, columns) int8: the operands of an integer kernel. Times the row's scale they are the weights."""
         if self.multipliers is None:
             return self.codes
         spread = self.multipliers.repeat_interleave(self.group_size, dim=1)[:, : self.codes.shape[1]]
@@ -56,14 +56,14 @@ class QuantizedWeight:
 
 @dataclass(frozen=True)
 class ActivationRange:
-    """Static range of what enters a layer; it holds 0. Values beyond it are clipped."""
+    """Static range of a layer's input. It contains 0; values outside are clipped."""
 
     low: float
     high: float
 
     @property
     def step(self) -> float:
-        """Distance of two 8-bit values, as computed in 32 bits."""
+        """Distance between adjacent 8-bit values, computed in 32 bits."""
         return self._parameters()[0]
 
     @property
@@ -72,7 +72,7 @@ class ActivationRange:
         return self._parameters()[1]
 
     def rounded(self, activation: torch.Tensor) -> torch.Tensor:
-        """The nearest 8-bit values, of any shape. Gradients pass straight through where nothing was clipped."""
+        """Round to the nearest 8-bit values, any shape. Gradients pass straight through where nothing was clipped."""
         step, zero = self._parameters()
         clipped = activation.clamp(self.low, self.high)
         values = ((clipped.detach() / step).round_() + zero).clamp_(0, ACTIVATION_LEVELS).sub_(zero).mul_(step)
@@ -90,15 +90,17 @@ ActivationRanges = Mapping[str, ActivationRange]
 
 
 def observed_range(low: float, high: float) -> ActivationRange:
-    """The range that holds what was observed, and 0."""
+    """Return the range that contains the observed values and 0."""
     return ActivationRange(min(low, 0.0), max(high, 0.0))
 
 
 def quantize_weight(
     weight: torch.Tensor, bits: int, group_size: int = 0, clipping: Clipping = "none"
 ) -> QuantizedWeight:
-    """(rows, columns) float32 → its low-bit form. group_size: 0 for none. clipping: `mse` tries eleven for each row (or
-    every multiplier for each group) and keeps the one with the smallest squared error."""
+    """Quantize a (rows, columns) float32 matrix. group_size: 0 for no groups.
+
+    clipping: `mse` tries eleven clippings for each row (or every multiplier for each group) and keeps the one with the
+    smallest squared error."""
     weight = weight.detach()
     if group_size:
         return _grouped(weight, bits, group_size, clipping)
@@ -113,12 +115,12 @@ def quantize_weight(
 
 
 def faked_weight(weight: torch.Tensor, bits: int, group_size: int = 0, clipping: Clipping = "none") -> torch.Tensor:
-    """What `quantize_weight` would make of a weight that is being trained; gradients pass straight through."""
+    """Round a weight in training as `quantize_weight` would; gradients pass straight through."""
     return weight + (quantize_weight(weight, bits, group_size, clipping).values - weight).detach()
 
 
 def pack(codes: torch.Tensor) -> torch.Tensor:
-    """Codes from -8 to 7, of any shape, two a byte: (ceil(number / 2),) uint8, the first in the lower half."""
+    """Pack codes from -8 to 7, any shape, two per byte: (ceil(number / 2),) uint8, the first in the lower half."""
     flat = codes.flatten().to(torch.int16) & 0xF
     if len(flat) % 2:
         flat = torch.cat([flat, flat.new_zeros(1)])
@@ -126,15 +128,15 @@ def pack(codes: torch.Tensor) -> torch.Tensor:
 
 
 def unpack(packed: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """What `pack` packed: int8 of that shape."""
+    """Unpack what `pack` packed: int8 of that shape."""
     pairs = torch.stack([packed & 0xF, packed >> 4], dim=1).flatten()[: torch.Size(shape).numel()].to(torch.int8)
     return torch.where(pairs > 7, pairs - 16, pairs).reshape(shape)
 
 
 def _scale(weight: torch.Tensor, bits: int) -> torch.Tensor:
-    """(rows,) float16: the scale at which a row's largest value takes the largest code."""
+    """Return the scale at which a row's largest value gets the largest code, (rows,) float16."""
     limit = LIMITS[bits]
-    weight = torch.nn.functional.pad(weight, (0, 1))  # of a single column torchao makes one scale for all rows
+    weight = torch.nn.functional.pad(weight, (0, 1))  # torchao would compute one scale for all rows of a single column
     scale, _ = choose_qparams_affine(
         weight, MappingType.SYMMETRIC, (1, weight.shape[1]), torch.int8, -limit, limit, eps=SMALLEST_SCALE
     )
@@ -163,13 +165,13 @@ def _grouped(weight: torch.Tensor, bits: int, group_size: int, clipping: Clippin
         multipliers = (grouped.abs().amax(2) / (limit * unit)).ceil().clamp(1, LARGEST_MULTIPLIER)
     else:
         multipliers = _least_squares_multipliers(grouped, limit, unit)
-    steps = (unit * multipliers).flatten()  # one a group
+    steps = (unit * multipliers).flatten()  # one per group
     codes = _codes(padded.reshape(rows * groups, group_size), steps, limit).reshape(rows, -1)[:, :columns]
     return QuantizedWeight(bits, codes, scale, multipliers.to(torch.int8), group_size)
 
 
 def _least_squares_multipliers(grouped: torch.Tensor, limit: int, unit: torch.Tensor) -> torch.Tensor:
-    """(rows, groups): of all multipliers the one with the smallest squared error."""
+    """Return the multiplier with the smallest squared error for each group, (rows, groups)."""
     errors = []
     for multiplier in range(1, LARGEST_MULTIPLIER + 1):
         step = (unit * multiplier)[..., None]

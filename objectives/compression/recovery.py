@@ -1,4 +1,4 @@
-"""Recovery: short fine-tuning of what comes after SincNet, on recordings of `train` only."""
+"""Recovery: short fine-tuning of the layers after SincNet, on recordings of `train` only."""
 
 import copy
 import itertools
@@ -16,13 +16,13 @@ from objectives.compression.training_windows import TrainingWindows
 from objectives.errors import EvaluationError
 from objectives.models.contract import Contract
 
-CODE_VERSION = 2  # raise it whenever the same windows and settings would train to another model
-WARM_UP = 0.1  # share of the steps in which the learning rate rises to its peak; then it falls to 0 as a cosine
+CODE_VERSION = 2  # raise it if the same windows and settings would give a different model
+WARM_UP = 0.1  # share of the steps in which the learning rate rises to its peak; then a cosine falls to 0
 LARGEST_GRADIENT = 1.0  # norm
-LOOKS = 8  # at the held-back windows in one training, at most
-APART = 10  # steps between two looks, at least
-PATIENCE = 5  # looks without getting better, after which training stops
-AT_ONCE = 16  # windows looked at
+LOOKS = 8  # most validations on the held-back windows in one training
+APART = 10  # fewest steps between two validations
+PATIENCE = 5  # validations without improvement after which training stops
+AT_ONCE = 16  # held-back windows per batch
 
 Forward = Callable[[torch.Tensor], torch.Tensor]  # (batch, frames, 60) → (batch, frames, classes) log-probabilities
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (log-probabilities, indices of windows) → scalar
@@ -30,8 +30,10 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (log-probabilitie
 
 @dataclass(frozen=True)
 class Trained:
-    """How a training went. before, after: loss on the held-back windows; after is the best seen, so never larger.
-    steps: made; fewer than allowed where it stopped early. best: step after which the loss was the best."""
+    """The outcome of a training run.
+
+    before, after: loss on the held-back windows; `after` is the smallest seen, so never larger. steps: that were run;
+    fewer than allowed if training stopped early. best: step after which the loss was the smallest."""
 
     before: float
     after: float
@@ -40,12 +42,12 @@ class Trained:
 
 
 def device() -> torch.device:
-    """Where training runs: a GPU where there is one."""
+    """Return the device to train on: a GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def trainable_copy(network: PyanNet) -> PyanNet:
-    """A copy on the training device whose tail learns, without dropout; SincNet does not."""
+    """Copy a network to the training device, with a trainable tail, a frozen SincNet and no dropout."""
     learner = copy.deepcopy(network).to(device()).train()
     learner.lstm.dropout = 0.0
     learner.requires_grad_(True)
@@ -54,12 +56,12 @@ def trainable_copy(network: PyanNet) -> PyanNet:
 
 
 def loss_of(method: Method, windows: TrainingWindows, contract: Contract) -> Loss:
-    """The loss of a recovery method, over the windows whose indices are given.
+    """Return the loss function of a recovery method, which takes log-probabilities and the indices of their windows.
 
-    distill: KL divergence from the unpruned model's posteriors, every frame. powerset: cross-entropy with the
-    reference. Both under the best permutation of the local speakers, window by window (arXiv 2310.13025): which of them
-    comes first is a chance that the least change decides otherwise. bce: binary cross-entropy with logits of speech
-    against non-speech, which is how the paper's Sec. 4.3 is read here. The last two count annotated frames only.
+    distill: KL divergence from the unpruned model's posteriors, over all frames. powerset: cross-entropy with the
+    reference. Both use the best permutation of the local speakers in each window (arXiv 2310.13025), because the order
+    of the speakers is arbitrary. bce: binary cross-entropy with logits of speech against non-speech, our reading of the
+    paper's Sec. 4.3. powerset and bce count annotated frames only.
     """
     permutations = torch.tensor(class_permutations(contract))
     if method == "distill":
@@ -80,7 +82,7 @@ def loss_of(method: Method, windows: TrainingWindows, contract: Contract) -> Los
 
 
 def class_permutations(contract: Contract) -> np.ndarray:
-    """(permutations, classes) int64: what each powerset class becomes when the local speakers change places."""
+    """Map the powerset classes under each permutation of the local speakers: (permutations, classes) int64."""
     index = {tuple(members): position for position, members in enumerate(contract.powerset.tolist())}
     return np.array(
         [
@@ -101,10 +103,10 @@ def train(
     seed: int,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> Trained:
-    """Train parameters in place with AdamW, and leave them as they were when the held-back loss was the smallest.
+    """Train parameters in place with AdamW, and restore those with the smallest held-back loss.
 
-    forward: from SincNet's output to log-probabilities, with these parameters. on_progress: told
-    the share of the steps. Raises EvaluationError where the training diverges: a loss that is no number.
+    forward: from SincNet's output to log-probabilities, with these parameters. on_progress: called with the fraction of
+    the steps that are done. Raises EvaluationError if the training diverges, that is if the loss is not finite.
     """
     trained = list(parameters)
     optimizer = torch.optim.AdamW(trained, lr=learning_rate)
@@ -144,7 +146,7 @@ def _known(loss: float, step: int, learning_rate: float) -> float:
 
 @torch.no_grad()
 def held_back_loss(forward: Forward, loss: Loss, windows: TrainingWindows) -> float:
-    """Mean loss over the held-back windows."""
+    """Return the mean loss over the held-back windows."""
     total = 0.0
     for chosen in torch.tensor(windows.held_back).split(AT_ONCE):
         answers = forward(windows.features[chosen].to(device()))
@@ -174,7 +176,7 @@ def _rate(step: int, steps: int) -> float:
 
 
 def _batches(windows: int, batch: int, steps: int, seed: int) -> Iterator[torch.Tensor]:
-    """Indices of windows: all of them in one random order, then in another."""
+    """Iterate over batches of window indices: all windows in one random order, then in another."""
     generator = torch.Generator().manual_seed(seed)
     rounds = math.ceil(max(1, steps) * batch / windows)
     order = torch.cat([torch.randperm(windows, generator=generator) for _ in range(rounds)])
@@ -182,10 +184,10 @@ def _batches(windows: int, batch: int, steps: int, seed: int) -> Iterator[torch.
 
 
 def _divergence(answers: torch.Tensor, teacher: torch.Tensor, permutations: torch.Tensor) -> torch.Tensor:
-    """Mean over windows and frames of the divergence under each window's best permutation."""
+    """Return the mean divergence over windows and frames, under each window's best permutation."""
     posteriors = teacher.exp()
     certain = (posteriors * teacher).sum((1, 2))  # (batch,)
-    crossed = torch.einsum("btk,btc->bkc", posteriors, answers)  # teacher's class k meets the learner's class c
+    crossed = torch.einsum("btk,btc->bkc", posteriors, answers)  # teacher's class k against the learner's class c
     classes = torch.arange(permutations.shape[1], device=answers.device)
     matched = crossed[:, classes, permutations].sum(-1)  # (batch, permutations)
     return (certain - matched.amax(1)).mean() / answers.shape[1]
@@ -198,7 +200,9 @@ def _speech_loss(answers: torch.Tensor, speech: torch.Tensor, annotated: torch.T
 
 
 def _powerset_loss(answers: torch.Tensor, permuted: torch.Tensor, annotated: torch.Tensor) -> torch.Tensor:
-    """permuted: (permutations, batch, frames) target classes."""
+    """Return the mean cross-entropy under each window's best permutation.
+
+    permuted: (permutations, batch, frames) target classes."""
     likely = answers.expand(len(permuted), *answers.shape).gather(-1, permuted[..., None])[..., 0]
     by_window = -(likely * annotated).sum(-1).amax(0)  # (batch,): the permutation that fits best
     return by_window.sum() / annotated.sum().clamp_min(1)

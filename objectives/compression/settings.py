@@ -1,4 +1,4 @@
-"""How the models of a study are made: plain values, so that a study's definition can be read without torch."""
+"""Settings of model compression: plain values, so that a study's definition can be read without torch."""
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -13,13 +13,13 @@ SINCNET_PRECISIONS: tuple[SincnetPrecision, ...] = get_args(SincnetPrecision)
 
 @dataclass(frozen=True)
 class RecoverySettings:
-    """How models are trained after pruning and while quantizing.
+    """How models are trained after pruning and during quantization.
 
     method: `bce` (binary cross-entropy on RTTM-derived speech activity, the paper's Sec. 4.3), `powerset`
     (permutation-invariant powerset loss on RTTM-derived speakers, arXiv 2310.13025) or `distill` (the unpruned model's
-    powerset posteriors as targets, no labels needed). Before the last two, what is removed is folded into what stays.
-    steps: of the optimizer after pruning, all iterations together. qat_steps: of quantization-aware training.
-    windows: augmented 10 s windows that are drawn once and trained on. batch: windows a step. learning_rate: its peak.
+    powerset posteriors as targets, no labels needed). With the last two, removed units are first folded into those that
+    stay. steps: of the optimizer after pruning, in all iterations together. qat_steps: of quantization-aware training.
+    windows: number of augmented 10 s windows, drawn once. batch: windows per step. learning_rate: its peak.
     """
 
     method: Method = "distill"
@@ -32,9 +32,9 @@ class RecoverySettings:
 
 @dataclass(frozen=True)
 class QuantizationOptions:
-    """What the low-bit modes do beyond the paper, which does none of it.
+    """Options of the low-bit modes that go beyond the paper.
 
-    group_size: weights of a row that share a scale, at 4 bits; 0 for one scale a row. clipping: `mse` searches, for
+    group_size: weights of a row that share a scale, at 4 bits; 0 for one scale per row. clipping: `mse` searches, for
     each row, the clipping of its weights with the smallest squared error. sincnet: `int8` stores its convolutions in
     8 bits.
     """
@@ -46,7 +46,7 @@ class QuantizationOptions:
 
 @dataclass(frozen=True)
 class CompressionSettings:
-    """What all models of a study share. iterations: K of the paper's Sec. 4.3. seed: of everything that is drawn."""
+    """Settings that all models of a study share. iterations: K of the paper's Sec. 4.3. seed: of all random draws."""
 
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
     quantization: QuantizationOptions = field(default_factory=QuantizationOptions)

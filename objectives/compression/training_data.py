@@ -1,8 +1,8 @@
-"""What models may be made from: recordings of `train` and of `calib`, never those that are evaluated.
+"""Training and calibration data: recordings of `train` and `calib`, never those that are evaluated.
 
-Functions that learn ask for one of the two types below, and each is made of a whole corpus and of nothing else: there
-is no way to hand them other recordings. What a corpus cannot know, that another one's recordings are the same, is
-checked where they are evaluated (`refuse_leakage`).
+Functions that learn take one of the two types below. Each can only be made from a whole corpus, so that no other
+recordings can be passed. A corpus cannot check whether another corpus holds the same recordings; `refuse_leakage` does
+when recordings are evaluated.
 """
 
 import hashlib
@@ -18,16 +18,16 @@ import numpy as np
 from objectives.corpora.corpus import SAMPLE_RATE, Corpus, Recording
 from objectives.errors import LeakageError
 
-EVALUATED = ("eval", "test")  # splits that are only ever measured on
-# Two recordings of the same length are the same where they agree every 10 ms, whatever their files are: copies in 16
-# bits differ from what they were made of by 1.5 / 2¹⁵ at most, two people talking agree nowhere near all of the time.
+EVALUATED = ("eval", "test")  # splits that are only measured on
+# Two recordings of equal length are the same if their samples agree every 10 ms, whatever their file formats. A 16-bit
+# copy differs from its original by at most 1.5 / 2¹⁵; different recordings differ by more at some instant.
 COMPARED_EVERY = 160  # samples
 TOLERANCE = 2.0 / 2**15
 
 
 @dataclass(frozen=True)
 class _SetAside:
-    """A split of a corpus from which something is learnt."""
+    """The recordings of a split that something is learnt from."""
 
     split: ClassVar[str]
     corpus: InitVar[Corpus]
@@ -43,14 +43,14 @@ class _SetAside:
 class TrainingData(_SetAside):
     """Recordings that recovery may learn from: a corpus' `train`.
 
-    Raises CorpusError where there is none, LeakageError where one of them is in `eval` or `test` too.
+    Raises CorpusError if there is none, LeakageError if one of them is in `eval` or `test` too.
     """
 
     split: ClassVar[str] = "train"
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all that training learns from: audio, durations, references and annotated parts, in order."""
+        """SHA-256 over all that training depends on: audio, durations, references and annotated parts, in order."""
         return _digest([[*_heard(recording), *_written(recording)] for recording in self.recordings])
 
 
@@ -58,32 +58,32 @@ class TrainingData(_SetAside):
 class CalibrationData(_SetAside):
     """Recordings that activation ranges and choices between models may come from: a corpus' `calib`.
 
-    Raises CorpusError where there is none, LeakageError where one of them is in `eval` or `test` too.
+    Raises CorpusError if there is none, LeakageError if one of them is in `eval` or `test` too.
     """
 
     split: ClassVar[str] = "calib"
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all that activation ranges come from: audio and durations, in order."""
+        """SHA-256 over all that activation ranges depend on: audio and durations, in order."""
         return _digest([_heard(recording) for recording in self.recordings])
 
 
 def training_data(corpus: Corpus) -> TrainingData:
-    """The recordings of `train`. Raises CorpusError or LeakageError, as TrainingData tells."""
+    """Return the recordings of `train`. Raises as TrainingData does."""
     return TrainingData(corpus)
 
 
 def calibration_data(corpus: Corpus) -> CalibrationData:
-    """The recordings of `calib`. Raises CorpusError or LeakageError, as CalibrationData tells."""
+    """Return the recordings of `calib`. Raises as CalibrationData does."""
     return CalibrationData(corpus)
 
 
 def refuse_leakage(data: TrainingData | CalibrationData, evaluated: Iterable[Recording]) -> None:
-    """Raise LeakageError where a recording that is evaluated is among those that models are made from.
+    """Raise LeakageError if a recording that is evaluated is among those that models are made from.
 
-    The same are recordings of one URI, of one audio file (by its bytes), and of one length and the same samples
-    (but for rounding to 16 bits): a copy as FLAC or WAV is found, one through a lossy codec is not.
+    Recordings are the same if they share a URI, the bytes of the audio file, or the length and the samples (up to
+    rounding to 16 bits). So a copy as FLAC or WAV is found, and one through a lossy codec is not.
     """
     _refuse(data.split, data.recordings, evaluated, "")
 
@@ -101,7 +101,7 @@ def _refuse(split: str, made_from: tuple[Recording, ...], evaluated: Iterable[Re
 
 
 class _Known:
-    """Recordings to be recognised; only those as long as one that is asked for are decoded, and once."""
+    """Recordings to compare others with. They are decoded once, and only to compare them with one of equal length."""
 
     def __init__(self, recordings: Iterable[Recording]):
         self._by_length: dict[int, list[Recording]] = defaultdict(list)
@@ -114,7 +114,7 @@ class _Known:
             self._by_content[recording.content_hash] = recording
 
     def find(self, recording: Recording) -> tuple[Recording, str] | None:
-        """The same recording and how it was recognised."""
+        """Return the same recording and how it was recognised; None if it is not known."""
         if recording.uri in self._by_uri:
             return self._by_uri[recording.uri], "of the same URI"
         if recording.content_hash in self._by_content:

@@ -1,7 +1,7 @@
-"""The windows that recovery trains on: drawn once, augmented, with SincNet's output and both kinds of targets.
+"""Draw the windows that recovery trains on: augmented, with SincNet's output and both kinds of targets.
 
-SincNet is neither pruned nor trained, so its output is computed once for every model of a study. A slice of `train` is
-held back whole, recording by recording, and decides when to stop.
+SincNet is neither pruned nor trained, so its output is computed once for all models of a study. Some recordings of
+`train` are held back whole; the loss on them decides when to stop.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,22 +25,22 @@ from objectives.models.contract import Contract
 from objectives.models.segmentation import contract_of
 from objectives.models.windows import sliding_windows, window_at
 
-CODE_VERSION = 2  # raise it whenever the same recordings would give other windows
+CODE_VERSION = 2  # raise it if the same recordings would give different windows
 HELD_BACK = 1 / 6  # of the recordings of train, at least one
 HELD_BACK_STEP = 5  # seconds from one held-back window to the next
 MOST_HELD_BACK = 48  # windows
 MOST_CALIBRATING = 64  # windows
-OUTSIDE = 5.0  # seconds by which a window may begin before a recording or end after it, as in streaming
-AT_ONCE = 8  # windows: SincNet alone is fastest in small batches
+OUTSIDE = 5.0  # seconds by which a window may extend beyond a recording on either side, as in streaming
+AT_ONCE = 8  # windows per batch: SincNet alone is fastest in small batches
 
 
 @dataclass(frozen=True)
 class TrainingWindows:
     """Windows with their targets.
 
-    features: (windows, frames, 60) of SincNet. teacher: (windows, frames, classes) log-probabilities of the unpruned
-    model. classes: (windows, frames) powerset class by the reference. annotated: (windows, frames) whether the
-    reference is to be believed there. The first `trained` windows are trained on, the others held back.
+    features: (windows, frames, 60), SincNet's output. teacher: (windows, frames, classes) log-probabilities of the
+    unpruned model. classes: (windows, frames), the reference's powerset class. annotated: (windows, frames), whether
+    the frame is annotated. The first `trained` windows are trained on, the others held back.
     """
 
     features: torch.Tensor
@@ -64,10 +64,10 @@ def draw_windows(
     seed: int,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> TrainingWindows:
-    """The windows of these recordings and this seed, computed once and kept.
+    """Return the windows for these recordings and this seed. They are computed once and kept.
 
-    teacher: the unpruned network. front: the network whose SincNet the learner will hear through. names: what tells
-    teacher and front from others. windows: to train on; those held back come besides.
+    teacher: the unpruned network. front: the network whose SincNet the trained model will use. names: identify teacher
+    and front in the cache key. windows: number to train on; held-back windows are added to them.
     """
     key = content_key(models=names, train=data.fingerprint, windows=windows, seed=seed, code=CODE_VERSION)
 
@@ -88,13 +88,13 @@ def _loaded(name: str, make: Callable[[Path], None]) -> dict[str, torch.Tensor]:
     path = kept_file("recovery", name, make)
     try:
         return load_file(path)
-    except SafetensorError:  # damaged since it was written
+    except SafetensorError:  # damaged after it was written
         path.unlink(missing_ok=True)
         return load_file(kept_file("recovery", name, make))
 
 
 def calibration_features(base: PyanNet, data: CalibrationData) -> torch.Tensor:
-    """SincNet's output on windows spread evenly over the calibration recordings: (windows, frames, 60)."""
+    """Run SincNet on windows spread evenly over the calibration recordings: (windows, frames, 60)."""
     contract = contract_of(base)
     windows = np.concatenate(
         [sliding_windows(recording.waveform(), contract.window, contract.window) for recording in data.recordings]
@@ -104,10 +104,10 @@ def calibration_features(base: PyanNet, data: CalibrationData) -> torch.Tensor:
 
 
 def class_of_frames(recording: Recording, start: int, contract: Contract) -> tuple[np.ndarray, np.ndarray]:
-    """Powerset class of every frame of a window by the reference, and whether it is annotated: (frames,) each.
+    """Return the reference's powerset class for every frame of a window, and whether it is annotated: (frames,) each.
 
-    start: first sample of the window. Of more speakers than the model can tell apart, those who speak most in the
-    window count; of more at once than it has classes for, the same.
+    start: first sample of the window. If there are more speakers than the model has local speakers, or more at once
+    than it has classes for, those who speak most in the window count.
     """
     times = (start + contract.centre + contract.step * np.arange(contract.frames)) / SAMPLE_RATE
     speaking = np.array(
@@ -123,7 +123,7 @@ def class_of_frames(recording: Recording, start: int, contract: Contract) -> tup
 
 
 def _covered(times: np.ndarray, timeline: Iterable[Segment]) -> np.ndarray:
-    """Which of the times lie in a timeline's segments."""
+    """Return which of the times lie in a timeline's segments, (times,) bool."""
     inside = np.zeros(len(times), bool)
     for segment in timeline:
         inside |= (times >= segment.start) & (times < segment.end)
@@ -171,7 +171,7 @@ Place = tuple[Recording, int]  # (recording, first sample)
 def _hold_back(
     recordings: tuple[Recording, ...], random: np.random.Generator
 ) -> tuple[list[Recording], list[Recording]]:
-    """(trained on, held back). A single recording is both: there is nothing else to stop by."""
+    """Return (trained on, held back). A single recording is both, because nothing else can decide when to stop."""
     order = [recordings[index] for index in random.permutation(len(recordings))]
     held = max(1, round(len(order) * HELD_BACK))
     return order[held:] or order, order[:held]
@@ -180,7 +180,7 @@ def _hold_back(
 def _random_places(
     recordings: list[Recording], windows: int, contract: Contract, random: np.random.Generator
 ) -> list[Place]:
-    """Places spread over all of the recordings, each second as likely as another."""
+    """Draw places uniformly over the total duration of the recordings."""
     length, outside = contract.window, round(OUTSIDE * SAMPLE_RATE)
     durations = np.array([recording.duration for recording in recordings])
     chosen = random.choice(len(recordings), size=windows, p=durations / durations.sum())
@@ -202,6 +202,6 @@ def _regular_places(recordings: list[Recording], contract: Contract) -> list[Pla
 
 @torch.inference_mode()
 def _features(base: PyanNet, windows: np.ndarray) -> torch.Tensor:
-    """(windows, samples) → (windows, frames, 60)."""
+    """Run SincNet in batches: (windows, samples) → (windows, frames, 60)."""
     batches = torch.tensor(windows)[:, None].split(AT_ONCE)
     return torch.cat([features_of(base, batch).contiguous() for batch in batches])

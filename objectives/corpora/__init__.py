@@ -1,3 +1,3 @@
 """Recordings, references and splits, from folders, pyannote.database and RTTM files.
 
-Every recording is checked where it is made. Nothing here knows of models."""
+Every recording is checked when it is created. Nothing here depends on models."""

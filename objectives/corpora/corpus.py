@@ -21,14 +21,14 @@ from objectives.corpora.turns import COLLAR, count, merged, speech_outside_colla
 from objectives.errors import CorpusError, quoted
 from objectives.models.contract import SAMPLE_RATE as SAMPLE_RATE
 
-# train recovers, calib calibrates and tunes, eval is what the search sees, test is touched once
+# train is for recovery, calib for calibration and tuning, eval for the search; test is used once, at the end
 SPLIT_NAMES = ("train", "calib", "eval", "test")
 ALL = "all"
-# speaker_03, spk1, S2, A, 7: numbered or lettered within a recording, so that equal names mean nothing across two;
-# three digits and more look like an identity (spk1235), and so does any other name (MEE009)
+# speaker_03, spk1, S2, A, 7: numbered or lettered within a recording, so that equal names in two recordings mean
+# nothing. Three digits or more look like an identity (spk1235), and so does any other name (MEE009)
 _LOCAL_NAME = re.compile(r"((speaker|spkr?|spk|s|loc|locuteur)?[\s_-]*(\d{1,2}|[a-z])|unknown)", re.IGNORECASE)
-_ON_CHANNEL = re.compile(r" \(channel \S+\)$")  # added to a name that is on several (objectives/corpora/rttm.py)
-# what somebody is in a call says nothing of who it is (SIMSAMU's roles and their like)
+_ON_CHANNEL = re.compile(r" \(channel \S+\)$")  # as objectives/corpora/rttm.py appends it
+# a role in a call does not identify a person (SIMSAMU's roles and similar ones)
 _ROLE = re.compile(
     r"(medecin|médecin|doctor|patient|caller|appelant|agent|operator|dispatcher)([\s_-]*\d+)?", re.IGNORECASE
 )
@@ -36,14 +36,14 @@ _ROLE = re.compile(
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording and what a human wrote about it.
+    """One recording and its human annotation.
 
-    duration: seconds of audio that are heard; a source may end a recording before its file does.
-    reference: who spoke when; turns of one speaker that touch or overlap become one. annotated: where that is to be
-    believed (UEM), the only part that is scored. remarks: what people should know of it, in words; merged_turns: by how
-    many there are fewer turns than lines in the file. Neither takes part in == or in the corpus' fingerprint.
+    duration: seconds of audio that are used; a source may end a recording before its file ends. reference: who spoke
+    when; turns of one speaker that touch or overlap are merged. annotated: the parts that the reference covers (UEM);
+    only these are scored. remarks: notes for users, in words. merged_turns: number of lines in the file minus number of
+    turns. Remarks and merged_turns take no part in == or in the corpus' fingerprint.
 
-    Raises CorpusError where the duration is not a positive number.
+    Raises CorpusError if the duration is not a positive number.
     """
 
     uri: str
@@ -60,16 +60,16 @@ class Recording:
             raise CorpusError(f"{self.audio}: a duration of {self.duration} s: a recording needs audio")
 
     def waveform(self) -> np.ndarray:
-        """(samples,) float32, mono, 16 kHz, `duration` long: round(duration · 16000) samples.
+        """Read the audio: (round(duration · 16000),) float32, mono, 16 kHz.
 
-        Raises CorpusError where the audio cannot be used: missing, unreadable, truncated, NaN or infinite samples.
+        Raises CorpusError if the audio cannot be used: missing, unreadable, truncated, NaN or infinite samples.
         """
         return read_audio(self.audio, self.duration)
 
-    # cached_property writes to __dict__ and so works on a frozen dataclass; it is no field, and takes no part in ==
+    # cached_property writes to __dict__, so it works on a frozen dataclass; it is not a field and takes no part in ==
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of the bytes of the audio file, in hexadecimal; read once. Raises CorpusError where that fails."""
+        """SHA-256 of the bytes of the audio file, in hexadecimal; read once. Raises CorpusError if that fails."""
         try:
             with self.audio.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
@@ -81,9 +81,9 @@ class Recording:
 class Corpus:
     """Recordings by split. Splits are disjoint by URI and by audio content.
 
-    Content means the bytes of the file: the same speech in another format, or cut elsewhere, is not recognised.
-    left_out: what its source found and does not use; it takes no part in == or in the fingerprint.
-    Raises CorpusError where two recordings share a URI, or where two splits share an audio file.
+    Audio content is compared by the bytes of the files, so the same speech in another format, or cut elsewhere, is not
+    recognised. left_out: what the source found but does not use; it takes no part in == or in the fingerprint.
+    Raises CorpusError if two recordings share a URI, or if two splits share an audio file.
     """
 
     name: str
@@ -95,9 +95,9 @@ class Corpus:
         _refuse_shared_audio(self.name, self.splits)
 
     def split(self, name: str) -> tuple[Recording, ...]:
-        """Recordings of one split; `all` for those of every split.
+        """Return the recordings of one split, or of all of them for `all`.
 
-        Raises CorpusError where the split is unknown or empty, listing those that there are.
+        Raises CorpusError if the split is unknown or empty, listing the available ones.
         """
         recordings = tuple(itertools.chain(*self.splits.values())) if name == ALL else self.splits.get(name, ())
         if not recordings:
@@ -109,15 +109,15 @@ class Corpus:
 
     @property
     def remarks(self) -> tuple[Remark, ...]:
-        """What is left out, then what is to be known of each recording."""
+        """Remarks about what is left out, then about each recording."""
         recordings = tuple(itertools.chain(*self.splits.values()))
         of_recordings = (Remark("used", one.uri, said) for one in recordings for said in one.remarks)
         return (*self.left_out, *of_recordings, *(_merged(one) for one in recordings if one.merged_turns))
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all that an evaluation depends on: name, splits, URIs, durations, audio, references, annotated
-        parts. The same on every machine, wherever the files lie. Reads every audio file once."""
+        """SHA-256 over all that an evaluation depends on: name, splits, URIs, durations, audio, references and
+        annotated parts. It does not depend on the machine or on where the files are. Reads every audio file once."""
         described = {
             split: [_described(recording) for recording in sorted(recordings, key=lambda recording: recording.uri)]
             for split, recordings in self.splits.items()
@@ -126,9 +126,9 @@ class Corpus:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def shared_speakers(self) -> dict[str, tuple[str, ...]]:
-        """Speakers who by their names are in several splits: name → splits. Reported, not refused.
+        """Return the speakers whose name occurs in several splits: name → splits. They are reported, not refused.
 
-        Names that a recording gives for itself (speaker_01, A, patient) suggest no identity and are left out.
+        Names that are local to a recording (speaker_01, A, patient) do not identify a person and are left out.
         """
         found: dict[str, list[str]] = defaultdict(list)
         for split, recordings in self.splits.items():
@@ -139,7 +139,7 @@ class Corpus:
 
 
 def is_local_name(speaker: str) -> bool:
-    """Whether a speaker's name only tells speakers of one recording apart (speaker_01, A, patient)."""
+    """Return whether a speaker's name is local to a recording (speaker_01, A, patient)."""
     name = _ON_CHANNEL.sub("", speaker)
     return bool(_LOCAL_NAME.fullmatch(name) or _ROLE.fullmatch(name))
 
@@ -184,7 +184,7 @@ def _refuse_shared_audio(name: str, splits: Mapping[str, tuple[Recording, ...]])
     for split in filled:
         for recording in splits[split]:
             by_size[_size(recording.audio)].append((split, recording))
-    # files of different sizes differ: only the others are hashed
+    # files of different sizes differ, so only files of equal size are hashed
     for members in by_size.values():
         if len({split for split, _ in members}) < 2:
             continue
@@ -205,7 +205,7 @@ def _size(audio: Path) -> int:
         raise CorpusError(f"{audio}: cannot read the audio ({error.strerror}): check the path") from error
 
 
-# A reference may end this much after the audio, as rounding and codec frames make it; the excess is cut off
+# A reference may end this much after the audio, because of rounding and codec frames; the excess is cut off
 END_TOLERANCE = 0.05  # seconds
 
 
@@ -220,12 +220,12 @@ def make_recording(
 ) -> Recording:
     """Check a reference against its audio and build the recording.
 
-    written: the reference. parts: those that are annotated; None where nothing says so: then all of the audio is.
-    origin: where the reference is from, for messages.
-    ends_where_annotated: the recording ends where its annotation does; the rest of the file is never read.
+    written: the reference. parts: the annotated parts; None if all of the audio is annotated. origin: source of the
+    reference, for messages. ends_where_annotated: end the recording with its last annotated part; the rest of the file
+    is never read.
 
-    Raises CorpusError where the audio is empty or unreadable, where a turn or an annotated part ends more than 0.05 s
-    after the audio, or where nobody speaks inside the annotated parts.
+    Raises CorpusError if the audio is empty or unreadable, if a turn or an annotated part ends more than 0.05 s after
+    the audio, or if nobody speaks inside the annotated parts.
     """
     file = probe(audio)
     duration = file.duration

@@ -1,10 +1,10 @@
-"""A folder of audio + RTTM (+ UEM, + splits.json), and SIMSAMU, which is one.
+"""Load a folder of audio + RTTM (+ UEM, + splits.json), such as SIMSAMU.
 
-Audio, RTTM and UEM are found anywhere below the folder, behind links too, hidden files aside: `x.wav` + `x.rttm`,
+Audio, RTTM and UEM files may be anywhere below the folder, links included, hidden files excluded: `x.wav` + `x.rttm`,
 `audio/x.flac` + `rttm/x.rttm` or `x/x.m4a` + `x/x.rttm`. The URI of a recording is the name of its audio file without
-the suffix. Its reference is in the RTTM of that name (the one beside the audio, where there are several), else in the
-RTTM that speaks of it among others. Likewise its UEM; without one, all of it is annotated. Fields of both are separated
-by spaces, so there a URI with spaces has underscores instead, or `<NA>`.
+the suffix. Its reference is in the RTTM of that name (if there are several, the one beside the audio), else in the RTTM
+that holds the URI among others. Its UEM is found in the same way; without one, all of it is annotated. RTTM and UEM
+fields are separated by spaces, so a URI with spaces is written there with underscores, or as `<NA>`.
 """
 
 import csv
@@ -25,17 +25,17 @@ from objectives.corpora.splits import read_splits, seeded_splits
 from objectives.errors import CorpusError, quoted
 
 SPLITS_FILE = "splits.json"
-MOST_TOLD = 3  # files in a message
+MOST_LISTED = 3  # files in a message
 T = TypeVar("T")
 
 _SIMSAMU_COLUMNS = ["rec_name", "medecin", "patient"]
 
 
 def folder_corpus(folder: Path, name: str, seed: int) -> Corpus:
-    """All recordings below a folder, split as its splits.json says, else as `seed` draws. What it holds besides is in
-    the corpus' remarks.
+    """Return all recordings below a folder, split by its splits.json, else at random by `seed`.
 
-    Raises CorpusError naming the file, the value and the remedy, as `objectives.corpora.sources.load_corpus` tells.
+    Unused files are listed in the corpus' remarks. Raises CorpusError, naming the file, the value and the remedy; see
+    `objectives.corpora.sources.load_corpus`.
     """
     found = found_below(folder)
     audio = _audio_by_uri(folder, found)
@@ -43,7 +43,7 @@ def folder_corpus(folder: Path, name: str, seed: int) -> Corpus:
     uem = _Notes("UEM", found, read_uem, audio)
     people = _simsamu_people(folder)
     splits_file = folder / SPLITS_FILE
-    # a link to nowhere too: other splits than those that were meant would be drawn
+    # lexists: a broken link must raise, not be replaced by random splits
     splits = read_splits(splits_file, audio) if os.path.lexists(splits_file) else seeded_splits(audio, seed)
     recordings = {
         uri: make_recording(
@@ -65,7 +65,7 @@ def folder_corpus(folder: Path, name: str, seed: int) -> Corpus:
 
 
 class _Notes(Generic[T]):
-    """What the RTTM (or UEM) files of a folder say of each URI; every file is read once."""
+    """The content of a folder's RTTM (or UEM) files by URI. Every file is read once."""
 
     def __init__(
         self, kind: str, found: Found, read: Callable[[Path], dict[str, Written[T]]], audio: Mapping[str, Path]
@@ -102,7 +102,7 @@ class _Notes(Generic[T]):
         return path
 
     def mentions(self, used: Mapping[str, Path]) -> Mentions:
-        """What the files speak of, and which is taken. used: audio of the recordings that are used."""
+        """Return the URIs in the files, and the file chosen for each. used: audio of the recordings that are used."""
         chosen = {uri: path for uri, audio in used.items() if (path := self._path(uri, audio)) is not None}
         uris = {
             path: frozenset(self._written_as.get(uri, uri) for uri in content)
@@ -137,18 +137,19 @@ class _Notes(Generic[T]):
         return path
 
     def _name_in(self, path: Path, uri: str) -> str:
-        """What a file calls a recording."""
+        """Return the URI of a recording as spelt in a file."""
         return uri if uri in self._content[path] else self._without_spaces(uri)
 
     def _without_spaces(self, uri: str) -> str:
-        """The URI as a file of fields can have it, unless that is another recording's."""
+        """Return the URI with underscores for spaces, unless another recording has that URI."""
         written = "_".join(uri.split())
         return uri if written in self._audio else written
 
 
 def audio_below(folder: Path) -> list[Path]:
-    """All audio files below a folder, as `found_below` has them. Raises CorpusError where the path of one is not
-    UTF-8: libsndfile does not open it, and nothing that is written down could name it."""
+    """Return all audio files below a folder, in the order of `found_below`.
+
+    Raises CorpusError if a path is not UTF-8, because libsndfile cannot open it and no text file could name it."""
     audio = [path for path in found_below(folder).files if path.suffix.lower() in AUDIO_SUFFIXES]
     for path in audio:
         try:
@@ -171,8 +172,8 @@ def _audio_by_uri(folder: Path, found: Found) -> dict[str, Path]:
         instead = unusable_sound(folder, found)
         if any(path.suffix == ".parquet" for path in found.files):
             instead.append("Parquet is not read: use the original files")
-        more = [f"… {len(instead) - MOST_TOLD} more"] if len(instead) > MOST_TOLD else []
-        there = f" ({'; '.join([*instead[:MOST_TOLD], *more])})" if instead else ""
+        more = [f"… {len(instead) - MOST_LISTED} more"] if len(instead) > MOST_LISTED else []
+        there = f" ({'; '.join([*instead[:MOST_LISTED], *more])})" if instead else ""
         raise CorpusError(
             f"{folder}: holds no audio{there}: put audio files and their RTTM there "
             f"(known suffixes: {' '.join(sorted(AUDIO_SUFFIXES))})"
@@ -187,10 +188,10 @@ def _named(written: Written[Annotation], people: Mapping[str, str]) -> Written[A
 
 
 def _simsamu_people(folder: Path) -> dict[str, dict[str, str]]:
-    """Who plays which role, by recording, where the folder has SIMSAMU's table of them (rec_name, medecin, patient).
+    """Return the person in each role, by recording, if the folder has SIMSAMU's table (rec_name, medecin, patient).
 
-    SIMSAMU's RTTM names roles (medecin, patient or patient_1, patient_2); its table names the 14 people behind them,
-    who recur: `speaker_3` here becomes `simsamu_speaker_3`, a name that means the same person in every recording.
+    SIMSAMU's RTTM names roles (medecin, patient or patient_1, patient_2). Its table names the 14 people who play them
+    in several recordings. `speaker_3` becomes `simsamu_speaker_3`, a name for the same person in every recording.
     """
     for path in sorted(folder.glob("*.csv")):
         try:
@@ -198,7 +199,7 @@ def _simsamu_people(folder: Path) -> dict[str, dict[str, str]]:
         except OSError as error:
             raise CorpusError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
         except UnicodeDecodeError:
-            continue  # somebody's own table: nothing that a corpus needs
+            continue  # an unrelated table
         if text.split("\n", 1)[0].rstrip("\r") == ",".join(_SIMSAMU_COLUMNS):
             return dict(_rows(path, text))
     return {}

@@ -1,6 +1,6 @@
-"""All that lies below a folder, and what of it a corpus does not use, with the reason.
+"""List the files below a folder, and those that a corpus does not use, with the reason.
 
-Hidden files and folders are left aside. Links are followed, to folders too: each folder is read once."""
+Hidden files and folders are ignored. Links are followed, to folders too; each folder is read once."""
 
 import os
 import unicodedata
@@ -14,7 +14,7 @@ from objectives.corpora.remarks import Remark
 from objectives.corpora.rttm import is_blank
 from objectives.errors import CorpusError, quoted
 
-# sound that is not read: a file of this kind is a recording even if no RTTM speaks of it
+# audio formats that are not read: such a file counts as a recording even if no RTTM names it
 OTHER_SOUND = frozenset(
     {
         *(".3g2", ".3gp", ".3gpp", ".ac3", ".aifc", ".amb", ".ape", ".asf", ".au", ".avi", ".caf", ".dss", ".ds2"),
@@ -28,8 +28,9 @@ NOTES = frozenset({".rttm", ".uem"})
 
 @dataclass(frozen=True)
 class Mentions:
-    """What the RTTM (or UEM) files of a folder speak of. uris: by file, each the name of its audio if there is one.
-    chosen: the file that is taken for each recording that is used."""
+    """The URIs in the RTTM (or UEM) files of a folder.
+
+    uris: by file, each spelt as its audio file if there is one. chosen: the file used for each recording."""
 
     kind: str
     uris: Mapping[Path, Collection[str]]
@@ -38,7 +39,9 @@ class Mentions:
 
 @dataclass(frozen=True)
 class Found:
-    """files: in the same order on every machine. unusable: anything else, and why it cannot be used, in words."""
+    """The content of a folder.
+
+    files: in the same order on every machine. unusable: everything else, and why it cannot be used, in words."""
 
     files: tuple[Path, ...]
     unusable: Mapping[Path, str]
@@ -47,9 +50,9 @@ class Found:
 def left_out(
     folder: Path, found: Found, audio: Mapping[str, Path], used: Collection[str], notes: Iterable[Mentions]
 ) -> tuple[Remark, ...]:
-    """A remark for each recording and each file below a folder that its corpus does not use.
+    """Return a remark for each recording and each file below a folder that its corpus does not use.
 
-    audio: of each URI that has some. used: URIs of the corpus' recordings.
+    audio: audio file by URI. used: URIs of the corpus' recordings.
     """
     notes = tuple(notes)
     unread = {**_unread(found), **found.unusable}
@@ -70,13 +73,13 @@ def left_out(
 
 
 def uri_of(path: Path) -> str:
-    """The URI of the recording that a file is named after."""
-    # some file systems hand accents back decomposed; RTTM files are normalised in the same way
+    """Return the URI that the name of a file implies."""
+    # some file systems return accents decomposed; RTTM files are normalised in the same way
     return unicodedata.normalize("NFC", path.stem)
 
 
 def unusable_sound(folder: Path, found: Found) -> list[str]:
-    """Files that look like sound and cannot be used, with the reason."""
+    """Return the files that look like audio and cannot be used, with the reason."""
     return [
         _named(folder, path, why)
         for path, why in sorted({**_unread(found), **found.unusable}.items())
@@ -87,7 +90,7 @@ def unusable_sound(folder: Path, found: Found) -> list[str]:
 def _without_audio(
     lost: dict[str, str], folder: Path, found: Found, audio: Mapping[str, Path], mentions: Mentions
 ) -> None:
-    """Add the recordings that a kind of file speaks of, and that have no audio."""
+    """Add the recordings that RTTM or UEM files name and that have no audio."""
     reasons = _reasons_by_uri(folder, found)
     for path, uris in mentions.uris.items():
         for uri in uris:
@@ -97,11 +100,11 @@ def _without_audio(
 
 
 def _reasons_by_uri(folder: Path, found: Found) -> dict[str, str]:
-    """Why a recording may have no audio, by URI: what is named after it and is not read."""
+    """Return why a recording may have no audio, by URI: a file of its name that is not read."""
     reasons: dict[str, str] = {}
     named_after = [(path, why) for path, why in found.unusable.items() if path.suffix.lower() not in NOTES]
     others = [path for path in found.files if path.suffix.lower() not in AUDIO_SUFFIXES | NOTES]
-    # sound first: a transcript beside it explains nothing
+    # audio first: a transcript explains nothing
     named_after += [(path, _suffix_is_unread(path)) for path in sorted(others, key=lambda path: not _is_sound(path))]
     for path, why in named_after:
         reasons.setdefault(uri_of(path), _named(folder, path, why))
@@ -110,7 +113,7 @@ def _reasons_by_uri(folder: Path, found: Found) -> dict[str, str]:
 
 
 def nothing_in(path: Path) -> str:
-    """How an RTTM or UEM file is empty, in words."""
+    """Describe how an RTTM or UEM file is empty."""
     if is_blank(path):
         return "is empty"
     return "has no SPEAKER line" if path.suffix.lower() == ".rttm" else "has no part in it"
@@ -137,7 +140,7 @@ def _named(folder: Path, path: Path, why: str) -> str:
 
 
 def _not_chosen(folder: Path, mentions: Mentions) -> dict[Path, str]:
-    """Files that are empty, or that speak of a recording for which another one is taken."""
+    """Return the files that are empty, or that name a recording for which another file is used."""
     said = {}
     for path, uris in mentions.uris.items():
         if not uris:
@@ -151,10 +154,10 @@ def _not_chosen(folder: Path, mentions: Mentions) -> dict[Path, str]:
 
 
 def found_below(folder: Path) -> Found:
-    """All that lies below a folder, hidden names aside. Raises CorpusError if the folder itself cannot be read."""
+    """List everything below a folder except hidden names. Raises CorpusError if the folder itself cannot be read."""
     walk = _Walk(folder)
     while walk.inside or walk.linked:
-        # a folder by its own name before a link to it
+        # real folders first, so that a folder is listed under its own name and not under a link
         here = walk.inside.popleft() if walk.inside else walk.linked.popleft()
         try:
             walk.read(here)
@@ -164,11 +167,11 @@ def found_below(folder: Path) -> Found:
                     f"{folder}: cannot be read ({error.strerror}): check the path and its permissions"
                 ) from error
             walk.unusable[here] = f"the folder cannot be read ({error.strerror})"
-    return Found(tuple(sorted(walk.files)), walk.unusable)  # the file system's own order differs between machines
+    return Found(tuple(sorted(walk.files)), walk.unusable)  # the order of a file system differs between machines
 
 
 class _Walk:
-    """inside, linked: folders still to be read, by their own names and behind links. seen: those that were."""
+    """A walk through a folder. inside, linked: real and linked folders still to be read."""
 
     def __init__(self, folder: Path) -> None:
         self._whole = folder.resolve()
@@ -178,7 +181,7 @@ class _Walk:
         self._seen: set[tuple[int, int]] = set()
 
     def read(self, folder: Path) -> None:
-        """Sort what lies in a folder, unless it was read already. Raises OSError if it cannot be read."""
+        """Sort the entries of a folder, unless it was read before. Raises OSError if it cannot be read."""
         status = folder.stat()
         identity = (status.st_dev, status.st_ino)
         if identity in self._seen:
@@ -191,7 +194,7 @@ class _Walk:
             if not entry.name.startswith("."):
                 try:
                     self._sort(folder / entry.name, entry)
-                except OSError as error:  # a link in a circle, or into a folder that is closed
+                except OSError as error:  # a circular link, or one into a folder without permission
                     self.unusable[folder / entry.name] = f"cannot be read ({error.strerror})"
 
     def _sort(self, path: Path, entry: "os.DirEntry[str]") -> None:

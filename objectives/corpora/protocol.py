@@ -1,9 +1,9 @@
-"""Corpora that pyannote.database knows: train → train, development → calib, test → eval.
+"""Load pyannote.database protocols: train → train, development → calib, test → eval.
 
-RTTM and UEM files are read by our own strict reader, since pyannote.database's takes a malformed line in silence; what
-it computes from other formats, or for meta-protocols (X.*), is taken as it is. The configuration is
-`NAME@path/to/database.yml`, else what pyannote.database looks for: ~/.pyannote/database.yml, ./database.yml, and the
-files that PYANNOTE_DATABASE_CONFIG names (separated by `;`); where several define a protocol, the last one wins.
+RTTM and UEM files are read by our own strict reader, because pyannote.database silently accepts malformed lines. What
+it computes from other formats, or for meta-protocols (X.*), is used as it is. The configuration is that of
+`NAME@path/to/database.yml`, else those that pyannote.database looks for: ~/.pyannote/database.yml, ./database.yml, and
+the files in PYANNOTE_DATABASE_CONFIG (separated by `;`). If several define a protocol, the last one wins.
 """
 
 import contextlib
@@ -35,10 +35,10 @@ _READERS: Mapping[str, tuple[str, Callable[[Path], Mapping[str, Written[Any]]]]]
 
 
 def protocol_corpus(name_and_path: str) -> Corpus:
-    """A protocol as a corpus: `AMI.SpeakerDiarization.mini`, or `AMI.SpeakerDiarization.mini@path/to/database.yml`.
+    """Load a protocol: `AMI.SpeakerDiarization.mini`, or `AMI.SpeakerDiarization.mini@path/to/database.yml`.
 
-    Raises CorpusError where there is no such configuration or protocol, where one of its files is missing or
-    malformed, and where a recording cannot be used.
+    Raises CorpusError if there is no such configuration or protocol, if one of its files is missing or malformed, or if
+    a recording cannot be used.
     """
     name, _, path = name_and_path.partition("@")
     if name.count(".") != 2:
@@ -62,21 +62,21 @@ def protocol_corpus(name_and_path: str) -> Corpus:
 
 
 class _Source:
-    """Turns the files of one protocol into recordings; every RTTM and UEM is read once."""
+    """Turns the files of one protocol into recordings. Every RTTM and UEM is read once."""
 
     def __init__(self, name: str, registry: Any, configs: tuple[Path, ...]) -> None:
         self._name, self._registry, self._configs = name, registry, configs
         self._read: dict[Path, Mapping[str, Written[Any]]] = {}
 
     def files(self, protocol: Any, subset: str) -> list[Any]:
-        """Files of a subset, their annotations unread; none where the protocol has no such subset."""
+        """Return the files of a subset without reading their annotations; none if the protocol has no such subset."""
         for key in _READERS:
             path = self._declared_path(subset, None, key)
             if path is not None and path.is_file():
-                self._content(key, path)  # pyannote.database is about to read it too, and would not name file and line
+                self._content(key, path)  # pyannote.database's errors do not name file and line
         with _pyannote(self._name, self._configs):
             try:
-                # not protocol.train() and so on: those read each annotation at once, leniently
+                # not protocol.train() and the like, which read each annotation immediately, with the lenient reader
                 return [file for file in getattr(protocol, f"{subset}_iter")() if file["uri"]]  # a .lst may end blank
             except NotImplementedError:  # how pyannote.database says that a protocol has no such subset
                 return []
@@ -97,7 +97,7 @@ class _Source:
         return make_recording(uri, Path(audio), reference, annotated, origin=origin)
 
     def left_out(self, splits: Mapping[str, tuple[Recording, ...]]) -> tuple[Remark, ...]:
-        """Recordings that the RTTM and UEM files speak of and no subset lists, and subsets that no split is made of."""
+        """Return remarks about recordings in RTTM and UEM files that no subset lists, and unused subsets."""
         used = {unicodedata.normalize("NFC", one.uri) for recordings in splits.values() for one in recordings}
         lost: dict[str, str] = {}
         for path, content in self._read.items():
@@ -116,7 +116,7 @@ class _Source:
         )
 
     def _value(self, subset: str, file: Any, key: str, kind: type) -> tuple[Any, str]:
-        """What the protocol says of a file under a key, as Written (None where nothing), and where it says so."""
+        """Return a file's value for a key as Written (None if there is none), and its source for messages."""
         uri: str = file["uri"]
         path = self._declared_path(subset, file, key)
         content = None if path is None else self._content(key, path)
@@ -125,8 +125,8 @@ class _Source:
                 value = file.get(key)
             if value is not None and not isinstance(value, kind):
                 raise CorpusError(
-                    f"protocol {self._name}: {key} of {quoted(uri)} is no {kind.__name__}: use RTTM and UEM files "
-                    f"(configuration: {_listed(self._configs)})"
+                    f"protocol {self._name}: {key} of {quoted(uri)} is not of type {kind.__name__}: use RTTM and UEM "
+                    f"files (configuration: {_listed(self._configs)})"
                 )
             return None if value is None else Written(value), f"protocol {self._name}"
         normal = unicodedata.normalize("NFC", uri)
@@ -140,7 +140,7 @@ class _Source:
         return content[normal], str(path)
 
     def _content(self, key: str, path: Path) -> Mapping[str, Written[Any]] | None:
-        """What an RTTM or UEM file says by URI; None for files of other kinds."""
+        """Return the content of an RTTM or UEM file by URI; None for other files."""
         if path.suffix.lower() != _READERS[key][0]:
             return None
         if path not in self._read:
@@ -148,9 +148,9 @@ class _Source:
         return self._read[path]
 
     def _declared_path(self, subset: str, file: Any, key: str) -> Path | None:
-        """The file that database.yml names for a key, found as pyannote.database finds it.
+        """Return the file that database.yml names for a key, found as pyannote.database finds it.
 
-        None where it names none, and for a template such as {uri}.rttm while no file is given.
+        None if it names none, or if it is a template such as {uri}.rttm and no file is given.
         """
         found: Path | None = None
         for config, content in self._registry.configs.items():
@@ -163,7 +163,7 @@ class _Source:
 
 
 def _entry(content: Any, steps: tuple[str, ...]) -> Any:
-    """What a configuration says in a place; None where it says nothing."""
+    """Return the entry of a configuration at a path of keys; None if there is none."""
     for step in steps:
         content = {str(name): value for name, value in content.items()}.get(step) if isinstance(content, dict) else None
     return content
@@ -186,9 +186,9 @@ def _configs(given: Path | None) -> tuple[Path, ...]:
 
 
 def _refuse_other_shapes(config: Path, name: str) -> None:
-    """Say where a configuration is not made as it must be: what pyannote.database raises of it names no place.
+    """Raise CorpusError, naming the place, if a configuration has the wrong structure.
 
-    Other protocols than the one that is asked for may be as they like.
+    pyannote.database's own errors do not name the place. Protocols other than the requested one are not checked.
     """
     with _pyannote(name, (config,)), config.open("rb") as file:
         content = yaml.safe_load(file)
@@ -203,7 +203,7 @@ def _refuse_other_shapes(config: Path, name: str) -> None:
         place = f"{place}.{step}" if place else step
         entry = {str(key): value for key, value in entry.items()}.get(step)
         if entry is None:
-            return  # in another configuration, or nowhere: pyannote.database says which there are
+            return  # perhaps in another configuration; else pyannote.database lists the known ones
         _refuse_other(config, place, entry, dict, "a table of names")
     for subset, files in entry.items():
         if subset in SPLIT_OF_SUBSET:
@@ -233,7 +233,7 @@ def _registry(name: str, configs: tuple[Path, ...]) -> Any:
     from pyannote.database import registry as shared
     from pyannote.database.registry import Registry
 
-    # meta-protocols look their parts up in pyannote.database's own registry; all others get one of their own
+    # meta-protocols look up their parts in pyannote.database's global registry; all others get a registry of their own
     registry = shared if name.startswith("X.") else Registry()
     for config in configs:
         registry.load_database(config)
@@ -242,12 +242,12 @@ def _registry(name: str, configs: tuple[Path, ...]) -> Any:
 
 @contextlib.contextmanager
 def _pyannote(what: str, configs: tuple[Path, ...]) -> Iterator[None]:
-    """Around calls of pyannote.database: its prints and warnings kept from the output, its errors told as ours."""
+    """Call pyannote.database inside: its prints and warnings are suppressed, its errors become CorpusError."""
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    # it lets out whatever a wrong entry of a database.yml leads to: there is no narrower family
+    # a wrong entry in a database.yml may raise any of these; there is no narrower family
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
         raise CorpusError(
             f"protocol {what}: {type(error).__name__}: {reason_of(error)} (configuration: {_listed(configs)}): "

@@ -1,22 +1,17 @@
-"""What a corpus leaves out, and what it takes otherwise than it is written: for the people who use it."""
+"""Remarks for users of a corpus: what it leaves out, and what it interprets differently from what is written."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from objectives.errors import ascii_controls
 
-if TYPE_CHECKING:
-    pass
-
-
-# a recording that is not used, a file that is not used though its recording is, something about a recording that is
-# used, and how many turns of its reference were merged
+# an unused recording, an unused file of a used recording, a note about a used recording, the number of merged turns
 Kind = Literal["recording", "file", "used", "merged"]
 
 
 @dataclass(frozen=True)
 class Remark:
-    """about: URI of a recording, or the path of a file within the corpus. said: in words."""
+    """A remark. about: URI of a recording, or path of a file within the corpus. said: the remark, in words."""
 
     kind: Kind
     about: str

@@ -1,11 +1,11 @@
-"""RTTM and UEM files, read strictly: a line that is not understood is an error with its number, never dropped.
+"""Read RTTM and UEM files strictly: a malformed line is an error with its number, and is never dropped.
 
-RTTM, one turn a line: `SPEAKER uri channel start duration <NA> <NA> speaker <NA> <NA>`, 9 or 10 fields, times in
-seconds. The other NIST types, blank lines and `;;` comments are skipped. A uri of `<NA>` (as SIMSAMU writes it) stands
-for the name of the file. UEM, one part a line: `uri channel start end`.
+RTTM has one turn per line: `SPEAKER uri channel start duration <NA> <NA> speaker <NA> <NA>`, 9 or 10 fields, times in
+seconds. The other NIST types, blank lines and `;;` comments are skipped. A URI of `<NA>`, which SIMSAMU uses, stands
+for the name of the file. UEM has one part per line: `uri channel start end`.
 
-Channels are NIST's: the same name on two channels is two people, and a part is annotated on its channel. What is heard
-is the mean of the channels, so only what all channels of a UEM have in common is annotated there.
+Channels follow NIST: the same name on two channels means two people, and a part is annotated on its channel only. The
+audio is the mean of the channels, so only the parts that all channels of a UEM have in common count as annotated.
 """
 
 import re
@@ -23,7 +23,7 @@ NOT_AVAILABLE = "<NA>"
 ANY_CHANNEL = frozenset({"na", "<na>"})  # of a UEM
 T = TypeVar("T")
 
-# types of the NIST Rich Transcription evaluation plan that say nothing of who speaks when
+# types of the NIST Rich Transcription evaluation plan that do not mark speaker turns
 SKIPPED_TYPES = frozenset(
     {
         *("SEGMENT", "NOSCORE", "NO_RT_METADATA", "LEXEME", "NON-LEX", "NON-SPEECH"),
@@ -31,14 +31,16 @@ SKIPPED_TYPES = frozenset(
     }
 )
 
-# narrower than float(): no "nan", "inf", "1_000" or digits of other scripts
+# stricter than float(): no "nan", "inf", "1_000" or digits of other scripts
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Written(Generic[T]):
-    """What a file says of one recording. channels: those that it names, in lower case; none if it names no particular
-    one. remarks: what is not taken as it stands there, in words."""
+    """The content of a file for one recording.
+
+    channels: the channels that it names, in lower case; empty if it names no particular one. remarks: what is
+    interpreted differently from what is written, in words."""
 
     content: T
     channels: frozenset[str] = frozenset()
@@ -46,17 +48,17 @@ class Written(Generic[T]):
 
 
 def read_rttm(path: Path) -> dict[str, Written[Annotation]]:
-    """Reference by URI. Raises CorpusError naming the file and the line; a file without turns gives {}."""
+    """Return the reference by URI; {} for a file without turns. Raises CorpusError naming the file and the line."""
     return parse_rttm(_read_text(path), path)
 
 
 def read_uem(path: Path) -> dict[str, Written[Timeline]]:
-    """Annotated parts by URI, merged where they touch. Raises CorpusError naming the file and the line."""
+    """Return the annotated parts by URI, merged if they touch. Raises CorpusError naming the file and the line."""
     return parse_uem(_read_text(path), path)
 
 
 def parse_rttm(text: str, path: Path) -> dict[str, Written[Annotation]]:
-    """As `read_rttm`, of text; `path` names it in messages and stands in for a URI of `<NA>`."""
+    """Parse text as `read_rttm` does. path: named in messages; its stem replaces a URI of `<NA>`."""
     turns: dict[str, list[_Turn]] = defaultdict(list)
     for number, fields in _lines(text):
         where = f"{path}, line {number}"
@@ -101,7 +103,7 @@ def _reference(uri: str, turns: Sequence[_Turn]) -> Written[Annotation]:
     several = {speaker: sorted(found) for speaker, found in channels.items() if len(found) > 1}
     reference = Annotation(uri=uri)
     for turn in turns:
-        # no field holds a space, so this is nobody else's name
+        # no field contains a space, so this name is unique
         name = f"{turn.speaker} (channel {turn.channel})" if turn.speaker in several else turn.speaker
         reference[turn.segment, turn.line] = name
     remarks = [
@@ -113,7 +115,7 @@ def _reference(uri: str, turns: Sequence[_Turn]) -> Written[Annotation]:
 
 
 def parse_uem(text: str, path: Path) -> dict[str, Written[Timeline]]:
-    """As `read_uem`, of text; `path` names it in messages and stands in for a URI of `<NA>`."""
+    """Parse text as `read_uem` does. path: named in messages; its stem replaces a URI of `<NA>`."""
     parts: dict[str, dict[str, list[Segment]]] = defaultdict(lambda: defaultdict(list))
     for number, fields in _lines(text):
         where = f"{path}, line {number}"
@@ -144,7 +146,7 @@ def _annotated(uri: str, parts: Mapping[str, list[Segment]]) -> Written[Timeline
 
 
 def uncovered_channels(reference: Written[Annotation], annotated: Written[Timeline]) -> tuple[str, ...]:
-    """A remark if the RTTM has turns on channels that the UEM does not name, though it names another of them."""
+    """Return a remark if the UEM names some of the RTTM's channels, but not all of them."""
     known = reference.channels & annotated.channels
     others = reference.channels - annotated.channels
     if not known or not others:
@@ -161,7 +163,7 @@ def _listed(channels: Iterable[str]) -> str:
 
 
 def is_blank(path: Path) -> bool:
-    """Whether a file holds nothing but white space. Raises CorpusError if it cannot be read."""
+    """Return whether a file holds only white space. Raises CorpusError if it cannot be read."""
     return not _read_text(path).strip()
 
 

@@ -1,4 +1,4 @@
-"""Where corpora come from: AMI excerpts, SIMSAMU, a folder of audio + RTTM, a pyannote.database protocol."""
+"""Load corpora: AMI excerpts, SIMSAMU, a folder of audio + RTTM, a pyannote.database protocol."""
 
 import unicodedata
 from pathlib import Path
@@ -20,7 +20,7 @@ KNOWN = (
     f"{PROTOCOL_PREFIX}NAME (or {PROTOCOL_PREFIX}NAME@database.yml)"
 )
 
-# No meeting is in two splits: the sessions are {trn00-trn03}, {trn04}, {trn05}, {trn06, trn09}, {trn07, trn08},
+# No meeting is in two splits. The sessions are {trn00-trn03}, {trn04}, {trn05}, {trn06, trn09}, {trn07, trn08},
 # {dev00, dev01} and {tst00, tst01}
 AMI_SPLITS = {
     "train": ("trn00", "trn01", "trn02", "trn03", "trn06", "trn09"),
@@ -30,19 +30,19 @@ AMI_SPLITS = {
 
 
 def load_corpus(name_or_path: str | Path, seed: int = 0) -> Corpus:
-    """A corpus by name or path, every recording checked against its reference; audio is decoded only when asked for.
+    """Load a corpus by name or path. Every reference is checked against its recording; audio is decoded on demand.
 
-    - `ami-excerpts`: 14 half minutes of AMI meetings, fetched once; splits are fixed, by session.
+    - `ami-excerpts`: 14 excerpts of 30 s from AMI meetings, fetched once, with fixed splits by session.
     - `simsamu`: from the Hugging Face Hub; `simsamu:FOLDER`: a local copy, `<id>/<id>.{m4a,rttm}`.
     - a folder: audio + RTTM (+ UEM, + splits.json {split: [uris]}).
     - `protocol:NAME` or `protocol:NAME@database.yml`: train → train, development → calib, test → eval.
 
-    seed: draws the splits (60 / 10 / 30 % train / calib / eval) where a folder has no splits.json; other sources bring
-    theirs.
+    seed: for drawing the splits (60 / 10 / 30 % train / calib / eval) of a folder without splits.json. Other sources
+    have fixed splits.
 
-    Raises CorpusError for a name that is unknown; a missing or malformed RTTM or UEM (with file and line) or one that
-    speaks of other recordings; a turn or an annotated part past the end; empty or unreadable audio; nobody speaking
-    where annotated; splits that overlap or name what is not there. AssetError where the excerpts cannot be fetched.
+    Raises CorpusError for an unknown name; a missing or malformed RTTM or UEM (with file and line), or one for other
+    recordings; a turn or an annotated part past the end; empty or unreadable audio; annotated parts without speech; and
+    splits that overlap or name missing recordings. Raises AssetError if the excerpts cannot be fetched.
     """
     name = str(name_or_path)
     if name == AMI_EXCERPTS:
@@ -62,7 +62,7 @@ def load_corpus(name_or_path: str | Path, seed: int = 0) -> Corpus:
 
 def _ami_excerpts() -> Corpus:
     folder = assets.fetch(AMI_EXCERPTS)
-    # one file is spelt trñ00 on disk, and trn00 in the RTTM and UEM
+    # one file is spelt trñ00 on disk but trn00 in the RTTM and UEM
     audio = {_without_accents(path.stem): path for path in sorted(folder.glob("*.wav"))}
     tables = {}
     for subset in ("train", "development", "test"):
@@ -74,14 +74,14 @@ def _ami_excerpts() -> Corpus:
         if uri not in audio or uri not in tables:
             raise CorpusError(f"{folder}: {uri} is missing: run `explorer assets verify {AMI_EXCERPTS}`")
         reference, annotated, origin = tables[uri]
-        # the second half of each file is not annotated: it is neither read nor scored
+        # the second half of each file is not annotated, so it is neither read nor scored
         return make_recording(uri, audio[uri], reference, annotated, origin=origin, ends_where_annotated=True)
 
     return Corpus(AMI_EXCERPTS, {split: tuple(recording(uri) for uri in uris) for split, uris in AMI_SPLITS.items()})
 
 
 def _download_simsamu() -> Path:
-    import huggingface_hub  # only who downloads waits for it
+    import huggingface_hub  # imported here because it is slow to import and rarely needed
     from huggingface_hub.errors import HTTPError
 
     try:

@@ -1,4 +1,4 @@
-"""Which recording is in which split: told by a splits.json, or drawn from a seed."""
+"""Assign recordings to splits, by a splits.json or at random."""
 
 import hashlib
 import json
@@ -14,10 +14,10 @@ EVAL_SHARE, CALIB_SHARE = 0.3, 0.1  # of the recordings; the rest is train
 
 
 def seeded_splits(uris: Iterable[str], seed: int) -> dict[str, tuple[str, ...]]:
-    """URIs drawn into train / calib / eval (60 / 10 / 30 % by count), each sorted; empty splits are left out.
+    """Draw URIs into train / calib / eval (60 / 10 / 30 % by count), each sorted. Empty splits are left out.
 
-    Recordings are ordered by a hash of seed and URI, so that the draw does not depend on the order of the files. One
-    recording goes to eval, a second to train, a third to calib; from there on each split keeps at least one.
+    Recordings are ordered by a hash of seed and URI, so that the draw does not depend on the order of the files. A
+    single recording goes to eval, a second one to train, a third one to calib. With three or more, no split is empty.
     """
     drawn = sorted(
         set(uris), key=lambda uri: hashlib.sha256(f"{seed}\0{uri}".encode(errors="surrogateescape")).digest()
@@ -34,10 +34,10 @@ def seeded_splits(uris: Iterable[str], seed: int) -> dict[str, tuple[str, ...]]:
 
 
 def read_splits(path: Path, known: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """URIs by split from a splits.json: {"train": ["uri", …], …}, in the order of the file.
+    """Read URIs by split from a splits.json, {"train": ["uri", …], …}, in the order of the file.
 
-    known: the URIs that there is audio for; those that no split names are left out of the corpus.
-    Raises CorpusError where the file is no such object, names a split or a URI that is unknown, or a URI twice.
+    known: URIs with audio; those that no split names are left out of the corpus. Raises CorpusError if the file is not
+    such an object, names an unknown split or URI, or names a URI twice.
     """
     known = frozenset(known)
     splits: dict[str, tuple[str, ...]] = {}
@@ -73,7 +73,7 @@ def _read_object(path: Path) -> Mapping[str, object]:
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_once)
     except OSError as error:
         raise CorpusError(f"{path}: cannot be read ({error.strerror}): check the path and its permissions") from error
-    except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8; nested a thousand times
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested too deeply
         raise CorpusError(
             f"{path}: is not JSON ({reason_of(error)}): write an object of split names and lists of URIs"
         ) from error
@@ -86,7 +86,7 @@ def _read_object(path: Path) -> Mapping[str, object]:
 
 
 def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object of JSON, whose readers take the last of several values in silence."""
+    """Build a JSON object, refusing duplicate keys. The json module would silently keep the last value."""
     found = dict(pairs)
     if len(found) < len(pairs):
         ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)

@@ -1,9 +1,8 @@
-"""What a corpus holds, in figures: per recording, and per split."""
+"""Summarize a corpus in figures, per recording and per split."""
 
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pyannote.core import Annotation
 
@@ -11,16 +10,14 @@ from objectives.corpora.corpus import Corpus, Recording, is_local_name
 from objectives.corpora.remarks import Remark
 from objectives.errors import ascii_controls, shortened
 
-if TYPE_CHECKING:
-    from objectives.corpora.corpus import Corpus
-
 
 @dataclass(frozen=True)
 class SpeechSummary:
     """One recording, or all of one split (`uri` None).
 
-    duration, annotated, speech: seconds; speech counts only where annotated, and once where several speak.
-    overlap: seconds of that speech in which at least two speak. speakers: heard in the annotated part.
+    duration, annotated, speech: seconds; speech counts only inside the annotated parts, and once if several speak at
+    once. overlap: seconds of that speech in which at least two speak. speakers: number of speakers in the annotated
+    part.
     """
 
     uri: str | None
@@ -34,12 +31,12 @@ class SpeechSummary:
 
     @property
     def overlap_share(self) -> float:
-        """Overlap as a share of speech, 0 … 1; 0 where nobody speaks."""
+        """Overlap as a share of speech, 0 … 1; 0 if nobody speaks."""
         return self.overlap / self.speech if self.speech else 0.0
 
 
 def summarize_recording(recording: Recording, split: str) -> SpeechSummary:
-    """Figures of one recording."""
+    """Summarize one recording."""
     spoken = _spoken(recording)
     return SpeechSummary(
         uri=recording.uri,
@@ -54,16 +51,16 @@ def summarize_recording(recording: Recording, split: str) -> SpeechSummary:
 
 
 def summarize_recordings(corpus: Corpus) -> tuple[SpeechSummary, ...]:
-    """Figures of each recording, split by split, in the corpus's order."""
+    """Summarize each recording, split by split, in the corpus' order."""
     return tuple(
         summarize_recording(recording, split) for split, recordings in corpus.splits.items() for recording in recordings
     )
 
 
 def summarize_splits(corpus: Corpus) -> tuple[SpeechSummary, ...]:
-    """Figures of each split that has recordings.
+    """Summarize each split that has recordings.
 
-    Speakers of equal names in two recordings are one, unless the name is only local to a recording (speaker_01).
+    Speakers with equal names in two recordings count as one, unless the name is local to a recording (speaker_01).
     """
     return tuple(_total(split, recordings) for split, recordings in corpus.splits.items() if recordings)
 
@@ -91,14 +88,14 @@ def _spoken(recording: Recording) -> Annotation:
     return recording.reference.crop(recording.annotated, mode="intersection")
 
 
-SHOWN = 3  # remarks of a kind in brief
-MOST_NAMED = 40  # characters of a name in brief
+SHOWN = 3  # remarks of a kind in a brief summary
+MOST_NAMED = 40  # characters of a name there
 
 
-def in_brief(corpus: "Corpus", typed: str) -> tuple[str, ...]:
-    """A line for each kind of remark, for whoever uses a corpus; none if all of it is used as it is written.
+def in_brief(corpus: Corpus, typed: str) -> tuple[str, ...]:
+    """Return a line for each kind of remark; none if the whole corpus is used as it is written.
 
-    typed: the corpus as it was asked for. Merged turns are left to `explorer corpus --check`.
+    typed: the corpus as the user named it. Merged turns are only listed by `explorer corpus --check`.
     """
     lost, files, used = (_of(corpus.remarks, kind) for kind in ("recording", "file", "used"))
     whole = sum(map(len, corpus.splits.values())) + len({remark.about for remark in lost})

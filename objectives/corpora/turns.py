@@ -1,18 +1,18 @@
-"""Turns of a reference: merged if they touch or overlap, and what the collar leaves of them.
+"""Merge turns of a reference that touch or overlap, and measure the speech outside the collar.
 
-Otherwise speech would be scored more than once, and a collar would lie where nobody begins or ends."""
+Without merging, speech would be scored more than once, and collars would lie where no turn begins or ends."""
 
 from pyannote.core import Annotation, Segment, Timeline
 
 
 def merged(turns: Annotation) -> Annotation:
-    """The same speech with turns of one speaker merged if they touch or overlap; `turns` itself if there are none."""
+    """Merge the turns of one speaker that touch or overlap. Returns `turns` itself if there are none."""
     support = turns.support()
     return turns if count(support) == count(turns) else support
 
 
 def count(turns: Annotation) -> int:
-    """Number of turns."""
+    """Return the number of turns."""
     return sum(1 for _ in turns.itertracks())
 
 
@@ -20,9 +20,9 @@ COLLAR = 0.5  # seconds, ± 0.25 s around each reference boundary, as pyannote.m
 
 
 def speech_outside_collar(reference: Annotation, annotated: Timeline) -> float:
-    """Seconds of `annotated` in which somebody speaks and no turn begins or ends within half a collar.
+    """Return the seconds of speech in `annotated` that lie further than half a collar from any turn boundary.
 
-    reference: turns of one speaker merged, as a Recording has them.
+    reference: with turns of one speaker merged, as in a Recording.
     """
     bounds = {time for turn in reference.itersegments() for time in (turn.start, turn.end)}
     collars = Timeline([Segment(time - COLLAR / 2, time + COLLAR / 2) for time in bounds]).support()

@@ -62,14 +62,6 @@ class Schedule:
         return max(self.chunk_length, ANCHOR_SECONDS)
 
 
-def window_ending_at(waveform: np.ndarray, end: int, length: int) -> np.ndarray:
-    """Return the last `length` samples before `end`, with zeros before the recording: (length,) float32."""
-    window = np.zeros(length, np.float32)
-    heard = waveform[max(0, end - length) : end]
-    window[length - len(heard) :] = heard
-    return window
-
-
 def fill_gaps(activity: np.ndarray, step: int, shorter_than: float = MIN_DURATION_OFF) -> np.ndarray:
     """Close each local speaker's pauses of up to `shorter_than` seconds: (frames, speakers) bool → the same shape.
 

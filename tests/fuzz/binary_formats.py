@@ -88,22 +88,6 @@ def _load_checkpoint(_: object, path: Path) -> None:
     assert contract.window >= 10 * SAMPLE_RATE
 
 
-def _plain(folder: Path) -> _Model:
-    from objectives.compression.plain_safetensors import save_plain
-    from tests.support.networks import small_network
-
-    network = small_network(hidden=2, layers=1, width=2)
-    save_plain(network, network.state_dict(), folder / "whole.safetensors")
-    _load_plain(None, folder / "whole.safetensors")
-    return _Model((folder / "whole.safetensors").read_bytes())
-
-
-def _load_plain(_: object, path: Path) -> None:
-    from objectives.compression.plain_safetensors import load_plain
-
-    load_plain(path)
-
-
 def _low_bit(folder: Path) -> _Model:
     from objectives.compression.low_bit import observe_ranges, quantize, save
     from objectives.compression.settings import QuantizationOptions
@@ -205,7 +189,6 @@ BINARY_FORMATS = (
     _audio("audio.opus", codec="libopus"),
     _audio("audio.ogg"),
     Format("checkpoint.bin", ".bin", _checkpoint, _of_model, _load_checkpoint, native=True),
-    Format("plain.safetensors", ".safetensors", _plain, _of_model, _load_plain, native=True),
     Format("low-bit.safetensors", ".safetensors", _low_bit, _of_model, _load_low_bit, native=True),
     *(
         Format(

@@ -6,6 +6,8 @@ import torch
 
 from objectives.backends.pyannote import PyanNet
 from objectives.cache.assets import fetch
+from objectives.compression.low_bit import LowBitModel, run_low_bit
+from objectives.compression.pruning import rebuild, units_to_keep
 from objectives.compression.training_windows import TrainingWindows
 from objectives.models.segmentation import load_segmentation
 
@@ -41,3 +43,14 @@ def random_windows(trained: int = 8, held_back: int = 4, frames: int = 20, seed:
     return TrainingWindows(
         features, scores.log_softmax(-1), scores.argmax(-1), torch.ones(features.shape[:2], dtype=torch.bool), trained
     )
+
+
+def prune_once(network: PyanNet, hidden: int | None = None, linear: int | None = None) -> PyanNet:
+    """Keep the highest-scoring units of every layer; None keeps all."""
+    return rebuild(network, units_to_keep(network, hidden, linear))
+
+
+def log_probabilities(model: LowBitModel, features: torch.Tensor) -> torch.Tensor:
+    """Run a low-bit model in emulation: (batch, frames, 60) → (batch, frames, classes)."""
+    values = {name: weight.values.to(features.device) for name, weight in model.weights.items()}
+    return run_low_bit(model.network, features, values, model.ranges)

@@ -1,3 +1,3 @@
-"""Audio files as they are heard: what a file holds, where its sound lies in time, channels, resampling.
+"""Read audio files: their content, their time line, channels, resampling.
 
-`reading.py` gives samples. Nothing here knows of references or corpora."""
+`reading.py` returns samples. Nothing here depends on references or corpora."""

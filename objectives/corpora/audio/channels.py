@@ -1,19 +1,19 @@
-"""Many channels as one: their mean, or the loudest of them if they cancel each other out."""
+"""Reduce several channels to one: their mean, or the loudest of them if they cancel each other out."""
 
 from collections.abc import Iterable
 
 import numpy as np
 
-CANCELLED = 10.0  # dB that a mean is quieter than that of channels which have nothing to do with each other
+CANCELLED = 10.0  # dB by which the mean must be quieter than the mean of independent channels
 
-ALIKE = 0.98  # of the greatest power: a tenth of a dB less is as loud, and the first channel is heard
+ALIKE = 0.98  # of the greatest power, 0.1 dB: channels as loud as that count as equal, and the first is used
 
 
 def cancelling(chunks: Iterable[np.ndarray]) -> tuple[int, float] | None:
-    """The loudest channel, from 0, and by how many dB it is louder than the mean; None if the mean is to be heard.
+    """Return the loudest channel, from 0, and its level over the mean in dB; None if the mean is to be used.
 
-    chunks: (channels, samples) float32, as many channels in each. The mean of N channels of power P each has P / N if
-    they are independent, and P if they are equal. It has far less if a cable is wired the other way round.
+    chunks: (channels, samples) float32, all with the same number of channels. The mean of N channels of power P each
+    has the power P / N if they are independent, and P if they are equal. It has far less if one has reversed polarity.
     """
     number, total, power, mean_power = 0, np.zeros(0), np.zeros(0), 0.0
     for chunk in chunks:
@@ -21,14 +21,14 @@ def cancelling(chunks: Iterable[np.ndarray]) -> tuple[int, float] | None:
         if not number:
             total, power = np.zeros(len(wide)), np.zeros(len(wide))
         if len(wide) != len(total) or not np.isfinite(wide).all():
-            return None  # the first is no file for this question, the second is refused when it is heard
+            return None  # channels that change cannot be compared; NaN is refused when the file is read
         number += wide.shape[1]
         total += wide.sum(axis=1)
         power += np.square(wide).sum(axis=1)
         mean_power += float(np.square(wide.mean(axis=0)).sum())
     if not number:
         return None
-    # without what is constant, which no ear hears
+    # without the constant part, which is inaudible
     each = power / number - np.square(total / number)  # (channels,)
     mean = max(mean_power / number - (total.mean() / number) ** 2, 0.0)
     if mean >= each.sum() / len(each) ** 2 * 10 ** (-CANCELLED / 10):

@@ -1,7 +1,7 @@
-"""Sound out of files that FFmpeg reads, through PyAV, each piece with its place in time.
+"""Decode files with FFmpeg through PyAV, each piece of audio with its time stamp.
 
-A stamp is believed where the container has a clock (Matroska, MP4, Ogg, …); elsewhere pieces just follow one another.
-What an encoder puts in front (priming, pre-skip) is cut off by FFmpeg and is neither silence nor a shift.
+Time stamps are used if the container has a clock (Matroska, MP4, Ogg, …); otherwise pieces follow one another. FFmpeg
+cuts off what an encoder inserts at the start (priming, pre-skip), so that counts neither as silence nor as a shift.
 """
 
 import struct
@@ -17,44 +17,43 @@ import numpy as np
 
 from objectives.corpora.audio.timeline import TOLERANCE, Stamped, Timeline
 
-# FFmpeg's names of containers with a clock; its zero is where a player begins, but for streams of a broadcast
+# FFmpeg's names of containers with a clock. Except in broadcast streams, a player starts at its zero
 _CLOCKED = ("mov,", "matroska", "ogg", "flv", "live_flv", "asf", "mpegts", "mpeg", "nut", "rm", "wtv")
 _BROADCAST = ("mpegts", "mpeg")
-# AVI has no stamps but where a stream starts: further ones are counted, wrongly for MP3 of a variable bit rate
+# AVI has a time stamp only at the start of a stream; FFmpeg counts the others, wrongly for MP3 of a variable bit rate
 _COUNTED = ("avi",)
-# those whose header says how long they are, so that a file that was cut is known
+# containers whose header states the duration, so that truncated files are detected
 _STATES_DURATION = ("mov,", "matroska", "asf", "flv")
 
 _COUNTED_EXACTLY = ("mov,", "matroska", "ogg", "asf", "wav")
 
-LIVE = 60.0  # seconds: a clock that begins later is that of a stream somebody tuned into
-# A stamp of Vorbis may lie half a block beside its samples, one of WMA a superframe
+LIVE = 60.0  # seconds: a clock that starts later belongs to a stream that was recorded from its middle
+# A time stamp may be off by half a block in Vorbis, and by a superframe in WMA
 _VORBIS_TOLERANCE, _WMA_TOLERANCE = 0.02, 0.1  # seconds
-# Codecs whose packets hold as many samples as they say; of others, only decoding tells
+# Codecs whose packets state how many samples they hold; for others, decoding is needed
 _FRAMED = ("aac", "mp3", "mp3float", "mp2", "mp2float", "mp1", "mp1float")
 _COUNTABLE = ("adpcm_", "flac", "alac", "ac3", "eac3", "amr", "gsm", "g72", "tta", "wavpack")
-_UNCOUNTABLE = ("nut", "caf")  # containers: NUT does not say what is skipped, CAF rounds the last packet up
+_UNCOUNTABLE = ("nut", "caf")  # containers: NUT does not state skipped samples, CAF rounds the last packet up
 _OPUS_MS = (10, 20, 40, 60) * 3 + (10, 20) * 2 + (2.5, 5, 10, 20) * 4  # by configuration (RFC 6716, 3.1)
 
-CHECKED = 3  # packets whose duration must be that of as many samples; the last one of a file may say less
+CHECKED = 3  # packets whose duration is compared with their samples; the last one of a file may state less
 EXCERPT = (60.0, 20.0, 2.0)  # seconds: the first minute, then two of every twenty
 
 
 class UncountableError(Exception):
-    """Packets that do not say how many samples they hold."""
+    """Raised if packets do not state how many samples they hold."""
 
 
 class NoAudioError(Exception):
-    """A file without an audio stream."""
+    """Raised for a file without an audio stream."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says before it is read.
+    """The header of a file.
 
-    clock: seconds that it shows at the player's zero. streams: indices of the audio streams that can be decoded.
-    unknown: how many more there are. tuned_into: whether the clock was a stream's, which somebody recorded from its
-    middle.
+    clock: seconds on the file's clock at the player's zero. streams: indices of the audio streams that can be decoded.
+    unknown: number of other audio streams. tuned_into: whether the file is a stream that was recorded from its middle.
     """
 
     format: str
@@ -66,15 +65,15 @@ class Header:
 
 @contextmanager
 def opened(path: Path, options: Mapping[str, str]) -> "Iterator[av.container.InputContainer]":
-    """A file for FFmpeg, and nothing that it might refer to. Raises av.FFmpegError."""
+    """Open a file with FFmpeg, without any other file that it may refer to. Raises av.FFmpegError."""
     allowed = {"protocol_whitelist": "file", **options}
-    # titles and the like are often not UTF-8, and nobody here reads them
+    # titles and the like are often not UTF-8, and are not used
     with av.open(f"file:{path}", options=allowed, metadata_errors="replace") as container:
         yield container
 
 
 def header(container: "av.container.InputContainer") -> Header:
-    """Raises NoAudioError."""
+    """Read the header. Raises NoAudioError if no audio stream can be decoded."""
     known = [stream for stream in container.streams.audio if cast(Any, stream).codec_context is not None]
     streams = tuple(stream.index for stream in known)
     if not streams:
@@ -89,14 +88,14 @@ def header(container: "av.container.InputContainer") -> Header:
 class Reader:
     """One audio stream of an open file, read once.
 
-    channels: how many it has. announced: seconds on the file's clock where the header says that the stream, or else all
-    of the file, ends; None if it does not say. lead: seconds from the player's zero to the first sample. reached:
-    seconds on the file's clock where the last packet so far of any stream that is read ended. primed: seconds before
-    zero where the first one began. The last three are known once the first piece is there.
+    channels: their number. announced: end of the stream, or else of the whole file, in seconds on the file's clock, as
+    the header states it; None if it does not. lead: seconds from the player's zero to the first sample. reached: end of
+    the last packet so far, of any stream that is read, in seconds on the file's clock. primed: seconds before zero at
+    which the first packet began. The last three are valid after the first piece.
     """
 
     def __init__(self, container: "av.container.InputContainer", index: int, *, alone: bool = True) -> None:
-        """alone: whether packets of other streams are left unread."""
+        """alone: whether packets of other streams are skipped."""
         self._container = container
         self._stream = cast(Any, container.streams[index])
         self._header = header(container)
@@ -114,16 +113,16 @@ class Reader:
 
     @property
     def states_stream(self) -> bool:
-        """Whether what is announced is the stream's own end, to the sample (MP4's edit lists)."""
+        """Whether the announced end is the stream's own, exact to the sample (MP4's edit lists)."""
         return self._header.format.startswith("mov,")
 
     @property
     def summed(self) -> bool:
-        """Whether a length is the sum of its pieces' in floating point, as fingerprints of corpora have it."""
+        """Whether the duration is a floating-point sum over pieces, which fingerprints of corpora depend on."""
         return not self._header.format.startswith(_COUNTED_EXACTLY)
 
     def timeline(self) -> Timeline:
-        """For the pieces of this stream."""
+        """Return an empty timeline with the tolerance of this stream's codec."""
         allowed = _WMA_TOLERANCE if self._wma else _VORBIS_TOLERANCE if self._codec == "vorbis" else TOLERANCE
         return Timeline(allowed)
 
@@ -136,31 +135,32 @@ class Reader:
         return self._codec.startswith("wma")
 
     def decoded(self) -> Iterator[Stamped]:
-        """Pieces with their sound, at the file's rate and with its channels. Raises av.FFmpegError."""
+        """Decode the pieces, at the file's rate and with its channels. Raises av.FFmpegError."""
         convert, begins, believed = _Floats(), False, not self._wma
         for packet, anew in self._packets():
             begins = begins or anew
-            if anew and self._codec == "vorbis":  # its first block would be mixed with the last one before it
+            if anew and self._codec == "vorbis":  # otherwise its first block would overlap the one before it
                 self._stream.codec_context.flush_buffers()
             frames = packet.decode()
             if not self._started and packet.size:
                 self._start(packet, frames)
             for frame in frames:
-                # the first packet of WMA gives less than it holds, so that the stamps after it seem late
-                trusted = believed and not begins  # the first packet of a link may still bear the clock before it
+                # the first WMA packet decodes to less than it holds, so that later stamps seem late
+                trusted = believed and not begins  # the first packet of a link may still have the previous clock
                 yield from convert(frame, self._seconds(frame.pts, frame.time_base) if trusted else None, begins)
                 begins, believed = False, True
 
     def counted(self) -> Iterator[Stamped]:
-        """The same pieces without their sound, which need no decoding. Raises UncountableError if that cannot be told
-        from packets."""
+        """Return the same pieces without samples or decoding.
+
+        Raises UncountableError if the packets do not state their lengths."""
         length = self._length()
         if length is None:
             raise UncountableError
         return self._lengths(length)
 
     def excerpts(self) -> Iterator[np.ndarray]:
-        """(channels, samples) float32 of the first minute and of two seconds of every further twenty."""
+        """Decode the first minute and two of every further twenty seconds: (channels, samples) float32."""
         convert = _Floats()
         first, every, some = EXCERPT
         for packet, _ in self._packets():
@@ -169,13 +169,14 @@ class Reader:
                 try:
                     frames = packet.decode()
                 except av.InvalidDataError:
-                    continue  # it builds on packets that were left out
+                    continue  # depends on packets that were skipped
                 for frame in frames:
                     yield from (piece.sound for piece in convert(frame, None) if piece.sound is not None)
 
     def _packets(self) -> Iterator[tuple[Any, bool]]:
-        """Packets of the stream, and whether its clock starts anew with each: where files were put one after another,
-        as Ogg allows."""
+        """Iterate over the packets of the stream, and whether the clock restarts with each.
+
+        It does in chained Ogg files, which are several files in a row."""
         chained = self._header.format == "ogg"
         first, last = True, None
         for packet in self._container.demux(*((self._stream,) if self._alone else ())):
@@ -192,7 +193,7 @@ class Reader:
             yield packet, anew
 
     def _start(self, packet: Any, frames: list[Any]) -> None:
-        """Take note of the first packet, and of what became of it."""
+        """Set `primed` and `lead` from the first packet and its decoded frames."""
         self._started = True
         if packet.pts is None:
             return
@@ -200,7 +201,7 @@ class Reader:
         if not self._header.format.startswith(_CLOCKED + _COUNTED):
             return
         stamp = float(packet.pts * packet.time_base) - self._header.clock
-        if abs(stamp) <= TOLERANCE:  # some containers leave what is skipped out of the stamp of the first sample
+        if abs(stamp) <= TOLERANCE:  # some containers' first stamp does not include skipped samples
             return
         if frames and frames[0].pts is not None:
             lead = float(frames[0].pts * frames[0].time_base) - self._header.clock
@@ -240,7 +241,7 @@ class Reader:
             if checked < CHECKED and packet.duration and self._codec in _FRAMED:
                 checked += 1
                 if abs(packet.duration * packet.time_base - Fraction(samples, rate)) > 1.5 * packet.time_base:
-                    raise UncountableError  # as AAC whose upper band FFmpeg found late
+                    raise UncountableError  # such as AAC with SBR that FFmpeg detects late
             skipped = min(to_skip, samples)
             to_skip -= skipped
             left = max(0, samples - skipped - end)
@@ -249,7 +250,7 @@ class Reader:
 
 
 class _Floats:
-    """Frames as planar float32, whatever the layout of each."""
+    """Convert frames of any format and layout to planar float32."""
 
     def __init__(self) -> None:
         self._converter: av.AudioResampler | None = None
@@ -272,7 +273,7 @@ def _begins_a_link(packet: Any, last: int | None) -> bool:
 
 
 def _skipped(packet: Any) -> tuple[int, int]:
-    """Samples that the decoder cuts off at the start and at the end."""
+    """Return the number of samples that the decoder cuts off at the start and at the end."""
     for data in packet.iter_sidedata():
         if data.data_type == "skip_samples":
             start, end = struct.unpack("<II", bytes(data)[:8])
@@ -281,7 +282,7 @@ def _skipped(packet: Any) -> tuple[int, int]:
 
 
 def _opus_length(packet: Any) -> int:
-    """Samples of a packet of Opus at 48 kHz (RFC 6716, 3.1 and 3.2)."""
+    """Return the samples of an Opus packet at 48 kHz (RFC 6716, 3.1 and 3.2)."""
     head = bytes(packet)[:2]
     frames = (1, 2, 2, head[1] & 63 if len(head) > 1 else 0)[head[0] & 3]
     return round(frames * _OPUS_MS[head[0] >> 3] * 48)

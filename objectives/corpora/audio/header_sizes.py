@@ -1,6 +1,6 @@
-"""How much sound the header of a WAV, AIFF, W64, CAF, AU or NIST SPHERE file announces, and how much there is.
+"""Compare the announced and the actual size of the audio in a WAV, AIFF, W64, CAF, AU or NIST SPHERE file.
 
-Decoders believe the file's size where it is the smaller, and the header where that is, both without a word.
+Decoders silently use the smaller of the two.
 """
 
 import io
@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-OPEN_END = 2**31 - 2**12  # bytes: what writes to a pipe puts this size or more, or 0, where it cannot know
-SLACK = 256  # bytes that are no news: a tag, an uneven block, a header that counts itself
+# bytes: programs that write to a pipe cannot know the size, and announce this much or more, or 0
+OPEN_END = 2**31 - 2**12
+SLACK = 256  # bytes of difference that are normal: a tag, an incomplete block, a header that counts itself
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _AU_UNKNOWN = 2**32 - 1
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes of sound. announced: None if the header leaves it open. there: as far as the file goes, tags aside.
-    beyond: whether a decoder can read on after what is announced."""
+    """Sizes of the audio in bytes.
+
+    announced: by the header; None if it leaves the size open. there: up to the end of the file, without tags. beyond:
+    whether a decoder can read beyond the announced size."""
 
     announced: int | None
     there: int
@@ -32,12 +35,12 @@ class Sizes:
 
     @property
     def longer(self) -> bool:
-        """Whether the sound goes on after what the header announces."""
+        """Whether the file holds more than its header announces."""
         return self.announced is not None and self.there > self.announced + SLACK
 
 
 def sound_sizes(path: Path) -> Sizes | None:
-    """None for files of any other format, and for headers that cannot be followed: a decoder says what is wrong there.
+    """Read the sizes; None for other formats and for broken headers, which a decoder will report.
 
     Raises OSError if the file cannot be read.
     """
@@ -70,17 +73,17 @@ def _by_format(file: BinaryIO, head: bytes, size: int) -> Sizes | None:
 
 @dataclass(frozen=True)
 class _Chunks:
-    """Named chunks one after the other, as RIFF and its relatives have them. form: of their heads, name and size."""
+    """Named chunks in a row, as in RIFF and similar formats. form: struct format of a chunk's name and size."""
 
     file: BinaryIO
     size: int  # of the file
     first: int
     form: str
-    even: int  # chunks begin at multiples of it
+    even: int  # chunks start at multiples of this
     counts_itself: bool = False
 
     def __iter__(self) -> Iterator[tuple[bytes, int, int]]:
-        """Name, offset of the content and its size as announced; ends where no further chunk is."""
+        """Iterate over name, offset and announced size of each chunk, up to the first invalid one."""
         at, head = self.first, struct.calcsize(self.form)
         while at + head <= self.size:
             self.file.seek(at)
@@ -93,7 +96,7 @@ class _Chunks:
             at += head + -(-length // self.even) * self.even
 
     def follow(self, at: int) -> bool:
-        """Whether chunks, and nothing else, lie from there to the end."""
+        """Return whether valid chunks, and nothing else, fill the file from an offset to its end."""
         at = -(-at // self.even) * self.even
         end = at
         head = struct.calcsize(self.form)
@@ -105,7 +108,7 @@ class _Chunks:
 def _chunked(chunks: _Chunks, wanted: bytes, *, may_be_open: bool = False, beyond: bool = True) -> Sizes | None:
     long_size = None
     for name, start, length in chunks:
-        if name == b"ds64":  # RF64: sizes that 32 bits do not hold
+        if name == b"ds64":  # RF64: sizes beyond 32 bits
             chunks.file.seek(start + 8)
             (long_size,) = struct.unpack("<Q", chunks.file.read(8))
         if name == wanted:
@@ -125,7 +128,7 @@ def _left_open(length: int, long_size: int | None) -> bool:
 
 
 def _tagged(file: BinaryIO, at: int) -> bool:
-    """Whether an ID3 tag follows, as players' tag editors append it."""
+    """Return whether an ID3 tag follows, which tag editors append."""
     file.seek(at)
     return file.read(4).lstrip(b"\x00")[:3] in (b"ID3", b"TAG")
 
@@ -136,6 +139,6 @@ def _nist(file: BinaryIO, size: int) -> Sizes | None:
     file.seek(0)
     fields = dict(line.split(None, 2)[::2] for line in file.read(start).decode("latin-1").splitlines() if " -" in line)
     if fields.get("sample_coding", "pcm") not in ("pcm", "ulaw", "mu-law", "alaw"):
-        return None  # compressed: its size says nothing
+        return None  # compressed, so that the size says nothing about the length
     width = int(fields.get("sample_n_bytes", 1)) * int(fields.get("channel_count", 1))
     return Sizes(int(fields["sample_count"]) * width, size - start)

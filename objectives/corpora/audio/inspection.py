@@ -1,4 +1,4 @@
-"""What an audio file is, found out before it is heard: its length, its tracks and channels, and who decodes it."""
+"""Inspect an audio file before reading it: its duration, tracks and channels, and the library that decodes it."""
 
 import itertools
 from collections import defaultdict
@@ -17,15 +17,15 @@ from objectives.corpora.audio.header_sizes import Sizes, sound_sizes
 from objectives.corpora.audio.timeline import ClockError, Timeline
 from objectives.errors import CorpusError, reason_of
 
-# Codecs round the end of a file to their frame: what is missing by less than this is filled with zeros
+# Codecs round the end of a file to whole frames; if less than this is missing, it is filled with zeros
 PADDING_TOLERANCE = 0.1  # seconds
-PADDED = 0.3  # seconds that a last frame may hold more than is announced
+PADDED = 0.3  # seconds by which the last frame may exceed the announced end
 
-RATES = (4000, 384_000)  # Hz: what is outside comes of a damaged header, and a filter for it would fill the memory
-MOST_FRAMES = 2**48  # more are what a header says that does not know
-CHUNK = 2**20  # samples, of all channels together, that are decoded at once
+RATES = (4000, 384_000)  # Hz: other rates come from damaged headers, and a filter for them would need too much memory
+MOST_FRAMES = 2**48  # headers with an unknown length announce more
+CHUNK = 2**20  # samples, over all channels, that are decoded at once
 
-# What soundfile reads to the last bit, and as long as it is
+# Formats that soundfile reads exactly, with the exact length
 _PLAIN_FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC")
 _PLAIN_SAMPLES = (
     "PCM_S8",
@@ -45,8 +45,10 @@ _PLAIN_SAMPLES = (
 
 @dataclass(frozen=True)
 class Track:
-    """One sound of a file. stream: FFmpeg's number of it; None if soundfile reads the file. duration: seconds. channel:
-    the one that is heard, from 0; None for the mean of all."""
+    """An audio track of a file.
+
+    stream: its index in FFmpeg; None if soundfile reads the file. duration: seconds. channel: the one to use, from 0;
+    None for the mean of all."""
 
     stream: int | None
     duration: float
@@ -55,10 +57,10 @@ class Track:
 
 @dataclass(frozen=True)
 class AudioFile:
-    """A file that can be heard.
+    """A readable audio file.
 
-    duration: seconds that decoding yields, of the longest track. tracks: those that are heard, mixed if several.
-    remarks: what people should know of it, in words, without its name. options: FFmpeg's, for this file.
+    duration: seconds of the longest track as decoded. tracks: those that are used, mixed if there are several. remarks:
+    notes for users, in words, without the file's name. options: FFmpeg's, for this file.
     """
 
     path: Path
@@ -68,17 +70,18 @@ class AudioFile:
 
     @property
     def duration(self) -> float:
-        """In seconds."""
+        """Seconds of the longest track."""
         return max((track.duration for track in self.tracks), default=0.0)
 
 
 def inspect(path: Path, track: int | None = None) -> AudioFile:
-    """Find out what a file is, by its content. Packets are read to the end, and decoded only if they do not say how
-    long they are; of several channels, a tenth of what follows the first minute is decoded to see if they cancel out.
+    """Inspect a file by its content.
 
-    track: number of the only one to hear, from 1.
+    All packets are read, but decoded only if they do not state their length. If there are several channels, the first
+    minute and a tenth of the rest are decoded to see whether they cancel out. track: number of the only track to use,
+    from 1.
 
-    Raises CorpusError if the file is missing, empty, truncated, no audio or without that track, or if its clock cannot
+    Raises CorpusError if the file is missing, empty, truncated, not audio or without that track, or if its clock cannot
     be followed.
     """
     try:
@@ -92,7 +95,7 @@ def inspect(path: Path, track: int | None = None) -> AudioFile:
 
 @lru_cache(maxsize=256)
 def _inspected(path: Path, track: int | None, size: int, changed: int) -> AudioFile:
-    """The same file is asked for once when a corpus is loaded and again whenever it is heard."""
+    """Cached: a file is inspected when a corpus is loaded and again whenever it is read."""
     try:
         sizes = sound_sizes(path)
     except OSError as error:
@@ -122,18 +125,18 @@ def _inspected(path: Path, track: int | None, size: int, changed: int) -> AudioF
 
 
 def unreadable(path: Path, error: Exception) -> CorpusError:
-    """What a decoder says of a file."""
+    """Return the error for a file that a decoder refuses."""
     return CorpusError(f"{path}: not readable as audio ({reason_of(error)}): convert it to WAV or FLAC, or remove it")
 
 
 def no_track(path: Path, track: int, tracks: int) -> CorpusError:
-    """A track was asked for that is not there."""
+    """Return the error for a track that a file does not have."""
     there = "one audio track" if tracks == 1 else f"{tracks} audio tracks"
     return CorpusError(f"{path}: has no track {track}: it has {there}, give 1 to {tracks}, or leave --track out")
 
 
 def usable_rate(path: Path, rate: int) -> int:
-    """The rate, in Hz. Raises CorpusError if no header of a sound file would say so."""
+    """Return the rate, in Hz. Raises CorpusError if it is not plausible."""
     low, high = RATES
     if not low <= rate <= high:
         raise CorpusError(
@@ -143,7 +146,7 @@ def usable_rate(path: Path, rate: int) -> int:
 
 
 def _plain(path: Path, sizes: Sizes | None) -> AudioFile | None:
-    """A file that soundfile reads exactly; None for any other, and for one that goes on where its header ends."""
+    """Inspect a file that soundfile reads exactly; None for others, and for files longer than announced."""
     if sizes is not None and (sizes.announced is None or (sizes.longer and sizes.beyond)):
         return None
     try:
@@ -227,7 +230,7 @@ def _track(
 def _length(
     path: Path, stream: int, options: Mapping[str, str], *, decode: bool, alone: bool
 ) -> tuple[float, Reader, Timeline]:
-    """Seconds on the player's time line, and who found that out."""
+    """Return the seconds on the player's time line, with the reader and timeline that measured them."""
     with opened(path, options) as container:
         reader = Reader(container, stream, alone=alone)
         timeline = reader.timeline()
@@ -241,7 +244,7 @@ def _length(
 
 
 def _one_channel(excerpts: Iterable[np.ndarray]) -> tuple[int | None, tuple[str, ...]]:
-    """The channel to hear alone, and a remark; None, and nothing to say, if the mean of all is to be heard."""
+    """Return the channel to use alone, with a remark; None and no remarks if the mean of all is used."""
     found = cancelling(excerpts)
     if found is None:
         return None, ()

@@ -1,9 +1,9 @@
-"""Audio files as this project hears them: mono, 16 kHz, float32, on a player's time line.
+"""Read audio files as mono, 16 kHz, float32, on a player's time line.
 
-What a file is, its content says, not its suffix. Plain samples (WAV, FLAC, AIFF, W64, CAF, AU, SPHERE) go through
-soundfile; everything else through PyAV, which carries its own FFmpeg. Channels are averaged, unless they cancel each
-other out; then resampled, and then tracks are mixed. Resampling is SciPy's polyphase filter: a linear-phase FIR that
-needs nothing beyond what is installed already (torchaudio would need a CUDA library beside a CPU torch).
+The format is determined by the content, not the suffix. Plain samples (WAV, FLAC, AIFF, W64, CAF, AU, SPHERE) are read
+by soundfile, everything else by PyAV, which includes FFmpeg. Channels are averaged, unless they cancel each other out.
+The result is resampled, and then tracks are mixed. Resampling uses SciPy's polyphase filter, a linear-phase FIR,
+because torchaudio would need a CUDA library beside a CPU build of torch.
 """
 
 import math
@@ -42,31 +42,31 @@ _Chunk = tuple[np.ndarray, int]  # (channels, samples) float32, sampling rate in
 
 
 def probe(path: Path, track: int | None = None) -> AudioFile:
-    """What a file holds: duration, tracks, remarks. track: number of the only one to hear, from 1; None mixes them all.
+    """Inspect a file: duration, tracks, remarks. track: number of the only track to use, from 1; None mixes all.
 
-    Raises CorpusError if the file is missing, empty, truncated, no audio or without that track, or if its clock cannot
+    Raises CorpusError if the file is missing, empty, truncated, not audio or without that track, or if its clock cannot
     be followed.
     """
     return inspect(path, track)
 
 
 def probe_duration(path: Path) -> float:
-    """Duration of an audio file in seconds, as decoding yields it. Raises as `probe` does."""
+    """Return the duration of an audio file as decoded, in seconds. Raises as `probe` does."""
     return probe(path).duration
 
 
 def read_audio(path: Path, duration: float) -> np.ndarray:
-    """The first `duration` seconds: (round(duration · 16000),) float32, mono, 16 kHz.
+    """Read the first `duration` seconds: (round(duration · 16000),) float32, mono, 16 kHz.
 
-    Nothing after `duration` is used, but for which channel is heard if they cancel each other out. Raises CorpusError
-    as `probe` does, and if the file cannot be decoded, ends more than 0.1 s too early, or holds samples that are NaN or
-    infinite.
+    Nothing after `duration` is used, except to choose a channel if channels cancel each other out. Raises CorpusError
+    as `probe` does, and if the file cannot be decoded, ends more than 0.1 s too early, or holds NaN or infinite
+    samples.
     """
     waveform = np.zeros(0, np.float32)
     count = 0
     for piece in audio_pieces(path, duration):
         if count + len(piece) > len(waveform):
-            # in place: what a header announces is not believed before it is there, and nothing is held twice
+            # grow in place: the announced length may be wrong, and two copies may not fit into memory
             waveform.resize(min(round(duration * SAMPLE_RATE), max(2 * count, count + len(piece))), refcheck=False)
         waveform[count : count + len(piece)] = piece
         count += len(piece)
@@ -74,8 +74,9 @@ def read_audio(path: Path, duration: float) -> np.ndarray:
 
 
 def audio_pieces(path: Path, duration: float, track: int | None = None) -> Iterator[np.ndarray]:
-    """What `read_audio` returns, in pieces of (samples,), of which no more than the current one is held. track: as in
-    `probe`. Raises as `read_audio` does, when the file turns out to be wrong."""
+    """Iterate over what `read_audio` returns in pieces of (samples,), holding one at a time.
+
+    track: as in `probe`. Raises as `read_audio` does, when it reaches the fault."""
     file = probe(path, track)
     wanted = round(duration * SAMPLE_RATE)
     count = 0
@@ -89,7 +90,7 @@ def audio_pieces(path: Path, duration: float, track: int | None = None) -> Itera
 
 
 def _mixed(file: AudioFile, duration: float) -> Iterator[np.ndarray]:
-    """(samples,) float32 pieces at 16 kHz: the mean of all tracks, each of which lasts as long as it does."""
+    """Mix all tracks, which may differ in length: (samples,) float32 pieces at 16 kHz."""
     if len(file.tracks) == 1:
         yield from _at_16_khz(file, file.tracks[0], duration)
         return
@@ -129,8 +130,7 @@ def _at_16_khz(file: AudioFile, track: Track, duration: float) -> Iterator[np.nd
 
 
 def _sound(file: AudioFile, track: Track, duration: float) -> Iterator[_Chunk]:
-    """What is heard of the channels, (samples,) float32, and the rate, piece by piece, as far as `duration`; all of it
-    checked."""
+    """Decode, mix the channels and check the samples, up to `duration`: (samples,) float32 pieces and the rate."""
     path = file.path
     heard, rate = 0, 0
     with closing(_decoded(file, track)) as chunks:
@@ -203,5 +203,5 @@ def _placed_chunks(file: AudioFile, stream: int) -> Iterator[_Chunk]:
 
 
 def _frames(duration: float, rate: int) -> int:
-    # a duration is a float: 1e-6 of a sample must not become one sample more
+    # a duration is a float: an excess of 1e-6 samples must not add a sample
     return math.ceil(duration * rate - 1e-6)

@@ -1,4 +1,4 @@
-"""Where pieces of sound lie in time, by their time stamps: silence where nothing was sent, nothing else moved."""
+"""Place pieces of audio in time by their time stamps: gaps become silence, and nothing else is moved."""
 
 import math
 from collections import deque
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-AHEAD = 16  # pieces that must all lie later before silence stands in front of them: jitter of one is none
-TOLERANCE = 0.005  # seconds: what time stamps are rounded to, and less than anything that is lost
-BACK = 0.05  # seconds that a stamp may lie before the one before it
-LONGEST_PAUSE = 24 * 3600.0  # seconds: what is longer comes of a damaged clock
+AHEAD = 16  # pieces that must all be late before silence is inserted: a single late stamp is jitter
+TOLERANCE = 0.005  # seconds: more than the rounding of time stamps, and less than any real gap
+BACK = 0.05  # seconds by which a stamp may precede the previous one
+LONGEST_PAUSE = 24 * 3600.0  # seconds: a longer pause means a damaged clock
 
 
 class ClockError(Exception):
-    """Time stamps that cannot be followed; its text says which, without the file's name."""
+    """Raised for inconsistent time stamps. The message does not name the file."""
 
 
 @dataclass(frozen=True)
 class Stamped:
-    """A piece of sound as a decoder, or a demuxer, gives it.
+    """A piece of audio from a decoder or a demuxer.
 
-    stamp: seconds on the file's clock of its first sample; None if it has none. samples: how many, at `rate` Hz. sound:
-    (channels, samples) float32; None where only lengths are wanted. anew: the clock starts again with this piece, which
-    follows the one before it.
+    stamp: time of its first sample in seconds on the file's clock; None if it has none. samples: how many, at `rate`
+    Hz. sound: (channels, samples) float32; None if only lengths are needed. anew: the clock restarts with this piece,
+    which directly follows the one before it.
     """
 
     stamp: float | None
@@ -34,10 +34,9 @@ class Stamped:
 
 
 class Timeline:
-    """Puts pieces where their stamps say, relative to the first one.
+    """Places pieces by their stamps, relative to the first one.
 
-    tolerance: seconds that a stamp may be off.
-    pauses, silence: number of gaps, and seconds, that were filled so far.
+    tolerance: seconds by which a stamp may be off. pauses, silence: number and total seconds of gaps filled so far.
     """
 
     def __init__(self, tolerance: float = TOLERANCE) -> None:
@@ -45,11 +44,11 @@ class Timeline:
         self.silence = 0.0
         self._tolerance = tolerance
         self._position = 0.0  # seconds placed so far
-        self._origin: float | None = None  # what a stamp says at position 0
+        self._origin: float | None = None  # the stamp at position 0
         self._last: float | None = None
 
     def place(self, pieces: Iterable[Stamped]) -> Iterator[tuple[int, Stamped]]:
-        """Each piece, with the number of silent samples before it. Raises ClockError."""
+        """Iterate over the pieces, each with the number of silent samples before it. Raises ClockError."""
         waiting: deque[Stamped] = deque()
         for piece in pieces:
             waiting.append(piece)
@@ -80,7 +79,7 @@ class Timeline:
         self._last = piece.stamp
 
     def _gap(self, waiting: Iterable[Stamped]) -> float:
-        """Seconds of silence before the first of these: the least by which any of them lies later than it would."""
+        """Return the seconds of silence before the first of these pieces: the smallest delay of any of them."""
         position, least = self._position, math.inf
         for number, piece in enumerate(waiting):
             if number and piece.anew:
@@ -93,7 +92,7 @@ class Timeline:
                     return 0.0
                 least = min(least, late)
             position += piece.samples / piece.rate
-        if least == math.inf:  # none of them bears a stamp
+        if least == math.inf:  # none of them has a stamp
             return 0.0
         if least > LONGEST_PAUSE:
             raise ClockError(f"its clock jumps by {least:.0f} s, more than a day")

@@ -1,3 +1,3 @@
-"""Annotated conversations made of single-speaker recordings: turn taking, overlap, noise, telephone band.
+"""Simulate annotated conversations from single-speaker recordings: turn taking, overlap, noise, telephone band.
 
-A conversation is a `Recording` like any other. Nothing here scores one."""
+The result is a corpus like any other. Nothing here scores it."""

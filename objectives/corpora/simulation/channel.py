@@ -1,4 +1,4 @@
-"""What a made-up conversation is heard through: noise at a given ratio, and a telephone line."""
+"""The channel of a simulated conversation: noise at a given ratio, and a telephone line."""
 
 import hashlib
 import io
@@ -29,15 +29,15 @@ _BAND_PASS = butter(4, BAND, btype="bandpass", fs=SAMPLE_RATE, output="sos")
 
 @dataclass(frozen=True)
 class NoiseFolder:
-    """Somebody's own recordings of noise."""
+    """A user's folder of noise recordings."""
 
     folder: Path
     files: tuple[Path, ...]
 
-    def told(self) -> Mapping[str, str | Sequence[str]]:
-        """As JSON: its name, its files by their names below it, and a SHA-256 of those names and of every byte.
+    def as_json(self) -> Mapping[str, str | Sequence[str]]:
+        """Describe the folder as JSON: its name, its files by relative name, and a SHA-256 over names and contents.
 
-        Raises CorpusError where a file cannot be read.
+        Raises CorpusError if a file cannot be read.
         """
         names = [path.relative_to(self.folder).as_posix() for path in self.files]
         every = hashlib.sha256()
@@ -52,7 +52,7 @@ class NoiseFolder:
 
 
 def noise_folder(folder: Path) -> NoiseFolder:
-    """All audio below a folder. Raises CorpusError where there is none, or where a name cannot be written."""
+    """Return all audio below a folder. Raises CorpusError if there is none, or if a name is not UTF-8."""
     files = tuple(audio_below(folder))
     if not files:
         raise CorpusError(f"{folder}: holds no audio: give a folder of recordings of noise, or leave --noise-dir out")
@@ -62,10 +62,10 @@ def noise_folder(folder: Path) -> NoiseFolder:
 def heard_through(
     clean: np.ndarray, active: np.ndarray, noise: np.ndarray | None, snr: float | None, band: Band
 ) -> np.ndarray:
-    """(samples,) float32 as the line gives it. active: (samples,) bool, where somebody speaks. snr: dB of speech over
-    noise there, in the band that is heard.
+    """Apply the channel: (samples,) float32 → the same shape.
 
-    Raises CorpusError where there is nothing to measure the ratio by: noise that is silent where somebody speaks.
+    active: (samples,) bool, whether somebody speaks. snr: dB of speech over noise in the active samples, within the
+    band. Raises CorpusError if the noise is silent in the active samples, so that the ratio is undefined.
     """
     if band == "telephone":
         clean = sosfilt(_BAND_PASS, clean).astype(np.float32)
@@ -79,21 +79,21 @@ def heard_through(
 
 
 def made_noise(kind: NoiseKind, clean: np.ndarray, active: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """(samples,) float32 of noise without end: pink, or with the spectrum of the speech that is `active`."""
+    """Generate noise, (samples,) float32: pink, or with the long-term spectrum of the `active` speech."""
     white = random.standard_normal(len(clean), dtype=np.float32)
     if kind == "pink":
         return lfilter(*_PINK, white).astype(np.float32)
     spoken = clean[active].astype(np.float64)
     lags = np.array([np.dot(spoken[: len(spoken) - lag], spoken[lag:]) for lag in range(ORDER + 1)])
-    lags[0] *= 1.0 + 1e-6  # so that silence between the bands has no pole on the circle
+    lags[0] *= 1.0 + 1e-6  # keeps the poles off the unit circle if a band is silent
     poles = solve_toeplitz(lags[:-1], lags[1:])
     return lfilter([1.0], np.concatenate([[1.0], -poles]), white).astype(np.float32)
 
 
 def recorded_noise(noise: NoiseFolder, samples: int, random: np.random.Generator) -> np.ndarray:
-    """(samples,) float32 from one file of the folder, from a place in it that is drawn; again where it ends.
+    """Cut noise from a random place in a random file of the folder, repeated if too short: (samples,) float32.
 
-    Raises CorpusError where the file cannot be read.
+    Raises CorpusError if the file cannot be read.
     """
     path = noise.files[random.integers(len(noise.files))]
     whole = round(probe_duration(path) * SAMPLE_RATE)
@@ -107,7 +107,7 @@ def recorded_noise(noise: NoiseFolder, samples: int, random: np.random.Generator
 
 
 def as_16_bits(samples: np.ndarray) -> tuple[np.ndarray, float]:
-    """(samples,) int16, and the gain in dB, 0 or less, that kept its peaks inside."""
+    """Convert to (samples,) int16. Also returns the gain in dB, 0 or less, that avoided clipping."""
     peak = float(np.max(np.abs(samples), initial=0.0))
     gain = min(1.0, 0.99 / peak) if peak else 1.0
     return np.round(samples * (gain * 32767.0)).astype(np.int16), 20.0 * float(np.log10(gain))
@@ -122,7 +122,7 @@ def _counted(path: Path, samples: int) -> Sequence[tuple[int, np.ndarray]]:
 
 
 def _through_g711(samples: np.ndarray) -> np.ndarray:
-    """Down to 8 kHz, through eight bits of μ-law, and up again: libsndfile's G.711."""
+    """Resample to 8 kHz, encode and decode as 8-bit μ-law (libsndfile's G.711), and resample back."""
     narrow = resample_poly(samples, TELEPHONE_RATE, SAMPLE_RATE).astype(np.float32)
     coded = io.BytesIO()
     how = {"samplerate": TELEPHONE_RATE, "subtype": "ULAW", "format": "RAW"}
@@ -139,11 +139,11 @@ def _power(samples: np.ndarray) -> float:
 
 GAIN = (-12.0, 6.0)  # dB
 NOISE = (10.0, 30.0)  # dB of signal over noise
-OFTEN = 0.5  # of the windows, each of noise and band
+OFTEN = 0.5  # probability of noise, and of the telephone band
 
 
 def augmented(window: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """(samples,) float32 → the same window as another line would have carried it."""
+    """Augment a window with random band, noise and gain: (samples,) float32 → the same shape."""
     if random.random() < OFTEN:
         window = sosfilt(_BAND_PASS, window)
     if random.random() < OFTEN:

@@ -1,7 +1,7 @@
-"""Annotated conversations made of single-speaker recordings: for controlled tests of overlap and noise.
+"""Simulate annotated conversations from single-speaker recordings, for controlled tests of overlap and noise.
 
-Who says what is drawn apart from when it is said and from the noise, so that conversations of one seed have the same
-words at every level of overlap, and the same noise at every level of noise.
+Utterances, timing and noise are drawn independently. So conversations of one seed have the same utterances at every
+level of overlap, and the same noise at every noise level.
 """
 
 import json
@@ -32,20 +32,21 @@ from objectives.errors import CorpusError
 from objectives.machine import versions
 from objectives.models.contract import SAMPLE_RATE
 
-MARKER = "simulation.json"  # tells how a folder was made, and that it may be replaced
-SPEECH_LEVEL = -26.0  # dB of full scale, as of a telephone exchange (ITU-T P.56)
-LOUDER = 3.0  # dB by which a person may be louder or softer than that
+MARKER = "simulation.json"  # records how a folder was made, and marks it as replaceable
+SPEECH_LEVEL = -26.0  # dB of full scale, as in a telephone exchange (ITU-T P.56)
+LOUDER = 3.0  # dB by which a person may be louder or softer
 MOST_OVERLAP = 0.5
-SHARES = {"eval": 0.3, "train": 0.6, "calib": 0.1}  # of the people; in the order in which they are provided for
+SHARES = {"eval": 0.3, "train": 0.6, "calib": 0.1}  # of the people; earlier splits are filled first
 OnProgress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
 class SimulationSettings:
-    """What conversations are to be like.
+    """Settings of a simulation.
 
     overlap: share of the speech in which two speak, 0 … 0.5. noise: dB of speech over noise, None for none. speakers:
-    fewest and most of a conversation. minutes: of all together; length: of one, at most. Raises CorpusError.
+    fewest and most per conversation. minutes: of all conversations together. length: minutes of one, at most.
+    Raises CorpusError if a value is out of range.
     """
 
     overlap: float = 0.1
@@ -78,14 +79,13 @@ class SimulationSettings:
 
     @property
     def recordings(self) -> int:
-        """How many are made, all of one length."""
+        """Number of recordings, all of equal length."""
         return max(1, -int(-self.minutes // self.length))
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """A recording that was made. duration: seconds. snr: dB, None without noise. gain: dB that kept its peaks inside 16
-    bits."""
+    """A simulated recording. duration: seconds. snr: dB, None without noise. gain: dB, 0 or less, against clipping."""
 
     uri: str
     split: str
@@ -96,14 +96,16 @@ class Simulated:
 
     @property
     def people(self) -> tuple[str, ...]:
-        """Who speaks in it."""
+        """The people who speak in it."""
         return tuple(sorted({turn.utterance.person for turn in self.conversation.turns}))
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """All that was made. people: by split. rounds: how often anybody's material was begun, at most; above 1 something
-    was said more than once. noise: the recordings of it as `NoiseFolder.told` has them, None where there are none."""
+    """The result of a simulation.
+
+    people: by split. rounds: how often any person's material was used, at most; above 1, utterances are repeated.
+    noise: the result of `NoiseFolder.as_json`, None without noise recordings."""
 
     settings: SimulationSettings
     voices: Voices
@@ -118,8 +120,8 @@ class Simulation:
         speech = sum(one.conversation.speech for one in self.recordings)
         return sum(one.conversation.overlap for one in self.recordings) / speech if speech else 0.0
 
-    def told(self) -> dict[str, Any]:
-        """Everything, as JSON; files by their names below the folder."""
+    def as_json(self) -> dict[str, Any]:
+        """Describe everything as JSON, files by their relative names."""
         return {
             "settings": asdict(self.settings) | ({} if self.noise is None else {"noise_kind": "recorded"}),
             "noise": self.noise,
@@ -128,27 +130,27 @@ class Simulation:
             "overlap_share": round(self.overlap_share, 6),
             "rounds": self.rounds,
             "speakers": {split: list(people) for split, people in self.people.items()},
-            "recordings": [_told(one) for one in self.recordings],
+            "recordings": [_recording_as_json(one) for one in self.recordings],
         }
 
 
 @dataclass
 class Studio:
-    """Makes the conversations of some people. seed: of everything that is drawn."""
+    """Makes the conversations of a group of people."""
 
     voices: Mapping[str, Sequence[Source]]
     settings: SimulationSettings
     noise: NoiseFolder | None = None
     decks: dict[str, Deck] = field(default_factory=dict)
-    _waiting: list[str] = field(default_factory=list)  # who was in the fewest conversations so far
+    _waiting: list[str] = field(default_factory=list)  # people who are in fewer conversations than others so far
 
     def script(self, place: int) -> Iterator[Utterance]:
-        """What is said in recording number `place`, without end. To be taken in the order of the recordings."""
+        """Iterate endlessly over utterances for recording number `place`. Call it in the order of the recordings."""
         random = self._random(place, "script")
         low, high = self.settings.speakers
         number = min(int(random.integers(low, high, endpoint=True)), len(self.voices))
         people: list[str] = []
-        while len(people) < number:  # everybody once, before anybody again
+        while len(people) < number:  # everyone takes part once before anyone does again
             if not (waiting := [person for person in self._waiting if person not in people]):
                 known = sorted(self.voices)
                 self._waiting += [known[one] for one in random.permutation(len(known))]
@@ -160,11 +162,11 @@ class Studio:
     def conversation(
         self, place: int, said: Iterator[Utterance] | Sequence[Utterance], length: int | None = None
     ) -> Conversation:
-        """Who speaks when in recording number `place`. length: ms, as `placed` takes it."""
+        """Decide who speaks when in recording number `place`. length: in ms, as for `placed`."""
         return placed(said, self.settings.overlap, self._random(place, "timing"), length)
 
     def record(self, uri: str, split: str, place: int, held: Conversation, length: int, folder: Path) -> Simulated:
-        """Render a conversation of `length` ms into a folder corpus. Raises CorpusError where audio is unreadable."""
+        """Render a conversation of `length` ms into a folder corpus. Raises CorpusError if audio is unreadable."""
         clean, active = self._clean(place, held, length)
         noise = None
         if self.settings.noise is not None:
@@ -181,7 +183,7 @@ class Studio:
         return Simulated(uri, split, length / 1000, held, self.settings.noise, gain)
 
     def _clean(self, place: int, held: Conversation, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """(samples,) float32 of speech, and (samples,) bool where there is some."""
+        """Return the speech, (samples,) float32, and whether somebody speaks, (samples,) bool."""
         random = self._random(place, "levels")
         people = sorted({turn.utterance.person for turn in held.turns})
         levels = {person: SPEECH_LEVEL + random.uniform(-LOUDER, LOUDER) for person in people}
@@ -215,13 +217,13 @@ def simulate(
     noise: NoiseFolder | None = None,
     on_progress: OnProgress = lambda fraction: None,
 ) -> Simulation:
-    """Make conversations and write them into an empty folder as a corpus, no person in two splits.
+    """Simulate conversations and write them into an empty folder as a corpus. No person is in two splits.
 
-    Raises CorpusError where there are too few people, or a recording cannot be read; OSError where the folder cannot be
+    Raises CorpusError if there are too few people or a recording cannot be read, OSError if the folder cannot be
     written.
     """
     people = _split_people(voices, settings)
-    heard = None if noise is None else noise.told()
+    heard = None if noise is None else noise.as_json()
     length = round(settings.minutes / settings.recordings * 60_000)
     prepare_folder(folder)
     made: list[Simulated] = []
@@ -242,23 +244,24 @@ def simulate(
 
 
 def prepare_folder(folder: Path) -> None:
-    """The folders of a corpus, empty."""
+    """Create the empty folders of a corpus."""
     for name in ("audio", "rttm", "uem"):
         (folder / name).mkdir(parents=True)
 
 
 def finish_folder(folder: Path, simulation: Simulation) -> None:
-    """Its splits, and how it was made."""
+    """Write the splits of a corpus, and how it was made."""
     splits: dict[str, list[str]] = {}
     for one in simulation.recordings:
         splits.setdefault(one.split, []).append(one.uri)
     (folder / SPLITS_FILE).write_text(json.dumps(splits, indent=2) + "\n", encoding="utf-8")
-    (folder / MARKER).write_text(json.dumps(simulation.told(), indent=1) + "\n", encoding="utf-8")
+    (folder / MARKER).write_text(json.dumps(simulation.as_json(), indent=1) + "\n", encoding="utf-8")
 
 
 def _split_people(voices: Voices, settings: SimulationSettings) -> dict[str, tuple[tuple[str, ...], int]]:
-    """People and number of recordings by split: eval first, then train, then calib, as far as there are people and
-    recordings for them."""
+    """Return people and number of recordings by split.
+
+    eval comes first, then train, then calib, as long as there are enough people and recordings."""
     least = settings.speakers[1]
     number, people = settings.recordings, sorted(voices.sources)
     if len(people) < least:
@@ -277,7 +280,7 @@ def _split_people(voices: Voices, settings: SimulationSettings) -> dict[str, tup
 
 
 def _shared(number: int, shares: Mapping[str, float], least: int) -> dict[str, int]:
-    """So many things by shares that add up to 1, at least so many each; what rounding leaves goes to the largest."""
+    """Divide a number by shares that add up to 1, with a minimum each. The largest absorbs the rounding."""
     given = {name: max(least, int(share * number)) for name, share in shares.items()}
     while (over := sum(given.values()) - number) != 0:
         most = max(given, key=lambda name: (given[name], shares[name]))
@@ -290,7 +293,7 @@ def _rttm(uri: str, held: Conversation) -> str:
     return "".join(f"SPEAKER {uri} 1 {s:.3f} {d:.3f} <NA> <NA> {person} <NA> <NA>\n" for s, d, person in said)
 
 
-def _told(one: Simulated) -> dict[str, Any]:
+def _recording_as_json(one: Simulated) -> dict[str, Any]:
     return {
         "uri": one.uri,
         "split": one.split,

@@ -1,6 +1,6 @@
-"""People who speak alone: a folder of single-speaker recordings, or the stretches of a corpus where one person speaks.
+"""Find single-speaker audio: a folder of single-speaker recordings, or the parts of a corpus with one speaker.
 
-Who speaks in a folder is told by its sub-folders (LibriSpeech's SPEAKER/CHAPTER, or one folder a person), or by file
+In a folder, people are identified by sub-folders (LibriSpeech's SPEAKER/CHAPTER, or one folder per person), or by file
 names up to the first `-` or `_`.
 """
 
@@ -18,15 +18,16 @@ from objectives.corpora.folder import audio_below
 from objectives.corpora.rttm import NOT_AVAILABLE
 from objectives.errors import CorpusError, quoted
 
-LEAST_ALONE = 1.0  # seconds: shorter stretches of a corpus are left out
-BESIDE = 0.05  # seconds at either end of such a stretch that are left out, as references are not that exact
+LEAST_ALONE = 1.0  # seconds: shorter parts of a corpus are left out
+BESIDE = 0.05  # seconds to cut off at either end of such a part, since references are not exact
 _LIBRISPEECH = re.compile(r"(\d+)-(\d+)-\d+")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A part of an audio file in which one person speaks. name: relative, for people. start, end: seconds; an end of
-    None is the file's."""
+    """A part of an audio file in which one person speaks.
+
+    name: relative, for messages and records. start, end: seconds; an end of None is the end of the file."""
 
     name: str
     path: Path
@@ -34,13 +35,13 @@ class Source:
     end: float | None = None
 
     def stop(self) -> float:
-        """Where it ends, in seconds of the file. Raises CorpusError where the file cannot be read."""
+        """Return its end in seconds of the file. Raises CorpusError if the file cannot be read."""
         return probe_duration(self.path) if self.end is None else self.end
 
 
 @dataclass(frozen=True)
 class Voices:
-    """What each person says, by name. found: how people were told apart, in words. name: of the folder or corpus."""
+    """Audio by person. found: how people were identified, in words. name: of the folder or corpus."""
 
     name: str
     found: str
@@ -48,10 +49,10 @@ class Voices:
 
 
 def speech_folder(folder: Path) -> Voices:
-    """The people of a folder of single-speaker recordings, hidden files aside; audio is not decoded yet.
+    """Return the people in a folder of single-speaker recordings, without hidden files. Does not decode audio.
 
-    Raises CorpusError where there is no such folder or no audio, where some files lie in folders and others beside, or
-    where a name cannot be written.
+    Raises CorpusError if there is no such folder or no audio, if only some of the files are in sub-folders, or if a
+    name cannot be written in an RTTM.
     """
     if not folder.is_dir():
         raise CorpusError(f"{folder}: is no folder: give one that holds a folder of recordings for each person")
@@ -85,9 +86,9 @@ def speech_folder(folder: Path) -> Voices:
 
 
 def spoken_alone(name: str, recordings: Iterable[Recording]) -> Voices:
-    """The stretches of a second or more where exactly one person of the reference speaks, inside what is annotated.
+    """Return the annotated parts of at least one second in which exactly one person of the reference speaks.
 
-    People of equal names in two recordings are one, unless the name only tells people of a recording apart.
+    People with equal names in two recordings are the same, unless the name is local to a recording.
     """
     found: dict[str, list[Source]] = defaultdict(list)
     for recording in recordings:
@@ -109,7 +110,7 @@ def _is_librispeech(name: PurePosixPath) -> bool:
 
 
 def _written(origin: object, found: Mapping[str, list[Source]]) -> dict[str, tuple[Source, ...]]:
-    """People by names that an RTTM can hold and that mean the same person in every recording."""
+    """Rename people so that names are valid in an RTTM and mean the same person in every recording."""
     named: dict[str, str] = {}
     for person in sorted(found):
         plain = "_".join(person.split())

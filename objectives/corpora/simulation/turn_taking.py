@@ -1,8 +1,8 @@
-"""Who speaks when in a made-up conversation, with a given share of overlapped speech.
+"""Place turns in a simulated conversation, with a given share of overlapped speech.
 
-lhotse's ConversationalMeetingSimulator draws overlaps by their mean length and how often there is one, so that the
-share depends on the material; here turns are placed so that the share is the one asked for. At most two people speak at
-once, nobody overlaps himself, and all times are whole milliseconds, as an RTTM has them.
+lhotse's ConversationalMeetingSimulator draws overlaps by their mean length and frequency, so the share depends on the
+material. Here turns are placed to reach the requested share. At most two people speak at once, no one overlaps with
+themselves, and all times are whole milliseconds, as in the RTTM.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,18 +12,18 @@ import numpy as np
 
 from objectives.corpora.simulation.utterances import Utterance
 
-LEAD = 500  # ms of silence first
-STAYS = 0.2  # how often somebody goes on after a pause
+LEAD = 500  # ms of silence at the start
+STAYS = 0.2  # probability that the same person goes on after a pause
 GAP = (50, 2000, 400)  # ms between two people: shortest, longest, mean beyond the shortest
 REST = (600, 3000, 500)  # ms between two turns of one person who goes on
-BREATH = 100  # ms at least between two turns of one person, where somebody else spoke in between
-LEAST, MOST, USUAL = 200, 4000, 900  # ms of an overlap: shortest, longest, mean beyond the shortest; as far as it fits
-LEAST_CUT = 500  # ms of a turn that the end of the recording cuts off
+BREATH = 100  # least ms between two turns of one person with another person's turn in between
+LEAST, MOST, USUAL = 200, 4000, 900  # ms of an overlap: shortest, longest, mean beyond the shortest, if it fits
+LEAST_CUT = 500  # shortest ms of a turn that is cut by the end of the recording
 
 
 @dataclass(frozen=True)
 class Turn:
-    """An utterance in a conversation. start, length: ms; a length below the utterance's cuts its end off."""
+    """An utterance in a conversation. start, length: ms; if length is below the utterance's, its end is cut off."""
 
     utterance: Utterance
     start: int
@@ -31,13 +31,13 @@ class Turn:
 
     @property
     def end(self) -> int:
-        """ms."""
+        """End of the turn in ms."""
         return self.start + self.length
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """Turns by start. speech: ms in which somebody speaks. overlap: ms of it in which two do."""
+    """Turns ordered by start. speech: ms in which somebody speaks. overlap: ms of speech in which two people do."""
 
     turns: tuple[Turn, ...]
     speech: int
@@ -52,7 +52,7 @@ class Conversation:
 def spoken_by(
     people: Sequence[str], draw: Callable[[str], Utterance], random: np.random.Generator
 ) -> Iterator[Utterance]:
-    """Utterances without end: everybody in turn at first, then whoever it comes to, mostly somebody else."""
+    """Iterate endlessly over utterances: first one of each person, then of random people, mostly changing."""
     speaker = ""
     for place in random.permutation(len(people)):
         speaker = people[place]
@@ -69,13 +69,13 @@ def placed(
 ) -> Conversation:
     """Place utterances one after the other, so that overlap makes up a share of the speech.
 
-    overlap: the share, 0 … 1; 0 means none at all. Where utterances leave no room for as much, less comes out. length:
-    ms after which nobody speaks, the last turn cut; by default everything that is said is placed.
+    overlap: the share, 0 … 1; 0 for none. The result has less if the utterances leave no room for it. length: ms at
+    which the conversation ends, cutting the last turn; by default all utterances are placed.
     """
     turns: list[Turn] = []
     speech = both = 0
-    last: Turn | None = None  # whoever ends last
-    before = 0  # where all others have ended
+    last: Turn | None = None  # the turn that ends last
+    before = 0  # when all other turns have ended
     ends: dict[str, int] = {}
     owed = _drawn(random, LEAST, MOST, USUAL)
     for utterance in said:
@@ -85,7 +85,7 @@ def placed(
             free = max(before, last.start, ends.get(utterance.person, -BREATH) + BREATH)
             room = min(long, last.end - free)
             debt = round((overlap * (speech + long) - both) / (1.0 + overlap))
-            if debt >= owed / 2 and room >= LEAST:  # now too little, then too much, and right in the middle
+            if debt >= owed / 2 and room >= LEAST:  # overshoot and undershoot in turn, so that the mean is right
                 shared = min(round(debt + owed / 2), room)
                 owed = _drawn(random, LEAST, MOST, USUAL)
         if last is None:
@@ -93,7 +93,7 @@ def placed(
         elif not shared:
             stays = last.utterance.person == utterance.person
             start = last.end + _drawn(random, *(REST if stays else GAP))
-        elif shared == long:  # within the other's turn
+        elif shared == long:  # inside the other person's turn
             start = int(random.integers(free, last.end - long, endpoint=True))
         else:
             start = last.end - shared

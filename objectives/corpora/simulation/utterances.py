@@ -1,8 +1,8 @@
-"""Where a single-speaker recording speaks, by its energy, and its utterances as sound.
+"""Find utterances in a single-speaker recording by energy, and cut them out.
 
-A frame of 10 ms is speech where it is loud enough: 10 dB over the recording's quiet frames, within 35 to 20 dB below
-its loud ones. Pauses of up to 0.5 s belong to an utterance, longer ones end it, so that a reference made of utterances
-holds no pause that is longer.
+A frame of 10 ms is speech if it is 10 dB louder than the recording's quiet frames; that threshold is kept between 35
+and 20 dB below its loud frames. Pauses of up to 0.5 s belong to an utterance and longer ones end it, so that a turn of
+the reference has no longer pause.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,18 +17,19 @@ from objectives.models.contract import SAMPLE_RATE
 
 FRAME = SAMPLE_RATE // 100  # samples: 10 ms
 PAUSE = 500  # ms: a longer one ends an utterance
-SHORTEST, LONGEST = 300, 8000  # ms of an utterance; a longer one is cut where it is quietest
-EDGE = 30  # ms kept around what is loud: words begin and end softly
+SHORTEST, LONGEST = 300, 8000  # ms of an utterance; a longer one is cut at its quietest frame
+EDGE = 30  # ms kept around speech frames, since words begin and end softly
 QUIET, LOUD = 10, 95  # percentiles of the frames' levels
 OVER_QUIET, BELOW_LOUD = 10.0, (35.0, 20.0)  # dB
-SILENCE = -75.0  # dB of full scale: where even the loud frames are below, nobody speaks
-FADE = SAMPLE_RATE // 200  # samples: 5 ms at either end of what is cut out
+SILENCE = -75.0  # dB of full scale: if even the loud frames are below, nobody speaks
+FADE = SAMPLE_RATE // 200  # samples: 5 ms at either end of a cut
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """A stretch of one person's speech. start, length: ms of the source's file. level: dB of full scale, of all speech
-    of the source."""
+    """An utterance of one person.
+
+    start, length: ms of the source's file. level: dB of full scale, over all speech of the source."""
 
     person: str
     source: Source
@@ -38,7 +39,7 @@ class Utterance:
 
 
 def utterances(person: str, source: Source) -> tuple[Utterance, ...]:
-    """What somebody says in a source, in order; none where it is silent. Raises CorpusError where it cannot be read."""
+    """Return the utterances of a source in order; none if it is silent. Raises CorpusError if it cannot be read."""
     stop = source.stop()
     first = round(source.start * SAMPLE_RATE)
     powers = _frame_powers(_from(audio_pieces(source.path, stop), first))
@@ -52,7 +53,7 @@ def utterances(person: str, source: Source) -> tuple[Utterance, ...]:
 
 
 def speech_spans(levels: np.ndarray) -> list[tuple[int, int]]:
-    """Utterances as (start, end) in ms, from (frames,) levels in dB of full scale, 10 ms a frame."""
+    """Find utterances as (start, end) in ms, from (frames,) levels in dB of full scale, 10 ms per frame."""
     if not len(levels):
         return []
     quiet, loud = np.percentile(levels, (QUIET, LOUD))
@@ -81,9 +82,9 @@ def _cut(start: int, end: int, levels: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def sounds(source: Source, wanted: Sequence[tuple[int, int]]) -> dict[tuple[int, int], np.ndarray]:
-    """(samples,) float32 of each (start, length) in ms of a source's file, faded at both ends.
+    """Cut out each (start, length), in ms of a source's file: (samples,) float32, faded at both ends.
 
-    The file is decoded once, and never held whole. Raises CorpusError where it cannot be read.
+    The file is decoded once and never held in memory as a whole. Raises CorpusError if it cannot be read.
     """
     spans = {(start, length): (start * SAMPLE_RATE // 1000, length * SAMPLE_RATE // 1000) for start, length in wanted}
     found = {key: np.zeros(samples, np.float32) for key, (_, samples) in spans.items()}
@@ -103,17 +104,17 @@ def sounds(source: Source, wanted: Sequence[tuple[int, int]]) -> dict[tuple[int,
 
 
 class Deck:
-    """One person's utterances, in the order of their sources, which are drawn; all once, then all again."""
+    """One person's utterances, source by source in random order. After the last one, all are drawn again."""
 
     def __init__(self, person: str, sources: Sequence[Source], random: np.random.Generator) -> None:
         self._person, self._sources, self._random = person, sources, random
         self._known: dict[Source, tuple[Utterance, ...]] = {}
         self._waiting: list[Utterance] = []
         self._order: list[Source] = []
-        self.rounds = 0  # how often its sources were begun
+        self.rounds = 0  # how often all sources were started
 
     def draw(self) -> Utterance:
-        """The next one. Raises CorpusError where a source cannot be read, or where none holds speech."""
+        """Return the next utterance. Raises CorpusError if a source cannot be read, or if none holds speech."""
         if not self._waiting:
             self._waiting = list(self._next_source())
         return self._waiting.pop(0)
@@ -141,7 +142,7 @@ def _from(pieces: Iterable[np.ndarray], first: int) -> Iterator[np.ndarray]:
 
 
 def _frame_powers(pieces: Iterable[np.ndarray]) -> np.ndarray:
-    """(samples,) pieces → (frames,) float64 mean squares; what does not fill the last frame is left out."""
+    """Compute (frames,) float64 mean squares of (samples,) pieces. An incomplete last frame is dropped."""
     powers, rest = [np.zeros(0)], np.zeros(0, np.float32)
     for piece in pieces:
         heard = np.concatenate([rest, piece])

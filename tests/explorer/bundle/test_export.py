@@ -13,6 +13,7 @@ import optuna
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 import explorer.bundle.export
 import explorer.bundle.parity
@@ -24,7 +25,6 @@ from explorer.storage.study_record import IDENTITY, stored_definition
 from objectives.backends.pyannote import Model
 from objectives.compression.compressor import FinishedModel, load_network
 from objectives.compression.low_bit import load
-from objectives.compression.plain_safetensors import load_plain
 from objectives.errors import BundleError, StudyError
 from objectives.measurement import ErrorCounts, Measurement
 from objectives.operating_point import BASELINE, OperatingPoint
@@ -137,7 +137,7 @@ def test_sherpa_onnx_hears_the_same_speech(exports: Exports, waveform: np.ndarra
 
 
 def test_the_weights_without_a_pickle_are_the_checkpoints(exports: Exports) -> None:
-    plain = load_plain(exports.folders[BASELINE] / WEIGHTS).state_dict()
+    plain = load_file(exports.folders[BASELINE] / WEIGHTS)
     stock = load_network(exports.evaluator.model(BASELINE)).state_dict()
     assert plain.keys() == stock.keys()
     assert all(torch.equal(plain[name], stock[name]) for name in stock)

@@ -25,14 +25,13 @@ from objectives.compression.low_bit import (
     run_low_bit,
     save,
 )
-from objectives.compression.pruning import prune_once
 from objectives.compression.pyannet_head import features_of, run_tail, tail_weights
 from objectives.compression.quantization import ActivationRange
 from objectives.compression.settings import QuantizationOptions
 from objectives.errors import ModelError
 from objectives.models.segmentation import contract_of, load_segmentation
 from tests.support.checkpoints import seconds_apart
-from tests.support.networks import random_features, small_network
+from tests.support.networks import log_probabilities, prune_once, random_features, small_network
 
 PLAIN = QuantizationOptions()
 OPTIONS = [
@@ -126,7 +125,7 @@ def test_training_sees_what_the_finished_model_says(
     with torch.no_grad():
         seen = run_low_bit(real, features[:1, :50], faked_weights(real, bits, options), ranges)
     # the file has an LSTM's two biases as their sum, which is what training adds up as well
-    assert torch.equal(seen, model.log_probabilities(features[:1, :50]).detach())
+    assert torch.equal(seen, log_probabilities(model, features[:1, :50]).detach())
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -156,7 +155,7 @@ def test_a_file_comes_back_as_it_was(
     state, state_again = model.network.state_dict(), again.network.state_dict()
     assert all(torch.equal(value, state_again[name]) for name, value in state.items())
     answers = [
-        one.log_probabilities(features_of(one.network, waveforms[:1])[:, :100].contiguous()) for one in (model, again)
+        log_probabilities(one, features_of(one.network, waveforms[:1])[:, :100].contiguous()) for one in (model, again)
     ]
     assert torch.equal(*answers)
 
@@ -171,7 +170,7 @@ def test_other_sizes_come_back_too(tmp_path: Path, sizes: dict[str, int], bits: 
     features = random_features(2, seed=1)
     with torch.inference_mode():
         again = load(tmp_path / "model.safetensors")
-        assert torch.equal(again.log_probabilities(features), model.log_probabilities(features))
+        assert torch.equal(log_probabilities(again, features), log_probabilities(model, features))
 
 
 def test_the_same_model_is_the_same_bytes(tmp_path: Path) -> None:
@@ -227,7 +226,7 @@ def test_8_bits_say_nearly_what_32_say_and_4_bits_less_so(
 ) -> None:
     expected = run_tail(real, features, tail_weights(real)).argmax(-1)
     same = [
-        (quantize(real, bits, PLAIN, ranges).log_probabilities(features).argmax(-1) == expected).float().mean()
+        (log_probabilities(quantize(real, bits, PLAIN, ranges), features).argmax(-1) == expected).float().mean()
         for bits in (8, 4)
     ]
     assert same[0] > 0.97

@@ -8,7 +8,7 @@ from objectives.compression.pyannet_head import run_tail, tail_weights
 from objectives.compression.quantization import quantize_weight
 from objectives.compression.settings import QuantizationOptions
 from tests.objectives.compression.test_low_bit import OPTIONS, small_model
-from tests.support.networks import random_features, small_network
+from tests.support.networks import log_probabilities, random_features, small_network
 
 
 @pytest.mark.parametrize("loud", [0, 31, 32, 64])
@@ -49,5 +49,5 @@ def test_the_states_of_an_lstm_are_rounded_in_emulation() -> None:
             model.network, features, values, lambda layer, entering: model.ranges[layer].rounded(entering), round_state
         )
 
-    assert torch.equal(model.log_probabilities(features), scores(round_state=True))
+    assert torch.equal(log_probabilities(model, features), scores(round_state=True))
     assert not torch.equal(scores(round_state=True), scores(round_state=False))

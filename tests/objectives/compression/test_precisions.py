@@ -34,6 +34,7 @@ from objectives.runtime.torch_runtime import OnnxRuntime, TorchRuntime
 from tests.objectives.compression.test_compressor import scores as stock_scores
 from tests.support.checkpoints import changed_checkpoint, seconds_apart
 from tests.support.corpora import rttm, write_audio
+from tests.support.networks import log_probabilities
 
 MIB = 2**20
 TRAIN, CALIB, EVAL = ("trn00", "trn06", "trn09"), ("trn05",), ("dev00",)
@@ -176,7 +177,7 @@ def test_low_bit_files_load_to_what_the_runtimes_run(in_its_cache: Made, excerpt
         model = in_its_cache.models[precision]
         one, two = (low_bit.load(model.checkpoint) for _ in range(2))
         waveforms = torch.from_numpy(windows.copy())[:, None]
-        answers = [each.log_probabilities(features_of(each.network, waveforms).contiguous()) for each in (one, two)]
+        answers = [log_probabilities(each, features_of(each.network, waveforms).contiguous()) for each in (one, two)]
         assert torch.equal(*answers)
         emulated = TorchRuntime(model, torch.device("cpu"))
         assert emulated.execution == "emulated"
@@ -193,7 +194,8 @@ def test_quantization_aware_training_is_never_worse_than_none(in_its_cache: Made
     losses = {}
     for kind in ("ptq", "qat"):
         model = in_its_cache.models[f"int{bits}_{kind}"]
-        losses[kind] = held_back_loss(low_bit.load(model.checkpoint).log_probabilities, loss, windows)
+        run = functools.partial(log_probabilities, low_bit.load(model.checkpoint))
+        losses[kind] = held_back_loss(run, loss, windows)
     assert losses["qat"] <= losses["ptq"] * (1 + 1e-5)
     told = in_its_cache.models[f"int{bits}_qat"].story["quantized"]["trained"]
     assert told["before"] == pytest.approx(losses["ptq"], rel=1e-4)

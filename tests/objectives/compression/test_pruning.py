@@ -15,7 +15,6 @@ from objectives.compression.compressor import save_checkpoint
 from objectives.compression.pruning import (
     checkpoint_of,
     kept_units,
-    prune_once,
     rebuild,
     schedule,
     units_kept,
@@ -24,6 +23,7 @@ from objectives.compression.pruning import (
 from objectives.errors import ModelError
 from objectives.models.segmentation import load_segmentation, parameter_count
 from objectives.operating_point import UNPRUNED, Pruning, Structure
+from tests.support.networks import prune_once
 from tests.support.networks import small_network as network
 
 MIB = 2**20

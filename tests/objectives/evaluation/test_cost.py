@@ -14,10 +14,11 @@ from objectives.measurement import Execution, Run, Timing, UpdateLatency
 from objectives.models.contract import SAMPLE_RATE, Contract
 from objectives.models.embedding import SpeakerEmbedding
 from objectives.models.filterbank import FBANK_WIDTH
+from objectives.models.windows import window_at
 from objectives.operating_point import OperatingPoint
 from objectives.runtime.torch_runtime import OnnxRuntime
 from objectives.streaming.clustering import ClusteringSettings
-from objectives.streaming.schedule import Schedule, window_ending_at
+from objectives.streaming.schedule import Schedule
 
 CLUSTERING = ClusteringSettings(0.8)
 
@@ -167,9 +168,10 @@ def test_windows_end_at_what_was_heard_and_are_not_copied(
     heard = excerpt[: 12 * SAMPLE_RATE]
     time_loop(heard, OperatingPoint(1.0, 0.5), counting, embedding, CLUSTERING)
     assert len(counting.heard) == 10
+    length = counting.contract.window
     for update, (window,) in enumerate(counting.heard, start=2):
         end = round((update + 0.5) * SAMPLE_RATE)
-        np.testing.assert_array_equal(window, window_ending_at(heard, end, counting.contract.window))
+        np.testing.assert_array_equal(window, window_at(heard, end - length, length))
     assert all(map(np.shares_memory, counting.heard, counting.heard[1:]))
 
 

@@ -27,7 +27,7 @@ from objectives.models.segmentation import load_segmentation
 from objectives.models.windows import sliding_windows
 from objectives.runtime.low_bit_onnx import export_low_bit, signed_products_are_exact
 from tests.support.kernel_agreement import agreement, unrest
-from tests.support.networks import random_features, small_network
+from tests.support.networks import log_probabilities, random_features, small_network
 from tests.support.onnx_sessions import as_run
 
 STEP = 10 * SAMPLE_RATE
@@ -86,7 +86,7 @@ def native(model: LowBitModel, folder: Path) -> Native:
 
 @torch.inference_mode()
 def emulated(model: LowBitModel, features: np.ndarray) -> np.ndarray:
-    return torch.cat([model.log_probabilities(part) for part in torch.from_numpy(features).split(9)]).numpy()
+    return torch.cat([log_probabilities(model, part) for part in torch.from_numpy(features).split(9)]).numpy()
 
 
 @pytest.mark.parametrize("bits", [8, 4])

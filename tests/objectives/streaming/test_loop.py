@@ -17,7 +17,7 @@ from objectives.runtime.window_predictions import WindowClasses
 from objectives.streaming.chunkwise import ChunkwiseSession
 from objectives.streaming.clustering import ClusteringSettings
 from objectives.streaming.loop import LiveLoop, stream_batched, stream_live
-from objectives.streaming.schedule import ENDLESS, Schedule, fill_gaps, window_ending_at
+from objectives.streaming.schedule import ENDLESS, Schedule, fill_gaps
 from tests.support.sign_models import SignRuntime, sign_embedding, speech
 
 CLUSTERING = ClusteringSettings(threshold=0.8)
@@ -82,12 +82,6 @@ def test_latency_is_chunk_length_plus_right_context() -> None:
     schedule = Schedule(10 * SAMPLE_RATE, 0.5, 0.25)
     # a sample spoken at the start of a block waits for the whole block and the right context
     assert schedule.heard(3) - schedule.block(3)[0] == 0.75 * SAMPLE_RATE
-
-
-def test_a_window_is_padded_with_zeros_before_the_recording() -> None:
-    waveform = np.arange(1, 6, dtype=np.float32)
-    np.testing.assert_array_equal(window_ending_at(waveform, 3, 5), [0, 0, 1, 2, 3])
-    np.testing.assert_array_equal(window_ending_at(waveform, 5, 3), [3, 4, 5])
 
 
 def test_pauses_are_closed_only_between_speech_of_the_same_speaker() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from objectives.models.contract import SAMPLE_RATE
-from objectives.streaming.schedule import Schedule, cut_block, fill_gaps, window_ending_at
+from objectives.streaming.schedule import Schedule, cut_block, fill_gaps
 from tests.support.sign_models import CONTRACT
 
 S = SAMPLE_RATE
@@ -50,14 +50,6 @@ def test_an_anchor_is_the_first_update_to_end_in_a_second() -> None:
     assert short.anchor_seconds == 1.0
     assert Schedule(10 * S, 1.0, 0.0).anchor_seconds == 1.0
     assert Schedule(10 * S, 1.5, 0.0).anchor_seconds == 1.5
-
-
-def test_a_window_ends_with_the_sample_before_its_end() -> None:
-    waveform = np.arange(1, 11, dtype=np.float32)
-    np.testing.assert_array_equal(window_ending_at(waveform, 10, 4), [7, 8, 9, 10])
-    np.testing.assert_array_equal(window_ending_at(waveform, 4, 4), [1, 2, 3, 4])
-    np.testing.assert_array_equal(window_ending_at(waveform, 1, 3), [0, 0, 1])
-    np.testing.assert_array_equal(window_ending_at(waveform, 0, 2), [0, 0])
 
 
 @pytest.mark.parametrize(("pause", "closed"), [(1, True), (55, True), (56, True), (57, False), (58, False)])

@@ -21,7 +21,7 @@ from objectives.compression.recovery import Trained
 from objectives.compression.settings import METHODS, CompressionSettings, Method, QuantizationOptions, RecoverySettings
 from objectives.compression.training_windows import TrainingWindows
 from objectives.operating_point import Pruning
-from tests.support.networks import random_features, random_windows, small_network
+from tests.support.networks import log_probabilities, random_features, random_windows, small_network
 
 RECOVERY = RecoverySettings(steps=100, qat_steps=30, batch=4, learning_rate=0.5)
 OPTIONS = QuantizationOptions(group_size=4, clipping="mse")
@@ -110,6 +110,6 @@ def test_what_is_trained_in_few_bits_is_heard_in_few_bits_at_a_quarter_of_the_ra
     (forward,) = asked.forwards
     device = next(trained.parameters()).device
     heard = forward(features.to(device)).detach().cpu()
-    expected = low_bit.quantize(network, bits, OPTIONS, ranges).log_probabilities(features)
+    expected = log_probabilities(low_bit.quantize(network, bits, OPTIONS, ranges), features)
     torch.testing.assert_close(heard, expected, rtol=0, atol=1e-5)
     assert told == {"before": 1.0, "after": 0.5, "steps": 30, "best": 30}

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from objectives.backends.pyannote import PyanNet
 from objectives.cache.assets import fetch
 from objectives.compression import recovery
-from objectives.compression.pruning import prune_once
 from objectives.compression.pyannet_head import features_of, forward_tail
 from objectives.compression.recovery import (
     PATIENCE,
@@ -29,7 +28,7 @@ from objectives.compression.training_windows import TrainingWindows
 from objectives.models.contract import Contract
 from objectives.models.segmentation import contract_of, load_segmentation
 from tests.support.checkpoints import seconds_apart
-from tests.support.networks import random_windows, small_network
+from tests.support.networks import prune_once, random_windows, small_network
 
 CONTRACT = Contract(window=160_000, frames=20, field=991, centre=495, step=270, speakers=3, max_at_once=2)
 EVERY = torch.arange(4)
