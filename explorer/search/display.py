@@ -44,7 +44,7 @@ def _seconds(trial: FrozenTrial) -> float:
 
 
 class Display(Observer):
-    """Shows the progress of a run; a context manager. timeout: seconds that the run may take, to bound the time left."""
+    """Shows the progress of a run; a context manager. timeout: seconds that the run may take; bounds the time left."""
 
     def __init__(self, console: Console, timeout: float | None = None) -> None:
         self._console = console

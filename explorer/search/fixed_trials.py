@@ -1,4 +1,4 @@
-"""The fixed points of a study, and the choice of the pruned model for Table 2 (the paper's Sec. 4.4), made once, by DER."""
+"""The fixed points of a study, and the pruned model chosen for Table 2 (the paper's Sec. 4.4): once, by DER."""
 
 import json
 import math
