@@ -118,8 +118,8 @@ class Race:
     def verdict(self, errors: Mapping[str, float]) -> Verdict | None:
         """Return the verdict if the newcomer is beaten; None if it may still have, or has, the lower DER.
 
-        errors: its seconds of error on the first recordings of `order`. A newcomer that is beaten stays beaten. When all
-        recordings are scored, the two sums decide.
+        errors: its seconds of error on the first recordings of `order`. A newcomer that is beaten stays beaten.
+        Once all recordings are scored, the two sums decide.
         Raises ValueError if the errors are not those of the first recordings of the order, or one is negative or not
         finite.
         """

@@ -12,7 +12,7 @@ from explorer.bundle.export import COMPARED
 from explorer.front.comparisons import key
 from explorer.front.rows import FrontRow
 from explorer.recommend.test_split import SETTINGS, _differs
-from explorer.search.driver import _with_later_settings, _refuse_differences
+from explorer.search.driver import _refuse_differences, _with_later_settings
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import IDENTITY, data_of, device_of, evaluated_by, refuse_other_data
 from explorer.workers.protocol import EvaluatorSettings
