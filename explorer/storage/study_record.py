@@ -96,7 +96,7 @@ def refuse_other_data(
 
 
 def kept_json(study: optuna.Study, key: str) -> Mapping[str, Any] | None:
-    """Return the JSON object in an attribute; None if there is no such attribute. Raises StudyError if it is damaged."""
+    """Return the JSON object in an attribute; None if there is no such attribute. Raises StudyError if damaged."""
     stored = user_attributes(study).get(key)
     if stored is None:
         return None

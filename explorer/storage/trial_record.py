@@ -58,7 +58,7 @@ def values_of(measurement: Measurement) -> tuple[float, float, float]:
 
 
 def latency_of(point: OperatingPoint) -> float | None:
-    """Return the latency in seconds, with the wait for pauses; None in the offline mode, since JSON has no infinity."""
+    """Return the latency in seconds, including the wait for pauses; None if offline, since JSON has no infinity."""
     return point.latency if math.isfinite(point.latency) else None
 
 
@@ -164,9 +164,7 @@ def measured_attributes(trial: FrozenTrial) -> dict[str, Any]:
 def excesses(limits: Mapping[str, float], reached: Mapping[str, float]) -> dict[str, float]:
     """Return by how much each limit is exceeded, as a share of the limit: at most 0 if it is met.
 
-    Unknown quantities are left out.
-
-    Samplers add up excesses. As shares, a second of latency and a percent of DER have comparable weight.
+    Unknown quantities are left out. Samplers add up excesses. As shares, a second of latency and a percent of DER have comparable weight.
     """
     return {name: reached[name] / limit - 1.0 for name, limit in limits.items() if name in reached}
 

@@ -199,7 +199,7 @@ def unlike_the_others(trials: Iterable[FrozenTrial]) -> dict[int, str]:
 
 
 def _unusual(values: Mapping[int, Hashable]) -> list[int]:
-    """Return the numbers whose value is not the most common one; in a tie, the value that comes first counts as that."""
+    """Return the numbers whose value is not the most common one; in a tie, the first value counts as that."""
     if len(set(values.values())) < 2:
         return []
     usual, _ = Counter(values.values()).most_common(1)[0]
