@@ -43,7 +43,7 @@ def diagnosis(failures: Sequence[Failure], recordings: Collection[str]) -> str:
         else "Model, precision, recordings and worker have nothing in common: look at the machine (memory, disk) first."
     )
     lines.append(
-        "Mend that and run the same command again: everything finished is kept, and fixed points that failed are tried "
+        "Fix that and run the same command again: everything finished is kept, and fixed points that failed are tried "
         "again. `--stop-after-failures` says how many it takes, 0 to go on whatever fails."
     )
     return "\n".join(lines)

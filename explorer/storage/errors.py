@@ -32,7 +32,7 @@ def refusal(where: str, error: BaseException, running: bool = False) -> StudyErr
         what, remedy = REMEDIES[code & 0xFF]
         return StudyError(f"{where}: {what} ({sqlite}): {remedy}, or give another --storage{then}")
     reason = str(error.__cause__ or error).splitlines()[0]
-    return StudyError(f"{where}: the database refuses ({reason}): mend that, or give another --storage{then}")
+    return StudyError(f"{where}: the database refuses ({reason}): fix that, or give another --storage{then}")
 
 
 def other_version(where: str, error: RuntimeError) -> StudyError:

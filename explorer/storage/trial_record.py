@@ -164,7 +164,8 @@ def measured_attributes(trial: FrozenTrial) -> dict[str, Any]:
 def excesses(limits: Mapping[str, float], reached: Mapping[str, float]) -> dict[str, float]:
     """Return by how much each limit is exceeded, as a share of the limit: at most 0 if it is met.
 
-    Unknown quantities are left out. Samplers add up excesses. As shares, a second of latency and a percent of DER have comparable weight.
+    Unknown quantities are left out. Excesses are shares because samplers add them up: so a second of latency and a
+    percent of DER have comparable weight.
     """
     return {name: reached[name] / limit - 1.0 for name, limit in limits.items() if name in reached}
 

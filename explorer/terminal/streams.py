@@ -29,8 +29,8 @@ def guard() -> None:
     """Prepare this process's standard streams for anything that a command prints.
 
     Characters that an encoding does not have are replaced. Standard output that cannot be written raises OutputError.
-    If standard error cannot be written, the text is dropped, since there is nowhere else to report it. A stream that was
-    replaced, as by a test, is left as it is. Raises OutputError if standard output is closed.
+    If standard error cannot be written, the text is dropped, since there is nowhere else to report it. A stream that
+    was replaced, as by a test, is left as it is. Raises OutputError if standard output is closed.
     """
     codecs.register_error(PLAIN, _plain)
     closed = sys.stdout is None
