@@ -58,8 +58,8 @@ from objectives.streaming.online import tracking_of
 from studies.definition import StudyDefinition
 from studies.search_space import recall
 
-# The parts of an evaluator's identity in which a trial must agree with the evaluator that its bundle is compared on. The
-# code may differ: whether it still gives the same answers is what is measured
+# The parts of an evaluator's identity in which a trial must agree with the evaluator that its bundle is compared on.
+# The code may differ: whether it still gives the same answers is what is measured
 COMPARED = tuple(key for key in DATA if key != "code")
 
 PACKAGES = ("explorer", "torch", "torchao", "pyannote.audio", "onnxruntime", "onnx", "optuna", "numpy", "scipy")

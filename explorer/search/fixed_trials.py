@@ -69,7 +69,7 @@ def choice_of(study: optuna.Study, definition: StudyDefinition) -> Choice | None
         if choice.variant is not None and choice.variant not in choice.der:
             raise ValueError(f"{choice.variant!r} was chosen, and has no DER")
         if not all(map(math.isfinite, choice.der.values())):
-            raise ValueError("a DER is no number")
+            raise ValueError("a DER is not a finite number")
         for name in (*choice.der, *filter(None, (choice.variant,))):
             pruning_of(name)
         if any(scored.keys() != next(iter(choice.scored.values())).keys() for scored in choice.scored.values()):

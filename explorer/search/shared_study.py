@@ -211,7 +211,7 @@ class SharedClaim:
 
     def _how_lost(self, reason: str) -> str:
         return (
-            f"{self._where}: the connection that tells other drivers of the study {self._name!r} that this one lives "
+            f"{self._where}: the connection that shows other drivers of the study {self._name!r} that this one runs "
             f"was lost ({reason}), and without it they take its trials for abandoned: everything finished is kept; see "
             "that the server is there, reached directly or by a pooler in session mode, and run the same command again"
         )

@@ -30,7 +30,7 @@ class Holder:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]{1,255}", self.host) or not 0 < self.process < 2**31:
-            raise ValueError(f"{self.host!r}, {self.process}: no host and process")
+            raise ValueError(f"{self.host!r}, {self.process}: not a host and process")
         datetime.strptime(self.since, SINCE)
 
     def __str__(self) -> str:

@@ -33,7 +33,7 @@ def _writable(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError("it is no text that can be written") from error
+        raise ValueError("it is not text that can be written") from error
     return value
 
 

@@ -56,7 +56,8 @@ def _check_sqlite(url: str, parsed: URL) -> None:
     name, shown = str(parsed.database or ""), without_password(url)
     if parsed.host or parsed.username:
         raise StudyError(
-            f"--storage {shown!r} names a host, which an SQLite file has not: write three slashes, as in {DEFAULT_URL}"
+            f"--storage {shown!r} names a host, which an SQLite file does not have: write three slashes, as in "
+            f"{DEFAULT_URL}"
         )
     if name in ("", ":memory:") or (
         name.startswith(URI) and (":memory:" in name or "memory" in _argument(parsed, "mode"))
