@@ -44,7 +44,7 @@ class Choice:
     scored: Mapping[str, Scored] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """`Linear-40: DER on calib 12.66 % (Linear-20 14.94, +2.28 [−0.40, +4.81] tied; …)`, for people."""
+        """`Linear-40: DER on calib 12.66 % (Linear-20 14.94, +2.28 [−0.40, +4.81] tied; …)`."""
         others = "; ".join(self._beside(name) for name in self.der if name != self.variant)
         if self.variant is None:
             return f"not chosen yet ({self.error or 'its turn comes after the other fixed points'})"
