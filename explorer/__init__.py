@@ -1,6 +1,6 @@
 """How the search runs and what the user gets: driver, fronts, command line, and `load` for notebooks.
 
-What matplotlib and torch keep for themselves goes into the cache folder, instead of ~/.config, ~/.cache and /tmp.
+matplotlib and torch keep their own files in explorer's cache folder, instead of ~/.config, ~/.cache and /tmp.
 """
 
 import os

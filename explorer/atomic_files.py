@@ -1,4 +1,4 @@
-"""A folder or a file that appears under its name when it is whole, or not at all."""
+"""Write a folder or a file so that it appears under its name complete, or not at all."""
 
 import contextlib
 import ctypes
@@ -18,7 +18,7 @@ from objectives.errors import BundleError, ExplorerError
 
 AT_WORKING_DIRECTORY = -100  # AT_FDCWD of Linux
 EXCHANGE = 2  # RENAME_EXCHANGE of Linux
-MOST_LINKS = 40  # that lead to each other, as the system has it
+MOST_LINKS = 40  # links that are followed in a row: Linux's own limit
 REMEDIES: dict[int | None, str] = {
     errno.EACCES: "permit writing there",
     errno.EPERM: "permit writing there",
@@ -31,13 +31,14 @@ REMEDIES: dict[int | None, str] = {
 
 @contextmanager
 def appearing(folder: Path, replace: bool, error: type[ExplorerError] = BundleError) -> Iterator[Path]:
-    """A folder beside `folder` to write files into, which takes its place when everything went well.
+    """Yield a hidden folder beside `folder` to write files into. It is renamed to `folder` if the block succeeds.
 
-    Folders above it are made; if the block fails, those go again. To be entered before long work, since it refuses at
-    once what could not be written at the end.
-    replace: what lies there goes, in one step where the system has one (Linux); otherwise whatever has appeared there
-    meanwhile stays. A process that is killed leaves a hidden folder, which the next one here removes.
-    Raises `error` where that cannot be written.
+    Missing parent folders are created, and removed again if the block fails. Enter this before long work: a place that
+    cannot be written is refused at once.
+    replace: replace an existing folder, in one step if the system can do that (Linux); otherwise a folder that has
+    appeared there in the meantime is kept. A process that is killed leaves a hidden folder, which the next call for the
+    same folder removes.
+    Raises `error` if the folder cannot be written.
     """
     if os.path.ismount(folder):
         raise error(
@@ -49,7 +50,7 @@ def appearing(folder: Path, replace: bool, error: type[ExplorerError] = BundleEr
 
 @contextmanager
 def _parents(folder: Path, error: type[ExplorerError]) -> Iterator[None]:
-    """The folders above, for good if the block goes well."""
+    """Create the missing parent folders, and remove them again if the block fails."""
     missing = [above for above in folder.parents if not os.path.lexists(above)]
     try:
         with writing(folder, error):
@@ -57,7 +58,7 @@ def _parents(folder: Path, error: type[ExplorerError]) -> Iterator[None]:
         yield
     except BaseException:
         for above in missing:
-            with contextlib.suppress(OSError):  # somebody else has put something there
+            with contextlib.suppress(OSError):  # another program has put something there
                 above.rmdir()
         raise
 
@@ -72,24 +73,24 @@ def _appearing(folder: Path, replace: bool, error: type[ExplorerError]) -> Itera
         yield staged
         with writing(folder, error):
             for path in staged.rglob("*"):
-                path.chmod(0o755 if path.is_dir() else 0o644)  # whoever wrote it, it is to be handed on
+                path.chmod(0o755 if path.is_dir() else 0o644)  # readable by everybody: it will be shared
                 _flush(path)
-            staged.chmod(0o755)  # mkdtemp's is for its owner alone
+            staged.chmod(0o755)  # mkdtemp's folder is only readable by its owner
             _flush(staged)
             if replace and folder.exists():
                 _swap(staged, folder)
             else:
-                os.rename(staged, folder)  # over an empty folder at most
+                os.rename(staged, folder)  # replaces nothing but an empty folder
             _flush(parent)
     finally:
         if lock is not None:
             os.close(lock)
-        shutil.rmtree(staged, ignore_errors=True)  # after a swap, what lay there before
+        shutil.rmtree(staged, ignore_errors=True)  # after a swap, this is the old folder
 
 
 @contextmanager
 def writing(folder: Path, error: type[ExplorerError] = BundleError) -> Iterator[None]:
-    """What the disk refuses becomes an `error` that names the folder."""
+    """Turn errors of the disk inside the block into an `error` that names the folder and a remedy."""
     try:
         yield
     except (OSError, SafetensorError) as refused:
@@ -99,13 +100,13 @@ def writing(folder: Path, error: type[ExplorerError] = BundleError) -> Iterator[
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Raise OSError if `write_whole` could not write the file now, however long what goes into it takes to make."""
+    """Raise OSError if `write_whole` could not write the file now. Call it before making content that takes long."""
     if descriptor_of(path) is not None:  # open already
         return
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         return
-    probe = path.with_name(f".{path.name}.try")  # as long as the name that the content has first
+    probe = path.with_name(f".{path.name}.try")  # as long as the temporary name that `write_whole` uses
     try:
         probe.touch()
     finally:
@@ -113,18 +114,20 @@ def refuse_unwritable(path: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that takes its place when it is whole: whoever is killed leaves what was there before, and a hidden
-    file, which the next one here replaces. A pipe, a device and a file that is open already, such as /dev/stdout, are
-    written as they are. Raises OSError where it cannot be written."""
+    """Write a file that replaces the old one only once it is complete.
+
+    A process that is killed leaves the old file and a hidden one, which the next call replaces. A pipe, a device and a
+    file that is open already, such as /dev/stdout, are written directly. Raises OSError if the file cannot be written.
+    """
     descriptor = descriptor_of(path)
-    if descriptor is not None:  # not opened anew, which would write over what went there before
+    if descriptor is not None:  # not opened again, which would overwrite what was written to it before
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(content)
         return
-    if path.exists() and not path.is_file():  # nothing can take the place of a pipe or a device
+    if path.exists() and not path.is_file():  # a pipe or a device cannot be replaced by a file
         path.write_bytes(content)
         return
-    path = Path(os.path.realpath(path))  # a link stays one
+    path = Path(os.path.realpath(path))  # a link stays a link: its target is replaced
     fresh = path.with_name(f".{path.name}.new")
     try:
         fresh.write_bytes(content)
@@ -135,8 +138,10 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def descriptor_of(path: Path) -> int | None:
-    """The number of the open file of this process that a path stands for: 1 for /dev/stdout, 3 for /dev/fd/3; None for
-    any other path."""
+    """Return the file descriptor of this process that a path stands for: 1 for /dev/stdout, 3 for /dev/fd/3.
+
+    None for any other path.
+    """
     folders = {Path("/dev/fd"), Path("/proc/self/fd").resolve()}
     for _ in range(MOST_LINKS):
         path = path.parent.resolve() / path.name
@@ -149,7 +154,7 @@ def descriptor_of(path: Path) -> int | None:
 
 
 def _swap(staged: Path, folder: Path) -> None:
-    """Exchange two folders. Where it takes two steps, a kill between them leaves the old one hidden beside."""
+    """Exchange two folders. If that takes two steps, a kill between them leaves the old one under a hidden name."""
     if _exchanged(staged, folder):
         return
     old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
@@ -162,18 +167,20 @@ def _swap(staged: Path, folder: Path) -> None:
     os.rename(old, staged)
 
 
-def _exchanged(one: Path, other: Path) -> bool:
+def _exchanged(staged: Path, folder: Path) -> bool:
+    """Exchange two folders in one step. Returns False if the system cannot do that."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     if rename is None:
         return False
-    return rename(AT_WORKING_DIRECTORY, bytes(one), AT_WORKING_DIRECTORY, bytes(other), EXCHANGE) == 0
+    return rename(AT_WORKING_DIRECTORY, bytes(staged), AT_WORKING_DIRECTORY, bytes(folder), EXCHANGE) == 0
 
 
 def _staged(parent: Path, name: str) -> tuple[Path, int | None]:
-    """A new hidden folder and its lock; None where the file system has no locks."""
+    """Make a hidden folder. Returns it and the handle that locks it, None if the file system has no locks."""
     while True:
         staged = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.", suffix=".part"))
-        with contextlib.suppress(FileNotFoundError, BlockingIOError):  # somebody took it for abandoned: take another
+        # suppressed: another process took the folder for abandoned and removes it; make another one
+        with contextlib.suppress(FileNotFoundError, BlockingIOError):
             lock = _locked(staged)
             if lock is None or os.fstat(lock).st_nlink > 0:
                 return staged, lock
@@ -181,7 +188,7 @@ def _staged(parent: Path, name: str) -> tuple[Path, int | None]:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """What killed processes left: folders that nobody holds."""
+    """Remove the hidden folders of killed processes: those that no process locks."""
     parent, hidden = folder.parent, f".{glob.escape(folder.name)}.{'?' * 8}"  # mkdtemp's, not those of `NAME.more`
     busy = False
     for path in parent.glob(f"{hidden}.part"):
@@ -192,22 +199,22 @@ def _remove_abandoned(folder: Path) -> None:
         except BlockingIOError:  # it is being written
             busy = True
             continue
-        if lock is None:  # nobody can tell
+        if lock is None:  # without locks there is no way to know
             busy = True
             continue
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
     for old in () if busy else parent.glob(f"{hidden}.old"):
-        # killed in the middle of an exchange in two steps: what lay there comes back, unless the new one was put there
+        # a process was killed between the two steps of an exchange: restore the old folder if the new one is not there
         with contextlib.suppress(OSError):
             os.rename(old, folder)
         shutil.rmtree(old, ignore_errors=True)
 
 
 def _locked(folder: Path) -> int | None:
-    """A handle that holds a folder until it is closed; None where the file system has no locks.
+    """Lock a folder. Returns the handle, which holds the lock until it is closed; None if the file system has no locks.
 
-    Raises BlockingIOError where somebody holds it, FileNotFoundError where it is gone.
+    Raises BlockingIOError if another process holds the lock, FileNotFoundError if the folder is gone.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -222,7 +229,7 @@ def _locked(folder: Path) -> int | None:
 
 
 def _flush(path: Path) -> None:
-    """Make sure that a file, or what a folder holds, is on the disk."""
+    """Make sure that a file, or the list of a folder's entries, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

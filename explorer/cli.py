@@ -1,6 +1,6 @@
-"""The command line: `explorer`. Parsing and printing only.
+"""The command line: `explorer`. It only parses and prints.
 
-A command's module is imported when the command is asked for: `explorer diarize` waits neither for torch nor for Optuna.
+A command's module is imported when the command is run, so `explorer diarize` does not wait for torch or Optuna.
 """
 
 import sys
@@ -16,8 +16,8 @@ from explorer.terminal.screen import screen
 from explorer.terminal.signals import ended_like_ctrl_c
 from objectives.errors import ExplorerError, OutputError, ascii_controls
 
-# In the order in which `--help` shows them. A module of explorer/commands each, with a function of that name, or with
-# `app` where it has commands of its own.
+# In the order in which `--help` lists them. Each is a module of explorer/commands with a function of the same name, or
+# with `app` if it has subcommands.
 COMMANDS = (
     "run",
     "front",
@@ -78,8 +78,10 @@ def explorer() -> None:
 
 
 def main() -> None:
-    """Run the command line; an ExplorerError becomes one line on stderr and exit status 1. A reader that goes away
-    (`| head`) ends it without a word, with the status that a shell expects of that."""
+    """Run the command line. An ExplorerError becomes one line on stderr and exit status 1.
+
+    If the reader of a pipe goes away (`| head`), end silently with the exit status that a shell expects then.
+    """
     try:
         streams.guard()
         try:
@@ -100,8 +102,8 @@ def _run() -> None:
         raise
     except ExplorerError as error:
         _complain(error)
-    except Exception as error:  # Optuna, once imported, brings the only family beside ours; all else goes on
-        if not _is_of_a_storage(error):  # a bug, which shows its traceback
+    except Exception as error:  # an error of Optuna's storage is reported like our own; everything else is re-raised
+        if not _is_of_a_storage(error):  # a bug: show its traceback
             raise
         from explorer.storage.errors import refusal
 
@@ -115,6 +117,6 @@ def _complain(error: ExplorerError) -> NoReturn:
 
 
 def _is_of_a_storage(error: Exception) -> bool:
-    """Whether Optuna could not read or write a database. Only where a command has imported Optuna can it be."""
+    """Whether Optuna could not read or write a database. False if no command has imported Optuna."""
     optuna = sys.modules.get("optuna.exceptions")
     return optuna is not None and isinstance(error, optuna.StorageInternalError)

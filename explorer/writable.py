@@ -1,4 +1,4 @@
-"""Whether a study takes what a command wants to keep in it, asked before the command works for minutes."""
+"""Check that a study can be written, before a command works for minutes on what it will store there."""
 
 import optuna
 from optuna.storages._rdb import models
@@ -10,7 +10,7 @@ from explorer.storage.errors import refusal
 
 
 def refuse_read_only(study: optuna.Study) -> None:
-    """Raise StudyError if the database of a study may only be read. Nothing is changed in it."""
+    """Raise StudyError if the database of a study is read-only. Nothing in it is changed."""
     database = database_of(study)
     if database is None:
         return

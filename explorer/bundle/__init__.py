@@ -1,3 +1,3 @@
-"""An operating point as files that run: export, checks before they are handed out, and live diarization with them.
+"""An operating point as files that run: export, checks before the files are released, live diarization with them.
 
-What streams a bundle needs no torch."""
+Streaming with a bundle does not need torch."""

@@ -1,4 +1,4 @@
-"""Audio for a `Listener`, piece by piece: a file or raw PCM, until it ends or a signal ends it. Needs no torch."""
+"""Audio for a `Listener`, piece by piece: from a file or raw PCM, until it ends or a signal ends it. Needs no torch."""
 
 import signal
 import time
@@ -18,7 +18,10 @@ READ_BYTES = 3200  # of PCM at once: 0.1 s at 16 kHz
 
 
 def played(audio: Iterator[np.ndarray], began: float | None) -> Iterator[np.ndarray]:
-    """A recording in pieces of at most a second; at the speed of speech where it `began` at a time."""
+    """Yield a recording in pieces of at most a second.
+
+    began: the time on the clock when it began, to play it at the speed of speech; None for as fast as possible.
+    """
     if began is not None:
         yield from as_spoken(audio, began, time.perf_counter, time.sleep)
         return
@@ -28,10 +31,12 @@ def played(audio: Iterator[np.ndarray], began: float | None) -> Iterator[np.ndar
 
 
 def pcm_pieces(stream: BufferedIOBase, rate: int) -> Iterator[np.ndarray]:
-    """Raw PCM, 16-bit little-endian at `rate` Hz, as (samples,) float32 at 16 kHz, as soon as it is there. Half a
-    sample at the end is none."""
+    """Yield raw PCM, 16-bit little-endian at `rate` Hz, as (samples,) float32 at 16 kHz, as soon as it arrives.
+
+    A trailing odd byte is dropped.
+    """
     samples = _samples(stream)
-    # the filter that files go through; each piece as far as it can be known, which is all but its last millisecond
+    # resampled by the same filter as files, which delays the end of each piece by about a millisecond
     return samples if rate == SAMPLE_RATE else resampled(samples, rate, least=1)
 
 
@@ -46,12 +51,12 @@ def _samples(stream: BufferedIOBase) -> Iterator[np.ndarray]:
 
 
 class UntilInterrupted:
-    """Pieces of audio until Ctrl-C, SIGTERM or SIGHUP, which ends them while one is waited for, and never in the middle
-    of an update.
+    """Pieces of audio until Ctrl-C, SIGTERM or SIGHUP, which ends them while waiting for the next piece, and never in
+    the middle of an update.
 
-    To be used, with all that follows from what was heard, inside its `with`: there a signal ends the audio and nothing
-    else, except Ctrl-C again once the audio has ended, which raises KeyboardInterrupt. Beyond, signals are what they
-    were. interrupted: the first signal that came.
+    Use it, and everything that processes the audio, inside its `with` block. There a signal only ends the audio, except
+    for another Ctrl-C once the audio has ended, which raises KeyboardInterrupt. After the block, signals are handled as
+    before. interrupted: the first signal that came.
     """
 
     def __init__(self, pieces: Iterator[np.ndarray]):
@@ -62,7 +67,7 @@ class UntilInterrupted:
 
     def __enter__(self) -> Self:
         handlers = {number: signal.getsignal(number) for number in ENDING}
-        # ignored: by a shell, of a job that it put into the background, or by nohup
+        # a shell ignores signals for a job in the background, and so does nohup: they stay ignored
         self._before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
         for number in self._before:
             signal.signal(number, self._interrupt)
@@ -77,7 +82,7 @@ class UntilInterrupted:
     def __iter__(self) -> Iterator[np.ndarray]:
         try:
             while True:
-                self._waiting = True  # before it is asked, so that no signal falls in between
+                self._waiting = True  # set before the check, so that no signal is missed in between
                 if self.interrupted:
                     return
                 piece = next(self._pieces, None)
@@ -97,5 +102,5 @@ class UntilInterrupted:
         if number == signal.SIGHUP:
             let_go_of_terminal()
         if self._waiting or (again and self._over):
-            self._waiting = False  # the next signal must not interrupt what this one begins
+            self._waiting = False  # the next signal must not interrupt the handling of this one
             raise KeyboardInterrupt

@@ -1,6 +1,6 @@
-"""An exported operating point on disk: a folder of files that run, and one that says what they are.
+"""An exported operating point on disk: a folder of files that run, and `operating_point.json` that describes them.
 
-Reading one needs ONNX Runtime and neither torch nor Optuna, so that it can run where these are not installed.
+Reading one needs ONNX Runtime but neither torch nor Optuna, so that it can run where these are not installed.
 """
 
 import hashlib
@@ -31,20 +31,20 @@ POINT = "operating_point.json"
 CARD = "README.md"
 MODEL = "model.onnx"
 WEIGHTS = "model.safetensors"
-CHECKPOINT = "pytorch_model.bin"  # where stock pyannote.audio can load the mode
+CHECKPOINT = "pytorch_model.bin"  # present if stock pyannote.audio can load the precision mode
 EMBEDDING = "embedding.onnx"
 PROJECTION = "embedding.safetensors"
 FILES = frozenset({POINT, CARD, MODEL, WEIGHTS, CHECKPOINT, EMBEDDING, PROJECTION})
 
-# What the real loop keeps of audio and features (objectives/streaming/loop.py) holds no larger ones
+# The buffers of audio and features in the real loop (objectives/streaming/loop.py) hold no larger ones
 LARGEST_WINDOW = 20 * SAMPLE_RATE
 LARGEST_BLOCK = 8 * SAMPLE_RATE
-MOST_SPEAKERS = 8  # local ones; the number of powerset classes grows with their power set
+MOST_SPEAKERS = 8  # local ones; the number of powerset classes grows exponentially with it
 
 TRIED = 64  # frames of the filterbank that an embedding is tried on when it is loaded
 
-LINKAGES = "^(average|centroid|complete|median|single|ward|weighted)$"  # that scipy knows
-Plain = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_][A-Za-z0-9._-]*$")]  # a file's name and no path
+LINKAGES = "^(average|centroid|complete|median|single|ward|weighted)$"  # those of scipy
+Plain = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_][A-Za-z0-9._-]*$")]  # a file name, not a path
 
 
 class _Part(BaseModel):
@@ -93,7 +93,7 @@ class PointPart(_Part):
         return self
 
     def point(self) -> OperatingPoint:
-        """Raises OperatingPointError where the values do not make one."""
+        """Return the operating point. Raises OperatingPointError if the values are not valid."""
         pruning = Pruning(self.pruning.structure, self.pruning.ratio)
         if self.chunk_length is None or self.right_context is None:
             return OperatingPoint(pruning=pruning, precision=self.precision, mode=self.mode)
@@ -123,7 +123,7 @@ class SegmentationPart(_Part):
         return self
 
     def contract(self) -> Contract:
-        """How frames lie in a window."""
+        """Return how frames lie in a window."""
         return Contract(**self.model_dump(exclude={"execution"}))
 
 
@@ -164,8 +164,8 @@ class FilePart(_Part):
 
 
 class PointFile(_Part):
-    """`operating_point.json`. measured, parity, provenance, versions: for people and for other programs; nothing that
-    runs depends on them. licences: by file."""
+    """The content of `operating_point.json`. measured, parity, provenance, versions: for people and other programs;
+    running the bundle does not depend on them. licences: by file."""
 
     format: Literal["explorer bundle 1"]
     operating_point: PointPart
@@ -182,7 +182,8 @@ class PointFile(_Part):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read: every file is there, and is what `operating_point.json` says."""
+    """A bundle that was read: every file is present and has the hash in `operating_point.json`. told: the content of
+    that file."""
 
     folder: Path
     told: PointFile
@@ -198,10 +199,10 @@ class Bundle:
         return ClusteringSettings(self.told.clustering.threshold, self.told.clustering.method)
 
     def runtime(self, threads: int = 1) -> DeployedModel:
-        """The segmentation model, on so many threads of the CPU, run once. Raises BundleError."""
+        """Load the segmentation model on this many threads of the CPU, and run it once. Raises BundleError."""
         part, path = self.told.segmentation, self.folder / MODEL
         contract = part.contract()
-        with _mending(path):
+        with _as_bundle_errors(path):
             model = DeployedModel(path, contract, part.execution, "bundle", threads)
             for name, value in segmentation_metadata(contract, SAMPLE_RATE).items():
                 if model.metadata.get(name) != value:
@@ -213,16 +214,16 @@ class Bundle:
         return model
 
     def embedding(self, threads: int = 1) -> SpeakerEmbedding:
-        """The speaker embedding, on so many threads of the CPU, tried on a little silence. Raises BundleError."""
+        """Load the speaker embedding on this many threads of the CPU, and try it on silence. Raises BundleError."""
         part = self.told.embedding
         filterbank = Filterbank(part.window, part.scale)
         network = self.folder / EMBEDDING
-        with _mending(network):
+        with _as_bundle_errors(network):
             features = _finite(features_by(filterbank, open_session(network, threads)), network)
             made = features(np.zeros(FBANK_WIDTH + (TRIED - 1) * FBANK_STEP, np.float32))
             if abs(len(made) - TRIED * FBANK_STEP / part.step) > 1:
                 raise ValueError(f"gives {len(made)} features for {TRIED} frames, and by {POINT} step = {part.step}")
-        with _mending(self.folder / PROJECTION):
+        with _as_bundle_errors(self.folder / PROJECTION):
             affine = load_file(self.folder / PROJECTION)
             weight, bias = np.asarray(affine["weight"], np.float32), np.asarray(affine["bias"], np.float32)
             if bias.ndim != 1 or weight.shape != (len(bias), 2 * made.shape[1]):
@@ -242,7 +243,7 @@ class Bundle:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read a bundle and check every file of it. Raises BundleError naming the file and what is wrong."""
+    """Read a bundle and check every file in it. Raises BundleError with the file and what is wrong."""
     path = folder / POINT
     try:
         text = path.read_text(encoding="utf-8")
@@ -251,19 +252,19 @@ def read_bundle(folder: Path) -> Bundle:
             f"{path}: cannot be read ({error}): give the folder that `explorer export STUDY TRIAL DIR` wrote"
         ) from error
     try:
-        told = PointFile.model_validate_json(text)
+        point_file = PointFile.model_validate_json(text)
     except ValidationError as error:
         raise BundleError(f"{path}: {_first(error)}: export the operating point again") from error
-    missing = {MODEL, EMBEDDING, PROJECTION} - told.files.keys()
+    missing = {MODEL, EMBEDDING, PROJECTION} - point_file.files.keys()
     if missing:
         raise BundleError(f"{path}: names no {', '.join(sorted(missing))}: export the operating point again")
-    for name, part in told.files.items():
+    for name, part in point_file.files.items():
         _check(folder, name, part)
-    return Bundle(folder, told)
+    return Bundle(folder, point_file)
 
 
 def describe_file(path: Path) -> FilePart:
-    """Hash and size of a file."""
+    """Return the hash and size of a file."""
     with path.open("rb") as file:
         return FilePart(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=path.stat().st_size)
 
@@ -284,7 +285,7 @@ def _check(folder: Path, name: str, part: FilePart) -> None:
 
 
 def _finite(features: Callable[[np.ndarray], np.ndarray], network: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Those features, and a BundleError that names the file where one is none."""
+    """Wrap a function of features so that it raises BundleError, naming the file, if one is not finite."""
 
     def checked(samples: np.ndarray) -> np.ndarray:
         made = features(samples)
@@ -295,8 +296,8 @@ def _finite(features: Callable[[np.ndarray], np.ndarray], network: Path) -> Call
     return checked
 
 
-class _mending:
-    """What a file of the bundle that cannot be used raises becomes a BundleError that names it."""
+class _as_bundle_errors:
+    """Turn errors raised by a file of the bundle that cannot be used into a BundleError that names it."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -312,13 +313,13 @@ class _mending:
 
 
 def _is_onnxruntimes(error: BaseException | None) -> bool:
-    # its exceptions derive from Exception itself, and from nothing of their own
+    # ONNX Runtime's exceptions have no common base class but Exception
     return isinstance(error, Exception) and type(error).__module__.startswith("onnxruntime")
 
 
 def _first(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "the file"
-    found = first["input"]
-    told = "" if isinstance(found, dict | bytes) or not first["loc"] else f", and is {quoted(found)}"
-    return f"{shortened(ascii_controls(where))}: {reason_of(first['msg'].removeprefix('Value error, '))}{told}"
+    given = first["input"]
+    value = "" if isinstance(given, dict | bytes) or not first["loc"] else f", and is {quoted(given)}"
+    return f"{shortened(ascii_controls(where))}: {reason_of(first['msg'].removeprefix('Value error, '))}{value}"

@@ -1,4 +1,4 @@
-"""The card of a bundle: what it is, what runs it, and what does not carry over, in words. Needs no torch."""
+"""Write the card of a bundle: what it is, how to run it, and what other programs do not support. Needs no torch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,14 +15,14 @@ WHAT = {
 }
 
 
-def card(told: PointFile, name: str) -> str:
-    """Markdown. name: of the bundle's folder."""
-    parts = (_title(told), _figures(told), _parity(told.parity), _run(told, name), _others(told), _files(told))
+def card(file: PointFile, name: str) -> str:
+    """Return the card as Markdown. name: of the bundle's folder."""
+    parts = (_title(file), _figures(file), _parity(file.parity), _run(file, name), _others(file), _files(file))
     return "\n\n".join(parts) + "\n"
 
 
-def _title(told: PointFile) -> str:
-    point, pruning, where = told.operating_point, told.operating_point.pruning, told.provenance
+def _title(file: PointFile) -> str:
+    point, pruning, where = file.operating_point, file.operating_point.pruning, file.provenance
     cut = "unpruned" if pruning.structure == "none" else f"{pruning.structure} pruned by {100 * pruning.ratio:g} %"
     heard, short = "Offline: the whole recording is heard first.", "offline"
     if point.latency is not None:
@@ -40,8 +40,8 @@ def _title(told: PointFile) -> str:
     )
 
 
-def _figures(told: PointFile) -> str:
-    measured = told.measured
+def _figures(file: PointFile) -> str:
+    measured = file.measured
     errors, spread, machine = measured["errors"], measured["rtf_spread"], measured["machine"]
     rows = [
         ("DER", f"{measured['der']:.2f} % (false alarm {errors['false_alarm']:.1f}, missed "
@@ -52,8 +52,8 @@ def _figures(told: PointFile) -> str:
         ("RTF", f"{measured['rtf']:.4f} [{spread[0]:.4f}–{spread[1]:.4f}] on {measured['threads']} thread(s), "
          f"{measured['rtf_ratio']:.2f} × the FP32 baseline's of the same breath"
          + (" (emulated: no gain to claim)" if measured["execution"] == "emulated" else "")),
-        ("data", f"`{told.provenance['data']}` (name, fingerprint)"),
-        ("model", f"`{told.provenance['model_key']}`"),
+        ("data", f"`{file.provenance['data']}` (name, fingerprint)"),
+        ("model", f"`{file.provenance['model_key']}`"),
         ("machine", ", ".join(f"{key} {value}" for key, value in machine.items())),
     ]  # fmt: skip
     return "## Measured\n\n| | |\n|---|---|\n" + "\n".join(f"| {name} | {text} |" for name, text in rows)
@@ -63,8 +63,8 @@ def _parity(parity: Mapping[str, Any]) -> str:
     return f"## Measured again from these files\n\n{parity_in_words(parity)}"
 
 
-def _run(told: PointFile, name: str) -> str:
-    if told.operating_point.latency is None:
+def _run(file: PointFile, name: str) -> str:
+    if file.operating_point.latency is None:
         return (
             "## Run it\n\nAn offline point has no C and R, so `explorer diarize` cannot stream it: use stock "
             "pyannote.audio or sherpa-onnx, below."
@@ -74,19 +74,19 @@ def _run(told: PointFile, name: str) -> str:
     explorer diarize call.wav --point {name} --rttm call.rttm
     arecord -q -f S16_LE -r 16000 -c 1 -t raw | explorer diarize - --point {name} --pcm 16000
 
-This is the only program here that keeps everything: C, R, the features in blocks of 2 s, {_names(told)}
+This is the only program here that keeps everything: C, R, the features in blocks of 2 s, {_names(file)}
 and the closing of pauses of up to {MIN_DURATION_OFF:.3g} s."""
 
 
-def _names(told: PointFile) -> str:
-    online = told.operating_point.online
+def _names(file: PointFile) -> str:
+    online = file.operating_point.online
     if online is None:
-        return f"the clustering\n(`{told.clustering.method}`, threshold {told.clustering.threshold:.4g})"
-    told_of = ", ".join(f"{name} {value:.4g}" for name, value in online.model_dump().items())
-    return f"the tracking of speakers\n({told_of})"
+        return f"the clustering\n(`{file.clustering.method}`, threshold {file.clustering.threshold:.4g})"
+    settings = ", ".join(f"{name} {value:.4g}" for name, value in online.model_dump().items())
+    return f"the tracking of speakers\n({settings})"
 
 
-def _others(told: PointFile) -> str:
+def _others(file: PointFile) -> str:
     stock = (
         f"""It loads the checkpoint as any PyanNet, for `SpeakerDiarization(segmentation=model, ...)`. R, C and
 the clustering's settings are not in it.
@@ -96,8 +96,8 @@ from pathlib import Path
 from pyannote.audio import Model
 model = Model.from_pretrained(Path("{CHECKPOINT}"))  # unpickles: check its SHA-256 first
 ```"""
-        if CHECKPOINT in told.files
-        else f"It has no form for {told.operating_point.precision} weights, so there is no checkpoint."
+        if CHECKPOINT in file.files
+        else f"It has no form for {file.operating_point.precision} weights, so there is no checkpoint."
     )
     return f"""## Elsewhere
 
@@ -111,10 +111,10 @@ imports it; `explorer` does that itself.
 **stock pyannote.audio.** {stock}"""
 
 
-def _files(told: PointFile) -> str:
+def _files(file: PointFile) -> str:
     rows = [
-        f"| `{name}` | {part.bytes / 2**20:.3f} | `{part.sha256}` | {told.licences[name]} | {WHAT[name]} |"
-        for name, part in told.files.items()
+        f"| `{name}` | {part.bytes / 2**20:.3f} | `{part.sha256}` | {file.licences[name]} | {WHAT[name]} |"
+        for name, part in file.files.items()
         if name in WHAT
     ]
     table = "\n".join(["| file | MiB | SHA-256 | licence | |", "|---|---|---|---|---|", *rows])
@@ -122,19 +122,19 @@ def _files(told: PointFile) -> str:
 
 
 def parity_in_words(parity: Mapping[str, Any]) -> str:
-    """One sentence."""
-    told = (
+    """Return how the bundle compares with its trial, in a few sentences."""
+    text = (
         f"On the {parity['recordings']} recordings of the trial, model.onnx gives {100 * parity['agreement']:.2f} % of "
         f"the frames of {parity['windows']} windows the trial's class; DER {parity['der_bundle']:.2f} %, the trial's "
         f"{parity['der_trial']:.2f} %."
     )
     if parity["stock_agreement"] is not None:
-        told += (
+        text += (
             f" Stock pyannote.audio, with the checkpoint, agrees with model.onnx on "
             f"{100 * parity['stock_agreement']:.2f} % of the frames of {parity['stock_windows']} windows."
         )
     if parity["live_seconds"] is not None:
-        told += (
+        text += (
             f" The bundle's own loop gave the same turns as the batched evaluation on {parity['live_seconds']:.0f} s."
         )
-    return told
+    return text

@@ -1,4 +1,4 @@
-"""A trial as a bundle: files that run elsewhere, measured again before they are handed out."""
+"""Export a trial as a bundle: files that run elsewhere, measured again before they are released."""
 
 import platform
 import shutil
@@ -58,8 +58,8 @@ from objectives.streaming.online import tracking_of
 from studies.definition import StudyDefinition
 from studies.search_space import recall
 
-# Of an evaluator's identity: what a trial must have in common with the evaluator that a bundle is compared on. The code
-# may be another one: whether it still answers the same is what is measured
+# The parts of an evaluator's identity in which a trial must agree with the evaluator that its bundle is compared on.
+# The code may differ: whether it still gives the same answers is what is measured
 COMPARED = tuple(key for key in DATA if key != "code")
 
 PACKAGES = ("explorer", "torch", "torchao", "pyannote.audio", "onnxruntime", "onnx", "optuna", "numpy", "scipy")
@@ -67,7 +67,7 @@ PACKAGES = ("explorer", "torch", "torchao", "pyannote.audio", "onnxruntime", "on
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle as it was written, and how it compares with its trial."""
+    """A bundle that was written, and how it compares with its trial."""
 
     bundle: Bundle
     parity: Parity
@@ -81,14 +81,14 @@ def export_trial(
     on_progress: OnProgress = lambda stage, fraction: None,
     trusted: frozenset[str] = frozenset(),
 ) -> Exported:
-    """Write the operating point of a complete trial into `folder`, which appears when it is whole and was measured.
+    """Write the operating point of a complete trial into `folder`, which appears once it is complete and was measured.
 
-    force: replace a bundle that is there; nothing else is ever replaced. trusted: as `build_evaluator` takes it.
-    Folders above it are made.
-    Raises StudyError where there is no such complete trial or its model can no longer be had, BundleError where the
-    folder is taken or the bundle does not do what the trial did, and what the corpus and models raise.
+    force: replace an existing bundle; nothing else is ever replaced. trusted: see `build_evaluator`. Missing parent
+    folders are created.
+    Raises StudyError if there is no such complete trial or its model is no longer available, BundleError if the folder
+    is taken or the bundle does not agree with the trial, and whatever the corpus and models raise.
     """
-    folder = folder.resolve()  # a link to a bundle stays one
+    folder = folder.resolve()  # a link to a bundle stays a link
     _refuse_taken(folder, force)
     definition = stored_definition(study)
     trial = _complete(study, number)
@@ -96,29 +96,29 @@ def export_trial(
     assert point is not None, "it is complete"
     settings = EvaluatorSettings.of(definition, trusted=trusted)
     with (
-        appearing(folder, force) as staged,  # first: what cannot be written is refused before minutes have passed
+        appearing(folder, force) as staged,  # first: a folder that cannot be written is refused at once
         build_evaluator(**settings.arguments()) as evaluator,
     ):
         print_remarks(evaluator.remarks)
         refuse_other_data(study, [trial], evaluator.identity, COMPARED)
         with writing(folder):
-            _write_embedding(staged, evaluator.accuracy.embedding)  # nine tenths of the room that it takes
+            _write_embedding(staged, evaluator.accuracy.embedding)  # first: nine tenths of the bundle's size
         model = _model_of(evaluator, point, trial, on_progress)
         on_progress("writing", 0.0)
         with writing(folder):
             _write_model(staged, model)
-        told = _told(study, definition, trial, point, model, evaluator, staged)
+        described = _point_file(study, definition, trial, point, model, evaluator, staged)
         with writing(folder):
-            _write_point(staged, told)
+            _write_point(staged, described)
         der, size, rtf = trial.values
         _check_size(staged, size)
         parity = measure_parity(read_bundle(staged), evaluator, model, der, rtf, on_progress)
-        whole = told.model_copy(update={"parity": asdict(parity)})
+        whole = described.model_copy(update={"parity": asdict(parity)})
         with writing(folder):
             (staged / CARD).write_text(card(whole, folder.name), encoding="utf-8")
             _write_point(staged, whole.model_copy(update={"files": whole.files | {CARD: describe_file(staged / CARD)}}))
         if force:
-            _refuse_taken(folder, force)  # minutes have passed
+            _refuse_taken(folder, force)  # again, since minutes have passed
     return Exported(read_bundle(folder), parity)
 
 
@@ -135,7 +135,7 @@ def _complete(study: optuna.Study, number: int) -> FrozenTrial:
 def _model_of(
     evaluator: Evaluator, point: OperatingPoint, trial: FrozenTrial, on_progress: OnProgress
 ) -> FinishedModel:
-    """The trial's model: from the store, or made again. Raises StudyError where it comes out as another one."""
+    """Return the trial's model, from the store or made again. Raises StudyError if that gives another model."""
     model = evaluator.model(point, on_progress)
     known = str(trial.user_attrs.get("model_key"))
     if model.key != known:
@@ -167,7 +167,7 @@ def _write_embedding(folder: Path, embedding: SpeakerEmbedding) -> None:
 
 
 def _check_size(folder: Path, size: float) -> None:
-    """The size objective is that of the checkpoint where there is one, else of the low-bit file."""
+    """Check the size against the trial's: that of the checkpoint if there is one, else of the low-bit file."""
     path = folder / CHECKPOINT if (folder / CHECKPOINT).exists() else folder / WEIGHTS
     if path.stat().st_size != round(size * 2**20):
         raise BundleError(
@@ -176,7 +176,7 @@ def _check_size(folder: Path, size: float) -> None:
         )
 
 
-def _told(
+def _point_file(
     study: optuna.Study,
     definition: StudyDefinition,
     trial: FrozenTrial,
@@ -203,7 +203,7 @@ def _told(
         ),
         segmentation=SegmentationPart(**contract, execution=execution_on_cpu(model.precision)),
         embedding=EmbeddingPart(
-            name=Path(embedding.name).name,  # a path is nobody's business
+            name=Path(embedding.name).name,  # not the path, which would reveal folders
             key=embedding.key,
             step=embedding.step,
             block_length=embedding.blocks.length,
@@ -247,7 +247,7 @@ def _told(
 
 
 def _licences(definition: StudyDefinition) -> dict[str, str]:
-    """Of the files: that of what each was made from."""
+    """Return the licence of each file: that of what it was made from."""
     own = "that of the checkpoint it was made from, which explorer does not know"
     base = definition.models.segmentation or DEFAULT_SEGMENTATION
     pinned, voices = ASSETS["segmentation-3.0"], ASSETS["campplus"]
@@ -256,8 +256,8 @@ def _licences(definition: StudyDefinition) -> dict[str, str]:
     return {**dict.fromkeys((MODEL, WEIGHTS, CHECKPOINT), segmentation), EMBEDDING: embedding, PROJECTION: embedding}
 
 
-def _write_point(folder: Path, told: PointFile) -> None:
-    (folder / POINT).write_text(told.model_dump_json(indent=2) + "\n", encoding="utf-8")
+def _write_point(folder: Path, point_file: PointFile) -> None:
+    (folder / POINT).write_text(point_file.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def _refuse_taken(folder: Path, force: bool) -> None:

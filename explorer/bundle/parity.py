@@ -1,4 +1,4 @@
-"""Whether an exported operating point does what its trial did: measured again, with the files that are handed out."""
+"""Check that an exported operating point does what its trial did, by measuring it again with the exported files."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,27 +26,27 @@ from objectives.runtime.window_predictions import WindowClasses
 from objectives.streaming.hypothesis import Hypothesis
 from objectives.streaming.loop import stream_batched
 
-# What is compared frame by frame runs here, so that no more than ties may come out otherwise; the trial's DER may have
-# been measured on another processor
-LEAST_AGREEMENT = 0.999  # of frames that have the same class
+# Frames are compared on this machine, so only ties may differ. The trial's DER may have been measured on another
+# processor
+LEAST_AGREEMENT = 0.999  # share of frames that must have the same class
 MOST_DER = 0.5  # points
 
-LIVE_SECONDS = 30.0  # of audio that goes through the real loop, and less where that would take
-LIVE_COMPUTE = 30.0  # seconds or more
-STOCK_WINDOWS = 16  # that stock pyannote.audio runs at most
+LIVE_SECONDS = 30.0  # of audio that goes through the real loop; less if that would take longer than
+LIVE_COMPUTE = 30.0  # seconds
+STOCK_WINDOWS = 16  # most windows that stock pyannote.audio runs on
 
 OnProgress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the files of a bundle and its trial agree.
+    """How well the files of a bundle agree with its trial.
 
-    recordings, windows: of the trial's split, all of them. agreement: share of their frames with the same powerset
-    class. der_trial, der_bundle: percent, pooled. stock_agreement: the same share between `model.onnx` and the
-    checkpoint as stock pyannote.audio loads it, on so many `stock_windows`; None where there is no checkpoint.
-    live_seconds: of audio on which the bundle's own loop gave the labels of the accuracy plane; None in the offline
-    mode.
+    recordings, windows: how many were compared: all of the trial's split. agreement: share of frames with the same
+    powerset class. der_trial, der_bundle: percent, pooled. stock_agreement: share of frames with the same class between
+    `model.onnx` and the checkpoint as stock pyannote.audio loads it, on `stock_windows` windows; None if there is no
+    checkpoint. live_seconds: of audio on which the bundle's own loop gave the labels of the accuracy plane; None in the
+    offline mode.
     """
 
     recordings: int
@@ -60,7 +60,7 @@ class Parity:
 
     @property
     def der_difference(self) -> float:
-        """Points of DER, the bundle's over the trial's."""
+        """The bundle's DER minus the trial's, in points."""
         return self.der_bundle - self.der_trial
 
 
@@ -74,7 +74,7 @@ def measure_parity(
 ) -> Parity:
     """Run the bundle's files on the recordings that the trial was scored on, and compare.
 
-    der, rtf: the trial's. Raises BundleError where they do not agree, naming what and by how much.
+    der, rtf: the trial's. Raises BundleError if they do not agree, saying in what and by how much.
     """
     point, runtime = bundle.point, bundle.runtime()
     counts: dict[str, ErrorCounts] = {}
@@ -88,7 +88,7 @@ def measure_parity(
             ends = ends_of(point, recording, runtime.contract)
             return ours, ours.ending_at(ends) == theirs.ending_at(ends)
 
-    evaluator.runtime(point)  # opened once, before several threads ask for it
+    evaluator.runtime(point)  # opened here, before several threads ask for it
     with ThreadPoolExecutor(machine.cores()) as threads:
         for recording, (ours, equal) in zip(evaluator.recordings, threads.map(run, evaluator.recordings), strict=True):
             on_progress("measuring the bundle", len(counts) / len(evaluator.recordings))
@@ -116,7 +116,10 @@ def measure_parity(
 
 
 def _stock_agreement(bundle: Bundle, runtime: Runtime, waveform: np.ndarray) -> np.ndarray | None:
-    """(windows, frames) bool: where the checkpoint, loaded by stock pyannote.audio, says what `model.onnx` does."""
+    """Return whether the checkpoint, loaded by stock pyannote.audio, agrees with `model.onnx`: (windows, frames) bool.
+
+    None if there is no checkpoint.
+    """
     checkpoint = bundle.folder / CHECKPOINT
     if CHECKPOINT not in bundle.told.files:
         return None
@@ -128,7 +131,10 @@ def _stock_agreement(bundle: Bundle, runtime: Runtime, waveform: np.ndarray) -> 
 
 
 def _live(bundle: Bundle, runtime: Runtime, waveform: np.ndarray) -> float:
-    """Seconds of the audio, on which the bundle's loop says what the accuracy plane says. Raises BundleError."""
+    """Check that the bundle's loop gives the same turns as the accuracy plane. Returns the seconds of audio.
+
+    Raises BundleError if it does not.
+    """
     listener = Listener(bundle, on_turn=lambda turn: None)
     listener.hear(waveform)
     turns = listener.end().turns
@@ -145,14 +151,14 @@ def _live(bundle: Bundle, runtime: Runtime, waveform: np.ndarray) -> float:
 
 
 def _alike(turns: tuple[Spoken, ...], expected: Hypothesis) -> bool:
-    """Whether turns are the same but for the speakers' names."""
+    """Whether turns are the same except for the speakers' names."""
     ours = sorted((round(turn.start * SAMPLE_RATE), round(turn.end * SAMPLE_RATE), turn.speaker) for turn in turns)
-    by_name: dict[int | None, list[tuple[int, int]]] = {}
-    theirs: dict[int | None, list[tuple[int, int]]] = {}
-    for told, of in ((ours, by_name), (list(expected.turns), theirs)):
-        for start, end, speaker in told:
-            of.setdefault(speaker, []).append((start, end))
-    return sorted(by_name.values()) == sorted(theirs.values())
+    ours_by_speaker: dict[int | None, list[tuple[int, int]]] = {}
+    theirs_by_speaker: dict[int | None, list[tuple[int, int]]] = {}
+    for found, by_speaker in ((ours, ours_by_speaker), (list(expected.turns), theirs_by_speaker)):
+        for start, end, speaker in found:
+            by_speaker.setdefault(speaker, []).append((start, end))
+    return sorted(ours_by_speaker.values()) == sorted(theirs_by_speaker.values())
 
 
 def _refuse(parity: Parity, exported: str | None, measured: str) -> None:

@@ -1,4 +1,4 @@
-"""Run a bundle on audio as it comes: turns as they become known, and an account of what it took. Needs no torch."""
+"""Run a bundle on audio as it arrives: report turns as they become known, and what it took. Needs no torch."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,12 +16,12 @@ from objectives.streaming.loop import LiveLoop
 from objectives.streaming.provisional_labels import FinalNames, LiveNames
 from objectives.streaming.schedule import ENDLESS, Schedule
 
-PIECE = SAMPLE_RATE // 10  # samples that a microphone hands over at once, for one that is played
+PIECE = SAMPLE_RATE // 10  # samples in a piece of a recording that is played as if from a microphone
 
 
 @dataclass(frozen=True)
 class Spoken:
-    """A turn. start, end: seconds. speaker: None where nobody knows yet. known_at: seconds of audio heard by then."""
+    """A turn. start, end: seconds. speaker: None if not known yet. known_at: seconds of audio heard by then."""
 
     start: float
     end: float
@@ -30,18 +30,18 @@ class Spoken:
 
     @property
     def name(self) -> str:
-        """`speaker00`; `unknown` where nobody knows yet."""
+        """The speaker's name, such as `speaker00`; `unknown` if the speaker is not known yet."""
         return "unknown" if self.speaker is None else f"speaker{self.speaker:02d}"
 
 
 @dataclass(frozen=True)
 class Account:
-    """What a recording came to.
+    """The result of diarizing a recording.
 
-    audio: seconds. turns: final ones, in the order of time. speakers: number of them. compute: seconds for all of it,
-    of which `clustering` at the end. updates: seconds of compute of each. delays: seconds from a block's first sample,
-    spoken, to its emission, one for each update before the audio ended; none where it did not come at the speed of
-    speech.
+    audio: its duration in seconds. turns: the final turns, in the order of time. speakers: number of speakers. compute:
+    seconds of compute in total. clustering: the part of it that the clustering at the end took. updates: seconds of
+    compute for each update. delays: for each update before the audio ended, seconds from the time when the first sample
+    of its block was spoken to the block's emission; empty if the audio did not arrive at the speed of speech.
     """
 
     audio: float
@@ -63,10 +63,10 @@ class Account:
 
 
 class Listener:
-    """A bundle that listens: audio in, in pieces of any length, and turns out.
+    """Runs a bundle on audio that arrives in pieces of any length.
 
-    on_turn: told of each turn as soon as it has ended, with a provisional name. threads: of the CPU.
-    Raises BundleError where the bundle cannot stream.
+    on_turn: called with each turn as soon as it has ended, with a provisional name. threads: of the CPU.
+    Raises BundleError if the bundle cannot stream.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class Listener:
 
     @property
     def has_heard(self) -> bool:
-        """Whether any audio has come."""
+        """Whether any audio has arrived."""
         return self._heard + len(self._waiting) > 0
 
     def hear(self, samples: np.ndarray, began: float | None = None) -> None:
-        """Take in (samples,) float32, mono, 16 kHz. began: the clock when the recording began to be spoken."""
+        """Process more audio: (samples,) float32, mono, 16 kHz. began: the clock when the recording began, if live."""
         self._waiting = np.concatenate([self._waiting, samples])
         while self._news() <= len(self._waiting):
             self._update()
@@ -111,7 +111,7 @@ class Listener:
                 self._delays.append(self._clock() - began - block / SAMPLE_RATE)
 
     def end(self) -> Account:
-        """The audio has ended. Raises CorpusError where there was none."""
+        """Process the end of the audio, and return the result. Raises CorpusError if there was no audio."""
         total = self._heard + len(self._waiting)
         if total == 0:
             raise CorpusError("there is no audio (0 samples): check what is written to standard input, and its format")
@@ -119,12 +119,12 @@ class Listener:
         for _ in range(self._next, len(self._schedule) + 1):
             self._update()
         provisional = isinstance(self._names, LiveNames)
-        if provisional:  # known already: nobody waits for the clustering to hear of them
+        if provisional:  # these turns are known already and need not wait for the clustering
             self._tell(self._names.end(total))
         began = self._clock()
         hypothesis = self._loop.finish()
         clustering = self._clock() - began
-        if not provisional:  # the online mode names its last ones as it finishes
+        if not provisional:  # the online mode names its last turns as it finishes
             self._tell(self._names.end(total))
         named = [(start, end, self._names.final(self._loop.centroids, who)) for start, end, who in hypothesis.turns]
         return Account(
@@ -164,9 +164,9 @@ def _spoken(turn: Turn, heard: int) -> Spoken:
 def as_spoken(
     audio: Iterable[np.ndarray], began: float, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> Iterator[np.ndarray]:
-    """A recording at the speed of speech: pieces of 0.1 s, each when its last sample would have been spoken.
+    """Yield a recording at the speed of speech: pieces of 0.1 s, each when its last sample would have been spoken.
 
-    began: the clock when its first sample is.
+    began: the clock when its first sample is spoken.
     """
     spoken = 0
     for samples in audio:
@@ -178,13 +178,15 @@ def as_spoken(
 
 
 def rttm(turns: Iterable[Spoken], uri: str) -> str:
-    """Turns as RTTM, in whole milliseconds; those that have none are left out, since RTTM knows no turn without length.
-    Its fields are separated by spaces, so those of `uri` become underscores."""
+    """Return turns as RTTM, rounded to milliseconds. Turns of 0 ms are left out, since RTTM does not allow them.
+
+    The fields of RTTM are separated by spaces, so spaces in `uri` become underscores.
+    """
     named = "_".join(uri.split()) or "recording"
     lines = []
     for turn in turns:
         start, end = round(1000 * turn.start), round(1000 * turn.end)
         if end > start:
-            told = f"{start / 1000:.3f} {(end - start) / 1000:.3f}"
-            lines.append(f"SPEAKER {named} 1 {told} <NA> <NA> {turn.name} <NA> <NA>\n")
+            times = f"{start / 1000:.3f} {(end - start) / 1000:.3f}"
+            lines.append(f"SPEAKER {named} 1 {times} <NA> <NA> {turn.name} <NA> <NA>\n")
     return "".join(lines)

@@ -1,4 +1,4 @@
-"""What a running study shows: a live display on a terminal, one plain line a trial elsewhere."""
+"""Show the progress of a running study: a live display on a terminal, one plain line per trial elsewhere."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ from objectives.operating_point import UNPRUNED, OperatingPoint
 
 
 def describe(point: OperatingPoint) -> str:
-    """`C 1 s  R 0.5 s  Hidden-40  fp32`, for people."""
+    """Return an operating point in words, such as `C 1 s  R 0.5 s  Hidden-40  fp32`."""
     parts: list[str] = [point.mode] if point.mode != "chunk-wise" else []
     if point.streamed:
         parts.append(f"C {point.chunk_length:.3g} s  R {point.right_context:.3g} s")
@@ -30,21 +30,21 @@ def describe(point: OperatingPoint) -> str:
 
 
 def clock(seconds: float) -> str:
-    """`2:05` or `1:02:05`."""
+    """Return a duration as `2:05` or `1:02:05`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _seconds(trial: FrozenTrial) -> float:
-    """How long a trial took: by its driver's own clock where it tells, since the time of day may be set back."""
+    """Return how long a trial took: by its driver's monotonic clock if recorded, since the time of day may be set."""
     if record.SECONDS in trial.user_attrs:
         return float(trial.user_attrs[record.SECONDS])
     return max(0.0, trial.duration.total_seconds()) if trial.duration else 0.0
 
 
 class Display(Observer):
-    """Shows a run while it lasts; a context manager. timeout: seconds that the run may take, which bounds time left."""
+    """Shows the progress of a run; a context manager. timeout: seconds that the run may take; bounds the time left."""
 
     def __init__(self, console: Console, timeout: float | None = None) -> None:
         self._console = console
@@ -53,8 +53,8 @@ class Display(Observer):
         self._trials: dict[int, FrozenTrial] = {}
         self._seconds: list[float] = []
         self._total = 0
-        self._running: dict[int, str] = {}  # trial → what it is
-        self._tasks: dict[int | None, TaskID] = {}  # trial, or None for what is no trial → its bar
+        self._running: dict[int, str] = {}  # number of a running trial → its description
+        self._tasks: dict[int | None, TaskID] = {}  # number of a trial, or None for anything else → its bar
         self._study_bar = Progress(
             TextColumn("[bold]study"), BarColumn(), MofNCompleteColumn(table_column=whole()),
             TextColumn("{task.fields[times]}", table_column=giving_way()), console=console,
@@ -66,7 +66,7 @@ class Display(Observer):
         )  # fmt: skip
         self._show(None, "getting ready", 0.0)
         self._best = Text("")
-        self._leaders: list[FrozenTrial] = []  # what is best of each objective
+        self._leaders: list[FrozenTrial] = []  # the best trial for each objective
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Display":
@@ -98,7 +98,7 @@ class Display(Observer):
         self._console.print(in_words(trials), style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def prepared(self, fraction: float) -> None:
-        """The recordings were read this far."""
+        """Show which fraction of the recordings has been read."""
         self._show(None, "reading the recordings", fraction)
 
     def trial_started(self, number: int, origin: str, point: OperatingPoint) -> None:
@@ -107,7 +107,7 @@ class Display(Observer):
         self._show(number, self._running[number], 0.0)
 
     def trial_progress(self, number: int, stage: str, fraction: float) -> None:
-        if number in self._running:  # a worker may be heard after its trial was told
+        if number in self._running:  # progress of a worker may arrive after its trial has ended
             self._show(number, f"{self._running[number]}  {stage}", fraction)
 
     def choice_started(self, on: str) -> None:
@@ -143,11 +143,11 @@ class Display(Observer):
 
     @property
     def best(self) -> str:
-        """The line that tells the best of each objective; empty before a trial has finished in this run."""
+        """The line with the best value of each objective; empty before a trial has finished in this run."""
         return self._best.plain
 
     def _best_with(self, trials: Iterable[FrozenTrial]) -> tuple[Best, ...]:
-        """The best so far and of these, without looking at all others again."""
+        """Return the best of each objective, given these new trials and the best so far."""
         candidates = {trial.number: trial for trial in (*self._leaders, *trials)}
         bests = best_values(list(candidates.values()))
         self._leaders = [candidates[best.trial] for best in bests]

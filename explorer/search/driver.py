@@ -1,7 +1,7 @@
-"""A study from its creation or resumption to its end.
+"""Create or resume a study and run it to its end.
 
-Everything that a killed driver can leave behind is mended by the next one: trials that were running are failed, fixed
-points that are neither waiting nor complete are queued (again). So the same command resumes, whatever happened.
+A driver repairs whatever a killed driver left behind: trials that were running are marked failed, and fixed points that
+are neither waiting nor complete are queued (again). So the same command resumes the study, whatever happened.
 """
 
 import json
@@ -35,7 +35,8 @@ MOST_SHOWN = 12  # settings that differ, in one message
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. trials: finished in this run. failed: of those. stopped: `done` or `timeout`."""
+    """How a run ended. trials: how many finished in this run. failed: how many of those failed. stopped: why it ended,
+    `done` or `timeout`."""
 
     study: optuna.Study
     trials: int
@@ -48,14 +49,14 @@ def run_study(
 ) -> Outcome:
     """Create the study or resume it, and run it until its fixed points and `definition.trials` search trials are done.
 
-    Failed search trials count towards the budget, but for those that another program queued and that cannot be measured
-    at all; a failed fixed point is queued again by the next run. What is none of the study's own trials is left out.
-    In PostgreSQL several drivers, on one host or many, run the study together; each ends when nothing is left for it to
-    ask. Elsewhere the first one keeps the others out.
+    Failed search trials count towards the budget, except those that another program queued and that cannot be measured
+    at all. A failed fixed point is queued again by the next run. Trials that are not the study's own are left out.
+    In PostgreSQL several drivers, on one host or many, can run the study together; each ends when nothing is left for
+    it to ask. With other storages the first driver keeps the others out.
 
-    Raises StudyError where the storage cannot be used, another process drives the study and it cannot be shared, it was
-    made with another definition, or too many trials failed in a row. Any error of the evaluator but EvaluationError is
-    a bug: its trial is failed and the error goes on.
+    Raises StudyError if the storage cannot be used, if another process drives the study and it cannot be shared, if the
+    study was made with another definition, or if too many trials failed in a row. Any error of the evaluator other than
+    EvaluationError is a bug: its trial is marked failed and the error is re-raised.
     """
     storage = open_storage(storage_url)
     with claim(name, storage_url, storage) as held:
@@ -71,14 +72,14 @@ def run_study(
             observer.left_out(left_out)
         if changes := provenance.changed_versions(trials, workers.versions):
             observer.versions_changed(changes)
-        # another seed each time, or a resumed study would draw the numbers of its first run again; and another than
-        # those of the drivers beside this one
+        # a new seed for each run, or a resumed study would draw the numbers of its first run again; and not the seed of
+        # a driver that runs at the same time
         seed = definition.seed + len(trials) + (0 if alone else held.key)
         study.sampler = build_sampler(definition.sampler, seed % 2**32)
         loop = Loop(study, definition, workers, observer, Ledger.of(definition.space, trials), held)
         with study_guard.guarded(study, storage_url):
             ending = loop.run()
-        storage.engine.dispose()  # whoever looks at the outcome connects anew; an SQLite file takes its log in now
+        storage.engine.dispose()  # closes the connections, so SQLite folds its write-ahead log into the file
         return Outcome(study, loop.trials, loop.failed, ending)
 
 
@@ -94,10 +95,10 @@ def _create_or_resume(
     refuse_other_directions(study)
     identity = definition.identity() | {f"evaluator.{key}": value for key, value in evaluated_by.items()}
     stored = kept_json(study, IDENTITY)
-    if stored is None and storage.get_n_trials(study._study_id):  # whosever they are
+    if stored is None and storage.get_n_trials(study._study_id):  # any trials, whoever made them
         raise StudyError(f"the study {name!r} was not made by `explorer run`: give --name to make one beside it")
     if stored is None:
-        # first run, or its driver died here: nothing was enqueued yet, so nothing can contradict
+        # the first run, or one whose driver died here: no trial is queued yet, so none can contradict the definition
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names(list(record.METRIC_NAMES))
@@ -110,7 +111,7 @@ def _create_or_resume(
 
 
 def _leave_out(study: optuna.Study) -> LeftOut:
-    """Keep from the loop and from the sampler what is none of the study's own. Returns which, and why."""
+    """Hide trials that are not the study's own from the loop and the sampler. Returns their numbers and the reasons."""
     left_out: dict[int, str] = {}
     storage = study._storage
     if isinstance(storage, OwnTrials):
@@ -121,9 +122,9 @@ def _leave_out(study: optuna.Study) -> LeftOut:
 
 
 def _refuse_differences(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    # through JSON, so that a tuple and the list that it became are the same
+    # through JSON, so that a tuple equals the list that it was stored as
     new = json.loads(json.dumps(new))
-    old = _as_told_now(old, new)
+    old = _with_later_settings(old, new)
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     if keys:
         lines = "".join(f"\n  {_short(key)}: {_shown(old, key)} → {_shown(new, key)}" for key in keys[:MOST_SHOWN])
@@ -135,26 +136,29 @@ def _refuse_differences(name: str, old: Mapping[str, Any], new: Mapping[str, Any
         )
 
 
-def _as_told_now(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """What an earlier version did not tell yet, since there was one way only: speakers were tracked chunk-wise."""
-    told = {"space.tracking": ["chunk-wise"], **old}
-    if told.get("space.mode") == "chunk-wise":
-        told["space.mode"] = "streaming"
+def _with_later_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored identity with the settings that an earlier version did not record yet.
+
+    That version could only track speakers chunk-wise.
+    """
+    settings = {"space.tracking": ["chunk-wise"], **old}
+    if settings.get("space.mode") == "chunk-wise":
+        settings["space.mode"] = "streaming"
     if "space.tracking" not in old and TRACKING in new:
-        told.setdefault(TRACKING, new[TRACKING])
-    return told
+        settings.setdefault(TRACKING, new[TRACKING])
+    return settings
 
 
 def _shown(settings: Mapping[str, Any], key: str) -> str:
     return _short(str(settings.get(key, "(absent)")))
 
 
-def _short(told: str) -> str:
-    return shortened(ascii_controls(told))
+def _short(text: str) -> str:
+    return shortened(ascii_controls(text))
 
 
 def build_sampler(name: Sampler, seed: int) -> BaseSampler:
-    """The sampler of that name; random search has no use for constraints."""
+    """Return the sampler of that name. Random search ignores constraints."""
     match name:
         case "tpe":
             return TPESampler(seed=seed)

@@ -1,4 +1,4 @@
-"""Why a run stopped itself: trials that failed one after the other, and what they have in common."""
+"""Explain why a run stopped itself: which trials failed in a row, and what they have in common."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from objectives.operating_point import UNPRUNED, OperatingPoint
 
-WHOLE = ("fp32", "fp16")  # precisions that no calibration or training makes
+WHOLE = ("fp32", "fp16")  # precisions that need neither calibration nor training
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that could not be measured. reason: as its error says. worker: `host:process` that tried, None where
-    there is only one."""
+    """A trial that could not be measured. reason: the message of its error. worker: the `host:process` that tried, None
+    if there is only one worker."""
 
     number: int
     origin: str
@@ -22,35 +22,35 @@ class Failure:
 
     @property
     def bare_reason(self) -> str:
-        """The reason without the operating point that some begin with."""
+        """The reason, without the operating point that some reasons begin with."""
         return self.reason.removeprefix(f"{self.point}: ")
 
 
 def diagnosis(failures: Sequence[Failure], recordings: Collection[str]) -> str:
-    """What a user should know and do, of at least one failure. recordings: URIs that a reason may name."""
+    """Return what a user should know and do about one or more failures. recordings: URIs that a reason may name."""
     numbers = ", ".join(str(failure.number) for failure in failures)
-    told = [f"{len(failures)} trials failed one after the other ({numbers}), so the run stops."]
+    lines = [f"{len(failures)} trials failed one after the other ({numbers}), so the run stops."]
     reasons = {failure.bare_reason for failure in failures}
     if len(reasons) == 1:
-        told.append(f"The reason is the same each time: {reasons.pop()}")
+        lines.append(f"The reason is the same each time: {reasons.pop()}")
     else:
-        told.append("The reasons differ:")
-        told.extend(f"  trial {failure.number} ({failure.origin}): {failure.reason}" for failure in failures)
+        lines.append("The reasons differ:")
+        lines.extend(f"  trial {failure.number} ({failure.origin}): {failure.reason}" for failure in failures)
     shared = in_common(failures, recordings)
-    told.append(
+    lines.append(
         f"What these trials have in common: {', '.join(shared)}."
         if shared
         else "Model, precision, recordings and worker have nothing in common: look at the machine (memory, disk) first."
     )
-    told.append(
-        "Mend that and run the same command again: everything finished is kept, and fixed points that failed are tried "
+    lines.append(
+        "Fix that and run the same command again: everything finished is kept, and fixed points that failed are tried "
         "again. `--stop-after-failures` says how many it takes, 0 to go on whatever fails."
     )
-    return "\n".join(told)
+    return "\n".join(lines)
 
 
 def in_common(failures: Sequence[Failure], recordings: Collection[str]) -> list[str]:
-    """What holds of every failure and not of every trial, in words."""
+    """Return, in words, what all these failures share that trials in general do not."""
     points = [failure.point for failure in failures]
     shared = []
     structures = {point.pruning.structure for point in points}

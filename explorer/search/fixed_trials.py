@@ -1,4 +1,4 @@
-"""The fixed points of a study, and which pruned model Table 2 is about (the paper's Sec. 4.4): chosen once, by DER."""
+"""The fixed points of a study, and the pruned model chosen for Table 2 (the paper's Sec. 4.4): once, by DER."""
 
 import json
 import math
@@ -24,17 +24,17 @@ from studies.fixed_points import FixedPoint, pruning_of, variant_point
 from studies.paper_results import TABLE1
 from studies.search_space import params_of, recall
 
-CHOICE = "table2_variant"  # study attribute: the choice as it stands
+CHOICE = "table2_variant"  # study attribute: the state of the choice
 
 CalibrationErrors = Callable[[OperatingPoint, OnStage], "Mapping[str, ErrorCounts]"]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How far the choice is. on: `calib`, or `eval` for the study's own split. der: percent by variant, those known.
+    """The state of the choice. on: `calib`, or `eval` for the study's own split. der: percent by variant, where known.
 
-    variant: the chosen one, None while there is none. error: why there is none yet. scored: by variant, seconds of
-    error and of reference speech by recording; a choice that an earlier version kept has none.
+    variant: the chosen variant, None until one is chosen. error: why none has been chosen. scored: for each variant,
+    seconds of error and of reference speech by recording; empty in a choice stored by an earlier version.
     """
 
     on: str
@@ -44,21 +44,21 @@ class Choice:
     scored: Mapping[str, Scored] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """`Linear-40: DER on calib 12.66 % (Linear-20 14.94, +2.28 [−0.40, +4.81] tied; …)`, for people."""
+        """`Linear-40: DER on calib 12.66 % (Linear-20 14.94, +2.28 [−0.40, +4.81] tied; …)`."""
         others = "; ".join(self._beside(name) for name in self.der if name != self.variant)
         if self.variant is None:
             return f"not chosen yet ({self.error or 'its turn comes after the other fixed points'})"
         return f"{self.variant}: DER on {self.on} {self.der[self.variant]:.2f} %" + (f" ({others})" if others else "")
 
     def _beside(self, name: str) -> str:
-        told = f"{name} {self.der[name]:.2f}"
+        der = f"{name} {self.der[name]:.2f}"
         if self.variant is None or not {name, self.variant} <= self.scored.keys():
-            return told
-        return f"{told}, {told_points(points(self.scored[name], self.scored[self.variant]))}"
+            return der
+        return f"{der}, {told_points(points(self.scored[name], self.scored[self.variant]))}"
 
 
 def choice_of(study: optuna.Study, definition: StudyDefinition) -> Choice | None:
-    """The choice as the study has it; None where it has nothing to choose. Raises StudyError where it was damaged."""
+    """Return the choice stored in the study; None if it has nothing to choose. Raises StudyError if it is damaged."""
     if not definition.chooses:
         return None
     stored = kept_json(study, CHOICE)
@@ -69,7 +69,7 @@ def choice_of(study: optuna.Study, definition: StudyDefinition) -> Choice | None
         if choice.variant is not None and choice.variant not in choice.der:
             raise ValueError(f"{choice.variant!r} was chosen, and has no DER")
         if not all(map(math.isfinite, choice.der.values())):
-            raise ValueError("a DER is no number")
+            raise ValueError("a DER is not a finite number")
         for name in (*choice.der, *filter(None, (choice.variant,))):
             pruning_of(name)
         if any(scored.keys() != next(iter(choice.scored.values())).keys() for scored in choice.scored.values()):
@@ -80,13 +80,13 @@ def choice_of(study: optuna.Study, definition: StudyDefinition) -> Choice | None
 
 
 def is_pending(study: optuna.Study, definition: StudyDefinition) -> bool:
-    """Whether Table 2's points are still unknown."""
+    """Whether the points of Table 2 are still unknown, because no variant has been chosen."""
     choice = choice_of(study, definition)
     return choice is not None and choice.variant is None
 
 
 def fixed_points(study: optuna.Study, definition: StudyDefinition) -> tuple[FixedPoint, ...]:
-    """The fixed points that are known by now."""
+    """Return the fixed points that are known so far."""
     choice = choice_of(study, definition)
     return definition.fixed_points_for(None if choice is None else choice.variant)
 
@@ -94,10 +94,10 @@ def fixed_points(study: optuna.Study, definition: StudyDefinition) -> tuple[Fixe
 def choose(
     study: optuna.Study, definition: StudyDefinition, calibration_errors: CalibrationErrors, on_progress: OnStage
 ) -> Choice:
-    """Choose the candidate of lowest DER and keep it in the study, each DER as soon as it is known.
+    """Choose the candidate with the lowest DER and store it in the study. Each DER is stored as soon as it is known.
 
-    On `calib` every candidate is measured there by `calibration_errors`; on `eval` its own trial must be complete.
-    Where a candidate has no DER nothing is chosen, and `error` says why: the next run asks again.
+    On `calib`, every candidate is measured there by `calibration_errors`. On `eval`, its own trial must be complete.
+    If a candidate has no DER, nothing is chosen and `error` says why; the next run tries again.
     """
     choice = choice_of(study, definition)
     assert choice is not None, "there is nothing to choose"
@@ -120,11 +120,11 @@ def choose(
 
 
 def enqueue_missing(study: optuna.Study, definition: StudyDefinition, failed_too: bool = True) -> int:
-    """Queue every known fixed point that is neither waiting, running nor complete, in order: the baseline is trial 0.
-    Returns how many.
+    """Queue every known fixed point that is neither waiting, running nor complete. Returns how many were queued.
 
-    failed_too: also what failed, as each run does once, when it starts.
-    One transaction a point and always in this order, so a driver killed between two loses none and doubles none.
+    Points are queued in order, so the baseline is trial 0. Each takes one transaction, so a driver that is killed
+    between two neither loses nor repeats one.
+    failed_too: also queue points whose trials failed, as each run does once, when it starts.
     """
     alive = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE) if failed_too else None
     missing = not_queued(study, definition, study.get_trials(deepcopy=False, states=alive))
@@ -134,8 +134,11 @@ def enqueue_missing(study: optuna.Study, definition: StudyDefinition, failed_too
 
 
 def not_queued(study: optuna.Study, definition: StudyDefinition, trials: Iterable[FrozenTrial]) -> list[FixedPoint]:
-    """The known fixed points that none of these trials is. trials: those that wait with all that they carry, since
-    another program may have queued one with the name of a fixed point, at a point of its own."""
+    """Return the known fixed points that have no trial among these.
+
+    trials: waiting ones must be complete with parameters and attributes, since another program may have queued a trial
+    with the name of a fixed point but at another operating point.
+    """
     known = fixed_points(study, definition)
     points = {fixed.origin: fixed.point for fixed in known}
     present = {
@@ -170,5 +173,5 @@ def _on_calib(
 
 
 def _size(variant: str) -> float:
-    """MiB by Table 1, to break a tie before the models are built."""
+    """Return the size (MiB) in Table 1, to break a tie before the models are built."""
     return TABLE1[variant].size if variant in TABLE1 else math.inf

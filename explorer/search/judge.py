@@ -1,6 +1,6 @@
-"""What stops a search trial: a hard budget that it breaks, or a race against the front of its mode that it has lost.
+"""Decide when to stop a search trial: when it exceeds a hard budget, or loses a race against the front of its mode.
 
-A trial's size is known first, then its RTF, then its errors recording by recording, and each is judged as soon as it is
+A trial's size is known first, then its RTF, then its errors recording by recording. Each is judged as soon as it is
 known. Fixed points have no judge.
 """
 
@@ -17,10 +17,11 @@ from studies.definition import StudyDefinition
 
 @dataclass
 class FrontJudge:
-    """Judges one trial against budgets, and against the front of its mode as it was when the trial was asked.
+    """Judges one trial against the budgets, and against the front of its mode as it was when the trial was asked.
 
-    trial: its number. seed: the study's; both draw the order of scoring. limits: budgets by name. front: its members.
-    reference: seconds of scored speech of all recordings, None before anything was measured. alpha: see racing.Race.
+    trial: its number. seed: the study's; both determine the order of scoring. limits: budgets by name. front: the
+    members of the front. reference: seconds of scored speech in all recordings, None before anything was measured.
+    alpha: see racing.Race.
     """
 
     trial: int
@@ -33,7 +34,7 @@ class FrontJudge:
 
     @classmethod
     def of(cls, trial: int, mode: Mode, definition: StudyDefinition, ledger: Ledger) -> "FrontJudge":
-        """The judge of a trial at a point of this mode, by what its study knows so far."""
+        """Return the judge of a trial whose point has this mode, given what its study knows so far."""
         return cls(
             trial=trial,
             seed=definition.seed,
@@ -55,7 +56,7 @@ class FrontJudge:
                 return _over(name, reached, self.limits[name])
         errors = {uri: count.seconds for uri, count in counts.items()}
         if self.reference:
-            least = 100.0 * math.fsum(errors.values()) / self.reference  # errors only add up
+            least = 100.0 * math.fsum(errors.values()) / self.reference  # a lower bound: errors can only grow
             if least > self.limits.get("der", math.inf):
                 return _over("der", least, self.limits["der"], least_der=least)
         if self._race and errors and (verdict := self._race.verdict(errors)):
@@ -63,6 +64,6 @@ class FrontJudge:
         return None
 
 
-def _over(name: str, reached: float, limit: float, **told: float) -> Stop:
+def _over(name: str, reached: float, limit: float, **details: float) -> Stop:
     what = {"size": "size (MiB)", "rtf": "RTF", "der": "DER (%), the recordings left out for free,"}[name]
-    return Stop("limit", f"{what} is {reached:.4g}, over the budget of {limit:g}", told)
+    return Stop("limit", f"{what} is {reached:.4g}, over the budget of {limit:g}", details)

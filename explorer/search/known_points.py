@@ -1,4 +1,4 @@
-"""What a study knows already, in memory: to look up an operating point must not cost more as trials add up."""
+"""What a study has measured so far, in memory, so that looking up an operating point stays fast as trials add up."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,8 +18,10 @@ KNOWN = (TrialState.COMPLETE, TrialState.PRUNED)
 
 @dataclass
 class Ledger:
-    """Trials by operating point, and how many took their part of the budget of search trials. Told of every trial that
-    ends."""
+    """Trials by operating point, and how many of them count towards the budget of search trials.
+
+    Every trial that ends must be added.
+    """
 
     space: SearchSpace
     searched: int = 0
@@ -27,11 +29,11 @@ class Ledger:
     _stopped: dict[OperatingPoint, FrozenTrial] = field(default_factory=dict)
     _fronts: dict[Mode, list[FrozenTrial]] = field(default_factory=dict)
     _numbers: set[int] = field(default_factory=set)
-    _members: dict[Mode, dict[int, Member]] = field(default_factory=dict)  # of the fronts that anybody asked for
+    _members: dict[Mode, dict[int, Member]] = field(default_factory=dict)  # a cache for `members`
 
     @classmethod
     def of(cls, space: SearchSpace, trials: Sequence[FrozenTrial]) -> "Ledger":
-        """The ledger of a study that is resumed."""
+        """Return the ledger of a study that is resumed."""
         ledger = cls(space)
         for trial in trials:
             if trial.state.is_finished():
@@ -39,7 +41,7 @@ class Ledger:
         return ledger
 
     def add(self, trial: FrozenTrial) -> bool:
-        """Take in a trial that ended. Returns whether it is news."""
+        """Add a trial that has ended. Returns False if it was added before."""
         if trial.number in self._numbers:
             return False
         self._numbers.add(trial.number)
@@ -58,14 +60,14 @@ class Ledger:
             self._join_front(point.mode, trial)
 
     def known(self, point: OperatingPoint, stopped_too: bool) -> FrozenTrial | None:
-        """The trial that measured a point; with `stopped_too`, else the one that was stopped there."""
+        """Return the complete trial at a point; with `stopped_too`, a stopped one if there is no complete one."""
         return self._complete.get(point) or (self._stopped.get(point) if stopped_too else None)
 
     def members(self, mode: Mode) -> tuple[Member, ...]:
-        """Feasible complete trials of a mode that none of that mode dominates; each trial's errors are added up once.
+        """Return the front of a mode: its feasible complete trials that no other trial of the mode dominates.
 
-        Of one mode, since the objectives do not hold all that an online point is better in: its names are final at the
-        latency, those of a chunk-wise one when the recording ends.
+        Modes have separate fronts, since the objectives do not capture an advantage of an online point: its names are
+        final after the latency, those of a chunk-wise point when the recording ends.
         """
         known = self._members.get(mode, {})
         front = self._fronts.get(mode, ())
@@ -74,12 +76,12 @@ class Ledger:
 
     @property
     def reference(self) -> float | None:
-        """Seconds of scored speech of all recordings, the same for every trial; None before one is complete."""
+        """Seconds of scored speech in all recordings, the same for every trial; None before a trial is complete."""
         return record.reference_seconds(next(iter(self._complete.values()))) if self._complete else None
 
     @property
     def recordings(self) -> tuple[str, ...]:
-        """Recordings of the study by URI; none before a trial is complete."""
+        """URIs of the study's recordings; empty before a trial is complete."""
         return tuple(next(iter(self._complete.values())).user_attrs[record.RECORDINGS]) if self._complete else ()
 
     def _join_front(self, mode: Mode, trial: FrozenTrial) -> None:

@@ -1,4 +1,7 @@
-"""The loop of a run: ask, have it evaluated, tell. One process asks, tells and writes; workers evaluate."""
+"""The search loop: ask Optuna for a trial, have it evaluated, tell Optuna the result.
+
+One process, the driver, asks, tells and writes to the storage. Workers only evaluate.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -30,12 +33,12 @@ from studies.search_space import FIXED_PARAMS, suggest
 Ending = Literal["done", "timeout"]
 Values = tuple[float, float, float]
 
-TWINS_OF_OTHERS = 4  # trials that may wait for other drivers to measure their points, while ours are free
+TWINS_OF_OTHERS = 4  # trials that may wait for other drivers to measure their points, while our own workers are free
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A trial that was asked and not told yet."""
+    """A trial that was asked and has not ended yet."""
 
     trial: Trial
     origin: str
@@ -49,7 +52,10 @@ class _Asked:
 
 @dataclass
 class Loop:
-    """One run of a study, until nothing is left to do or its time is over. trials, failed: told in this run."""
+    """One run of a study, until nothing is left to do or its time is over.
+
+    trials, failed: how many trials ended in this run, and how many of them failed.
+    """
 
     study: optuna.Study
     definition: StudyDefinition
@@ -60,22 +66,23 @@ class Loop:
     trials: int = 0
     failed: int = 0
     _running: dict[int, _Asked] = field(default_factory=dict)
-    _twins: list[_Asked] = field(default_factory=list)  # each waits for one that is running at the same point
+    _twins: list[_Asked] = field(default_factory=list)  # each waits for a running trial of the same point
     _waiting: int = 0
     _to_choose: bool = False
     _chosen_elsewhere: bool = False
-    _failures: list[Failure] = field(default_factory=list)  # in a row, the last of them the last trial told
+    _failures: list[Failure] = field(default_factory=list)  # failures in a row, up to the last trial that ended
     _giving_up: bool = False
 
     def run(self) -> Ending:
-        """Run to the end. Any error of an evaluation but EvaluationError is a bug: its trial is failed and the error
-        goes on, as an interrupt does; what was running is failed then.
+        """Run to the end.
 
-        Raises StudyError where too many trials failed in a row, or the claim on the study was lost.
+        Any error of an evaluation other than EvaluationError is a bug. It is re-raised, as is an interrupt, after all
+        running trials have been marked failed.
+        Raises StudyError if too many trials failed in a row, or the claim on the study was lost.
         """
         deadline = None if self.definition.timeout is None else time.monotonic() + self.definition.timeout
         trials = self.study.get_trials(deepcopy=False)
-        # finished, or another driver's
+        # finished, or being run by another driver
         done = sum(trial.state.is_finished() or self._is_their_fixed_point(trial) for trial in trials)
         self._others = Others(self.study, self.held, self.definition.space)
         self._waiting = self._count_waiting()
@@ -91,7 +98,7 @@ class Loop:
                 elif self._giving_up:
                     raise StudyError(diagnosis(self._failures, self.ledger.recordings))
                 elif self._twins:
-                    pause()  # for what they wait for another driver runs
+                    pause()  # another driver is measuring the points that they wait for
                     self._place_twins()
                 elif late:
                     return "timeout"
@@ -99,7 +106,7 @@ class Loop:
                     self._choose()
                 else:
                     return "done"
-        except BaseException as error:  # Ctrl-C too: nothing may be left running; goes on below
+        except BaseException as error:  # Ctrl-C too: nothing may be left running; re-raised below
             self._abandon(_why_ended(error, self._giving_up))
             raise
 
@@ -107,7 +114,7 @@ class Loop:
         return trial.state is TrialState.RUNNING and record.origin_of(trial) != record.SEARCH
 
     def _has_room(self) -> bool:
-        # while others measure what our twins wait for, our own workers need not idle
+        # our own workers need not idle while other drivers measure the points that our twins wait for
         most_twins = self.workers.slots + (TWINS_OF_OTHERS if self.held.shared else 0)
         return len(self._running) < self.workers.slots and len(self._twins) < most_twins
 
@@ -119,7 +126,7 @@ class Loop:
         return self.ledger.searched + asked + self._others.searching < self.definition.trials
 
     def _look_around(self) -> None:
-        """See what other drivers did; to be called in a turn. Raises StudyError where the claim was lost."""
+        """Take in what other drivers did. Call it in a turn. Raises StudyError if the claim was lost."""
         if not self.held.shared:
             return
         self.held.living()
@@ -129,11 +136,11 @@ class Loop:
         self._waiting = self._others.waiting
         if self._to_choose and not fixed_trials.is_pending(self.study, self.definition):
             self._to_choose = False
-            # whoever chose may have died before it queued them
+            # the driver that chose may have died before it queued the points
             self._waiting += fixed_trials.enqueue_missing(self.study, self.definition, failed_too=False)
 
     def _choose(self) -> None:
-        """Choose Table 2's variant and queue its points; they stay out of this run where none can be chosen."""
+        """Choose Table 2's variant and queue its points. They stay out of this run if none can be chosen."""
         with self.held.choice() as ours:
             if not ours:
                 self._chosen_elsewhere = True
@@ -141,7 +148,7 @@ class Loop:
                 return
             with self.held.turn():
                 self._look_around()
-            if self._chosen_elsewhere and self._to_choose:  # another driver tried while this one waited
+            if self._chosen_elsewhere and self._to_choose:  # another driver tried to choose while this one waited
                 self._to_choose = not _error_of_choice(self.study, self.definition)
             if not self._to_choose:
                 return
@@ -158,8 +165,10 @@ class Loop:
             self.observer.choice_finished(choice)
 
     def _begin(self) -> bool:
-        """Ask a trial, and have it evaluated unless it is known or hopeless already. Returns False where none is left
-        to ask."""
+        """Ask for a trial, and have it evaluated unless its result is known or it is hopeless.
+
+        Returns False if there is none left to ask for.
+        """
         with self.held.turn():
             self._look_around()
             if not self._is_left():
@@ -174,25 +183,26 @@ class Loop:
             self.held.sign(self.study, trial._trial_id)
             queued = self.study._storage.get_trial(trial._trial_id)
             if self._waiting:
-                # Optuna hands out those that wait first: one that did not wait says that none is left
+                # Optuna hands out waiting trials first, so a trial that was not waiting means that none is left
                 waited = FIXED_PARAMS in queued.system_attrs
                 self._waiting = self._waiting - 1 if waited else self._count_waiting()
-            found = self._point_of(trial, queued)
-            if isinstance(found, str):
-                self._told(self._refuse(trial, found))
+            point = self._point_of(trial, queued)
+            if isinstance(point, str):
+                self._take_in(self._refuse(trial, why=point))
                 return
-            asked = _Asked(trial, trial.user_attrs.get(record.ORIGIN, record.SEARCH), found, time.monotonic())
+            asked = _Asked(trial, trial.user_attrs.get(record.ORIGIN, record.SEARCH), point, time.monotonic())
             self.observer.trial_started(trial.number, asked.origin, asked.point)
             self._place(asked)
-        except BaseException as error:  # Ctrl-C too: what was asked is told failed, and it goes on
+        except BaseException as error:  # Ctrl-C too: the trial is marked failed and the error re-raised
             if asked is None or trial.number not in self._running:
-                self._told(self._fail(trial, f"{type(error).__name__}: {error}"))
+                self._take_in(self._fail(trial, f"{type(error).__name__}: {error}"))
             raise
 
     def _point_of(self, trial: Trial, queued: FrozenTrial) -> OperatingPoint | str:
-        """The operating point of a trial that was just asked; or why it has none, if another program queued it.
+        """Return the operating point of a trial that was just asked. If another program queued it and it has no valid
+        point, return the reason instead.
 
-        queued: the trial before anything was drawn.
+        queued: the trial before any parameter was drawn.
         """
         space = self.definition.space
         if why := wrong(queued, space):
@@ -206,14 +216,14 @@ class Loop:
         return point
 
     def _is_elsewhere(self, origin: str, point: OperatingPoint) -> bool:
-        """Whether an origin is that of a fixed point of the study, and that is another point."""
+        """Whether an origin belongs to a fixed point of the study that is another operating point."""
         if origin == record.SEARCH:
             return False
         known = fixed_trials.fixed_points(self.study, self.definition)
         return any(fixed.origin == origin and fixed.point != point for fixed in known)
 
     def _place(self, asked: _Asked) -> None:
-        """Answer a trial from what is known, have it wait for its twin, or have it evaluated."""
+        """Reuse a known result, wait for a running trial of the same point, or have the trial evaluated."""
         limits = self.definition.limits.given()
         twin = self.ledger.known(asked.point, stopped_too=asked.searched)
         if twin is not None:
@@ -221,7 +231,7 @@ class Loop:
         elif asked.point in self._others.points or any(o.point == asked.point for o in self._running.values()):
             self._twins.append(asked)
         elif asked.searched and asked.point.latency > limits.get("latency", asked.point.latency):
-            # known before anything is made or measured
+            # the latency is known before anything is made or measured
             stop = {record.STOP: record.over_latency(asked.point.latency, limits["latency"])}
             self._tell(asked, None, stop, {"latency": asked.point.latency})
         else:
@@ -239,20 +249,20 @@ class Loop:
                 self._place(twin)
 
     def _judge(self, asked: _Asked) -> FrontJudge | None:
-        """Who may stop a trial; nobody where it is a fixed point."""
+        """Return the judge that may stop a trial; None for a fixed point."""
         if not asked.searched:
             return None
         return FrontJudge.of(asked.trial.number, asked.point.mode, self.definition, self.ledger)
 
     def _settle(self, answer: Answer | None) -> None:
-        """Tell what a worker answered, and go on with those that waited for it."""
+        """Record a worker's answer, then place the trials that waited for it."""
         if answer is None:
             return
         asked = self._running.pop(answer.number)
         try:
             self._tell_answer(asked, answer)
-        except BaseException as error:  # Ctrl-C too: told failed, and it goes on
-            self._told(self._fail(asked.trial, f"{type(error).__name__}: {error}"))
+        except BaseException as error:  # Ctrl-C too: the trial is marked failed and the error re-raised
+            self._take_in(self._fail(asked.trial, f"{type(error).__name__}: {error}"))
             raise
         if not self._giving_up:
             self._place_twins()
@@ -265,15 +275,15 @@ class Loop:
             raise answer.error
         assert answer.measurement is not None, "an answer without an error has a measurement"
         try:
-            told = _told_by(asked, answer.measurement)
+            result = _result_of(asked, answer.measurement)
         except EvaluationError as error:
             self._tell_failure(asked, answer, str(error))
             return
-        self._tell(asked, *told)
+        self._tell(asked, *result)
 
     def _tell_failure(self, asked: _Asked, answer: Answer, why: str) -> None:
-        """Tell a trial failed; after too many in a row none is asked any more."""
-        self._told(self._fail(asked.trial, why))
+        """Mark a trial as failed. After too many failures in a row, no more trials are asked for."""
+        self._take_in(self._fail(asked.trial, why))
         worker = answer.worker if self.workers.slots > 1 else None
         self._failures.append(Failure(asked.trial.number, asked.origin, asked.point, why, worker))
         if len(self._failures) == self.definition.stop_after_failures:
@@ -295,7 +305,7 @@ class Loop:
         attributes: Mapping[str, Any],
         excesses: Mapping[str, float],
     ) -> None:
-        """End a trial with all that it carries at once, so that no death leaves it half told."""
+        """End a trial and write its values and attributes at once, so that a killed driver leaves none half written."""
         state = TrialState.PRUNED if values is None else TrialState.COMPLETE
         seconds = time.monotonic() - asked.since
         user = {record.ORIGIN: asked.origin, **attributes, record.SECONDS: seconds}
@@ -309,11 +319,14 @@ class Loop:
                 f"trial {asked.trial.number} was ended by another program while this one measured it: everything "
                 "finished is kept; see what else writes to the study, and run the same command again"
             ) from error
-        self._told(ended)
+        self._take_in(ended)
 
     def _refuse(self, trial: Trial, why: str) -> FrozenTrial:
-        """Fail what another program queued and nobody can measure: it says nothing of those that can be measured, so it
-        neither counts among failures in a row nor ends these, and takes nothing of the budget of search trials."""
+        """Mark a trial as failed that another program queued and that cannot be measured.
+
+        It says nothing about trials that can be measured. So it neither counts as one of the failures in a row nor ends
+        them, and it does not count towards the budget of search trials.
+        """
         return fail(self.study, trial._trial_id, f"it was queued by another program: {why}", refused=True)
 
     def _count_waiting(self) -> int:
@@ -322,33 +335,35 @@ class Loop:
     def _fail(self, trial: Trial, why: str) -> FrozenTrial:
         return fail(self.study, trial._trial_id, why)
 
-    def _told(self, trial: FrozenTrial) -> None:
+    def _take_in(self, trial: FrozenTrial) -> None:
+        """Count a trial that has ended, and report it to the observer."""
         self.ledger.add(trial)
         self.trials += 1
         self.failed += trial.state is TrialState.FAIL
-        if trial.state is not TrialState.FAIL and not self._giving_up:  # what ends after that changes no diagnosis
+        # once the run gives up, trials that still end do not change the diagnosis
+        if trial.state is not TrialState.FAIL and not self._giving_up:
             self._failures.clear()
         self.observer.trial_finished(trial)
 
     def _abandon(self, why: str) -> None:
         self.workers.cancel()
-        # an error of the storage is often what ended the run, and that one says more; the next run mends
+        # suppressed: the run often ended because of the storage, and its first error says more; the next run repairs
         with suppress(StorageInternalError):
-            # where nobody else runs trials of this study, also the one, if any, that an interrupt found half asked
+            # if there is no other driver, this includes a trial that an interrupt left half asked
             for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if is_mine(self.held, trial):
                     fail(self.study, trial._trial_id, why)
             if self.held.shared:
-                with suppress(StudyError), self.held.turn():  # a claim that was lost: the next run mends this too
+                with suppress(StudyError), self.held.turn():  # the claim was lost: the next run repairs this too
                     fail_abandoned(self.study, self.held)
 
 
-def _told_by(
+def _result_of(
     asked: _Asked, measurement: "Measurement | Stopped"
 ) -> tuple[Values | None, dict[str, Any], dict[str, float]]:
-    """Values of a trial, None where it was stopped; its attributes; what is known of the quantities that have budgets.
+    """Return a trial's values (None if it was stopped), its attributes, and the known quantities that have budgets.
 
-    Raises EvaluationError where a value is no finite number.
+    Raises EvaluationError if a value is not a finite number.
     """
     from objectives.measurement import Stopped
 

@@ -1,33 +1,35 @@
 """Racing: stop a trial as soon as its DER, scored recording by recording, can no longer bring it to the front.
 
 Size and RTF of a trial are known before its DER. A complete trial of the same mode (chunk-wise, online or offline) that
-is no larger and no slower is a rival: against it only a lower DER can save the newcomer. Of all rivals the one with the
-lowest DER decides alone, since a DER that is not below some rival's is not below the lowest either. Reference speech is
-the same for every trial of a study, so DERs compare as seconds of error, summed over recordings.
+is no larger and no slower is a rival: the newcomer must have a lower DER than the rival to reach the front. It is
+enough to compare it with the rival of lowest DER, since a DER below that is below every rival's. Reference speech is
+the same for every trial of a study, so DERs are compared as seconds of error, summed over recordings.
 
-**Certain bound.** Errors are never negative: once the newcomer has made more than the rival made on all recordings, it
-is beaten, whatever comes. The order of scoring is free, so recordings come first where the rival made the most errors
-per second of audio. Nobody is ever stopped wrongly.
+**Certain bound.** Errors are never negative. Once the newcomer has made more errors than the rival made on all
+recordings, it is beaten, whatever the remaining recordings bring. The order of scoring is free, so the recordings on
+which the rival made the most errors per second of audio come first. No trial is ever stopped wrongly.
 
-**Betting**, where recordings are many, stops earlier and is wrong with probability alpha at most. With `budget` seconds
-the errors that the newcomer may still make if it is to be no worse than its rival, recordings are drawn at random and
-without replacement, recording i next with probability q_i. A share f of the wealth W is staked before the draw:
+**Betting** is used if there are many recordings. It stops earlier, and wrongly with a probability of at most alpha. Let
+`budget` be the seconds of error that the newcomer may still make without being worse than its rival. Recordings are
+drawn at random without replacement, recording i next with probability q_i. A share f of the wealth W is staked before
+the draw:
 
     W ← W · (1 − f + f · errors_i / (q_i · budget)),    0 ≤ f ≤ 1
 
 If the newcomer is no worse, the recordings left have errors of at most `budget`, and the payoff
 errors_i / (q_i · budget) is at most 1 on average. W is then a nonnegative supermartingale that starts at 1, and by
-Ville's inequality the probability that it ever reaches 1 / alpha is at most alpha: to look after each recording costs
-nothing. How f is chosen decides how soon a bad trial is stopped, never how often a good one is.
+Ville's inequality the probability that it ever reaches 1 / alpha is at most alpha. So W may be checked after every
+recording without a correction. The choice of f affects how soon a bad trial is stopped, but not the bound on how often
+a good one is.
 
 - Betting on means, and drawing without replacement: Waudby-Smith and Ramdas, "Estimating means of bounded random
   variables by betting" (arXiv 2010.09686); "Confidence sequences for sampling without replacement" (arXiv 2006.04347).
 - Unequal q: Shekhar et al., "Risk-limiting financial audits via weighted sampling without replacement" (arXiv
-  2305.06884). Here q is in proportion to the errors that the rival leads to expect: every recording then pays about the
-  same, where with equal q one recording of many errors rules the stakes.
+  2305.06884). Here q is proportional to the errors that the rival's results lead one to expect. Every recording then
+  pays about the same; with equal q, a single recording with many errors would determine the stakes.
 
-Betting asks for a draw of its own for each trial, made from nothing that depends on the trial's errors. One order for a
-whole study would not do: who was stopped, and so whom the next trial meets, would depend on it.
+Betting needs a separate draw for each trial that does not depend on the trial's errors. One order for a whole study
+would not be valid: it would influence which trials were stopped, and so which rival the next trial meets.
 """
 
 import math
@@ -41,13 +43,13 @@ from optuna.trial import FrozenTrial
 from explorer.storage import trial_record as record
 
 DEFAULT_ALPHA = 0.01  # at most this share of the trials that belong on the front is stopped
-BETTING_FROM = 75  # recordings: with fewer, the certain bound in its best order stops as early, and is never wrong
+BETTING_FROM = 75  # recordings: with fewer, the certain bound in its best order stops as early and is never wrong
 
-TIE = 1e-6  # seconds: errors that differ by less are equal, as sums of floats go
-EVEN = 0.1  # of the mean errors, added to each recording's: where the rival made none, the newcomer may
-LARGEST_STAKE = 0.9  # of the wealth: a recording without errors then leaves a tenth of it
-PRIOR = 2.0  # recordings' worth of belief that the newcomer is as good as its rival
-SPREAD, SPREAD_PRIOR = 0.3, 4.0  # relative variance of a recording's errors about what is expected, and its weight
+TIE = 1e-6  # seconds: errors that differ by less are taken as equal, because of rounding in sums of floats
+EVEN = 0.1  # share of the mean errors added to each recording's: the newcomer may err where the rival did not
+LARGEST_STAKE = 0.9  # share of the wealth: a recording without errors then leaves a tenth of it
+PRIOR = 2.0  # weight, in recordings, of the prior belief that the newcomer is as good as its rival
+SPREAD, SPREAD_PRIOR = 0.3, 4.0  # prior relative variance of a recording's errors about the expected ones; its weight
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,11 @@ class Rival:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A trial is beaten. beaten_by: number of the rival. recordings: scored until then, of so many.
+    """The finding that a trial is beaten.
 
-    certain: nothing that the recordings left may bring could change it. evidence: else what betting made of 1, at least
-    1 / alpha; None where it is certain, since no odds are left (and infinity is no JSON).
+    beaten_by: number of the rival. recordings, of: how many were scored, and how many there are. certain: whether no
+    result on the remaining recordings could change the verdict. evidence: the wealth that betting made from 1, at least
+    1 / alpha; None if the verdict is certain, since JSON has no infinity.
     """
 
     beaten_by: int
@@ -78,7 +81,7 @@ class Verdict:
     of: int
 
     def __str__(self) -> str:
-        """What happened, for people."""
+        """What happened, in words."""
         sure = "whatever the others bring"
         if self.evidence is not None:
             odds = f"{self.evidence:.0f}"
@@ -91,12 +94,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Race:
-    """A newcomer against its rival. order: in which recordings are scored.
+    """A newcomer against its rival. Plain data, so that it can be sent to a worker.
 
-    alpha: probability of stopping a trial that belongs on the front, at most. With 0 the certain bound is all, and any
-    order will do; else it must be as `random_order` drew it for this newcomer and this rival. Plain data, so that a
-    worker can be sent it. Raises ValueError where the order is not one of the rival's recordings, or alpha is no
-    probability.
+    order: the order in which recordings are scored. alpha: upper bound on the probability of stopping a trial that
+    belongs on the front. If it is 0, only the certain bound is used and any order is valid; otherwise the order must be
+    the one that `random_order` drew for this newcomer and this rival.
+    Raises ValueError if the order is not a permutation of the rival's recordings, or alpha is not in [0, 1).
     """
 
     order: tuple[str, ...]
@@ -113,11 +116,12 @@ class Race:
             raise ValueError(f"alpha is {self.alpha:g}: a probability below 1 is needed, 0 for the certain bound alone")
 
     def verdict(self, errors: Mapping[str, float]) -> Verdict | None:
-        """Whether the newcomer is beaten; None while it may still have the lower DER, and for good where it has.
+        """Return the verdict if the newcomer is beaten; None if it may still have, or has, the lower DER.
 
-        errors: its seconds of error on the first recordings of `order`. Once it is beaten it stays so, and with all
-        recordings scored the verdict is that of the two sums. Raises ValueError where the errors are not those of the
-        first recordings of the order, or one is negative or not finite.
+        errors: its seconds of error on the first recordings of `order`. A newcomer that is beaten stays beaten.
+        Once all recordings are scored, the two sums decide.
+        Raises ValueError if the errors are not those of the first recordings of the order, or one is negative or not
+        finite.
         """
         seen = self._in_order(errors)
         if self._budget(seen) <= 0:
@@ -130,7 +134,7 @@ class Race:
         return Verdict(self.rival.trial, False, evidence, len(seen), len(self.order))
 
     def wealth(self, errors: Mapping[str, float]) -> tuple[float, ...]:
-        """What betting made of 1 after each recording, until the budget was spent.
+        """Return the wealth that betting made from 1, after each recording until the budget was spent.
 
         errors, ValueError: as for `verdict`.
         """
@@ -139,7 +143,7 @@ class Race:
         total = math.fsum(weights.values())
         belief = _Belief(self.rival.total / total, PRIOR * total / len(weights))  # as good as its rival
         drawn = [weights[uri] for uri in self.order]
-        left = list(accumulate(reversed(drawn)))[::-1]  # weight of a recording and of those after it
+        left = list(accumulate(reversed(drawn)))[::-1]  # weight of each recording and all after it
         budgets = [self._budget(()) - made for made in accumulate(seen, initial=0.0)]
         wealth: list[float] = []
         for weight, weight_left, budget, error in zip(drawn, left, budgets, seen, strict=False):
@@ -164,16 +168,18 @@ class Race:
         return [errors[uri] for uri in first]
 
     def _budget(self, seen: Sequence[float]) -> float:
-        """Seconds of error that the newcomer may still make without being worse than its rival."""
+        """Return the seconds of error that the newcomer may still make without being worse than its rival."""
         return self.rival.total + TIE - math.fsum(seen)
 
 
 @dataclass(frozen=True)
 class _Belief:
-    """What the recordings so far say of the rest. It chooses the stakes, and no error of it can make a test invalid.
+    """What the recordings so far suggest about the rest. It only chooses the stakes, so a wrong belief cannot make the
+    test invalid.
 
-    rate: seconds of error to expect per weight, which `weight` stands behind. spread: relative variance of a
-    recording's errors about that, behind which `seen` recordings stand.
+    rate: expected seconds of error per unit of weight. weight: the total weight that the rate is estimated from.
+    spread: relative variance of a recording's errors about the expected ones. seen: the number of recordings that the
+    spread is estimated from.
     """
 
     rate: float
@@ -182,14 +188,15 @@ class _Belief:
     seen: float = SPREAD_PRIOR
 
     def stake(self, weight_per_budget: float) -> float:
-        """Share of the wealth to risk: what makes its logarithm grow fastest (Kelly).
+        """Return the share of the wealth to risk, so that its logarithm grows fastest (Kelly).
 
-        Exactly so for a payoff that is one of two values, 1 + edge on average, with a relative variance of `spread`.
+        This is exact for a payoff that takes one of two values, with a mean of 1 + edge and a relative variance of
+        `spread`.
         """
         edge = self.rate * weight_per_budget - 1.0
         if edge <= 0:
             return 0.0
-        risk = self.spread * (1.0 + edge) ** 2 - edge**2  # positive where the lower of the two would lose
+        risk = self.spread * (1.0 + edge) ** 2 - edge**2  # positive if the lower of the two values would lose
         return min(LARGEST_STAKE, edge / risk) if risk > 0 else LARGEST_STAKE
 
     def after(self, error: float, weight: float) -> "_Belief":
@@ -203,7 +210,7 @@ class _Belief:
 
 
 def densest_first(rival: Rival, durations: Mapping[str, float]) -> tuple[str, ...]:
-    """The rival's recordings, those first where most errors are expected per second of audio: for the certain bound.
+    """Return the rival's recordings, starting with the most expected errors per second of audio: for the certain bound.
 
     durations: seconds of audio by recording.
     """
@@ -212,10 +219,12 @@ def densest_first(rival: Rival, durations: Mapping[str, float]) -> tuple[str, ..
 
 
 def random_order(rival: Rival, seed: int, trial: int) -> tuple[str, ...]:
-    """The rival's recordings as drawn for one newcomer, each next in proportion to the errors expected: for betting.
+    """Draw the order of the rival's recordings for one newcomer, with probability in proportion to the errors expected:
+    for betting.
 
-    seed: the study's. trial: number of the newcomer, so that each has a draw of its own. The same whatever the order of
-    `rival.errors`. By exponential keys: Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006.
+    seed: the study's. trial: number of the newcomer, so that each has its own draw. The result does not depend on the
+    order of `rival.errors`. Uses exponential keys: Efraimidis and Spirakis, "Weighted random sampling with a
+    reservoir", 2006.
     """
     random = Random(f"scoring order of trial {trial}, seed {seed}")
     weights = _weights(rival.errors)
@@ -224,29 +233,29 @@ def random_order(rival: Rival, seed: int, trial: int) -> tuple[str, ...]:
 
 
 def _weights(errors: Mapping[str, float]) -> dict[str, float]:
-    """Seconds of error to expect by recording, up to a factor: the rival's, evened out a little."""
+    """Return the expected seconds of error by recording, up to a factor: the rival's, slightly evened out."""
     mean = math.fsum(errors.values()) / len(errors)
     return {uri: value + EVEN * mean if mean > 0 else 1.0 for uri, value in errors.items()}
 
 
 @dataclass(frozen=True)
 class Member:
-    """A complete, feasible trial. values: (DER %, size MiB, RTF). Plain data, so that a worker can be sent it."""
+    """A complete, feasible trial. values: (DER %, size MiB, RTF). Plain data, so that it can be sent to a worker."""
 
     values: tuple[float, ...]
     rival: Rival
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "Member":
-        """A trial of the front."""
+        """Return the member for a trial of the front."""
         return cls(tuple(trial.values), Rival(trial.number, record.error_seconds(trial)))
 
 
 def strongest_rival(members: Sequence[Member], size: float, rtf: float) -> Rival | None:
-    """The one of lowest DER among those that are no larger (MiB) and no slower (RTF).
+    """Return the rival of lowest DER among the members that are no larger (MiB) and no slower (RTF).
 
-    None where there is none: then the newcomer reaches the front whatever its DER. The rival itself is on the front:
-    what dominates it would be no larger and no slower either, and come before it.
+    None if there is none: the newcomer then reaches the front whatever its DER. The rival itself is on the front: a
+    trial that dominates it would be no larger and no slower either, and would be chosen instead.
     """
     rivals = [member for member in members if member.values[1] <= size and member.values[2] <= rtf]
     return min(rivals, key=lambda member: member.values).rival if rivals else None
@@ -261,11 +270,11 @@ def race(
     trial: int,
     alpha: float = DEFAULT_ALPHA,
 ) -> Race | None:
-    """The race that a newcomer of known size (MiB) and RTF has to run; None where no DER could keep it off the front.
+    """Return the race of a newcomer of known size (MiB) and RTF; None if no DER could keep it off the front.
 
-    members: of the front of the newcomer's mode, at least. durations: seconds of audio by recording (URI). seed: the
-    study's. trial: number of the newcomer. alpha: see Race; with fewer than BETTING_FROM recordings it is 0. Raises
-    ValueError where the rival was scored on other recordings.
+    members: at least the front of the newcomer's mode. durations: seconds of audio by recording (URI). seed: the
+    study's. trial: number of the newcomer. alpha: see Race; with fewer than BETTING_FROM recordings, 0 is used.
+    Raises ValueError if the rival was scored on other recordings.
     """
     rival = strongest_rival(members, size, rtf)
     if rival is None:

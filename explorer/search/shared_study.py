@@ -1,11 +1,11 @@
-"""Who drives a study: one process alone, or several at once where the database can tell the living from the dead.
+"""Claim a study for one driver, or for several at once if the database can tell which of them are still running.
 
-A driver claims its study before it touches it. In an SQLite file, and in a server other than PostgreSQL, the claim is
-the only one. In PostgreSQL any number of drivers share a study, on one host or many. Each holds an advisory lock of
-its own for as long as it lives: the lock belongs to a connection, so it goes with the process, however that ends.
-Every trial names its driver, and a running trial whose driver's lock is free is abandoned. What must not happen twice
-(to ask a trial, to choose who measures a point, to mend what the dead left) is done in turns, under a lock that all
-drivers of the study share.
+A driver claims its study before it touches it. In an SQLite file, and on a server other than PostgreSQL, only one
+driver can hold the claim. In PostgreSQL any number of drivers can share a study, on one host or many. Each holds its
+own advisory lock for as long as it runs: the lock belongs to a connection, so it is released when the process ends,
+for whatever reason. Every trial names its driver, and a running trial whose driver's lock is free is abandoned. What
+must not happen twice (asking for a trial, choosing who measures a point, repairing what a dead driver left) is done in
+turns, under a lock that all drivers of the study share.
 """
 
 import hashlib
@@ -33,16 +33,16 @@ from objectives.errors import StudyError
 from objectives.operating_point import OperatingPoint
 from studies.search_space import SearchSpace, recall
 
-DRIVER = "driver"  # system attribute of a trial: the key of the driver that asked it
-EVALUATING = "evaluating"  # system attribute: its driver has it measured, rather than waits for another at that point
+DRIVER = "driver"  # system attribute of a trial: the key of the driver that asked for it
+EVALUATING = "evaluating"  # system attribute of a trial that is being measured, not waiting for a twin
 TURN, CHOICE, FIRST_KEY = 0, 1, 2  # second half of an advisory lock's key; the first half is the study's
-PATIENCE = 120.0  # seconds to wait for a turn, which takes as long as a sampler thinks
-LOOK = 0.5  # seconds between two looks at what other drivers do
+PATIENCE = 120.0  # seconds to wait for a turn, which takes as long as a sampler needs to propose a trial
+LOOK = 0.5  # seconds between two checks of what other drivers do
 TRIAL, STUDY = models.TrialModel, models.StudyModel
 
 
 class Claim(Protocol):
-    """What one driver holds of a study."""
+    """One driver's claim on a study."""
 
     @property
     def shared(self) -> bool:
@@ -51,32 +51,35 @@ class Claim(Protocol):
 
     @property
     def key(self) -> int:
-        """Different for every driver; 0 where there is only one."""
+        """A number that differs for every driver; 0 if there can be only one."""
         ...
 
     def turn(self) -> AbstractContextManager[None]:
-        """While it is open no other driver asks, places or mends. Raises StudyError where the claim was lost."""
+        """Keep other drivers from asking, placing and repairing trials inside the block.
+
+        Raises StudyError if the claim was lost.
+        """
         ...
 
     def choice(self) -> AbstractContextManager[bool]:
-        """Whether it is on this driver to choose, which nobody else does while it is open."""
+        """Yield whether this driver is to choose Table 2's variant. If so, no other driver does so inside the block."""
         ...
 
     def living(self) -> frozenset[int]:
-        """The keys of all drivers, this one included. Raises StudyError where the claim was lost."""
+        """Return the keys of all running drivers, this one included. Raises StudyError if the claim was lost."""
         ...
 
     def sign(self, study: optuna.Study, trial_id: int) -> None:
-        """Name this driver in a trial that it has just asked, in the same turn."""
+        """Record this driver in a trial that it has just asked for, in the same turn."""
         ...
 
     def evaluates(self, study: optuna.Study, trial_id: int) -> None:
-        """Say of a trial that it is measured now."""
+        """Record that a trial is being measured now."""
         ...
 
 
 class SoleClaim:
-    """Of a driver that is the only one: nothing needs saying."""
+    """The claim of a driver that is the only one: there is nothing to record and nobody to keep out."""
 
     shared, key = False, 0
 
@@ -100,12 +103,12 @@ class SoleClaim:
 
 
 class SharedClaim:
-    """Of one of several drivers in PostgreSQL: locks on a connection that does nothing else."""
+    """The claim of one of several drivers in PostgreSQL: advisory locks on a connection that does nothing else."""
 
     shared = True
 
     def __init__(self, name: str, storage: RDBStorage):
-        """Take the lock of one driver. Raises StudyError where the server does not give it."""
+        """Take this driver's lock. Raises StudyError if the server does not grant it."""
         self.key = FIRST_KEY + secrets.randbelow(2**31 - FIRST_KEY)
         self._name = name
         self._where = shown(str(storage.url))
@@ -115,17 +118,17 @@ class SharedClaim:
         settings = {
             "application_name": f"explorer run {name} ({who_i_am()})",
             "lock_timeout": f"{1000 * PATIENCE:.0f}ms",
-            # a host that vanished without a word is noticed after a minute, not after two hours
+            # a host that vanished without closing its connection is noticed after a minute, not after two hours
             "tcp_keepalives_idle": "30",
             "tcp_keepalives_interval": "10",
             "tcp_keepalives_count": "3",
-            "idle_session_timeout": "0",  # of servers that know it
+            "idle_session_timeout": "0",  # skipped below on servers that do not have it
         }
         for setting, value in settings.items():
             given = {"setting": setting, "value": value[:63]}
             self._ask("SELECT set_config(name, :value, false) FROM pg_settings WHERE name = :setting", given)
         self._ask("SELECT pg_advisory_lock(:study, :key)", {"study": self._study, "key": self.key})
-        self.living()  # a pooler that lends connections by the transaction shows here, where it shows at all
+        self.living()  # fails if a pooler lends connections per transaction, as far as that can be noticed
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -170,15 +173,15 @@ class SharedClaim:
         study._storage.set_trial_system_attr(trial_id, EVALUATING, True)
 
     def close(self) -> None:
-        """Let go of everything that is held."""
-        with suppress(StudyError):  # lost: then nothing is held
-            self._ask("SELECT pg_advisory_unlock_all()")  # now, not whenever the server notices who left
-        # not back to the pool, whose connections must hold no locks
+        """Release all locks and close the connection."""
+        with suppress(StudyError):  # the connection was lost, so nothing is held
+            self._ask("SELECT pg_advisory_unlock_all()")  # now, not when the server notices that the client is gone
+        # invalidated rather than returned to the pool, whose connections must hold no locks
         self._connection.invalidate()
         self._connection.close()
 
     def _let_writes_land(self) -> None:
-        """Wait for what a driver that died in its turn had sent already: its lock goes before its last commit comes."""
+        """Wait for the writes of a driver that died in its turn: its lock may be released before its last commit."""
         self._ask(select(STUDY.study_id).where(STUDY.study_name == self._name).with_for_update())
         unfinished = TRIAL.state.in_((TrialState.WAITING, TrialState.RUNNING))
         trials = select(TRIAL.trial_id).join(STUDY, STUDY.study_id == TRIAL.study_id)
@@ -193,8 +196,8 @@ class SharedClaim:
         if self._lost:
             raise StudyError(self._how_lost("it was lost before"))
         try:
-            found = self._connection.execute(text(statement) if isinstance(statement, str) else statement, given)
-            return list(found.all())
+            result = self._connection.execute(text(statement) if isinstance(statement, str) else statement, given)
+            return list(result.all())
         except DBAPIError as error:
             reason = str(error.orig).splitlines()[0]
             if getattr(error.orig, "sqlstate", None) == "55P03":  # lock_timeout
@@ -208,7 +211,7 @@ class SharedClaim:
 
     def _how_lost(self, reason: str) -> str:
         return (
-            f"{self._where}: the connection that tells other drivers of the study {self._name!r} that this one lives "
+            f"{self._where}: the connection that shows other drivers of the study {self._name!r} that this one runs "
             f"was lost ({reason}), and without it they take its trials for abandoned: everything finished is kept; see "
             "that the server is there, reached directly or by a pooler in session mode, and run the same command again"
         )
@@ -218,7 +221,7 @@ class SharedClaim:
 def claim(name: str, url: str, storage: RDBStorage) -> Iterator[Claim]:
     """Claim a study for this process, until the end of the block or of the process.
 
-    Raises StudyError where another process drives it and it cannot be shared.
+    Raises StudyError if another process drives it and it cannot be shared.
     """
     if storage.engine.dialect.name != "postgresql":
         with sole_driver(name, url):
@@ -232,25 +235,25 @@ def claim(name: str, url: str, storage: RDBStorage) -> Iterator[Claim]:
 
 
 def abandoned(held: Claim, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """The running trials that no living driver runs; where there is only one driver, all. To be called in a turn.
+    """Return the running trials whose driver has ended; all running trials if there can be only one driver.
 
-    Raises StudyError where the claim was lost.
+    Call it in a turn. Raises StudyError if the claim was lost.
     """
     running = [trial for trial in trials if trial.state is TrialState.RUNNING]
     if not held.shared or not running:
         return running
     living = held.living()
-    # in a turn none is between being asked and being signed: one without a name was left by the dead
+    # trials are asked for and signed in one turn, so an unsigned trial belongs to a driver that died in between
     return [trial for trial in running if trial.system_attrs.get(DRIVER) not in living]
 
 
 def is_mine(held: Claim, trial: FrozenTrial) -> bool:
-    """Whether a running trial is this driver's."""
+    """Whether a running trial belongs to this driver."""
     return not held.shared or trial.system_attrs.get(DRIVER) == held.key
 
 
 def pause() -> None:
-    """Until it is worth looking again at what others do."""
+    """Wait until it is worth checking again what other drivers do."""
     time.sleep(LOOK)
 
 
@@ -259,8 +262,8 @@ ABANDONED = "its driver ended before the trial did"
 
 @dataclass
 class Others:
-    """As of the last look. waiting: trials that wait for any driver. searching, fixed: search trials and fixed points
-    that others run. points: those that others have measured right now."""
+    """What other drivers do, as of the last look. waiting: trials that wait for any driver. searching, fixed: search
+    trials and fixed points that others run. points: operating points that others are measuring."""
 
     study: optuna.Study
     held: Claim
@@ -272,11 +275,10 @@ class Others:
     _known: Sequence[FrozenTrial] = field(default_factory=list)
 
     def look(self) -> list[FrozenTrial]:
-        """Fail what the dead left running, and see what the living do: to be called in a turn. Returns every trial of
-        the study that has ended.
+        """Mark abandoned trials as failed, and take in what other drivers do. Call it in a turn.
 
-        Raises StudyError where the claim was lost, optuna.exceptions.StorageInternalError where the database cannot be
-        read or written.
+        Returns every trial of the study that has ended. Raises StudyError if the claim was lost, and
+        optuna.exceptions.StorageInternalError if the database cannot be read or written.
         """
         trials = bulk_sql.read_all(self.study, self._known)
         dead = {trial.number: trial for trial in abandoned(self.held, trials)}
@@ -292,18 +294,18 @@ class Others:
 
 
 def fail_abandoned(study: optuna.Study, held: Claim) -> None:
-    """Fail what dead drivers left running: to be called in a turn. Raises StudyError where the claim was lost."""
+    """Mark abandoned trials as failed. Call it in a turn. Raises StudyError if the claim was lost."""
     for trial in abandoned(held, study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))):
         fail(study, trial._trial_id, ABANDONED)
 
 
 def fail(study: optuna.Study, trial_id: int, why: str, refused: bool = False) -> FrozenTrial:
-    """Tell a trial failed, unless it was told already: an interrupt may come just after its values went in.
+    """Mark a trial as failed, unless it has ended already: an interrupt may come just after its values were written.
 
-    why: kept without the folders that it names, since a database is handed on. refused: it was never tried.
+    why: stored without the folders that it names, since a database may be shared. refused: the trial was never tried.
     """
-    told = {record.ERROR: without_paths(why)} | ({record.REFUSED: True} if refused else {})
+    attributes = {record.ERROR: without_paths(why)} | ({record.REFUSED: True} if refused else {})
     try:
-        return bulk_sql.finish(study, trial_id, TrialState.FAIL, user=told)
+        return bulk_sql.finish(study, trial_id, TrialState.FAIL, user=attributes)
     except UpdateFinishedTrialError:
         return study._storage.get_trial(trial_id)

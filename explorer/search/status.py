@@ -1,4 +1,4 @@
-"""How far a study is, as data."""
+"""The progress of a study, as data."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # it brings torch, which neither the front nor the status of 
     pass
 
 
-# of all that a trial carries, what its study's status is made of
+# the user attributes of trials that a status is computed from
 ATTRIBUTES = (
     record.ORIGIN,
     record.REFUSED,
@@ -54,15 +54,17 @@ class Failure:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """states, origins: trials by state (`complete`) and by kind of origin (`baseline`, `paper`, `fixed`, `search`).
+    """The progress of a study.
 
-    remaining: trials still to run under the stored budget. seconds: median of the measured trials, None before the
-    first. reused: trials that repeated a measured operating point. stopped: trials that were not measured to the end,
-    by why: `limit`, `raced`. machine: what was measured on, by key.
-    versions: of packages, when the last trial was measured. mixed: packages of which several measured, in words. data:
-    what trials are measured on and with, by content.
-    table2_variant: the pruned model of Table 2, with the DERs it was chosen by; None where there is none to choose.
-    left_out: trials that another program added or changed, by number, and why: they are in nothing else that is told.
+    states, origins: number of trials by state (`complete`) and by kind of origin (`baseline`, `paper`, `fixed`,
+    `search`). remaining: trials still to run under the stored budget. seconds: median duration of the measured trials,
+    None before the first. reused: trials that repeated a measured operating point. stopped: trials that were not
+    measured to the end, by reason: `limit`, `raced`. machine: description of the machine that measured, by key.
+    versions: of packages, when the last trial was measured. mixed: packages that trials were measured with several
+    versions of, in words. data: what trials are measured on and with, by content.
+    table2_variant: the pruned model of Table 2, with the DERs it was chosen by; None if there is none to choose.
+    left_out: for each trial that another program added or changed, by number, the reason why it counts in none of the
+    other fields.
     """
 
     name: str
@@ -84,15 +86,16 @@ class StudyStatus:
 
 
 def status(study: optuna.Study) -> StudyStatus:
-    """Raises StudyError where the study was not made by `explorer run`."""
+    """Return the progress of a study. Raises StudyError if it was not made by `explorer run`."""
     definition = stored_definition(study)
     left_out: dict[int, str] = {}
     trials, whole = bulk_sql.settle(study, bulk_sql.skim(study, ATTRIBUTES, left_out=left_out), _that_matter, left_out)
     measured = [trial for trial in trials if record.is_measured(trial)]
     seconds = [trial.user_attrs[record.SECONDS] for trial in measured if record.SECONDS in trial.user_attrs]
     known = [whole.get(trial.number, trial) for trial in trials]
-    # never queued, or failed and not queued since: the next run does
-    unqueued = fixed_trials.not_queued(study, definition, [one for one in known if one.state is not TrialState.FAIL])
+    # fixed points that were never queued, or failed and were not queued again: the next run queues them
+    alive = [trial for trial in known if trial.state is not TrialState.FAIL]
+    unqueued = fixed_trials.not_queued(study, definition, alive)
     return StudyStatus(
         name=study.study_name,
         states=dict(Counter(trial.state.name.lower() for trial in trials)),
@@ -118,36 +121,36 @@ def status(study: optuna.Study) -> StudyStatus:
 
 
 def _that_matter(trials: Sequence[FrozenTrial]) -> set[int]:
-    """Those of which more is said than how many there are: the best, the last measured, and those that wait."""
+    """Return the numbers of the trials that are more than counted: the best, the last measured, and those that wait."""
     waiting = {trial.number for trial in trials if trial.state is TrialState.WAITING}
     last = [trial.number for trial in trials if record.is_measured(trial)][-1:]
     return {best.trial for best in best_values(trials)} | waiting | set(last)
 
 
 def best_values(trials: Sequence[FrozenTrial]) -> tuple[Best, ...]:
-    """The best of each objective among complete, feasible trials; an objective that none can be best in is left out.
+    """Return the best of each objective among complete, feasible trials. An objective without a candidate is left out.
 
-    An emulated precision is no candidate for the best RTF: its RTF is not the deployed model's.
+    A trial with an emulated precision is not a candidate for the best RTF, which is not the deployed model's.
     """
     feasible = [trial for trial in trials if trial.state is TrialState.COMPLETE and not record.exceeded(trial)]
     native = [trial for trial in feasible if trial.user_attrs.get("execution") != "emulated"]
-    found = []
+    bests = []
     for axis, (metric, candidates) in enumerate(zip(record.METRIC_NAMES, (feasible, feasible, native), strict=True)):
         if candidates:
             value, number = min((trial.values[axis], trial.number) for trial in candidates)
-            found.append(Best(metric, value, number))
-    return tuple(found)
+            bests.append(Best(metric, value, number))
+    return tuple(bests)
 
 
 OVER = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
 
 
 def remaining(study: optuna.Study, definition: StudyDefinition, trials: Sequence[FrozenTrial]) -> int:
-    """Trials still to run, beside the study's `trials`: those that wait, Table 2's where its variant is still to be
-    chosen, and what is left of the budget of search trials.
+    """Return how many trials are still to run, beyond the study's finished and running `trials`.
 
-    trials: those that wait with all that they carry. What another program queued is one of the search trials, unless it
-    cannot be measured.
+    These are the waiting trials, Table 2's points if its variant is still to be chosen, and the rest of the budget of
+    search trials. A trial that another program queued counts as a search trial, unless it cannot be measured.
+    trials: waiting ones must be complete with parameters and attributes.
     """
     waiting = [trial for trial in trials if trial.state is TrialState.WAITING]
     queued = [trial for trial in waiting if record.origin_of(trial) == record.SEARCH]

@@ -1,8 +1,8 @@
-"""Whether the study that a driver writes into is still the one that it began with.
+"""Check that the study that a driver writes to is still the one that it began with.
 
-Other programs may delete a study while it runs, and make another one. SQLite gives that the same number, and its trials
-the numbers of those that are gone: a driver that noticed nothing would write into trials that are not its own. So each
-study carries a mark of its own, and whatever the driver commits is committed only where the mark still stands.
+Another program may delete a study while it runs, and create a new one. SQLite gives the new study and its trials the
+same ids, so a driver that did not notice would write into trials that are not its own. So each study carries a unique
+mark, and a driver commits only if the mark is still there.
 """
 
 import json
@@ -20,15 +20,16 @@ from explorer.storage import bulk_sql
 from explorer.storage.connection import shown
 from objectives.errors import StudyError
 
-MARK = "made_as"  # study attribute: differs from one study to the next, whatever their names and numbers
+MARK = "made_as"  # study attribute: unique to each study, whatever its name and id
 ATTRIBUTE = models.StudyUserAttributeModel
 
 
 @contextmanager
 def guarded(study: optuna.Study, url: str) -> Iterator[None]:
-    """Commit nothing of this process to the database inside the block once the study is gone.
+    """Refuse every commit of this process inside the block once the study is gone.
 
-    Raises StudyError then, whatever else failed because of it. A storage that is no database has nobody else in it.
+    Raises StudyError then, instead of any error that this caused. Does nothing for a storage that is not a database,
+    since no other program can change it.
     """
     storage = bulk_sql.database_of(study)
     if storage is None:
@@ -52,7 +53,7 @@ def guarded(study: optuna.Study, url: str) -> Iterator[None]:
         yield
     except StudyError:
         raise
-    except Exception as error:  # whatever failed because the study is gone; all else goes on
+    except Exception as error:  # replaced if the study is gone; otherwise re-raised
         with suppress(SQLAlchemyError), storage.engine.connect() as connection:
             if _read(connection, study_id) != mark:
                 raise gone from error
@@ -62,12 +63,12 @@ def guarded(study: optuna.Study, url: str) -> Iterator[None]:
 
 
 def _marked(storage: RDBStorage, study_id: int) -> str | None:
-    """The mark of a study, given to it where it has none; None where there is no such study any more."""
+    """Return the mark of a study, and set it if it has none. None if the study no longer exists."""
     row = {"study_id": study_id, "key": MARK, "value_json": json.dumps(uuid.uuid4().hex)}
     with storage.engine.connect() as connection:
         mark = _read(connection, study_id)
     if mark is None:
-        # another driver may be as quick: the first row stays
+        # another driver may set it at the same time: the first row stays
         with suppress(IntegrityError), storage.engine.begin() as connection:
             connection.execute(insert(ATTRIBUTE), [row])
         with storage.engine.connect() as connection:

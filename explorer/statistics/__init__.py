@@ -1,3 +1,3 @@
 """Statistics of recordings: paired bootstrap, differences, rank correlation, knee points.
 
-Plain functions of numbers. Nothing here knows of Optuna or of studies."""
+Plain functions of numbers. Nothing here depends on Optuna or on studies."""

@@ -1,4 +1,4 @@
-"""By how many points of DER two operating points differ on the same recordings, with its interval."""
+"""The difference in DER, in points, between two operating points on the same recordings, with its interval."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from objectives.measurement import ErrorCounts
 
 @dataclass(frozen=True)
 class Points:
-    """A difference of DER in points. interval: of it, None with a single recording. tied: whether that holds zero, so
-    that these recordings cannot tell it from none; None where there is no interval."""
+    """A difference of DER in points. interval: its interval, None with a single recording. tied: whether the interval
+    contains zero, so that these recordings show no difference; None if there is no interval."""
 
     points: float
     interval: Interval | None
@@ -19,37 +19,37 @@ class Points:
 
 
 def scored_of(counts: Mapping[str, ErrorCounts], less: Mapping[str, ErrorCounts] | None = None) -> Scored:
-    """(seconds of error, seconds of reference speech) by recording. less: errors to be taken off."""
-    off = {uri: 0.0 if less is None else less[uri].seconds for uri in counts}
-    return {uri: (one.seconds - off[uri], one.total) for uri, one in counts.items()}
+    """Return (seconds of error, seconds of reference speech) by recording. less: errors to be subtracted."""
+    subtracted = {uri: 0.0 if less is None else less[uri].seconds for uri in counts}
+    return {uri: (count.seconds - subtracted[uri], count.total) for uri, count in counts.items()}
 
 
 def points(ours: Scored, theirs: Scored) -> Points:
-    """By how much ours is more."""
+    """Return the difference DER(ours) − DER(theirs)."""
     more = bootstrap.pooled_der(ours) - bootstrap.pooled_der(theirs)
     return told_apart(more, bootstrap.difference(ours, theirs))
 
 
 def told_apart(more: float, interval: Interval | None) -> Points:
-    """A difference and what its interval says of it."""
+    """Return a difference with its interval, and whether that contains zero."""
     return Points(more, interval, None if interval is None else interval.contains_zero)
 
 
 def in_words(difference: float, low: float | None, high: float | None, tied: bool | None) -> str:
-    """`+1.25 [−0.10, +2.60] tied`; a difference alone where it has no interval."""
+    """Return `+1.25 [−0.10, +2.60] tied`; only the difference if it has no interval."""
     if low is None or high is None:
         return _signed(difference)
     return f"{_signed(difference)} [{_signed(low)}, {_signed(high)}]" + (" tied" if tied else "")
 
 
-def told_points(one: Points) -> str:
-    """The same of a value."""
-    low, high = ends(one.interval)
-    return in_words(one.points, low, high, one.tied)
+def told_points(difference: Points) -> str:
+    """Return a difference in words, as `in_words` does."""
+    low, high = ends(difference.interval)
+    return in_words(difference.points, low, high, difference.tied)
 
 
 def ends(interval: Interval | None) -> tuple[float | None, float | None]:
-    """(low, high)."""
+    """Return (low, high), both None if there is no interval."""
     return (None, None) if interval is None else (interval.low, interval.high)
 
 

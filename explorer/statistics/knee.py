@@ -1,10 +1,10 @@
 """The knee of a front: the compromise that gives up little of every objective.
 
-Ours is the point nearest to the ideal one, which has the least of each objective that the front has: by Euclidean
-distance, each objective scaled to its range on the front (compromise programming: Zeleny, in "Multiple Criteria
+It is the point nearest to the ideal point, which has the lowest value of each objective on the front. Distance is
+Euclidean, with each objective scaled to its range on the front (compromise programming: Zeleny, in "Multiple Criteria
 Decision Making", 1973; Marler and Arora, Structural and Multidisciplinary Optimization 26, 2004). Logarithms are taken
-first: DER, size and RTF are ratios, and half as much is worth the same wherever one starts. Not the Manhattan distance,
-by which an end of the front that is best in two objectives and worst in the third would nearly always win.
+first, since for DER, size and RTF halving a value is worth the same wherever it starts. The Manhattan distance is not
+used: by it, an end of the front that is best in two objectives and worst in the third would nearly always win.
 """
 
 import math
@@ -18,10 +18,10 @@ DEFINITION = (
 
 
 def knee(points: Sequence[Sequence[float]]) -> int | None:
-    """Place of the knee among non-dominated points, all objectives to be minimised; of equal ones the first.
+    """Return the index of the knee among non-dominated points, all objectives to be minimised; in a tie, the first.
 
-    None with fewer than three points. An objective that is the same everywhere decides nothing; one that has a value of
-    0, which has no logarithm, is scaled as it is.
+    None with fewer than three points. An objective that is the same everywhere has no effect. One with a value of 0,
+    which has no logarithm, is scaled as it is.
     """
     if len(points) < FEWEST:
         return None

@@ -1,4 +1,4 @@
-"""What goes with an error from recording to recording: rank correlations, and how sure they are."""
+"""Rank correlations of figures over recordings, with their confidence intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from scipy.stats import rankdata
 
 from explorer.statistics.bootstrap import LEVEL, RESAMPLES, SEED
 
-FEWEST = 4  # recordings, below which a rank correlation says nothing
+FEWEST = 4  # recordings: with fewer, a rank correlation says nothing
 
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Spearman's, from −1 to 1. low, high: its 95 % percentile interval by the bootstrap over recordings. recordings:
-    of which it was taken."""
+    """Spearman's rank correlation, from −1 to 1. low, high: its 95 % percentile interval by the bootstrap over
+    recordings. recordings: how many it was computed from."""
 
     value: float
     low: float
@@ -23,14 +23,15 @@ class RankCorrelation:
 
     @property
     def contains_zero(self) -> bool:
-        """Whether these recordings cannot tell it from none."""
+        """Whether the interval contains zero, so that these recordings show no correlation."""
         return self.low <= 0.0 <= self.high
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> RankCorrelation | None:
-    """Of two figures of the same recordings; None with fewer than FEWEST, or where one figure never changes.
+    """Return the rank correlation of two figures over the same recordings.
 
-    Draws in which one figure never changes have no correlation, and do not count.
+    None with fewer than FEWEST recordings, or if one figure is constant. Draws in which one figure is constant have no
+    correlation and are ignored.
     """
     if len(x) != len(y):
         raise ValueError(f"{len(x)} and {len(y)} figures are not of the same recordings")
@@ -38,13 +39,13 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> RankCorrelation 
         return None
     pairs = np.array([x, y], float)  # (2, recordings)
     drawn = np.random.default_rng(SEED).integers(len(x), size=(RESAMPLES, len(x)))
-    found = _spearman(pairs[0, drawn], pairs[1, drawn])
-    low, high = np.nanquantile(found, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    correlations = _spearman(pairs[0, drawn], pairs[1, drawn])
+    low, high = np.nanquantile(correlations, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return RankCorrelation(float(_spearman(pairs[:1], pairs[1:])[0]), float(low), float(high), len(x))
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(draws, recordings) each → (draws,), NaN where a row never changes."""
+    """(draws, recordings) each → (draws,), NaN where a row is constant."""
     a, b = (rankdata(side, axis=1) for side in (x, y))
     a, b = (side - side.mean(axis=1, keepdims=True) for side in (a, b))
     spread = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))

@@ -1,3 +1,3 @@
-"""What a study's database holds and how it is read and written: connections, records of trials and studies, snapshots.
+"""Read and write a study's database: connections, the records of trials and studies, snapshots.
 
 Nothing here decides what to search."""

@@ -1,10 +1,10 @@
-"""Optuna's tables, many rows at a time.
+"""Read and write Optuna's tables, many rows at a time.
 
-Optuna reads and writes through objects, one transaction a value: a trial of thirty recordings takes it some forty
-milliseconds to write, and a study of ten thousand trials some ten seconds to read, nearly all of it for attributes that
-neither the front nor the status of a study asks for. So what the explorer does most goes to the tables themselves, as
-Optuna 5 declares them (`optuna.storages._rdb.models`); the tests compare both ways. Other storages keep their trials in
-memory, and are asked as anybody asks them.
+Optuna reads and writes through objects, with one transaction per value. A trial of 30 recordings takes about 40 ms to
+write, and a study of 10,000 trials about 10 s to read, nearly all of it for attributes that neither the front nor the
+status of a study needs. So the most frequent operations go to the tables directly, as Optuna 5 declares them
+(`optuna.storages._rdb.models`); the tests compare the results with Optuna's. Other storages keep their trials in memory
+and are used through Optuna's interface.
 """
 
 import json
@@ -30,9 +30,9 @@ from explorer.storage.trial_schema import KEPT, lacks, unlike_the_others, unread
 from objectives.errors import StudyError
 
 TRIAL, VALUE, PARAM = models.TrialModel, models.TrialValueModel, models.TrialParamModel
-DATES = TRIAL.__table__.c  # as they are stored: in UTC
-PEERS = 5  # trials that say with and on what a study's trials are measured
-MANY = 10_000  # trials to ask for by number: SQLite takes some thirty thousand values in one statement
+DATES = TRIAL.__table__.c  # dates as stored: in UTC
+PEERS = 5  # complete trials that are read to see which data a study's trials are measured with
+MANY = 10_000  # most trials to ask for by number: SQLite takes about 30,000 values in one statement
 USER, SYSTEM = models.TrialUserAttributeModel, models.TrialSystemAttributeModel
 
 
@@ -42,13 +42,14 @@ def skim(
     params: Collection[str] = (),
     left_out: dict[int, str] | None = None,
 ) -> list[FrozenTrial]:
-    """Every trial of the study's own in order, with its state, values, constraints, the user attributes of these `keys`
-    and the parameters of these names (`params`).
+    """Read every trial that is the study's own, in order, but only part of each.
 
-    Without dates, other parameters and anything else; a storage that is no database gives more. left_out: is told
-    which trials are none of the study's own, and why, as far as that shows here: what `read` finds shows more.
-    Raises StudyError where the study's own attributes were damaged, and optuna.exceptions.StorageInternalError where
-    the database cannot be read.
+    A trial has its state, values, constraints, the user attributes `keys` and the parameters `params`, but no dates and
+    nothing else. A storage that is not a database returns more.
+    left_out: filled with the numbers of the trials that are not the study's own, and the reasons, as far as the parts
+    read here show them; `read` finds more.
+    Raises StudyError if the study's own attributes are damaged, and optuna.exceptions.StorageInternalError if the
+    database cannot be read.
     """
     database = database_of(study)
     if database is None:
@@ -60,15 +61,15 @@ def skim(
 def read(
     study: optuna.Study, numbers: Collection[int], left_out: dict[int, str] | None = None
 ) -> dict[int, FrozenTrial]:
-    """Those of these trials that are the study's own, by number, whole but for intermediate values, which no trial of
-    several objectives has. left_out: is told of the others.
+    """Read those of these trials that are the study's own, by number.
 
-    Raises as `skim` does.
+    They are whole except for intermediate values, which trials with several objectives do not have. left_out: filled
+    with the others, by number, and the reasons. Raises as `skim` does.
     """
     database = database_of(study)
     if database is None:
-        found = [trial for trial in study.get_trials(deepcopy=False) if trial.number in numbers]
-        return _alike(_own(standard_of(study), found, True, {}, left_out), left_out)
+        wanted = [trial for trial in study.get_trials(deepcopy=False) if trial.number in numbers]
+        return _alike(_own(standard_of(study), wanted, True, {}, left_out), left_out)
     these = (TRIAL.study_id == study._study_id) & TRIAL.number.in_(numbers)
     return _alike(read_where(database, standard_of(study), these, left_out), left_out)
 
@@ -76,17 +77,16 @@ def read(
 def read_where(
     database: RDBStorage, standard: Standard, which: ColumnElement[bool], left_out: dict[int, str] | None = None
 ) -> list[FrozenTrial]:
-    """As `read`, but of trials in any database that are held against a standard known already, one by one."""
+    """Read trials of any database as `read` does, but check each one on its own, against a standard that is known."""
     return _read(database, standard, which, None, True, left_out)
 
 
 def read_all(
     study: optuna.Study, known: Sequence[FrozenTrial] = (), left_out: dict[int, str] | None = None
 ) -> list[FrozenTrial]:
-    """Every trial of the study's own in order, as `read` reads it. known: trials read before, of which the finished are
-    not read again.
+    """Read every trial that is the study's own, in order, as `read` does.
 
-    Raises as `skim` does.
+    known: trials that were read before; those that had finished are not read again. Raises as `skim` does.
     """
     database = database_of(study)
     if database is None:
@@ -95,7 +95,7 @@ def read_all(
     of_study = TRIAL.study_id == study._study_id
     finished = {trial._trial_id: trial for trial in known if trial.state.is_finished()}
     present = present_in(database, of_study)
-    # the date too: where a study was deleted and made again, its trials have the old numbers
+    # the date is compared too: if a study was deleted and made again, its trials have the old numbers
     same = {
         trial_id: finished[trial_id]
         for trial_id, number, state, complete in present
@@ -113,9 +113,9 @@ def read_all(
 def present_in(
     database: RDBStorage, which: ColumnElement[bool]
 ) -> Sequence[Row[int, int, TrialState, datetime | None]]:
-    """(trial id, number, state, date of its end in UTC) of trials, whosever they are.
+    """Return (trial id, number, state, end date in UTC) for each trial, whether or not it is the study's own.
 
-    Raises StorageInternalError where the database cannot be read.
+    Raises StorageInternalError if the database cannot be read.
     """
     columns = (TRIAL.trial_id, TRIAL.number, TRIAL.state, DATES.datetime_complete)
     try:
@@ -126,15 +126,15 @@ def present_in(
 
 
 def read_own(study: optuna.Study, number: int) -> FrozenTrial:
-    """One trial, as `read` reads it. Raises StudyError where the study has no such trial, or it is none of its own."""
+    """Read one trial as `read` does. Raises StudyError if the study has no such trial, or it is not the study's own."""
     left_out: dict[int, str] = {}
     skimmed = skim(study, (), left_out=left_out)
-    _, found = settle(study, skimmed, lambda left: {number} & {trial.number for trial in left}, left_out)
+    _, whole = settle(study, skimmed, lambda left: {number} & {trial.number for trial in left}, left_out)
     if number in left_out:
         raise refusal(study, number, left_out[number])
-    if number not in found:
+    if number not in whole:
         raise StudyError(f"the study {study.study_name!r} has no trial {number}: `explorer front` names them")
-    return found[number]
+    return whole[number]
 
 
 def settle(
@@ -143,10 +143,10 @@ def settle(
     choose: Callable[[Sequence[FrozenTrial]], Collection[int]],
     left_out: dict[int, str] | None = None,
 ) -> tuple[list[FrozenTrial], dict[int, FrozenTrial]]:
-    """Choose among skimmed trials until all that are chosen prove to be the study's own when they are read whole.
+    """Choose among skimmed trials until all chosen ones prove to be the study's own when they are read whole.
 
-    choose: numbers of those that matter, among these trials. Returns (the trials that are left, those chosen, whole, by
-    number). Raises as `skim` does.
+    choose: returns the numbers of the trials that matter among those given. Returns (the trials that are left, the
+    chosen ones, whole, by number). Raises as `skim` does.
     """
     left = list(trials)
     while True:
@@ -166,11 +166,11 @@ def finish(
     user: Mapping[str, Any] | None = None,
     system: Mapping[str, Any] | None = None,
 ) -> FrozenTrial:
-    """End a running trial, with its values and the attributes of a user and of the system, all or nothing: whoever dies
-    when, a trial is running or whole. Returns it as the storage has it now.
+    """End a running trial, and write its values, user attributes and system attributes in one transaction.
 
-    Raises optuna.exceptions.UpdateFinishedTrialError where it does not run any more, StorageInternalError where the
-    database cannot be written.
+    So a killed driver leaves a trial either running or whole. Returns the trial as the storage has it now.
+    Raises optuna.exceptions.UpdateFinishedTrialError if it is no longer running, StorageInternalError if the database
+    cannot be written.
     """
     assert state.is_finished(), f"{state.name} ends no trial"
     storage, user, system = study._storage, user or {}, system or {}
@@ -186,17 +186,21 @@ def finish(
     running = (DATES.trial_id == trial_id) & (DATES.state == TrialState.RUNNING)
     try:
         with database.engine.begin() as connection:
-            # written first: so SQLite takes its one writer's lock, a server that of the trial, and both see it as it is
+            # this comes first to take the lock (SQLite's single writer lock, a server's row lock), so that the state is
+            # the current one
             if connection.execute(update(TRIAL.__table__).where(running).values(ended)).rowcount != 1:
                 raise UpdateFinishedTrialError(f"trial {trial_id} does not run any more: it cannot be changed")
-            for table, told in ((USER, user), (SYSTEM, system)):
-                rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(one)} for key, one in told.items()]
-                connection.execute(delete(table).where(table.trial_id == trial_id, table.key.in_(list(told))))
+            for table, attributes in ((USER, user), (SYSTEM, system)):
+                rows = [
+                    {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+                    for key, value in attributes.items()
+                ]
+                connection.execute(delete(table).where(table.trial_id == trial_id, table.key.in_(list(attributes))))
                 if rows:
                     connection.execute(insert(table), rows)
             for objective, number in enumerate(values or ()):
-                value, kind = VALUE.value_to_stored_repr(number)
-                row = {"trial_id": trial_id, "objective": objective, "value": value, "value_type": kind}
+                stored, kind = VALUE.value_to_stored_repr(number)
+                row = {"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind}
                 connection.execute(insert(VALUE), row)
     except DBAPIError as error:
         raise StorageInternalError("the end of a trial could not be written") from error
@@ -204,8 +208,8 @@ def finish(
 
 
 def database_of(study: optuna.Study) -> RDBStorage | None:
-    """The database that a study lies in; None where it lies elsewhere."""
-    # Optuna puts a cache before a database; what is finished never changes, so nothing here passes it by unseen
+    """Return the database that a study is stored in; None if its storage is not a database."""
+    # Optuna puts a cache in front of a database. Bypassing it is safe, since finished trials never change
     storage = getattr(study._storage, "_backend", study._storage)
     return storage if isinstance(storage, RDBStorage) else None
 
@@ -223,7 +227,7 @@ def _read(
     try:
         with database.engine.connect() as connection:
             columns = (TRIAL.trial_id, TRIAL.number, TRIAL.state, DATES.datetime_start, DATES.datetime_complete)
-            # trials first: what is complete then has all of its rows, whatever a driver writes meanwhile
+            # trials first: one that is complete then has all of its rows, whatever a driver writes in the meantime
             trials = connection.execute(select(*columns).where(which).order_by(TRIAL.number)).all()
             values = _values(connection, which)
             user = _attributes(connection, USER, which, attributes, faults)
@@ -262,7 +266,7 @@ def _own(
     faults: Mapping[int, str],
     left_out: dict[int, str] | None,
 ) -> list[FrozenTrial]:
-    """Those that are the study's own. faults: found already, by trial id."""
+    """Return the trials that are the study's own. faults: those found while reading, by trial id."""
     own = []
     for trial in trials:
         unread = None if trial.state is TrialState.WAITING else faults.get(trial._trial_id)
@@ -275,7 +279,7 @@ def _own(
 
 
 def _alike(trials: Sequence[FrozenTrial], left_out: dict[int, str] | None) -> dict[int, FrozenTrial]:
-    """Those that were measured with and on the same data, by number."""
+    """Return the trials that were measured with and on the same data, by number."""
     odd = unlike_the_others(trials)
     if left_out is not None:
         left_out |= odd
@@ -283,19 +287,19 @@ def _alike(trials: Sequence[FrozenTrial], left_out: dict[int, str] | None) -> di
 
 
 def _local(stored: datetime | None) -> datetime | None:
-    """A stored date as Optuna tells it: local time, naive."""
+    """Convert a stored date to the form that Optuna uses: local time, naive."""
     return None if stored is None else stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
 
 
 def _values(connection: Connection, which: ColumnElement[bool]) -> Mapping[int, list[float]]:
     columns = (VALUE.trial_id, VALUE.value, VALUE.value_type)
     query = select(*columns).join(TRIAL, TRIAL.trial_id == VALUE.trial_id).where(which)
-    found: defaultdict[int, list[float]] = defaultdict(list)
+    values: defaultdict[int, list[float]] = defaultdict(list)
     for trial_id, value, kind in connection.execute(query.order_by(VALUE.trial_id, VALUE.objective)).all():
-        # a value that is none at all is no number either
-        finite = value is None and kind is VALUE.TrialValueType.FINITE
-        found[trial_id].append(math.nan if finite else VALUE.stored_repr_to_value(value, kind))
-    return found
+        # a finite value that is missing was damaged; NaN marks it as not a number
+        missing = value is None and kind is VALUE.TrialValueType.FINITE
+        values[trial_id].append(math.nan if missing else VALUE.stored_repr_to_value(value, kind))
+    return values
 
 
 def _attributes(
@@ -305,36 +309,36 @@ def _attributes(
     keys: ColumnElement[bool] | None,
     faults: dict[int, str],
 ) -> Mapping[int, dict[str, Any]]:
-    """Attributes by trial id; of one that is no JSON, `faults` is told."""
+    """Read attributes by trial id. One that is not JSON is added to `faults`."""
     query = select(table.trial_id, table.key, table.value_json).join(TRIAL, TRIAL.trial_id == table.trial_id)
     query = query.where(which) if keys is None else query.where(which, keys)
-    found: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+    by_trial: defaultdict[int, dict[str, Any]] = defaultdict(dict)
     for trial_id, key, value in connection.execute(query).all():
         try:
-            found[trial_id][key] = json.loads(value)
+            by_trial[trial_id][key] = json.loads(value)
         except (TypeError, ValueError, RecursionError) as error:
             faults.setdefault(trial_id, unreadable(key, error))
-    return found
+    return by_trial
 
 
 def _params(
     connection: Connection, which: ColumnElement[bool], faults: dict[int, str]
 ) -> Mapping[int, dict[str, tuple[Any, Any]]]:
-    """(value, distribution) by trial id and name; of one that cannot be read, `faults` is told."""
+    """Read (value, distribution) by trial id and parameter name. One that cannot be read is added to `faults`."""
     columns = (PARAM.trial_id, PARAM.param_name, PARAM.param_value, PARAM.distribution_json)
     query = select(*columns).join(TRIAL, TRIAL.trial_id == PARAM.trial_id).where(which).order_by(PARAM.param_id)
-    found: defaultdict[int, dict[str, tuple[Any, Any]]] = defaultdict(dict)
-    for trial_id, name, value, told in connection.execute(query).all():
+    by_trial: defaultdict[int, dict[str, tuple[Any, Any]]] = defaultdict(dict)
+    for trial_id, name, value, stored in connection.execute(query).all():
         try:
-            distribution = json_to_distribution(told)
-            found[trial_id][name] = distribution.to_external_repr(value), distribution
+            distribution = json_to_distribution(stored)
+            by_trial[trial_id][name] = distribution.to_external_repr(value), distribution
         except (TypeError, ValueError, KeyError, IndexError, RecursionError, AttributeError) as error:
             faults.setdefault(trial_id, f"its parameter {name!r} cannot be read ({complaint(error)})")
-    return found
+    return by_trial
 
 
 def _find_lacking(connection: Connection, which: ColumnElement[bool], faults: dict[int, str]) -> None:
-    """Tell `faults` of finished trials without what `explorer run` keeps of each, by their keys alone."""
+    """Add to `faults` the finished trials that lack an attribute which `explorer run` writes; only keys are read."""
     for state, keys in KEPT.items():
         has = (USER.trial_id == TRIAL.trial_id) & USER.key.in_(keys)
         counted = select(TRIAL.trial_id).outerjoin(USER, has).where(which, TRIAL.state == state)

@@ -1,4 +1,4 @@
-"""Where studies live: any Optuna RDB URL, opened with errors that a user can act on, and one driver at a time."""
+"""Open study storages at any Optuna RDB URL, with errors that a user can act on, and lock them for one driver."""
 
 import hashlib
 import os
@@ -22,14 +22,14 @@ from explorer.storage.urls import DEFAULT_URL, parse, sqlite_file, without_passw
 from objectives.cache.files import cache_dir
 from objectives.errors import StudyError, reason_of
 
-UNSHARED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)  # what SQLite says without shared memory
+UNSHARED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)  # SQLite's error codes without shared memory
 
 
 def check(url: str) -> None:
-    """Raise StudyError where a database cannot be used, before anything is made: no file, and no table of a server."""
+    """Raise StudyError if a database cannot be used. Creates nothing: no file, and no table on a server."""
     parsed = parse(url)
     file = sqlite_file(parsed)
-    with _told_of(url):
+    with _as_study_errors(url):
         engine = create_engine(parsed, poolclass=NullPool)
         if parsed.get_backend_name() != "sqlite":
             engine.connect().close()
@@ -39,16 +39,16 @@ def check(url: str) -> None:
     if not os.access(file if file.exists() else file.parent, os.W_OK):
         raise StudyError(f"{shown(url)}: may not be written: permit that, or give another --storage")
     if not _is_missing(file):
-        with _told_of(url), closing(to_read(file)):
+        with _as_study_errors(url), closing(to_read(file)):
             pass
 
 
 def open_storage(url: str, must_exist: bool = False) -> RDBStorage:
-    """Open a database, creating its tables where they are missing.
+    """Open a database, and create its tables if they are missing.
 
-    must_exist: refuse an SQLite file that is not there or is another program's, so that a reader neither leaves an
-    empty database behind nor adds tables to one; one that may only be read is opened to be read.
-    Raises StudyError where the URL or the database cannot be used.
+    must_exist: refuse an SQLite file that is missing or belongs to another program, so that a reader neither leaves an
+    empty database behind nor adds tables to one. A read-only file is opened for reading.
+    Raises StudyError if the URL or the database cannot be used.
     """
     parsed = parse(url)
     file = sqlite_file(parsed)
@@ -56,7 +56,7 @@ def open_storage(url: str, must_exist: bool = False) -> RDBStorage:
         existing_file(url)
     if file is not None:
         _check_folder(url, file)
-    with _told_of(url):
+    with _as_study_errors(url):
         if must_exist and file is not None:
             _check_tables(url, file)
             if not _is_shared(file):
@@ -65,8 +65,8 @@ def open_storage(url: str, must_exist: bool = False) -> RDBStorage:
 
 
 @contextmanager
-def _told_of(url: str) -> Iterator[None]:
-    """Whatever a database and its driver raise inside the block, as a StudyError that names the URL and a remedy."""
+def _as_study_errors(url: str) -> Iterator[None]:
+    """Turn whatever a database and its driver raise inside the block into a StudyError with the URL and a remedy."""
     try:
         yield
     except RuntimeError as error:
@@ -93,7 +93,7 @@ def _check_folder(url: str, file: Path) -> None:
 
 
 def _check_tables(url: str, file: Path) -> None:
-    """Raise StudyError where a database has no studies."""
+    """Raise StudyError if a database has no table of studies."""
     with closing(to_read(file)) as connection:
         known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'studies'").fetchone()
     if known is None:
@@ -101,7 +101,7 @@ def _check_tables(url: str, file: Path) -> None:
 
 
 def existing_file(url: str) -> Path | None:
-    """The SQLite file of a URL; None for another kind of database. Raises StudyError where the file is not there."""
+    """Return the SQLite file of a URL; None for another kind of database. Raises StudyError if the file is missing."""
     file = sqlite_file(parse(url))
     if file is not None and _is_missing(file):
         raise StudyError(f"there is no study storage at {file}: run `explorer run STUDY` first, or give --storage")
@@ -109,13 +109,13 @@ def existing_file(url: str) -> Path | None:
 
 
 def shown(url: str) -> str:
-    """A database URL for people: without the password. Raises StudyError where it is none."""
+    """Return a database URL without its password, for messages. Raises StudyError if it is not a database URL."""
     parse(url)
     return without_password(url)
 
 
 def load_study(name: str, url: str) -> optuna.Study:
-    """A study that must exist. Raises StudyError naming the studies that do."""
+    """Load a study. Raises StudyError with the names of all studies if there is none of that name."""
     storage = open_storage(url, must_exist=True)
     try:
         return optuna.load_study(study_name=name, storage=storage)
@@ -126,9 +126,9 @@ def load_study(name: str, url: str) -> optuna.Study:
 
 @contextmanager
 def sole_driver(name: str, url: str) -> Iterator[None]:
-    """Hold the study for one driver on this machine; the lock goes with the process, however it ends.
+    """Lock the study for one driver on this machine. The lock is released when the process ends, for whatever reason.
 
-    Raises StudyError where another live process drives it.
+    Raises StudyError if another running process drives it.
     """
     file = _lock_file(name, url)
     lock = FileLock(file)
@@ -157,8 +157,8 @@ def _connect(url: URL, file: Path | None) -> RDBStorage:
     if file is None:
         return _open_server(url)
     if _is_missing(file):
-        # A new database appears whole or not at all. Optuna creates table by table: killed halfway it would leave
-        # tables without their unique indices, which no later opening mends.
+        # A new database appears complete or not at all. Optuna creates table by table: killed halfway, it would leave
+        # tables without their unique indices, which it never repairs.
         with FileLock(file.with_name(f".{file.name}.lock")):
             if _is_missing(file):
                 fresh = file.with_name(f".{file.name}.new")
@@ -169,35 +169,35 @@ def _connect(url: URL, file: Path | None) -> RDBStorage:
 
 
 def _open_server(url: URL) -> RDBStorage:
-    told = url.render_as_string(hide_password=False)
-    options = {"pool_pre_ping": True}  # a server that was started again must not cost the trial that ends next
+    address = url.render_as_string(hide_password=False)
+    options = {"pool_pre_ping": True}  # so that a restart of the server does not lose the trial that ends next
     if url.get_backend_name() != "postgresql":
-        return RDBStorage(told, engine_kwargs=options)
+        return RDBStorage(address, engine_kwargs=options)
     engine = create_engine(url, poolclass=NullPool)
-    # in turns: two that make the tables of a new database at once would stumble over each other
+    # under a lock: two drivers that create the tables of a new database at once would both fail
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('explorer: tables'))"))
-        return RDBStorage(told, engine_kwargs=options)
+        return RDBStorage(address, engine_kwargs=options)
 
 
 def _open_sqlite(url: URL) -> RDBStorage:
-    # SQLite answers "database is locked" at once unless told to wait
+    # without a timeout, SQLite raises "database is locked" at once
     storage = RDBStorage(
         url.render_as_string(hide_password=False), engine_kwargs={"connect_args": {"timeout": PATIENCE}}
     )
     event.listen(storage.engine, "connect", _write_ahead)
-    storage.engine.dispose()  # the connection that made the tables was not told
+    storage.engine.dispose()  # the connection that made the tables is not in write-ahead mode
     return storage
 
 
 def to_read(file: Path) -> sqlite3.Connection:
-    """A connection to a database that never writes into it, for any thread.
+    """Open a read-only connection to an SQLite database, usable from any thread.
 
-    SQLite reads a database that has a log through a file of shared memory beside it. Where there is none and none can
-    be made, as in a folder that may only be read, nobody is writing, and what is read is a copy in memory.
-    Raises sqlite3.Error or OSError where it cannot be read.
+    SQLite reads a database that has a write-ahead log through a file of shared memory beside it. If there is none and
+    none can be created, as in a read-only folder, nobody is writing, and the connection is to a copy in memory.
+    Raises sqlite3.Error or OSError if the database cannot be read.
     """
-    # as_uri quotes what a path may hold
+    # as_uri quotes special characters in the path
     connection = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=PATIENCE, check_same_thread=False)
     try:
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
@@ -220,35 +220,39 @@ def to_read(file: Path) -> sqlite3.Connection:
 
 
 def _is_shared(file: Path) -> bool:
-    """Whether `to_read` would read the file itself."""
-    with suppress(sqlite3.Error), closing(to_read(file)) as connection:  # opening it again says what is wrong
+    """Whether `to_read` would read the file itself rather than a copy."""
+    with suppress(sqlite3.Error), closing(to_read(file)) as connection:  # an error is raised when it is opened again
         return bool(connection.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()[0])
     return True
 
 
 def _open_copy(file: Path) -> RDBStorage:
-    """A storage to read alone."""
+    """Open a storage that is only read, from a copy in memory."""
     return RDBStorage("sqlite://", engine_kwargs={"creator": lambda: to_read(file), "poolclass": StaticPool})
 
 
 def _write_ahead(connection: sqlite3.Connection, _: object) -> None:
-    """Log first, sync rarely: a trial is some thirty transactions, and each took 20 ms to reach the disk. What was
-    committed survives a kill; a power cut may take the last seconds with it, and never the database. Readers, the
-    dashboard for one, no longer wait for the writer."""
+    """Turn on write-ahead logging with rare syncs.
+
+    A trial takes about 30 transactions, and each took 20 ms to reach the disk. Committed data survives a kill. A power
+    cut may lose the last seconds but never damages the database. Readers, such as the dashboard, do not wait for the
+    writer.
+    """
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
-    except sqlite3.OperationalError:  # read-only, or a file system without shared memory: slower, and as good
+    except sqlite3.OperationalError:  # read-only, or a file system without shared memory: slower, but correct
         return
 
 
 def _is_missing(file: Path) -> bool:
-    """An empty file is what SQLite leaves where a first connection was cut short."""
+    """Whether a database is missing. An empty file counts: SQLite leaves one if a first connection is cut short."""
     return not file.exists() or file.stat().st_size == 0
 
 
 def _lock_file(name: str, url: str) -> Path:
-    """Beside an SQLite file, where every user of it finds the same lock; in the cache folder for a database server."""
+    """Return the lock file of a study: beside an SQLite file, where all its users find it; in the cache folder for a
+    database server."""
     parsed = parse(url)
     file = sqlite_file(parsed)
     study = hashlib.sha256(name.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""What a database refuses, in words for whoever has to mend it."""
+"""Turn errors of a database into messages that say what is wrong and how to fix it."""
 
 import re
 import sqlite3
@@ -23,24 +23,25 @@ REMEDIES = {
 
 
 def refusal(where: str, error: BaseException, running: bool = False) -> StudyError:
-    """What a user is told of an error of a database. where: the database, without password. running: in mid-study."""
+    """Return the StudyError for an error of a database. where: the database, without password. running: whether a study
+    was running."""
     then = "; then run the same command again: every finished trial is kept" if running else ""
-    sqlite = next((each for each in _chain(error) if isinstance(each, sqlite3.Error)), None)
+    sqlite = next((cause for cause in _chain(error) if isinstance(cause, sqlite3.Error)), None)
     code = getattr(sqlite, "sqlite_errorcode", None)
     if sqlite is not None and code is not None and (code & 0xFF) in REMEDIES:
         what, remedy = REMEDIES[code & 0xFF]
         return StudyError(f"{where}: {what} ({sqlite}): {remedy}, or give another --storage{then}")
     reason = str(error.__cause__ or error).splitlines()[0]
-    return StudyError(f"{where}: the database refuses ({reason}): mend that, or give another --storage{then}")
+    return StudyError(f"{where}: the database refuses ({reason}): fix that, or give another --storage{then}")
 
 
 def other_version(where: str, error: RuntimeError) -> StudyError:
-    """What a user is told where Optuna finds tables of another version of itself."""
-    told = str(error)
-    found = re.search(r"runtime optuna version (\S+) .*set up by optuna ([^)\s]+)", told, re.DOTALL)
-    here, there = found.groups() if found else ("another version", "another version")
+    """Return the StudyError for a database whose tables another version of Optuna made."""
+    message = str(error)
+    versions = re.search(r"runtime optuna version (\S+) .*set up by optuna ([^)\s]+)", message, re.DOTALL)
+    here, there = versions.groups() if versions else ("another version", "another version")
     what = f"{where}: was made by another version of Optuna ({there}, and here is {here}), with other tables"
-    if "storage upgrade" in told:
+    if "storage upgrade" in message:
         return StudyError(
             f"{what}: copy the database, then run `optuna storage upgrade --storage URL`, or give another --storage"
         )
@@ -48,7 +49,7 @@ def other_version(where: str, error: RuntimeError) -> StudyError:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """An error and those that it came from, SQLAlchemy's wrapping included."""
+    """Return an error and its causes, including the original error that SQLAlchemy wraps."""
     chain: list[BaseException] = []
     while error not in chain:
         chain.append(error)

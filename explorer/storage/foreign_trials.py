@@ -1,9 +1,11 @@
-"""Which trials of a study are its own: what another program added, or somebody changed by hand, is left out.
+"""Find out which trials of a study are its own. Trials that another program added, or that were changed by hand, are
+left out.
 
-A study lies in a database that any program may write to. Stock Optuna adds trials with values and without the
-attributes that `explorer run` keeps, with other parameters, or of other data. Such a trial belongs on no front, and no
-sampler may learn from it; but it is no reason to stop either. So each trial is held against its study where it is read
-(explorer/storage/bulk_sql.py), and those that do not fit are left out of everything, with a remark that names them.
+Any program may write to the database of a study. Stock Optuna may add trials that have values but not the attributes
+that `explorer run` writes, that have other parameters, or that were measured on other data. Such a trial belongs on no
+front, and no sampler may learn from it, but it is not a reason to stop either. So each trial is checked against its
+study when it is read (explorer/storage/bulk_sql.py). Those that do not fit are left out of everything, with a remark
+that names them.
 """
 
 from collections.abc import Mapping
@@ -28,25 +30,26 @@ LeftOut = Mapping[int, str]  # number of a trial → why it is left out
 
 @dataclass(frozen=True)
 class Standard:
-    """What each of a study's own trials must be like. space: where their points lie, None if nobody knows. points:
-    those of each origin of a fixed point."""
+    """What each of a study's own trials must satisfy. space: the search space of their points, None if unknown. points:
+    the possible points of each fixed point, by origin."""
 
     space: SearchSpace | None = None
     points: Mapping[str, frozenset[OperatingPoint]] = field(default_factory=dict)
 
     def fault(self, trial: FrozenTrial, whole: bool) -> str | None:
-        """Why a trial is none of the study's own, in words; None if it is. whole: with all that it carries.
+        """Return why a trial is not the study's own, in words; None if it is.
 
-        One that waits is everybody's: the next run measures it, or fails it and says why.
+        whole: whether the trial was read with everything that it carries. A waiting trial is never left out: the next
+        run measures it, or marks it failed with the reason.
         """
         if trial.state is TrialState.WAITING:
             return None
         return fault(trial, whole) or (self._fault_of_measurement(trial) if whole and self.space else None)
 
     def _fault_of_measurement(self, trial: FrozenTrial) -> str | None:
-        assert self.space is not None, "asked only then"
+        assert self.space is not None, "only called if the space is known"
         known = dimensions(self.space)
-        if trial.state is TrialState.FAIL:  # nobody learns from it, whatever it was queued with
+        if trial.state is TrialState.FAIL:  # samplers do not learn from it, whatever it was queued with
             return None
         for name, value in trial.params.items():
             if why := why_not(name, value, self.space):
@@ -64,43 +67,45 @@ class Standard:
 
 
 def standard_of(study: optuna.Study) -> Standard:
-    """What the trials of a study must be like; nothing but whole where it does not say. Raises StudyError if its
-    attributes are no JSON."""
+    """Return what the trials of a study must satisfy. If the study has no definition, they only need to be complete.
+
+    Raises StudyError if its attributes are not JSON.
+    """
     if DEFINITION not in user_attributes(study):
         return Standard()
     try:
         definition = stored_definition(study)
-    except StudyError:  # whoever shows the study says so
+    except StudyError:  # reported by the command that reads the definition
         return Standard()
     return Standard(definition.space, _points_of(user_attributes(study)[DEFINITION]))
 
 
 @lru_cache(maxsize=16)
 def _points_of(definition: str) -> Mapping[str, frozenset[OperatingPoint]]:
-    """Points of each origin that a study's fixed points may have, whichever variant Table 2 turns out to be about."""
-    told = StudyDefinition.model_validate_json(definition)
-    found: dict[str, set[OperatingPoint]] = {}
-    for fixed in chain.from_iterable(told.fixed_points_for(variant) for variant in told.candidates or (None,)):
-        found.setdefault(fixed.origin, set()).add(fixed.point)
-    return {origin: frozenset(points) for origin, points in found.items()}
+    """Return the points that each fixed point of a study may have, by origin, for any choice of Table 2's variant."""
+    study = StudyDefinition.model_validate_json(definition)
+    by_origin: dict[str, set[OperatingPoint]] = {}
+    for fixed in chain.from_iterable(study.fixed_points_for(variant) for variant in study.candidates or (None,)):
+        by_origin.setdefault(fixed.origin, set()).add(fixed.point)
+    return {origin: frozenset(points) for origin, points in by_origin.items()}
 
 
 def in_words(left_out: LeftOut) -> str:
-    """The remark of a study's trials that were left out; empty if there are none."""
+    """Return the remark about trials that were left out; empty if there are none."""
     if not left_out:
         return ""
     shown = sorted(left_out)[:MOST_NAMED]
-    told = "; ".join(f"trial {number}: {left_out[number]}" for number in shown)
+    reasons = "; ".join(f"trial {number}: {left_out[number]}" for number in shown)
     more = len(left_out) - len(shown)
     rest = f"; and {more} more: {', '.join(map(str, sorted(left_out)[MOST_NAMED:]))}" if more else ""
     return (
         f"Left out, since another program added {'it' if len(left_out) == 1 else 'them'} or changed "
-        f"{'it' if len(left_out) == 1 else 'them'}: {told}{rest}"
+        f"{'it' if len(left_out) == 1 else 'them'}: {reasons}{rest}"
     )
 
 
 def refusal(study: optuna.Study, number: int, why: str) -> StudyError:
-    """The error for whoever asks for a trial that is left out."""
+    """Return the error to raise if a trial is asked for that is left out."""
     return StudyError(
         f"trial {number} of the study {study.study_name!r} is left out: {why}. Another program added it, or it was "
         "changed: choose another one, or restore the storage from a copy"

@@ -1,5 +1,8 @@
-"""Who holds a lock: a note beside it, for the message to those who are refused. The lock alone decides; a note that is
-missing, half written or left by the dead only makes the message say less."""
+"""A note beside a lock that says who holds it, for the message to those who are refused.
+
+Only the lock decides. A note that is missing, half written or left by a dead process only makes the message less
+informative.
+"""
 
 import json
 import os
@@ -18,7 +21,7 @@ LARGEST = 4096  # characters: a note is one short line
 class Holder:
     """A process that holds a lock. since: UTC, to the second.
 
-    Raises ValueError where one cannot be what it should: notes lie in folders that others may write to.
+    Raises ValueError if a value is invalid, since notes are in folders that others may write to.
     """
 
     host: str
@@ -27,7 +30,7 @@ class Holder:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]{1,255}", self.host) or not 0 < self.process < 2**31:
-            raise ValueError(f"{self.host!r}, {self.process}: no host and process")
+            raise ValueError(f"{self.host!r}, {self.process}: not a host and process")
         datetime.strptime(self.since, SINCE)
 
     def __str__(self) -> str:
@@ -35,18 +38,18 @@ class Holder:
 
 
 def who_i_am() -> str:
-    """`host:process`."""
+    """Return `host:process`, to name this process."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def leave_note(lock: Path) -> None:
-    """Say beside a lock that this process holds it now. A note that cannot be written is none."""
+    """Write beside a lock that this process holds it now. If the note cannot be written, there is none."""
     note = _note(lock)
     draft = note.with_name(f"{note.name}.new")
     holder = Holder(socket.gethostname(), os.getpid(), datetime.now(UTC).strftime(SINCE))
-    with suppress(OSError):  # a full disk: nobody is stopped by a note
+    with suppress(OSError):  # such as a full disk: a missing note must not stop a run
         try:
-            note.unlink(missing_ok=True)  # what the last holder left, should the rest fail
+            note.unlink(missing_ok=True)  # removes the last holder's note even if the rest fails
             draft.write_text(json.dumps(asdict(holder)), encoding="utf-8")
             draft.replace(note)
         finally:
@@ -54,17 +57,17 @@ def leave_note(lock: Path) -> None:
 
 
 def take_note_away(lock: Path) -> None:
-    """What the holder does before it lets go."""
+    """Remove the note. The holder calls this before it releases the lock."""
     with suppress(OSError):
         _note(lock).unlink(missing_ok=True)
 
 
 def read_note(lock: Path) -> Holder | None:
-    """Who holds a lock; None where that is not known, or where the process of the note is known to have ended."""
+    """Return who holds a lock; None if that is not known, or if the process in the note has ended."""
     try:
         with _note(lock).open(encoding="utf-8") as note:
-            told = json.loads(note.read(LARGEST))
-        holder = Holder(str(told["host"]), int(told["process"]), str(told["since"]))
+            stored = json.loads(note.read(LARGEST))
+        holder = Holder(str(stored["host"]), int(stored["process"]), str(stored["since"]))
     except (OSError, ValueError, KeyError, TypeError):  # missing, half written, or somebody else's file
         return None
     return None if holder.host == socket.gethostname() and not _lives(holder.process) else holder
@@ -76,9 +79,9 @@ def _note(lock: Path) -> Path:
 
 def _lives(process: int) -> bool:
     try:
-        os.kill(process, 0)  # no signal: asks only whether there is such a process
+        os.kill(process, 0)  # sends no signal, only checks that the process exists
     except ProcessLookupError:
         return False
-    except OSError:  # another user's
+    except OSError:  # the process belongs to another user
         return True
     return True

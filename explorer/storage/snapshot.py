@@ -1,4 +1,4 @@
-"""A copy of a study storage to look at and to write notes into: the original is only ever read, and never held up."""
+"""Copy a study storage, to look at it and write notes into the copy. The original is only read, and never blocked."""
 
 import sqlite3
 from collections.abc import Container, Iterator
@@ -26,9 +26,9 @@ Progress = tuple[tuple[object, ...], ...]
 
 
 class Source:
-    """A study storage that is read and nothing else.
+    """A study storage that is only read.
 
-    Raises StudyError where it is not there, cannot be read, or is no study storage.
+    Raises StudyError if it is missing, cannot be read, or is not a study storage.
     """
 
     def __init__(self, url: str) -> None:
@@ -38,15 +38,15 @@ class Source:
             self._engine = _engine(url, self._file)
         except (ArgumentError, ImportError, TypeError, ValueError) as error:
             raise StudyError(f"{self.name}: cannot be used as a study storage ({error})") from error
-        self._copied: tuple[object, Progress] | None = None  # the file's stamp and the progress at the last copy
+        self._copied: tuple[object, Progress] | None = None  # the file's times and sizes, and the progress, when copied
         if self._file is not None:
             with self._reading():
                 pass
 
     def has_changed(self) -> bool:
-        """Whether a study or a trial came, went, began or ended since the last copy. Raises StudyError.
+        """Whether a study or trial was added, deleted, started or ended since the last copy. Raises StudyError.
 
-        For an SQLite file that nobody wrote to, without opening it.
+        An SQLite file that has not been written to is not opened.
         """
         if self._copied is None:
             return True
@@ -56,14 +56,14 @@ class Source:
 
     def copy_to(self, target: Path) -> None:
         """Write all studies, as they are at one moment, into a new SQLite file. Raises StudyError."""
-        found = self._stamp(), self._progress()  # first: what changes during the copy is seen next time
+        before = self._stamp(), self._progress()  # taken first, so that a change during the copy is noticed next time
         if self._file is None:
             self._copy_rows(target)
         else:
-            # a log beside the original is written on meanwhile: SQLite's own backup reads both as of one moment
+            # the original and its write-ahead log may change meanwhile; SQLite's backup reads both at one moment
             with self._reading(), closing(to_read(self._file)) as source, closing(sqlite3.connect(target)) as copy:
                 source.backup(copy)
-        self._copied = found
+        self._copied = before
 
     def _copy_rows(self, target: Path) -> None:
         RDBStorage(f"sqlite:///{target}").engine.dispose()
@@ -89,8 +89,8 @@ class Source:
         trials, studies = models.TrialModel, models.StudyModel
         counts = select(trials.study_id, trials.state, func.count()).group_by(trials.study_id, trials.state)
         with self._reading() as connection:
-            found = [*connection.execute(counts).all(), *connection.execute(select(studies.study_id)).all()]
-        return tuple(tuple(row) for row in found)
+            rows = [*connection.execute(counts).all(), *connection.execute(select(studies.study_id)).all()]
+        return tuple(tuple(row) for row in rows)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -105,10 +105,10 @@ class Source:
 
 
 class SnapshotStorage(RDBStorage):
-    """A database that changes no more, so that the trials of each study are read once.
+    """A database that no longer changes, so the trials of each study are read only once.
 
-    source: what it is a copy of, for errors. before: an earlier copy, whose finished trials need not be read again.
-    Raises StudyError where the database was made by another version of Optuna.
+    source: name of the original, for errors. before: an earlier copy, whose finished trials need not be read again.
+    Raises StudyError if the database was made by another version of Optuna.
     """
 
     def __init__(self, file: Path, source: str, before: "SnapshotStorage | None" = None) -> None:
@@ -127,7 +127,7 @@ class SnapshotStorage(RDBStorage):
         included_trial_ids: set[int],
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
-        """What Optuna reads all trials through, its cache included."""
+        """Return trials from memory. Optuna and its cache read all trials through this method."""
         if study_id not in self._known:
             self._known[study_id] = self._read(study_id)
         return [
@@ -139,7 +139,7 @@ class SnapshotStorage(RDBStorage):
 
     def _read(self, study_id: int) -> list[FrozenTrial]:
         if DEFINITION in self.get_study_user_attrs(study_id):
-            # through the tables; what other programs made may have intermediate values, which that does not read
+            # bulk_sql does not read intermediate values, which only studies of other programs have
             study = optuna.Study(self.get_study_name_from_id(study_id), self)
             left_out: dict[int, str] = {}
             trials = bulk_sql.read_all(study, self._before.pop(study_id, ()), left_out)
@@ -150,9 +150,9 @@ class SnapshotStorage(RDBStorage):
 
 
 def _engine(url: str, file: Path | None) -> Engine:
-    """Connections to read by, each closed after use; one transaction sees one moment."""
+    """Return an engine for reading. Connections are closed after use, and a transaction sees one moment."""
     if file is not None:
         return create_engine("sqlite://", creator=lambda: to_read(file), poolclass=NullPool)
-    # SQLite (one in memory, or a URI) has no other isolation
+    # SQLite (in memory, or by a URI) has no isolation level to choose
     level = {} if make_url(url).get_backend_name() == "sqlite" else {"isolation_level": "REPEATABLE READ"}
     return create_engine(url, poolclass=NullPool, **level)

@@ -1,4 +1,4 @@
-"""What a study itself carries, and how much of it is left to do."""
+"""The attributes of a study itself: its definition, and the identity that may not change between runs."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping
@@ -19,64 +19,70 @@ if TYPE_CHECKING:  # it brings torch, which neither the front nor the status of 
 
 
 DEFINITION = "definition"  # study attribute: the definition, budget included
-IDENTITY = "identity"  # study attribute: what may not change between runs, definition and evaluator
+IDENTITY = "identity"  # study attribute: the parts of definition and evaluator that may not change between runs
 
 
 def stored_definition(study: optuna.Study) -> StudyDefinition:
-    """The definition that a study was last run with. Raises StudyError where the study is not explorer's, or where the
-    definition was damaged or is another version's."""
-    told = user_attributes(study)
-    if DEFINITION not in told:
+    """Return the definition that a study was last run with.
+
+    Raises StudyError if the study was not made by explorer, or if the definition is damaged or another version's.
+    """
+    attributes = user_attributes(study)
+    if DEFINITION not in attributes:
         raise StudyError(f"the study {study.study_name!r} was not made by `explorer run`: it has no definition")
     refuse_other_directions(study)
     try:
-        return StudyDefinition.model_validate_json(told[DEFINITION])
+        return StudyDefinition.model_validate_json(attributes[DEFINITION])
     except ValidationError as error:
         raise damaged(study, DEFINITION, error) from error
 
 
 def refuse_other_directions(study: optuna.Study) -> None:
-    """Raise StudyError where a study has other objectives than DER, size and RTF, all of which should be low."""
-    found = [direction.name.lower() for direction in study.directions]
-    if found != ["minimize"] * len(record.METRIC_NAMES):
+    """Raise StudyError if a study has other objectives than to minimize DER, size and RTF."""
+    directions = [direction.name.lower() for direction in study.directions]
+    if directions != ["minimize"] * len(record.METRIC_NAMES):
         raise StudyError(
-            f"the study {study.study_name!r} is to {', '.join(found)}, and `explorer run` minimizes "
+            f"the study {study.study_name!r} is to {', '.join(directions)}, and `explorer run` minimizes "
             f"{', '.join(record.METRIC_NAMES)}: another program made or changed it; give --name for another study"
         )
 
 
 def stored_identity(study: optuna.Study) -> Mapping[str, Any]:
-    """What may not change between the runs of a study; empty where it says nothing. Raises StudyError where that was
-    damaged."""
+    """Return what may not change between the runs of a study; empty if it has no such attribute.
+
+    Raises StudyError if the attribute is damaged.
+    """
     return kept_json(study, IDENTITY) or {}
 
 
 def evaluated_by(study: optuna.Study) -> Mapping[str, str]:
-    """Identity of the evaluator that a study was begun with; empty where the study does not tell. Raises StudyError
-    where that was damaged."""
+    """Return the identity of the evaluator that a study was begun with; empty if the study did not record it.
+
+    Raises StudyError if the attribute is damaged.
+    """
     prefix = "evaluator."
-    told = stored_identity(study)
-    return {key.removeprefix(prefix): value for key, value in told.items() if key.startswith(prefix)}
+    identity = stored_identity(study)
+    return {key.removeprefix(prefix): value for key, value in identity.items() if key.startswith(prefix)}
 
 
 def data_of(study: optuna.Study) -> Mapping[str, str]:
-    """What a study's trials are measured on and with, by content, for trials that do not tell it themselves."""
-    told = evaluated_by(study)
-    return {key: told[key] for key in DATA if key in told}
+    """Return what a study's trials are measured on and with, by content, for trials that did not record it."""
+    identity = evaluated_by(study)
+    return {key: identity[key] for key in DATA if key in identity}
 
 
 def device_of(study: optuna.Study) -> "Device":
-    """Where a study's windows are run: identities name the accuracy plane's device only where it is a GPU."""
+    """Return the device of a study's accuracy plane. Identities only name it if it is a GPU."""
     return "cuda" if "accuracy" in evaluated_by(study) else "cpu"
 
 
 def refuse_other_data(
     study: optuna.Study, trials: Iterable[FrozenTrial], now: Mapping[str, str], keys: Collection[str] = DATA
 ) -> None:
-    """Raise StudyError where one of these trials was measured on other recordings, or with other weights or settings,
-    than an evaluator of the identity `now` has: what both say cannot be compared.
+    """Raise StudyError if a trial was measured on other recordings, or with other weights or settings, than those of an
+    evaluator with the identity `now`: their results cannot be compared.
 
-    keys: of the identity, those that must be alike. What a study of an earlier version does not tell is not compared.
+    keys: the parts of the identity that must be equal. What an earlier version did not record is not compared.
     """
     before = evaluated_by(study)
     for trial in trials:
@@ -90,22 +96,24 @@ def refuse_other_data(
 
 
 def kept_json(study: optuna.Study, key: str) -> Mapping[str, Any] | None:
-    """The object that an attribute holds; None where the study has no such attribute. Raises StudyError."""
+    """Return the JSON object in an attribute; None if there is no such attribute. Raises StudyError if damaged."""
     stored = user_attributes(study).get(key)
     if stored is None:
         return None
     try:
-        told = json.loads(stored)
+        value = json.loads(stored)
     except (TypeError, ValueError, RecursionError) as error:
         raise damaged(study, key, error) from error
-    if not isinstance(told, dict):
-        raise damaged(study, key, f"holds a {type(told).__name__} and no object")
-    return told
+    if not isinstance(value, dict):
+        raise damaged(study, key, f"holds a {type(value).__name__} and not an object")
+    return value
 
 
 def user_attributes(study: optuna.Study) -> Mapping[str, Any]:
-    """All that a study keeps. Raises StudyError where a row of it is no JSON, StorageInternalError where the database
-    cannot be read."""
+    """Return all user attributes of a study.
+
+    Raises StudyError if one is not JSON, StorageInternalError if the database cannot be read.
+    """
     try:
         return study.user_attrs
     except StorageInternalError as error:
@@ -115,12 +123,12 @@ def user_attributes(study: optuna.Study) -> Mapping[str, Any]:
 
 
 def damaged(study: optuna.Study, key: str, why: object) -> StudyError:
-    """The error that names an attribute which cannot be read."""
+    """Return the error for an attribute that cannot be read."""
     return StudyError(f"the study {study.study_name!r}: its attribute {key!r} {_unreadable(why)}")
 
 
 def complaint(why: object) -> str:
-    """What is wrong with a value, in a part of a line."""
+    """Return what is wrong with a value, as part of a line."""
     if isinstance(why, ValidationError):
         first = why.errors()[0]
         why = f"{'.'.join(map(str, first['loc'])) or 'all of it'} = {quoted(first['input'])}: {first['msg']}"

@@ -1,4 +1,4 @@
-"""What a trial carries besides its parameters: written in one place, named in one place."""
+"""The attributes that a trial carries besides its parameters: this module names, writes and reads them."""
 
 import math
 from collections.abc import Mapping
@@ -12,41 +12,42 @@ from objectives.measurement import ErrorCounts, Measurement, Stopped, Timing
 from objectives.operating_point import OperatingPoint
 
 METRIC_NAMES = ("DER (%)", "size (MiB)", "RTF")
-SEARCH = "search"  # origin of what a sampler proposed; every other origin is a fixed point's
+SEARCH = "search"  # origin of trials that a sampler proposed; every other origin is a fixed point's
 
-# Attributes that belong to one trial's own story; the others describe its measurement and go with it when it is reused.
+# These attributes belong to one trial alone. All others describe its measurement, and are copied if that is reused.
 ORIGIN = "origin"
 ERROR = "error"
-REFUSED = "refused"  # of a trial that another program queued and that has no operating point: it was never tried
+REFUSED = "refused"  # of a trial that another program queued without a valid operating point: it was never tried
 SECONDS = "seconds"
 REUSED_FROM = "reused_from"
 
 RECORDINGS = "recordings"  # errors by recording
 MODEL_KEY = "model_key"
-MODEL_SHA256 = "model_sha256"  # of the model's file; these three are absent where an earlier version measured
+MODEL_SHA256 = "model_sha256"  # of the model's file; earlier versions did not write this and the next two
 DATA = "data"  # what it was measured with and on, by content: corpus, split, weights, settings
-VERSIONS = "versions"  # of the packages that decide an answer
-STOP = "stop"  # of a trial that was not measured to the end: why, {"kind", "reason", ...}
+VERSIONS = "versions"  # of the packages that affect an answer
+STOP = "stop"  # why a trial was not measured to the end: {"kind", "reason", ...}
 
 CONSTRAINTS = "constraints"  # the system attribute that optuna-dashboard reads
 
 
 def origin_of(trial: FrozenTrial) -> str:
-    """Origin of a trial; one that died before it was named came from the sampler, and so does, as far as anybody can
-    tell, one with an origin that is no name."""
-    told = trial.user_attrs.get(ORIGIN, SEARCH)
-    return told if isinstance(told, str) and told.isprintable() else SEARCH
+    """Return the origin of a trial. Without an origin, or with one that is not a printable name, it is `search`."""
+    origin = trial.user_attrs.get(ORIGIN, SEARCH)
+    return origin if isinstance(origin, str) and origin.isprintable() else SEARCH
 
 
 def is_searched(trial: FrozenTrial) -> bool:
-    """Whether a trial takes its part of the budget of search trials: not where it is a fixed point, nor where another
-    program queued it with parameters that cannot be, or told it failed."""
+    """Whether a trial counts towards the budget of search trials.
+
+    Fixed points do not count, nor do trials that another program queued with invalid parameters or marked failed.
+    """
     others = REFUSED in trial.user_attrs or (trial.state is TrialState.FAIL and ERROR not in trial.user_attrs)
     return origin_of(trial) == SEARCH and not others
 
 
 def values_of(measurement: Measurement) -> tuple[float, float, float]:
-    """(DER %, size MiB, RTF). Raises EvaluationError where one is not a finite number: no sampler learns from that."""
+    """Return (DER %, size MiB, RTF). Raises EvaluationError if one is not finite: samplers cannot learn from it."""
     if measurement.pooled.total <= 0:
         raise EvaluationError("no reference speech was scored, so there is no DER: check the corpus' RTTM and UEM")
     values = (measurement.pooled.der, measurement.size_mib, measurement.timing.median)
@@ -57,23 +58,23 @@ def values_of(measurement: Measurement) -> tuple[float, float, float]:
 
 
 def latency_of(point: OperatingPoint) -> float | None:
-    """Seconds, pauses waited for included; None in the offline mode, whose infinity is no JSON."""
+    """Return the latency in seconds, including the wait for pauses; None if offline, since JSON has no infinity."""
     return point.latency if math.isfinite(point.latency) else None
 
 
 def attributes_of(measurement: Measurement) -> dict[str, Any]:
-    """What is kept of a measurement beside its three values, as JSON. Seconds, percent and bytes as the keys say."""
+    """Return the attributes of a measurement beside its three values, as JSON. The keys say the units."""
     return {**_facts(measurement), **_timed(measurement.timing), "der": errors_of(measurement.pooled)}
 
 
 def attributes_of_stopped(stopped: Stopped) -> dict[str, Any]:
-    """The same of a trial that was stopped, as far as it was measured: a part of the recordings has no DER."""
+    """Return the attributes of a stopped trial, as far as it was measured. It has no DER."""
     stop = {"kind": stopped.stop.kind, "reason": stopped.stop.reason, **stopped.stop.told}
     return {**_facts(stopped), **(_timed(stopped.timing) if stopped.timing else {}), STOP: stop}
 
 
 def reached_by_stopped(stopped: Stopped) -> dict[str, float]:
-    """What is known of each budget's quantity; of a DER that a budget stopped, the least that it can be."""
+    """Return the known quantities that have budgets. For a DER over its budget, this is a lower bound."""
     reached = {"size": stopped.size_bytes / 2**20}
     if stopped.timing:
         reached["rtf"] = stopped.timing.median
@@ -83,7 +84,7 @@ def reached_by_stopped(stopped: Stopped) -> dict[str, float]:
 
 
 def over_latency(latency: float, limit: float) -> dict[str, Any]:
-    """Why a trial is not even begun."""
+    """Return the `stop` attribute of a trial that is over the budget of latency, so that it is not even started."""
     return {
         "kind": "limit",
         "reason": f"latency is {latency:.3g} s, over the budget of {limit:g} s",
@@ -92,28 +93,30 @@ def over_latency(latency: float, limit: float) -> dict[str, Any]:
 
 
 def why_stopped(trial: FrozenTrial) -> str:
-    """Why a trial was stopped, in words; what another program pruned says nothing."""
+    """Return why a trial was stopped, in words. A trial that another program pruned has no reason."""
     return str(trial.user_attrs.get(STOP, {}).get("reason", "by nobody knows whom"))
 
 
 def stop_kind(trial: FrozenTrial) -> str:
-    """`limit` or `raced`; `unknown` where another program pruned the trial."""
+    """Return `limit` or `raced`; `unknown` if another program pruned the trial."""
     return str(trial.user_attrs.get(STOP, {}).get("kind", "unknown"))
 
 
 def error_seconds(trial: FrozenTrial) -> dict[str, float]:
-    """Seconds of error of a complete trial, by recording."""
+    """Return the seconds of error of a complete trial, by recording."""
     return {uri: errors for uri, (errors, _) in scored_seconds(trial.user_attrs[RECORDINGS]).items()}
 
 
-def scored_seconds(told: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    """(seconds of error, seconds of reference speech) by recording, of what `errors_of` wrote of each."""
+def scored_seconds(recordings: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return (seconds of error, seconds of reference speech) by recording. recordings: as `errors_of` wrote each."""
     kinds = ("false_alarm_seconds", "missed_detection_seconds", "confusion_seconds")
-    return {uri: (math.fsum(one[kind] for kind in kinds), one["total_seconds"]) for uri, one in told.items()}
+    return {
+        uri: (math.fsum(errors[kind] for kind in kinds), errors["total_seconds"]) for uri, errors in recordings.items()
+    }
 
 
 def reference_seconds(trial: FrozenTrial) -> float:
-    """Scored reference speech of all recordings, which is the same for every complete trial of a study."""
+    """Return the seconds of scored reference speech in all recordings, the same for every complete trial of a study."""
     return float(trial.user_attrs["der"]["total_seconds"])
 
 
@@ -153,21 +156,23 @@ def _timed(timing: Timing) -> dict[str, Any]:
 
 
 def measured_attributes(trial: FrozenTrial) -> dict[str, Any]:
-    """The attributes of a finished trial that describe its measurement, for another trial of the same point."""
+    """Return the attributes of a finished trial that describe its measurement, for another trial of the same point."""
     own = {ORIGIN, ERROR, SECONDS, REUSED_FROM}
     return {key: value for key, value in trial.user_attrs.items() if key not in own}
 
 
 def excesses(limits: Mapping[str, float], reached: Mapping[str, float]) -> dict[str, float]:
-    """By how much each limit is passed, as a share of the limit: at most 0 where it is kept. Only of what is known.
+    """Return by how much each limit is exceeded, as a share of the limit: at most 0 if it is met.
 
-    A share, so that samplers, which add excesses up, weigh a second of latency and a percent of DER alike.
+    Unknown quantities are left out. Excesses are shares because samplers add them up: so a second of latency and a
+    percent of DER have comparable weight.
     """
     return {name: reached[name] / limit - 1.0 for name, limit in limits.items() if name in reached}
 
 
 def constraints(excesses: Mapping[str, float]) -> dict[str, Any]:
-    """Excesses as system attributes, twice: Optuna reads one attribute a constraint, optuna-dashboard only the list."""
+    """Return excesses as system attributes, in two forms: Optuna reads one attribute per constraint, optuna-dashboard
+    only the list."""
     if not excesses:
         return {}
     return {f"{CONSTRAINTS}:{name}": excess for name, excess in excesses.items()} | {
@@ -176,23 +181,23 @@ def constraints(excesses: Mapping[str, float]) -> dict[str, Any]:
 
 
 def excesses_of(trial: FrozenTrial) -> dict[str, float]:
-    """What `excesses` said of a trial that was told."""
+    """Return the stored excesses of a finished trial, by limit."""
     # Optuna also lists the dashboard's copy, under the numbers "0", "1", ...
     return {name: excess for name, excess in trial.constraints.items() if not name.isdigit()}
 
 
 def exceeded(trial: FrozenTrial) -> tuple[str, ...]:
-    """Names of the limits that a trial passes."""
+    """Return the names of the limits that a trial exceeds."""
     return tuple(name for name, excess in excesses_of(trial).items() if excess > 0)
 
 
 def is_measured(trial: FrozenTrial) -> bool:
-    """Complete by an evaluation of its own, not by reuse."""
+    """Whether a trial is complete by its own evaluation, not by reuse of another trial's."""
     return trial.state is TrialState.COMPLETE and REUSED_FROM not in trial.user_attrs
 
 
 def errors_of(counts: ErrorCounts) -> dict[str, float | None]:
-    """Errors in seconds and in percent of scored speech; None percent where nothing was scored."""
+    """Return errors in seconds and in percent of scored speech. The percentages are None if nothing was scored."""
     seconds = {
         "false_alarm": counts.false_alarm,
         "missed_detection": counts.missed_detection,

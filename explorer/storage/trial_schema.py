@@ -1,8 +1,8 @@
-"""What the attributes of a stored trial must be like to be believed.
+"""Validate the attributes of stored trials.
 
-They are rows of a database, which others may write to, cut short or hand on: what is read is checked once, where it is
-read, so that a damaged one is left out, named, and breaks nothing. Whether the figures are true, `explorer verify`
-tells.
+They are rows of a database, which others may change, truncate or share. Each trial is checked once, when it is read, so
+that a damaged one is left out and reported instead of causing an error elsewhere. Whether the figures are true is
+checked by `explorer verify`.
 """
 
 import math
@@ -22,18 +22,18 @@ REQUIRED = (  # of a complete trial
     "der", "execution", "kept_units", "latency", "machine", record.MODEL_KEY, "params", record.RECORDINGS,
     "rtf_repeats", "rtf_ratio", "rtf_spread", "threads",
 )  # fmt: skip
-KEPT = {  # of every trial in that state
+KEPT = {  # attributes of every trial in that state
     TrialState.COMPLETE: REQUIRED,
     TrialState.PRUNED: (record.STOP,),
 }
-CLOSE = 1e-6  # of a sum to what it is a sum of, which is as exact as floats are
+CLOSE = 1e-6  # tolerance between a stored sum and the sum of its parts, for rounding
 
 
 def _writable(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError("it is no text that can be written") from error
+        raise ValueError("it is not text that can be written") from error
     return value
 
 
@@ -47,7 +47,7 @@ Text = Annotated[str, AfterValidator(_writable)]
 Name = Annotated[Text, AfterValidator(_in_a_line)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Amount = Annotated[float, Field(ge=0.0)]
-Texts = dict[Text, Text]  # a folder's name may hold anything
+Texts = dict[Text, Text]  # not names: a value may be a folder, whose name may hold any character
 
 
 class _Strict(BaseModel):
@@ -71,7 +71,7 @@ class _Errors(_Strict):
         seconds = self.false_alarm_seconds, self.missed_detection_seconds, self.confusion_seconds
         if self.total_seconds > 0:
             rates = self.der, self.false_alarm, self.missed_detection, self.confusion
-            made = 100.0 * math.fsum(seconds), *(100.0 * one for one in seconds)
+            made = 100.0 * math.fsum(seconds), *(100.0 * part for part in seconds)
             if not all(
                 rate is not None and _close(rate, percent / self.total_seconds)
                 for rate, percent in zip(rates, made, strict=True)
@@ -95,7 +95,7 @@ class _Stop(_Strict):
 
 
 class _Attributes(_Strict):
-    """All that an explorer reads of a trial's attributes; the types where they are there."""
+    """All attributes of a trial that explorer reads. Defaults stand for absent attributes."""
 
     origin: Name = record.SEARCH
     error: Text | None = None
@@ -136,9 +136,9 @@ class _Attributes(_Strict):
 
 
 def fault(trial: FrozenTrial, whole: bool) -> str | None:
-    """Why a trial cannot be believed, in words that name the attribute and its value; None if it can.
+    """Return why a trial is invalid, in words that name the attribute and its value; None if it is valid.
 
-    whole: with all of its attributes. One that waits or runs has none yet that anybody reads.
+    whole: whether the trial was read with all of its attributes. A trial that waits or runs is not checked.
     """
     if not trial.state.is_finished():
         return None
@@ -147,8 +147,8 @@ def fault(trial: FrozenTrial, whole: bool) -> str | None:
     except ValidationError as error:
         return unreadable((error.errors()[0]["loc"] or ("all",))[0], error)
     for name, excess in trial.system_attrs.items():
-        told = excess if isinstance(excess, list) else [excess]
-        if name.startswith(record.CONSTRAINTS) and not all(_is_number(each) for each in told):
+        parts = excess if isinstance(excess, list) else [excess]
+        if name.startswith(record.CONSTRAINTS) and not all(_is_number(part) for part in parts):
             return unreadable(name, f"{quoted(excess)} is no number")
     if whole and (absent := [name for name in KEPT.get(trial.state, ()) if name not in trial.user_attrs]):
         return lacks(absent)
@@ -156,18 +156,18 @@ def fault(trial: FrozenTrial, whole: bool) -> str | None:
 
 
 def unreadable(attribute: object, why: object) -> str:
-    """What is wrong with an attribute."""
+    """Return the reason for leaving out a trial whose attribute cannot be read."""
     return f"its attribute {str(attribute)!r} cannot be read ({complaint(why)})"
 
 
 def lacks(absent: Sequence[str]) -> str:
-    """What is wrong with a trial that has not what `explorer run` keeps of each in its state."""
+    """Return the reason for leaving out a trial that lacks attributes which `explorer run` writes in its state."""
     more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
     return f"it has no attribute {absent[0]!r}{more}, which `explorer run` keeps of every such trial"
 
 
 def _fault_of_values(trial: FrozenTrial) -> str | None:
-    """Of a complete trial."""
+    """Return why the values of a complete trial are invalid; None if they are valid."""
     values = tuple(trial.values or ())
     if len(values) != len(record.METRIC_NAMES) or not all(map(math.isfinite, values)):
         return f"its values are {quoted(list(values))} and not DER, size and RTF"
@@ -178,16 +178,19 @@ def _fault_of_values(trial: FrozenTrial) -> str | None:
 
 
 def unlike_the_others(trials: Iterable[FrozenTrial]) -> dict[int, str]:
-    """Complete trials, read whole, that were not scored on the recordings that most of these were, or not measured with
-    what most were, by number, and what is wrong: a study's data never change, and paired they cannot be compared."""
+    """Find the complete trials that were scored on other recordings, or measured with other data, than most of these.
+
+    Returns the reasons by number. A study's data never change, and such trials cannot be compared with the others.
+    trials: read whole.
+    """
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     found: dict[int, str] = {}
     for key in DATA:  # a trial of an earlier version does not say
-        told = {
+        used = {
             trial.number: data[key] for trial in complete if key in (data := trial.user_attrs.get(record.DATA) or {})
         }
-        odd = _unusual(told)
-        found |= {number: f"it was measured with another {key} ({quoted(told[number])})" for number in odd}
+        odd = _unusual(used)
+        found |= {number: f"it was measured with another {key} ({quoted(used[number])})" for number in odd}
     scored = {trial.number: frozenset(trial.user_attrs[record.RECORDINGS]) for trial in complete}
     for number in _unusual(scored):
         named = ", ".join(sorted(scored[number])[:3])
@@ -195,16 +198,16 @@ def unlike_the_others(trials: Iterable[FrozenTrial]) -> dict[int, str]:
     return found
 
 
-def _unusual(told: Mapping[int, Hashable]) -> list[int]:
-    """Those of which something else is told than of most; of the first, if as many say something else."""
-    if len(set(told.values())) < 2:
+def _unusual(values: Mapping[int, Hashable]) -> list[int]:
+    """Return the numbers whose value is not the most common one; in a tie, the first value counts as that."""
+    if len(set(values.values())) < 2:
         return []
-    usual, _ = Counter(told.values()).most_common(1)[0]
-    return [number for number, one in told.items() if one != usual]
+    usual, _ = Counter(values.values()).most_common(1)[0]
+    return [number for number, value in values.items() if value != usual]
 
 
-def _close(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=CLOSE, abs_tol=CLOSE)
+def _close(stored: float, expected: float) -> bool:
+    return math.isclose(stored, expected, rel_tol=CLOSE, abs_tol=CLOSE)
 
 
 def _is_number(value: object) -> bool:

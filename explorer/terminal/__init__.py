@@ -1,3 +1,3 @@
-"""Where commands print: streams, screens of any width, tables, and the signals that end a command.
+"""What commands print to: streams, screens of any width, tables; and the signals that end a command.
 
-Nothing here knows what is printed."""
+Nothing here depends on what is printed."""

@@ -1,10 +1,10 @@
-"""What a corpus leaves out, said once by each command that loads one."""
+"""Print what a corpus leaves out. Each command that loads a corpus does so once."""
 
 import sys
 from collections.abc import Iterable
 
 
 def print_remarks(remarks: Iterable[str]) -> None:
-    """Print each on a line of standard error, where it does not mix with what a program reads."""
+    """Print each remark on a line of standard error, so that it does not mix with output that a program reads."""
     for remark in remarks:
         print(f"corpus: {remark}", file=sys.stderr)

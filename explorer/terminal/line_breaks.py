@@ -1,4 +1,4 @@
-"""Sentences in lines of a given width. A figure stays whole, and so does a figure with its unit."""
+"""Break sentences into lines of a given width. A figure is kept together with its unit."""
 
 import re
 
@@ -8,23 +8,23 @@ UNITS = "%|×|(?:points|MiB|dB|Hz|ms|s|h|M)\\b"
 WORD = re.compile(f"(?:[^ ]|(?<=[0-9]) (?={UNITS}))+")
 
 
-def longest_word(told: str) -> int:
-    """Width of the longest word of a sentence; a figure and its unit are one."""
-    return max(map(cell_len, WORD.findall(told)), default=0)
+def longest_word(text: str) -> int:
+    """Return the width of the longest word of a sentence. A figure and its unit are one word."""
+    return max(map(cell_len, WORD.findall(text)), default=0)
 
 
-def broken(told: str, width: int) -> list[str]:
-    """Lines of at most so many columns, broken between words. A longer word stays whole, for the terminal to break."""
+def broken(text: str, width: int) -> list[str]:
+    """Break a sentence between words into lines of at most `width` columns. A longer word is left to the terminal."""
     lines, place = [""], 0
-    for found in WORD.finditer(told):
-        if lines[-1].strip() and cell_len(lines[-1]) + cell_len(told[place : found.end()]) > width:
-            lines.append(found[0])
+    for word in WORD.finditer(text):
+        if lines[-1].strip() and cell_len(lines[-1]) + cell_len(text[place : word.end()]) > width:
+            lines.append(word[0])
         else:
-            lines[-1] += told[place : found.end()]
-        place = found.end()
+            lines[-1] += text[place : word.end()]
+        place = word.end()
     return lines
 
 
-def folded(told: str, width: int) -> list[str]:
-    """The same, but a longer word goes on in the next line, so that no line is wider."""
-    return [piece for line in broken(told, width) for piece in chop_cells(line, width) or [""]]
+def folded(text: str, width: int) -> list[str]:
+    """Break a sentence like `broken`, but also break words that are longer than a line, so that no line is wider."""
+    return [piece for line in broken(text, width) for piece in chop_cells(line, width) or [""]]

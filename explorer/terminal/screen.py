@@ -1,4 +1,4 @@
-"""Where a command prints: as wide as the terminal, and without any width in a pipe, a file or a log."""
+"""The console that a command prints to: as wide as the terminal, and of unlimited width in a pipe, a file or a log."""
 
 import os
 import sys
@@ -11,13 +11,13 @@ from rich.text import Text
 from explorer.terminal.line_breaks import broken
 from explorer.terminal.streams import shown
 
-UNBOUNDED = 1_000_000  # columns: a line of a file ends where its text ends
-USUAL = 80  # columns of a terminal that does not know its own
+UNBOUNDED = 1_000_000  # columns, for output that is not a terminal: lines are never broken
+USUAL = 80  # columns of a terminal that does not report its width
 HEIGHT = 25  # rich asks for it together with the width; nothing here depends on it
 
 
 def screen(stderr: bool = False) -> Console:
-    """Standard output, or standard error, for tables and sentences. What is printed there is no markup."""
+    """Return a console on standard output, or standard error, for tables and sentences. Markup is not interpreted."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(
         stderr=stderr, width=_columns(stream), height=HEIGHT, highlight=False, markup=False, emoji=False
@@ -25,34 +25,34 @@ def screen(stderr: bool = False) -> Console:
 
 
 def whole() -> Column:
-    """Of a bar of progress: a figure, which a narrow screen leaves whole."""
+    """Return a column of a progress bar for a figure, which is kept whole on a narrow screen."""
     return Column(no_wrap=True)
 
 
 def giving_way() -> Column:
-    """Of a bar of progress: words, which go on in the next line before a figure is cut."""
+    """Return a column of a progress bar for words, which are wrapped before a figure is cut."""
     return Column()
 
 
 def width_of(console: Console) -> int:
-    """Columns that a line may take."""
+    """Return the number of columns that a line may take."""
     return console.width if console.is_terminal else UNBOUNDED
 
 
 def say(text: str, console: Console, style: str = "") -> None:
-    """Print sentences: on a terminal broken between words and nowhere else, elsewhere a line as it is."""
+    """Print sentences. On a terminal they are broken between words only; elsewhere lines are not broken."""
     for sentence in shown(text, console.encoding).split("\n"):
         for line in broken(sentence, width_of(console)):
             console.print(Text(line, style), soft_wrap=True)
 
 
 def _columns(stream: TextIO | None) -> int:
-    """Those of the terminal that the stream is; `COLUMNS` wins, as everywhere."""
+    """Return the columns of the terminal that the stream is. The environment variable `COLUMNS` takes precedence."""
     if stream is None or not stream.isatty():
         return UNBOUNDED
-    told = os.environ.get("COLUMNS", "")
-    if told.isascii() and told.isdecimal() and int(told):
-        return int(told)
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isascii() and columns.isdecimal() and int(columns):
+        return int(columns)
     try:
         return os.get_terminal_size(stream.fileno()).columns or USUAL
     except OSError:

@@ -1,7 +1,7 @@
-"""Signals that ask a command to end: all of them end it as Ctrl-C does, and its exit code says which one it was.
+"""Handle signals that ask a command to end: each ends it as Ctrl-C does, and the exit code says which one it was.
 
-SIGTERM comes from service managers, `timeout` and `kill`, SIGHUP from a terminal that is closed or a connection that is
-lost. What a shell made this process ignore (`nohup`, a job in the background) stays ignored.
+SIGTERM comes from service managers, `timeout` and `kill`; SIGHUP comes when a terminal is closed or a connection is
+lost. Signals that a shell has set to be ignored (`nohup`, a job in the background) stay ignored.
 """
 
 import errno
@@ -21,7 +21,8 @@ OUTPUT, ERROR = 1, 2
 
 
 def exit_code(number: int) -> int:
-    """What a shell reports of a program that a signal ended: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+    """Return the exit code that a shell reports if a signal ended a program: 130 for Ctrl-C, 143 for SIGTERM, 129 for
+    SIGHUP."""
     return 128 + number
 
 
@@ -30,14 +31,14 @@ INTERRUPTED = exit_code(signal.SIGINT)
 
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP raise KeyboardInterrupt, and an exit with 130 that follows gets the code of the signal
-    that came. Does nothing outside the main thread, where no signals arrive."""
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt inside the block, and replace an exit code of 130 that follows by
+    that of the signal. Does nothing outside the main thread, which receives no signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     request = _Request()
-    heeded = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, request) for number in heeded if number != signal.SIGINT}
+    not_ignored = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, request) for number in not_ignored if number != signal.SIGINT}
     try:
         yield
     except KeyboardInterrupt:
@@ -52,7 +53,8 @@ def ended_like_ctrl_c() -> Iterator[None]:
 
 
 class _Request:
-    """A handler of signals that interrupts, once for signals that are one request. number: the first signal."""
+    """A signal handler that raises KeyboardInterrupt, once for signals that belong to one request. number: the first
+    signal."""
 
     def __init__(self) -> None:
         self.number: int = signal.SIGINT
@@ -71,7 +73,7 @@ class _Request:
 
 
 def let_go_of_terminal() -> None:
-    """Send nowhere what would be printed on a terminal that is being closed, so that no write to it fails."""
+    """Discard what would be printed on a terminal that is being closed, so that no write to it fails."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for number in (OUTPUT, ERROR):
         if _is_terminal(number):
@@ -80,7 +82,7 @@ def let_go_of_terminal() -> None:
 
 
 def _is_terminal(number: int) -> bool:
-    """Whether a file descriptor is a terminal, one that is gone included (of which `isatty` says no)."""
+    """Whether a file descriptor is a terminal, even one that is gone (for which `isatty` is false)."""
     try:
         termios.tcgetattr(number)
     except termios.error as error:

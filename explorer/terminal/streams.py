@@ -1,4 +1,4 @@
-"""Standard output and standard error as a command finds them: closed, full, or unable to show a character."""
+"""Handle standard output and standard error that are closed, full, or unable to show a character."""
 
 import codecs
 import io
@@ -15,9 +15,9 @@ from objectives.errors import OutputError
 
 PLAIN = "explorer.plain"  # name of the error handler of encodings
 INPUT, OUTPUT, ERROR = range(3)
-PIPE_CLOSED = 128 + signal.SIGPIPE  # what a shell reports of a program whose reader went away
+PIPE_CLOSED = 128 + signal.SIGPIPE  # the exit code that a shell reports for a program whose reader went away
 
-# What is printed for a character that the encoding does not have.
+# What is printed instead of a character that the encoding does not have.
 REPLACEMENTS = {
     "→": "->", "←": "<-", "…": "...", "–": "-", "—": "-", "−": "-", "×": "x", "Δ": "delta", "μ": "u", "µ": "u",
     "≤": "<=", "≥": ">=", "≈": "~", "±": "+-", "·": "*", "•": "*", "─": "-", "━": "-", "│": "|", "├": "|", "└": "|",
@@ -28,9 +28,9 @@ REPLACEMENTS = {
 def guard() -> None:
     """Prepare this process's standard streams for anything that a command prints.
 
-    What an encoding does not have is replaced, and standard output that takes nothing raises OutputError wherever it is
-    written. What standard error does not take is dropped, since there is no other place to complain. A stream that
-    somebody has put in their place stays as it is. Raises OutputError if standard output is closed.
+    Characters that an encoding does not have are replaced. Standard output that cannot be written raises OutputError.
+    If standard error cannot be written, the text is dropped, since there is nowhere else to report it. A stream that
+    was replaced, as by a test, is left as it is. Raises OutputError if standard output is closed.
     """
     codecs.register_error(PLAIN, _plain)
     closed = sys.stdout is None
@@ -44,17 +44,17 @@ def guard() -> None:
 
 
 def give_up_output() -> None:
-    """Send what buffers still hold nowhere, so that no second complaint follows as the process ends."""
+    """Discard what is still in buffers, so that no second error is reported when the process ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, OUTPUT)
     os.close(nowhere)
 
 
 def shown(text: str, encoding: str) -> str:
-    """Text as a stream of that encoding shows it: what the encoding does not have is replaced.
+    """Return text as a stream of that encoding can show it, with characters that the encoding lacks replaced.
 
-    Signs have replacements of their own (`≈` is `~`) or become `?`; of letters the code is given (`\\xe9`), so that
-    names stay apart.
+    Signs are replaced by similar ones (`≈` by `~`) or by `?`, letters by their code (`\\xe9`), so that names stay
+    distinct.
     """
     try:
         text.encode(encoding)
@@ -70,7 +70,7 @@ def echo_json(value: object, indent: int | None = 2) -> None:
 
 
 class _Output(io.FileIO):
-    """Standard output, whose failures are no OSError: libraries take these for their own, and exit without a word."""
+    """Standard output that raises OutputError, since libraries take an OSError for their own and exit silently."""
 
     def write(self, data: "bytes | bytearray | memoryview", /) -> int:  # type: ignore[override]
         try:
@@ -82,7 +82,7 @@ class _Output(io.FileIO):
 
 
 class _Errors(io.FileIO):
-    """Standard error, which takes all or drops it."""
+    """Standard error that drops what cannot be written."""
 
     def write(self, data: "bytes | bytearray | memoryview", /) -> int:  # type: ignore[override]
         try:
@@ -92,7 +92,7 @@ class _Errors(io.FileIO):
 
 
 def _wrapped(stream: object, raw: io.FileIO) -> TextIO:
-    """The stream on top of `raw`; where it is closed, one that goes where the number goes now."""
+    """Return a text stream on top of `raw`, with the encoding and buffering of `stream`; UTF-8 if that is closed."""
     buffer = io.BufferedWriter(raw)
     if not isinstance(stream, io.TextIOWrapper):
         return io.TextIOWrapper(buffer, "utf-8", PLAIN)
@@ -102,12 +102,13 @@ def _wrapped(stream: object, raw: io.FileIO) -> TextIO:
 
 
 def _occupy_closed_descriptors() -> None:
-    """Otherwise the next file that is opened takes the number, and gets what libraries print."""
+    """Open /dev/null in place of closed standard streams. Otherwise the next file that is opened would take the
+    descriptor, and receive what libraries print."""
     for number in (INPUT, OUTPUT, ERROR):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:

@@ -1,8 +1,8 @@
-"""Tables on a screen of any width: figures are never cut or wrapped apart, names are shortened in their middle.
+"""Print tables on a screen of any width. Figures are never cut or wrapped; names are shortened in their middle.
 
-In a pipe, a file or a log a row is one line, however long. On a terminal that is too narrow, names get shorter and
-sentences are broken between words; then columns are stacked in groups that begin with the table's keys; if not even
-that fits, each field has a line of its own.
+In a pipe, a file or a log, a row is one line, however long. On a terminal that is too narrow, names are shortened and
+sentences broken between words. If that is not enough, columns are stacked in groups that begin with the table's keys.
+If not even that fits, each field has its own line.
 """
 
 from collections.abc import Iterable
@@ -18,21 +18,21 @@ from explorer.terminal.streams import shown
 from explorer.terminal.table_layout import GAP, Kind, Widths, groups, middle_out
 from objectives.errors import ascii_controls
 
-INDENT = 2  # of a value below its field's name
+INDENT = 2  # spaces before a value that is printed below its label
 
 
 @dataclass(frozen=True)
 class Column:
-    """kind: `figure` stands to the right and `word` to the left, both whole; `name` may be shortened in its middle, as
-    far as names stay apart; `text` is broken between words."""
+    """A column of a table. kind: `figure` is aligned right and `word` left, both whole; `name` may be shortened in its
+    middle, as long as names stay distinct; `text` is broken between words."""
 
     header: str
     kind: Kind = "figure"
 
 
 class Table:
-    """Rows of cells under headers. columns: a header alone is a column of figures. keys: how many columns, the first
-    ones, say which row it is."""
+    """Rows of cells under headers. columns: a plain string is the header of a column of figures. keys: how many of the
+    first columns identify a row."""
 
     def __init__(self, *columns: Column | str, title: str = "", keys: int = 1):
         self.columns = tuple(Column(each) if isinstance(each, str) else each for each in columns)
@@ -41,51 +41,51 @@ class Table:
         self.rows: list[tuple[tuple[str, ...], str]] = []
 
     def add(self, *cells: str, style: str = "") -> None:
-        """One row, a cell for each column. style: of rich."""
+        """Add a row, with a cell for each column. style: a style of rich."""
         assert len(cells) == len(self.columns), f"{len(cells)} cells for {len(self.columns)} columns"
         self.rows.append((cells, style))
 
 
 def words(header: str) -> Column:
-    """A column of words out of a few."""
+    """Return a column of words from a small set."""
     return Column(header, "word")
 
 
 def names(header: str) -> Column:
-    """A column of names, which may be long."""
+    """Return a column of names, which may be long."""
     return Column(header, "name")
 
 
 def sentences(header: str) -> Column:
-    """A column of sentences."""
+    """Return a column of sentences."""
     return Column(header, "text")
 
 
 def print_table(table: Table, console: Console) -> None:
-    """Print a table as the width of the console allows."""
+    """Print a table in the layout that fits the width of the console."""
     headers = [_cell(column.header, console) for column in table.columns]
     rows = [([_cell(cell, console) for cell in cells], style) for cells, style in table.rows]
     kinds = [column.kind for column in table.columns]
-    found = groups(kinds, headers, [cells for cells, _ in rows], table.keys, width_of(console), _mark(console))
+    layout = groups(kinds, headers, [cells for cells, _ in rows], table.keys, width_of(console), _mark(console))
     if table.title:
         say(table.title, console, "bold")
-    for place, widths in enumerate(found):
+    for place, widths in enumerate(layout):
         if place:
             console.print()
         for cells, style in ((headers, "bold"), *rows):
             _print_row(kinds, widths, cells, style, console)
-    for place, (cells, style) in enumerate(() if found else rows):
+    for place, (cells, style) in enumerate(() if layout else rows):
         if place:
             console.print()
         print_fields(zip(headers, cells, strict=True), console, style)
 
 
 def print_fields(fields: Iterable[tuple[str, str]], console: Console, style: str = "") -> None:
-    """Print each value beside its label, a line each; a terminal that is too narrow has it broken between words."""
-    told = [(_cell(label, console), _cell(value, console)) for label, value in fields]
-    beside = max((cell_len(label) for label, _ in told), default=0) + GAP
+    """Print each value beside its label, on its own line. On a terminal that is too narrow, break it between words."""
+    cells = [(_cell(label, console), _cell(value, console)) for label, value in fields]
+    beside = max((cell_len(label) for label, _ in cells), default=0) + GAP
     width = width_of(console)
-    for label, value in told:
+    for label, value in cells:
         if longest_word(value) <= width - beside:
             first, *rest = broken(value, width - beside)
             lines = [label + " " * (beside - cell_len(label)) + first, *(" " * beside + line for line in rest)]
@@ -121,7 +121,7 @@ def _print_line(line: str, style: str, console: Console) -> None:
 
 
 def _cell(value: str, console: Console) -> str:
-    """A value in one line, as the screen shows it."""
+    """Return a value on one line, as the screen can show it."""
     return shown(ascii_controls(value.replace("\n", " ")), console.encoding)
 
 

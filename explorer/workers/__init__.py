@@ -1,3 +1,3 @@
-"""Where trials are evaluated: in this process, in worker processes of a local Dask cluster, or of any Dask cluster.
+"""Evaluate trials: in this process, in worker processes of a local Dask cluster, or in those of any Dask cluster.
 
 Workers evaluate and answer. They never open a study."""

@@ -1,7 +1,7 @@
-"""Dask clusters: one made here (`--jobs N`), or any other (`--scheduler ADDRESS`).
+"""Connect to Dask clusters: a local one started here (`--jobs N`), or any other (`--scheduler ADDRESS`).
 
-Orders and answers are pickles: whoever can reach a scheduler can run code on its workers and in the driver. Use one
-that only trusted users can reach; `tls://` addresses work with Dask's own configuration (distributed.comm.tls).
+Orders and answers are pickles: anyone who can reach a scheduler can run code on its workers and in the driver. Use one
+that only trusted users can reach. `tls://` addresses work with Dask's own configuration (distributed.comm.tls).
 """
 
 import logging
@@ -15,23 +15,23 @@ from objectives.cache.files import cache_dir
 from objectives.errors import StudyError
 
 CONNECTING = 10.0  # seconds for a scheduler to answer
-# A worker that died is started again at once, which takes as long as the machine is busy; after 15 s, by default, Dask
-# would give it up for good, and the study go on with one less, or with none
+# Dask restarts a worker that died at once, but on a busy machine that takes a while. By default Dask would give the
+# worker up after 15 s, and the study would go on with one worker less, or with none
 STARTING_AGAIN = "7 days"
 
 
 def local_workers(jobs: int, builder: Builder, on_progress: OnProgress) -> DaskWorkers:
-    """So many worker processes on this machine, which only this machine can reach; they end with this process.
+    """Start this many worker processes, which can only be reached from this machine and end with this process.
 
-    Raises StudyError where they die at once, and what `builder` raises.
+    Raises StudyError if the workers die at once, and whatever `builder` raises.
     """
     quieter = {
-        "distributed.worker.profile.enabled": False,  # a hundred samples a second, while time is taken too
+        "distributed.worker.profile.enabled": False,  # it samples 100 times a second, also while RTF is measured
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
         "temporary-directory": str(cache_dir()),
     }
-    # for as long as this process lives: Dask reads it whenever a worker is lost
+    # set for the life of this process: Dask reads it whenever a worker is lost
     dask.config.set({"distributed.deploy.lost-worker-timeout": STARTING_AGAIN})
     with dask.config.set(quieter):
         cluster = LocalCluster(
@@ -40,7 +40,7 @@ def local_workers(jobs: int, builder: Builder, on_progress: OnProgress) -> DaskW
             processes=True,
             host="127.0.0.1",
             scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-            memory_limit=None,  # the machine's is enough: a share of it would end workers where there is room
+            memory_limit=None,  # a limit per worker would kill workers while the machine still has memory
             silence_logs=logging.CRITICAL,
             preload=["explorer.workers.worker_process"],
         )
@@ -48,9 +48,9 @@ def local_workers(jobs: int, builder: Builder, on_progress: OnProgress) -> DaskW
 
 
 def cluster_workers(address: str, builder: Builder, on_progress: OnProgress, patience: float = PATIENCE) -> DaskWorkers:
-    """The workers of the Dask scheduler at an address such as tcp://10.0.0.5:8786. See DaskWorkers.
+    """Use the workers of the Dask scheduler at an address such as tcp://10.0.0.5:8786. See DaskWorkers.
 
-    Raises StudyError where no scheduler answers there.
+    Raises StudyError if no scheduler answers there, and as DaskWorkers does.
     """
     try:
         client = Client(address, timeout=CONNECTING, set_as_default=False)

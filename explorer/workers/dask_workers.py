@@ -1,7 +1,7 @@
-"""Trials on the worker processes of a Dask cluster. explorer/workers/dask_cluster.py makes or finds one.
+"""Evaluate trials on the worker processes of a Dask cluster, which explorer/workers/dask_cluster.py starts or finds.
 
-Dask carries orders and answers. Who gets what is decided here: each trial is bound to one worker that is free, so that
-a worker never has two, and a trial whose worker died goes once to another.
+Dask only carries orders and answers. The assignment is made here: each trial goes to one free worker, so that a worker
+never has two trials, and a trial whose worker died goes to another worker once.
 """
 
 import functools
@@ -27,12 +27,12 @@ from objectives.errors import EvaluationError, ExplorerError, StudyError
 from objectives.measurement import ErrorCounts
 from objectives.operating_point import OperatingPoint
 
-ATTEMPTS = 2  # at a trial: when the worker of the first dies, there is a second
-STILLBORN = 3  # workers that died before they were ready, one after the other, after which it is no accident
-PATIENCE = 120.0  # seconds without any worker
-CLOSING = 15.0  # seconds for processes to end by themselves; one that is just being started again takes longest
-ADMISSION: tuple[Kind, ...] = ("greet", "introduce")  # what happens to a worker before it is ready
-POLL = 0.5  # seconds between two looks at whether the scheduler is still there
+ATTEMPTS = 2  # at a trial: a second one if the worker of the first dies
+STILLBORN = 3  # workers in a row that die before they are ready, after which the run stops
+PATIENCE = 120.0  # seconds to wait without any worker
+CLOSING = 15.0  # seconds for processes to end by themselves; one that is being restarted takes longest
+ADMISSION: tuple[Kind, ...] = ("greet", "introduce")  # what a worker is asked before it is ready
+POLL = 0.5  # seconds between two checks that the scheduler is still there
 logger = logging.getLogger(__name__)
 
 
@@ -40,8 +40,8 @@ logger = logging.getLogger(__name__)
 class Job:
     """Something to be done by a worker.
 
-    address: of the only one that may do it; None for whichever is free. future: while a worker has it. doer: its
-    address. last_word: what its doer told last, for people. outcome: once it is done.
+    address: of the only worker that may do it; None for any free one. future: set while a worker has the job. doer: the
+    address of that worker. last_word: its last report of progress, in words. outcome: set once the job is done.
     """
 
     number: int
@@ -57,11 +57,11 @@ class Job:
 
 
 class DaskWorkers:
-    """Evaluates on the workers of a Dask cluster, one trial on each at a time; follows those that join and leave.
+    """Evaluates on the workers of a Dask cluster, one trial per worker at a time. Workers may join and leave.
 
     A trial whose worker dies is given to another one, once. Workers must be alike: same machine, same packages, same
-    corpus, as identity and versions tell. One of another kind than the first is refused: with a StudyError while the
-    workers are opened, with a warning where it joins later.
+    corpus, according to identity and versions. A worker that differs from the first is refused: with a StudyError while
+    the workers are being opened, with a warning if it joins later.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class DaskWorkers:
         patience: float = PATIENCE,
         cluster: LocalCluster | None = None,
     ):
-        """Return once `expected` workers are ready. The client is closed at the end, and the cluster where given.
+        """Return once `expected` workers are ready. `close` also closes the client, and the cluster if one is given.
 
-        patience: seconds to wait where there is no worker at all. Raises StudyError where there is none by then, they
-        die or differ from each other, and what `builder` raises, on a worker, where it cannot build there.
+        patience: seconds to wait if there is no worker at all. Raises StudyError if there is still none then, or if
+        workers die or differ from each other; also whatever `builder` raises on a worker.
         """
         self._client, self._cluster = client, cluster
         self._builder, self._on_progress = builder, on_progress
@@ -87,14 +87,14 @@ class DaskWorkers:
         self._roster = Roster(expected)
         self._numbers = itertools.count()
         self._jobs: dict[int, Job] = {}  # not finished
-        self._waiting: deque[Job] = deque()  # of those, for a worker that is free
+        self._waiting: deque[Job] = deque()  # those of them that wait for a free worker
         self._answers: deque[Answer] = deque()
         self._stillborn = 0
         self._opening = True
         self._hopeful = time.monotonic()  # when there was last a worker to use
         try:
             self._open(expected)
-        except BaseException:  # Ctrl-C too: processes must not outlive a failed start; it goes on
+        except BaseException:  # Ctrl-C too: processes must not outlive a failed start; re-raised
             self.close()
             raise
 
@@ -132,14 +132,14 @@ class DaskWorkers:
         return self._answers.popleft()
 
     def cancel(self) -> None:
-        """See Workers.cancel. What runs on a worker ends there at its next word of progress."""
+        """See Workers.cancel. A trial that runs on a worker ends when it next reports progress."""
         for job in list(self._jobs.values()):
             if job.kind not in ADMISSION:
                 self._drop(job)
         self._answers.clear()
 
     def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> "Mapping[str, ErrorCounts]":
-        """See Workers.calibration_errors. Trials that run meanwhile go on."""
+        """See Workers.calibration_errors. Running trials continue in the meantime."""
         return self._result_of(self._add("calibrate", on_progress, about=point))
 
     def prepare(self, on_progress: Callable[[float], None]) -> None:
@@ -147,21 +147,22 @@ class DaskWorkers:
         one_a_host = self._roster.one_a_host()
         done = dict.fromkeys(one_a_host, 0.0)
 
-        def tell(host: str, _: str, fraction: float) -> None:
+        def report(host: str, _: str, fraction: float) -> None:
             done[host] = fraction
             on_progress(min(done.values()))
 
         jobs = [
-            self._add("prepare", functools.partial(tell, host), address=address) for host, address in one_a_host.items()
+            self._add("prepare", functools.partial(report, host), address=address)
+            for host, address in one_a_host.items()
         ]
         for job in jobs:
             self._result_of(job)
         on_progress(1.0)
 
     def close(self) -> None:
-        """Drop what runs, have workers close their evaluators, and end the cluster where it was made here."""
+        """Drop what runs, have workers close their evaluators, and end the cluster if it was started here."""
         with ExitStack() as stack:
-            stack.enter_context(suppress(TimeoutError))  # what is left ends with this process
+            stack.enter_context(suppress(TimeoutError))  # remaining processes end with this one
             if self._cluster is not None:
                 stack.callback(self._cluster.close, timeout=CLOSING)
             stack.callback(self._client.close, timeout=CLOSING)
@@ -178,7 +179,7 @@ class DaskWorkers:
     ) -> None:
         self.close()
 
-    # Called by Dask, in threads of its own: they only put what they hear in the queue.
+    # Dask calls these in its own threads. They only put events into the queue.
 
     def _on_cluster_event(self, event: tuple[float, Any]) -> None:
         match event[1]:
@@ -189,19 +190,19 @@ class DaskWorkers:
 
     def _on_worker_event(self, event: tuple[float, Any]) -> None:
         message = event[1]
-        told = (*message["order"], message["memory"], *message["told"])
-        self._events.put(functools.partial(self._told, *told))
+        report = (*message["order"], message["memory"], *message["progress"])
+        self._events.put(functools.partial(self._progressed, *report))
 
     def _on_done(self, number: int, attempt: int, future: Future) -> None:
         outcome, error = None, None
         try:
             if future.status != "cancelled":
                 outcome = future.result()
-        except Exception as raised:  # noqa: BLE001 — whatever became of it on the way is told by _done
+        except Exception as raised:  # noqa: BLE001 — _done reports it, whatever it is
             error = raised
         self._events.put(functools.partial(self._done, number, attempt, outcome, error))
 
-    # What follows runs in the driver's thread, while it waits.
+    # Everything below runs in the driver's thread, while it waits.
 
     def _open(self, expected: int) -> None:
         self._client.subscribe_topic("all", self._on_cluster_event)
@@ -213,7 +214,7 @@ class DaskWorkers:
         self._opening = False
 
     def _step(self) -> None:
-        """Take in one thing that happened, or look around where nothing did."""
+        """Handle the next event, or time out if there is none; then assign jobs and check the cluster."""
         if not self._is_connected():
             raise StudyError(
                 f"the Dask scheduler at {self._address} is gone: start it and its workers again, then run the same "
@@ -290,11 +291,11 @@ class DaskWorkers:
                 )
 
     def _lost(self, job: Job, worker: str) -> None:
-        """The worker that had a job died."""
+        """Handle the death of the worker that had a job."""
         assert job.future is not None
         job.future.cancel()
         job.future = None
-        if job.kind in ADMISSION:  # whoever comes in its place is greeted anew
+        if job.kind in ADMISSION:  # the worker that replaces it is greeted itself
             del self._jobs[job.number]
         elif job.attempts < ATTEMPTS:
             logger.warning("worker %s died%s; what it did is begun again", worker, job.last_word)
@@ -308,7 +309,7 @@ class DaskWorkers:
             )
             self._finish(job, Outcome(None, error, 0.0, worker))
 
-    def _told(self, number: int, attempt: int, memory: int, stage: str, fraction: float) -> None:
+    def _progressed(self, number: int, attempt: int, memory: int, stage: str, fraction: float) -> None:
         job = self._jobs.get(number)
         if job is not None and job.future is not None and job.attempts == attempt:
             job.last_word = f"; last heard of at {stage!r}, with {memory / 2**20:.0f} MiB in use"
@@ -317,12 +318,12 @@ class DaskWorkers:
     def _done(self, number: int, attempt: int, outcome: Outcome | None, error: Exception | None) -> None:
         job = self._jobs.get(number)
         if job is None or job.future is None or job.attempts != attempt:
-            return  # dropped or begun again meanwhile
+            return  # dropped or started again in the meantime
         if outcome is None and error is None:
             if not self._is_connected():
-                return  # the next step tells
+                return  # the next step raises
             error = StudyError(f"the Dask scheduler at {self._address} dropped what it had been given: run again")
-        if isinstance(error, KilledWorker):  # a scheduler that allows no failure, before it tells that the worker left
+        if isinstance(error, KilledWorker):  # the scheduler allows no failures; its removal event comes later
             self._left(job.doer)
             return
         self._roster[job.doer].job = job.future = None
@@ -360,7 +361,7 @@ class DaskWorkers:
         return job
 
     def _assign(self) -> None:
-        """Give what waits to workers that are free."""
+        """Give waiting jobs to free workers."""
         for job in list(self._waiting):
             if (address := self._free_for(job)) is not None:
                 self._waiting.remove(job)
@@ -369,7 +370,7 @@ class DaskWorkers:
     def _free_for(self, job: Job) -> str | None:
         if job.address is None:
             return next(iter(self._roster.free()), None)
-        # cores are shared out among those who are there: while the workers are opened, all are greeted first
+        # cores are divided among the workers that are present, so all are greeted before the first is introduced
         early = job.kind == "introduce" and self._opening and not self._roster.greeted
         return None if early or self._roster[job.address].job is not None else job.address
 
@@ -396,10 +397,10 @@ class DaskWorkers:
             self._roster[job.doer].job = job.future = None
 
     def _dismiss(self) -> None:
-        """Have every worker close its evaluator, once it comes to it."""
+        """Have every worker close its evaluator as soon as it is free."""
         for number, address in enumerate(self._roster.addresses()):
             fire_and_forget(self._send(Order(self._id, -1, number, "close", self._builder), address))
 
 
 def _unheard(stage: str, fraction: float) -> None:
-    """Progress of what nobody watches."""
+    """Ignore the progress of a job that nobody watches."""

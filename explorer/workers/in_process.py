@@ -1,4 +1,4 @@
-"""Trials one after the other in this process."""
+"""Evaluate trials one after the other in this process."""
 
 import time
 from collections import deque
@@ -50,7 +50,7 @@ class InProcess:
             measurement = measure(
                 self._evaluator, task, lambda stage, fraction: self._on_progress(task.number, stage, fraction)
             )
-        except Exception as raised:  # noqa: BLE001 — handed to the driver, which tells a bug from a trial that failed
+        except Exception as raised:  # noqa: BLE001 — for the driver, which distinguishes a bug from a failed trial
             error = raised
         return Answer(task.number, measurement, error, time.monotonic() - started, name_of_this_process())
 
@@ -77,7 +77,7 @@ class InProcess:
 
 
 def measure(evaluator: Evaluator, task: Task, on_progress: OnStage) -> "Measurement | Stopped":
-    """What an evaluator answers to a trial; a judge is handed on where there is one."""
+    """Have an evaluator measure a trial, with its judge if it has one."""
     if task.judge is None:
         return evaluator(task.point, on_progress)
     return evaluator(task.point, on_progress, task.judge)

@@ -1,8 +1,9 @@
-"""Where trials are evaluated: in this process, or in those of a Dask cluster (explorer/workers/dask_workers.py).
+"""The interface between the driver and its workers.
 
-One process asks, tells and writes: the driver. Workers only evaluate. They get definitions and content keys, never a
-database handle, and what they need besides (corpus, assets, finished models) they find in their host's own cache or on
-a file system that they share.
+Trials are evaluated in the driver's own process (in_process.py) or in those of a Dask cluster (dask_workers.py). Only
+the driver asks, tells and writes to the storage. Workers only evaluate: they receive definitions and content keys,
+never a database handle. Everything else (corpus, assets, finished models) they read from their host's own cache or from
+a shared file system.
 """
 
 import os
@@ -22,15 +23,15 @@ if TYPE_CHECKING:  # they bring torch, which neither the front nor the status of
     from objectives.machine import Device
 
 
-OnStage = Callable[[str, float], None]  # (stage, fraction of it that is done)
-OnProgress = Callable[[int, str, float], None]  # (number of the trial, stage, fraction of it that is done)
+OnStage = Callable[[str, float], None]  # (stage, fraction of the stage that is done)
+OnProgress = Callable[[int, str, float], None]  # (number of the trial, stage, fraction of the stage that is done)
 
 
 class Evaluator(Protocol):
-    """What measures operating points: objectives.evaluation.evaluator.Evaluator, or a test's stand-in for it.
+    """Measures operating points: objectives.evaluation.evaluator.Evaluator, or a test's stand-in for it.
 
-    identity: everything but the operating point that changes an answer: corpus, weights, settings, machine. remarks:
-    what its corpus leaves out, for people.
+    identity: everything except the operating point that changes an answer: corpus, weights, settings, machine. remarks:
+    what its corpus leaves out, in words.
     """
 
     @property
@@ -58,16 +59,15 @@ class Builder(Protocol):
     """What an evaluator is built from: plain data that pickles and compares by value."""
 
     def build(self, accuracy_threads: int | None) -> Evaluator:
-        """An evaluator whose accuracy plane runs on so many threads; None: on every core."""
+        """Build an evaluator whose accuracy plane runs on this many threads; None for one thread per core."""
         ...
 
 
 @dataclass(frozen=True)
 class EvaluatorSettings:
-    """The arguments of objectives.evaluation.evaluator.build_evaluator, which explains them. None stands for the
-    default.
+    """The arguments of objectives.evaluation.evaluator.build_evaluator; see there. None stands for the default.
 
-    tracking: what the study says of the online mode; None where it has no such point.
+    tracking: the study's settings of the online mode; None if it has no online points.
     """
 
     corpus: str = "ami-excerpts"
@@ -87,7 +87,10 @@ class EvaluatorSettings:
     def of(
         cls, definition: StudyDefinition, device: "Device" = "cpu", trusted: frozenset[str] = frozenset()
     ) -> "EvaluatorSettings":
-        """What the trials of a study are measured with. trusted: never the study's to say, but the command line's."""
+        """Return the settings that the trials of a study are measured with.
+
+        trusted: given on the command line, never by the study itself.
+        """
         return cls(
             corpus=definition.corpus,
             split=definition.split,
@@ -104,18 +107,18 @@ class EvaluatorSettings:
         )
 
     def arguments(self) -> dict[str, Any]:
-        """Of build_evaluator."""
+        """Return the keyword arguments of build_evaluator."""
         given = asdict(self) | {"compression": self.compression}
         del given["tracking"]
         return given
 
     def build(self, accuracy_threads: int | None = None) -> Evaluator:
-        """Build it. Limits torch to so many threads in the whole process.
+        """Build the evaluator, and limit torch to `accuracy_threads` threads in the whole process.
 
-        Raises CorpusError, LeakageError, AssetError or ModelError, and EvaluationError where memory runs out;
-        ModelError also where the online mode is asked for and was never tuned for the embedding.
+        Raises CorpusError, LeakageError, AssetError or ModelError, and EvaluationError if memory runs out. Also raises
+        ModelError if the online mode is needed but was never tuned for the embedding.
         """
-        # late, so that a driver that only talks to workers does not wait for torch
+        # imported here so that a driver that only talks to workers does not wait for torch
         import torch
 
         from objectives.evaluation.evaluator import build_evaluator
@@ -132,7 +135,7 @@ class EvaluatorSettings:
 
 @dataclass(frozen=True)
 class Task:
-    """One trial to evaluate. judge: what may stop it early, handed on to the evaluator; plain data that pickles."""
+    """One trial to evaluate. judge: may stop it early; plain data that pickles, passed to the evaluator."""
 
     number: int
     point: OperatingPoint
@@ -143,8 +146,9 @@ class Task:
 class Answer:
     """How a trial ended.
 
-    error: what the evaluator raised, as it was; its notes hold the traceback where it was raised in another process.
-    seconds: of the last attempt. worker: `host:process` that made it. attempts: 2 where a worker died in the first.
+    error: the exception that the evaluator raised; if raised in another process, its notes hold the traceback.
+    seconds: duration of the last attempt. worker: the `host:process` that made it. attempts: 2 if a worker died in the
+    first.
     """
 
     number: int
@@ -156,36 +160,36 @@ class Answer:
 
 
 class Workers(Protocol):
-    """Evaluate trials, `slots` at once. A context manager, which lets go of everything at its end."""
+    """Evaluates trials, up to `slots` at once. A context manager that releases everything at its end."""
 
     @property
     def slots(self) -> int:
-        """How many trials may be submitted and not yet answered; changes as workers join and leave."""
+        """How many trials may be submitted and unanswered at a time. It changes as workers join and leave."""
         ...
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """The evaluators' identity: the same for all of them."""
+        """The identity of the evaluators, which is the same for all of them."""
         ...
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """Of the packages that decide an answer, where they evaluate: the same for all of them."""
+        """Versions of the packages that affect an answer, on the workers: the same for all of them."""
         ...
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What the corpus leaves out, as the first evaluator told it."""
+        """What the corpus leaves out, in the words of the first evaluator."""
         ...
 
     def submit(self, task: Task) -> None:
-        """Have a trial evaluated."""
+        """Start the evaluation of a trial."""
         ...
 
     def wait(self) -> Answer | None:
-        """Block until a trial is answered, or until there are more slots than before: then None.
+        """Block until a trial is answered. Returns None if there are more slots than before instead.
 
-        Raises StudyError where nobody is left to answer.
+        Raises StudyError if no worker is left to answer.
         """
         ...
 
@@ -194,11 +198,14 @@ class Workers(Protocol):
         ...
 
     def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> "Mapping[str, ErrorCounts]":
-        """Errors of one point by recording of the calib split. Raises EvaluationError where it cannot be measured."""
+        """Measure a point on the calib split. Returns its errors by recording.
+
+        Raises EvaluationError if it cannot be measured.
+        """
         ...
 
     def prepare(self, on_progress: Callable[[float], None]) -> None:
-        """Read every recording once on each host. Raises CorpusError where one is wrong."""
+        """Read every recording once on each host. Raises CorpusError if one is invalid."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -209,10 +216,10 @@ class Workers(Protocol):
 
 
 def name_of_this_process() -> str:
-    """`host:process`, for people."""
+    """Return `host:process`, to name this process in messages."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def prefixed(on_progress: OnStage, step: str) -> OnStage:
-    """What tells of stages within a step of something longer."""
+    """Return a callback that reports stages within one step of a longer task."""
     return lambda stage, fraction: on_progress(f"{step}: {stage}", fraction)

@@ -3,8 +3,8 @@
     pip install -e ".[slurm]"
     python -m explorer.workers.slurm --jobs 8 --queue cpu --cores 4 --interface ib0 --sbatch=--constraint=icelake
 
-Each job is one worker, alone on its node, so that nobody else's work gets into an RTF. Ask for nodes of one kind:
-workers that differ are refused. Another scheduler than SLURM? https://jobqueue.dask.org has a class for each.
+Each job is one worker, alone on its node, so that other work does not affect an RTF. Ask for nodes of one kind: workers
+that differ are refused. For a scheduler other than SLURM, see the classes in https://jobqueue.dask.org.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ def main(
     sbatch: Annotated[list[str] | None, typer.Option(help="Another option of sbatch, repeatable.")] = None,
 ) -> None:
     """Start workers on SLURM, and print the command that has them evaluate a study's trials."""
-    # late, so that `--help` needs no more than the package itself
+    # imported here so that `--help` works without the `slurm` extra
     from dask_jobqueue import SLURMCluster
 
     with SLURMCluster(

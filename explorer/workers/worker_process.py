@@ -1,4 +1,4 @@
-"""What runs in a worker process of a Dask cluster: one evaluator, built once, and what a driver orders from it."""
+"""Run in a worker process of a Dask cluster: build one evaluator and carry out a driver's orders with it."""
 
 import asyncio
 import multiprocessing
@@ -21,16 +21,16 @@ from objectives.errors import DeviceError, EvaluationError
 from objectives.machine import versions
 from objectives.operating_point import OperatingPoint
 
-TELL_EVERY = 0.5  # seconds between two words of progress, unless another stage begins
-DELIVERY = 10.0  # seconds for a driver to take an answer from a process that is about to end
-LOOK_EVERY = 0.1  # seconds between two looks at whether the answer is still wanted
+REPORT_EVERY = 0.5  # seconds between two reports of progress, unless another stage begins
+DELIVERY = 10.0  # seconds for a driver to fetch an answer from a process that is about to end
+LOOK_EVERY = 0.1  # seconds between two checks that the answer is still wanted
 
 Kind = Literal["greet", "introduce", "measure", "calibrate", "prepare", "close"]
 
 
 @dataclass(frozen=True)
 class Greeting:
-    """Who a worker is. cores: those that its process may use."""
+    """Identifies a worker. cores: those that its process may use."""
 
     host: str
     process: int
@@ -42,8 +42,8 @@ class Greeting:
 
 @dataclass(frozen=True)
 class Introduction:
-    """What decides a worker's answers. identity: its evaluator's. versions: of Python and of packages. remarks: its
-    evaluator's, for the driver to say once."""
+    """What a worker's answers depend on. identity: its evaluator's. versions: of Python and packages. remarks: its
+    evaluator's, for the driver to print once."""
 
     identity: Mapping[str, str]
     versions: Mapping[str, str]
@@ -54,8 +54,9 @@ class Introduction:
 class Order:
     """What a driver wants done.
 
-    driver: tells this driver from others; also the topic that progress is told under. job, attempt: tell the order from
-    its others. threads: of the accuracy plane. about: a Task to `measure`, an OperatingPoint to `calibrate`.
+    driver: a unique name of the driver; also the Dask topic that progress is reported under. job, attempt: identify the
+    order among those of this driver. threads: of the accuracy plane. about: a Task to `measure`, an OperatingPoint to
+    `calibrate`.
     """
 
     driver: str
@@ -74,9 +75,9 @@ class Order:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an order: a value, or the error that was raised, with its traceback as a note.
+    """The result of an order: a value, or the error that was raised, with its traceback as a note.
 
-    leaves: the process ends once this is delivered, and should be given nothing more.
+    leaves: whether the process ends once this is delivered, so that it must not be given more orders.
     """
 
     value: Any
@@ -87,37 +88,37 @@ class Outcome:
 
 
 class Unwanted(BaseException):
-    """The driver dropped the order, or is gone. Not an Exception: nothing on the way may take it for a failure."""
+    """The driver dropped the order, or is gone. Not an Exception, so that no handler takes it for a failure."""
 
 
-# (driver, builder, threads) and the evaluator built for them: the one that this process has open
+# the evaluator that this process has open, with the (driver, builder, threads) that it was built for
 _open: tuple[tuple[str, Builder, int], Evaluator] | None = None
 
 
 def dask_setup(worker: Worker) -> None:
-    """Called by Dask where this module is preloaded: Ctrl-C in a terminal is the driver's to handle."""
+    """Ignore Ctrl-C, which the driver handles. Dask calls this if the module is preloaded."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def execute(order: Order) -> Outcome:
-    """Do what is ordered. Errors come back as values; only Unwanted is raised."""
+    """Carry out an order. Errors are returned, not raised; only Unwanted is raised."""
     started = time.monotonic()
     value, error, leaves = None, None, False
     try:
-        # BLAS on one thread always: its sums, and with them features, depend on how many there are
+        # BLAS always runs on one thread: its sums, and so the features, depend on the number of threads
         with threadpoolctl.threadpool_limits({"openmp": order.threads, "blas": 1}):
             value = _answer(order)
-    except DeviceError as raised:  # a new process may have what this one may not: the trial fails, the study goes on
+    except DeviceError as raised:  # a new process may get the GPU again: this trial fails, the study goes on
         error = portable(EvaluationError(str(raised)))
         get_worker().loop.add_callback(_begin_anew, get_worker(), order.key)
         leaves = True
-    except Exception as raised:  # noqa: BLE001 — handed to the driver, which tells a bug from a trial that failed
+    except Exception as raised:  # noqa: BLE001 — for the driver, which distinguishes a bug from a failed trial
         error = portable(raised)
     return Outcome(value, error, time.monotonic() - started, leaves=leaves)
 
 
 async def _begin_anew(worker: Worker, key: str) -> None:
-    """End this process once its answer was taken; a nanny starts another in its place."""
+    """End this process once its answer has been fetched. Dask's nanny starts another in its place."""
     patience = time.monotonic() + DELIVERY
     while key in worker.state.tasks and time.monotonic() < patience:
         await asyncio.sleep(LOOK_EVERY)
@@ -125,15 +126,18 @@ async def _begin_anew(worker: Worker, key: str) -> None:
 
 
 def portable(error: Exception) -> Exception:
-    """The same error, able to travel: its traceback becomes a note, which pickle keeps."""
-    told = "".join(traceback.format_exception(error))
+    """Return an error that can be pickled, with its traceback as a note, which pickle keeps.
+
+    It is the same error if that can be pickled, else a RuntimeError.
+    """
+    trace = "".join(traceback.format_exception(error))
     try:
         same = type(pickle.loads(pickle.dumps(error))) is type(error)
-    except Exception:  # noqa: BLE001 — a class may raise anything when it is put together again
+    except Exception:  # noqa: BLE001 — a class may raise anything when it is unpickled
         same = False
     if not same:
         error = RuntimeError(f"{type(error).__name__}: {error}")
-    error.add_note(f"In worker {name_of_this_process()}:\n{told}")
+    error.add_note(f"In worker {name_of_this_process()}:\n{trace}")
     return error
 
 
@@ -147,14 +151,14 @@ def _answer(order: Order) -> Any:
             evaluator = _evaluator(order)
             return Introduction(dict(evaluator.identity), versions(), evaluator.remarks)
         case "prepare":
-            tell = _teller(order)
-            return _evaluator(order).prepare(lambda fraction: tell("reading the recordings", fraction))
+            report = _reporter(order)
+            return _evaluator(order).prepare(lambda fraction: report("reading the recordings", fraction))
         case "calibrate":
             assert isinstance(order.about, OperatingPoint)
-            return _evaluator(order).calibration_errors(order.about, _teller(order))
+            return _evaluator(order).calibration_errors(order.about, _reporter(order))
         case "measure":
             assert isinstance(order.about, Task)
-            return measure(_evaluator(order), order.about, _teller(order))
+            return measure(_evaluator(order), order.about, _reporter(order))
 
 
 def _cores() -> frozenset[int]:
@@ -164,9 +168,9 @@ def _cores() -> frozenset[int]:
 
 
 def _evaluator(order: Order) -> Evaluator:
-    """The evaluator of this order's driver, builder and threads; another one that was open is closed.
+    """Return the evaluator for this order's driver, builder and threads. Closes another one that was open.
 
-    A new driver gets a new one: recordings may have changed on disk since the last.
+    A new driver gets a new evaluator, since recordings may have changed on disk.
     """
     global _open
     wanted = (order.driver, order.builder, order.threads)
@@ -188,39 +192,45 @@ def _close() -> None:
 
 
 def _permit_children() -> None:
-    """Let this process start the one that takes time.
+    """Let this process start the timing process.
 
-    Dask's nannies start workers as daemons, which multiprocessing keeps from having children, lest these be orphaned:
-    the timing process ends with its parent however that ends.
+    Dask's nannies start workers as daemons, and multiprocessing forbids daemons to have children, which could be
+    orphaned. The timing process cannot: it ends with its parent, however the parent ends.
     """
     process = multiprocessing.current_process()
     if process.daemon:
         process.daemon = False
 
 
-def _teller(order: Order) -> OnStage:
-    """Tells the driver how far an order is, now and then, and raises Unwanted where nobody wants its answer now."""
+def _reporter(order: Order) -> OnStage:
+    """Return a callback that regularly reports an order's progress to the driver, and raises Unwanted if its answer is
+    no longer wanted."""
     worker = get_worker()
-    told: tuple[str, float] = ("", 0.0)  # (stage, when)
+    last: tuple[str, float] = ("", 0.0)  # (stage, when it was reported)
     looked = 0.0
 
-    def tell(stage: str, fraction: float) -> None:
-        nonlocal told, looked
+    def report(stage: str, fraction: float) -> None:
+        nonlocal last, looked
         now = time.monotonic()
         if now - looked >= LOOK_EVERY:
             looked = now
             if not _is_wanted(worker, order):
                 raise Unwanted
-        if stage != told[0] or now - told[1] >= TELL_EVERY:
-            told = (stage, now)
-            # a NumPy number is none that goes over the wire
-            said = {"told": [stage, float(fraction)], "memory": worker.monitor.get_process_memory()}
-            worker.log_event(order.driver, {"order": [order.job, order.attempt], **said})
+        if stage != last[0] or now - last[1] >= REPORT_EVERY:
+            last = (stage, now)
+            worker.log_event(
+                order.driver,
+                {
+                    "order": [order.job, order.attempt],
+                    "progress": [stage, float(fraction)],  # float: Dask cannot send NumPy numbers
+                    "memory": worker.monitor.get_process_memory(),
+                },
+            )
 
-    return tell
+    return report
 
 
 def _is_wanted(worker: Worker, order: Order) -> bool:
-    """Whether the scheduler still wants the answer; it drops it when the driver does, or is gone."""
+    """Whether the scheduler still wants the answer. It drops the task if the driver does, or is gone."""
     task = worker.state.tasks.get(order.key)
     return task is not None and task.state == "executing"

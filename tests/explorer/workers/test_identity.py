@@ -12,7 +12,7 @@ from explorer.bundle.export import COMPARED
 from explorer.front.comparisons import key
 from explorer.front.rows import FrontRow
 from explorer.recommend.test_split import SETTINGS, _differs
-from explorer.search.driver import _as_told_now, _refuse_differences
+from explorer.search.driver import _refuse_differences, _with_later_settings
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import IDENTITY, data_of, device_of, evaluated_by, refuse_other_data
 from explorer.workers.protocol import EvaluatorSettings
@@ -93,7 +93,7 @@ def test_a_study_is_not_resumed_with_another_setting(name: str) -> None:
 
 def test_what_an_earlier_version_told_in_other_words_is_no_difference() -> None:
     now = {"space.mode": "streaming", "space.tracking": ["chunk-wise"], "evaluator.tracking": "thresholds", "seed": 1}
-    assert _as_told_now({"space.mode": "chunk-wise", "seed": 1}, now) == now
+    assert _with_later_settings({"space.mode": "chunk-wise", "seed": 1}, now) == now
     _refuse_differences("study", {"space.mode": "chunk-wise", "seed": 1}, now)
     _refuse_differences("study", now, now | {"space.tracking": ("chunk-wise",)})  # a tuple is the list it becomes
     with pytest.raises(StudyError, match=r"evaluator\.tracking: others → thresholds"):
