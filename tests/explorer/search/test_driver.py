@@ -187,7 +187,7 @@ def test_an_interrupt_while_asking_leaves_nothing_running(url: str, monkeypatch:
 
 
 def test_kill_9_in_mid_trial_loses_nothing_but_that_trial(url: str) -> None:
-    process = start(drive, url, 0.7)
+    process = start(drive, url, 2.0)
     try:
         wait_for_running(url, 1, process)
         # two drivers at once: the second one is refused while the first one lives
