@@ -1,4 +1,4 @@
-"""How the front's figure marks an operating point: standing, cost, what is fixed, what is cut off and what is emulated."""
+"""How the front's figure marks an operating point: standing, cost, fixed or found, cut off or not, emulated or not."""
 
 from collections.abc import Sequence
 

@@ -28,7 +28,7 @@ class Talker:
 
 
 def studio(people: str, speakers: tuple[int, int]) -> Studio:
-    voices = {person: (SOURCE,) for person in people}
+    voices = dict.fromkeys(people, (SOURCE,))
     decks = {person: Talker(person) for person in people}
     return Studio(voices, SimulationSettings(speakers=speakers), decks=decks)
 
