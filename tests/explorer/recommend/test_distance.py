@@ -11,7 +11,7 @@ def side(trial: int, errors: float, test: float | None = None, **figures: object
     told = {"origin": "search", "standing": "front", "dominated_by": (), "exceeded": (), "latency": 1.0}
     told |= {"pruning": "none", "precision": "fp32", "chunk_length": 1.0, "right_context": 0.0, "execution": "native"}
     row = FrontRow(trial=trial, der=errors, **{**told, **figures})
-    scored = {uri: (errors, 100.0) for uri in ("a", "b")}
+    scored = dict.fromkeys(("a", "b"), (errors, 100.0))
     return Side(row, scored, None if test is None else {"c": (test, 100.0)})
 
 
