@@ -105,9 +105,11 @@ def test_pauses_that_are_waited_for_count_in_the_latency() -> None:
 
 
 @pytest.mark.parametrize("wait", [0.0, 2.0])
-def test_a_pause_is_closed_where_it_is_waited_for(wait: float) -> None:
-    waveform = speech((1, 5.0), (0, 1.5), (1, 5.0))
-    turns = stream_live(waveform, online_point(0.5, 0.0, wait), SignRuntime(), sign_embedding(), CLUSTERING).turns
+@pytest.mark.parametrize("right_context", [0.0, 1.0])
+def test_a_pause_is_closed_where_it_is_waited_for(right_context: float, wait: float) -> None:
+    """Counted to the end of the latest block, after which the right context was heard but not told."""
+    waveform, point = speech((1, 5.0), (0, 1.5), (1, 5.0)), online_point(0.5, right_context, wait)
+    turns = stream_live(waveform, point, SignRuntime(), sign_embedding(), CLUSTERING).turns
     assert len(turns) == (1 if wait else 2)
 
 
