@@ -203,6 +203,18 @@ def test_a_delay_is_counted_from_the_first_sample_spoken() -> None:
     assert len(account.updates) == 3
 
 
+def test_an_account_counts_every_update_and_the_clustering_at_the_end() -> None:
+    """By a clock of which every reading is a second later: each update takes one, and so does the clustering."""
+    ticks = itertools.count()
+    listening = Listener(SignBundle(OperatingPoint(1.0, 0.5)), lambda turn: None, clock=lambda: float(next(ticks)))
+    listening.hear(speech((1, 3.0), (-1, 2.0), (1, 3.0)))
+    account = listening.end()
+    assert account.audio == 8.0
+    assert account.updates == (1.0,) * 8
+    assert (account.clustering, account.compute, account.rtf) == (1.0, 9.0, 1.125)
+    assert (len(account.turns), account.speakers) == (3, 2)
+
+
 class Clock:
     """Time that passes while one sleeps, and as much as one says."""
 

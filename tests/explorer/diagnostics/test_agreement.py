@@ -1,5 +1,6 @@
 """What agrees and what does not, by hand."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import optuna
@@ -70,13 +71,16 @@ def test_a_recording_that_is_missing_or_new_is_a_fault(trial: FrozenTrial, exact
 def test_a_model_is_compared_to_the_byte(trial: FrozenTrial) -> None:
     told = measurement(BASELINE)
 
-    def faults(params: int = told.params, size: int = told.size_bytes, sha256: str = "x") -> list[str]:
-        figures = compare_model(trial, params, size, told.kept, sha256, "x")
+    def faults(
+        params: int = told.params, size: int = told.size_bytes, sha256: str = "x", kept: Mapping[str, int] = told.kept
+    ) -> list[str]:
+        figures = compare_model(trial, params, size, kept, sha256, "x")
         return [figure.name for figure in figures if figure.fault]
 
     assert faults() == []
     assert faults(params=told.params + 1) == ["parameters"]
     assert faults(size=told.size_bytes + 1) == ["size, bytes", "size, MiB"]
+    assert faults(kept={**told.kept, "hidden": 1}) == ["units kept"]
     assert faults(sha256="y") == ["SHA-256 of the model"]
 
 

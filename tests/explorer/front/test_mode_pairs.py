@@ -7,8 +7,10 @@ from pathlib import Path
 import optuna
 import pytest
 
+from explorer.front.comparisons import Comparison
 from explorer.front.mode_pairs import ModePair, mode_curves, mode_pairs
 from explorer.front.pareto import whole_front
+from explorer.front.rows import FrontRow
 from explorer.report.exhibit import Absent, Exhibit
 from explorer.report.modes import modes_exhibit
 from explorer.report.report import write_report
@@ -79,6 +81,50 @@ def test_a_curve_has_one_pair_for_each_c_as_tuned(study: optuna.Study) -> None:
     (curve,) = mode_curves([opened, *pairs])
     assert curve.pairs == pairs
     assert mode_curves(pairs[:1]) == ()
+
+
+def pair_by_hand() -> ModePair:
+    """No two of its figures are alike."""
+    place = {"origin": "search", "standing": "front", "dominated_by": (), "exceeded": (), "pruning": "Linear-40"}
+    place |= {"precision": "fp16", "chunk_length": 0.75, "right_context": 0.25}
+    chunkwise = FrontRow(trial=3, der=25.0, confusion=7.0, rtf=0.1, latency=1.0, **place)
+    tracking = {"tau_active": None, "rho_update": 0.3, "delta_new": None, "min_duration_off": 0.5}
+    online = FrontRow(trial=5, der=31.0, confusion=11.0, rtf=0.2, latency=1.5, mode="online", online=tracking, **place)
+    found = Comparison("online against chunk-wise", 5, 3, "", "", 31.0, 25.0, 6.0, 4.0, 9.0, recordings=2, tied=False)
+    (pair,) = mode_pairs([chunkwise, online], [found])
+    return pair
+
+
+def test_a_pair_has_each_figure_of_its_own_mode() -> None:
+    pair = pair_by_hand()
+    assert (pair.chunkwise_trial, pair.online_trial) == (3, 5)
+    assert (pair.chunkwise_der, pair.online_der) == (25.0, 31.0)
+    assert (pair.chunkwise_confusion, pair.online_confusion) == (7.0, 11.0)
+    assert (pair.chunkwise_rtf, pair.online_rtf) == (0.1, 0.2)
+    assert pair.latency == 1.5  # of the online one, pauses that are waited for included
+    assert pair.thresholds == {"rho_update": 0.3, "min_duration_off": 0.5}
+    assert (pair.der_difference, pair.der_low, pair.der_high, pair.tied) == (6.0, 4.0, 9.0, False)
+
+
+def test_unpruned_fp32_comes_first_then_the_longest_curve_then_the_least_context() -> None:
+    lengths = {
+        ("none", "fp32", 2.0): (0.5, 1.0),
+        ("Linear-40", "fp16", 0.5): (0.5, 1.0),
+        ("Linear-40", "fp16", 0.25): (0.5, 1.0),
+        ("Linear-40", "fp16", 1.0): (2.0, 1.0, 0.5),
+    }
+    pairs = [
+        replace(pair_by_hand(), pruning=pruning, precision=precision, right_context=context, chunk_length=length)
+        for (pruning, precision, context), places in lengths.items()
+        for length in places
+    ]
+    curves = mode_curves(pairs)
+    assert [(curve.pruning, curve.right_context, len(curve.pairs)) for curve in curves] == [
+        ("none", 2.0, 2),
+        ("Linear-40", 1.0, 3),
+        ("Linear-40", 0.25, 2),
+    ]
+    assert [pair.chunk_length for pair in curves[1].pairs] == [0.5, 1.0, 2.0]
 
 
 def test_the_report_has_figure_table_and_sheet(study: optuna.Study, tmp_path: Path) -> None:

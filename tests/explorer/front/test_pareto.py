@@ -17,9 +17,11 @@ from explorer.search.status import status
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import DEFINITION
 from objectives.errors import StudyError
+from objectives.measurement import ErrorCounts
 from objectives.operating_point import BASELINE, OperatingPoint, Pruning
 from studies.search_space import params_of, suggest
 from tests.support.analytic_evaluator import ORIGINS, measurement, small_study
+from tests.support.recommendation_study import measured
 
 Values = tuple[float, float, float]
 FREE = OperatingPoint(0.3, 0.0)
@@ -139,6 +141,21 @@ def test_a_row_carries_the_measurement(study: optuna.Study) -> None:
     assert row.update_latency == pytest.approx({"median": 0.03, "p95": 0.039, "p99": 0.0398, "updates": 3})
     assert row.stage_shares == pytest.approx({"segmentation": 0.6, "embedding": 0.3, "clustering": 0.06, "other": 0.04})
     assert row.peak_memory_mib == 400.0
+
+
+def test_a_row_has_each_kind_of_error_under_its_own_name(study: optuna.Study) -> None:
+    counts = {"a": ErrorCounts(false_alarm=1.0, missed_detection=2.0, confusion=17.0, total=100.0)}
+    told = replace(measurement(BASELINE), counts=counts)
+    measured(study, told, ORIGINS[0])
+    study.tell(0, record.values_of(told))
+    row = front(study)[0]
+    assert (row.false_alarm, row.missed_detection, row.confusion) == (1.0, 2.0, 17.0)
+
+
+def test_of_a_point_that_failed_twice_the_last_failure_is_told(study: optuna.Study) -> None:
+    tell(study, None, ORIGINS[0], BASELINE)
+    tell(study, None, ORIGINS[0], BASELINE)
+    assert [(row.trial, row.standing) for row in front(study) if row.origin == "baseline"] == [(1, "failed")]
 
 
 @pytest.mark.parametrize("name", ["update_latency", "stage_shares", "peak_memory_mib"])

@@ -55,6 +55,13 @@ def test_a_point_may_have_every_role(study: optuna.Study) -> None:
     assert "it is the smallest as well" in advise(study).recommendations[0].roles[1].reason
 
 
+def test_of_points_of_one_size_that_are_tied_with_the_best_the_one_of_lower_der_is_taken(study: optuna.Study) -> None:
+    add(study, [20.0, 20.0, 20.0, 20.0], 4.0, 0.3)
+    add(study, [25.0, 20.0, 24.0, 15.0], 1.0, 0.2)  # 21 %
+    add(study, [26.0, 20.0, 24.0, 15.0], 1.0, 0.1)  # 21.25 %, of as many bytes, and faster
+    assert {number for number, names in roles(advise(study, top=1)).items() if "smallest" in names[-1]} == {1}
+
+
 def test_a_smaller_point_that_is_told_apart_is_no_tie(study: optuna.Study) -> None:
     add(study, [20.0, 21.0, 30.0], 4.0)
     add(study, [20.5, 21.5, 30.5], 1.0)  # half a second more in every recording

@@ -337,6 +337,17 @@ def test_prune_spares_what_a_running_process_uses() -> None:
     assert process.exitcode == 0
 
 
+def test_of_more_models_than_are_held_those_used_last_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_store, "HELD", 2)
+    first, second = kept(seed=1), kept(seed=2)
+    kept(never, seed=1)  # used again: now the second is the oldest
+    third = kept(seed=3)
+    assert list(model_store._held) == [first.path, third.path]
+    entries = stored_models()
+    prune(entries, {entry.key for entry in entries})
+    assert [path.exists() for path in (first.path, second.path, third.path)] == [True, False, True]
+
+
 def test_prune_spares_what_is_being_made_and_what_was_mended_meanwhile() -> None:
     ours, theirs = FORK.Pipe()
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from objectives.cache import model_store
 from objectives.cache.files import CACHE_VARIABLE, cache_dir
 from objectives.cache.model_store import StoredModel, kept_model, models_dir, release
 from objectives.cache.scratch import FOLDER, fresh_cache, passing_cache
@@ -113,6 +114,23 @@ def test_kept_files_that_are_not_what_comes_out_are_named(cache: Path) -> None:
         assert "is damaged" in fresh.differing()[windows]
         write_windows(cache, e160=[1, 2])
         assert windows not in fresh.differing()
+
+
+@pytest.mark.parametrize("name", ["features", "windows", "models", "recovery"])
+def test_whatever_is_computed_is_compared(cache: Path, name: str) -> None:
+    kept = write(cache, f"{name}/below/a.npy", b"old")
+    with fresh_cache() as fresh:
+        write(fresh.folder, f"{name}/below/a.npy", b"new")
+        assert fresh.differing() == {kept: "is not what comes out now"}
+
+
+@pytest.mark.parametrize("opened", [fresh_cache, passing_cache])
+def test_no_model_of_a_folder_that_went_stays_open(opened: Any) -> None:
+    """Else a disk keeps the bytes of deleted files for as long as the process lives."""
+    with opened():
+        model(source=None)
+        assert model_store._held
+    assert not model_store._held
 
 
 KILLED = (

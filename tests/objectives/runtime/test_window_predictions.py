@@ -9,6 +9,7 @@ import pytest
 
 from objectives.models.contract import SAMPLE_RATE, Contract
 from objectives.models.windows import window_at
+from objectives.runtime import window_predictions
 from objectives.runtime.runtime import local_activity
 from objectives.runtime.torch_runtime import OnnxRuntime
 from objectives.runtime.window_predictions import GRID, WindowClasses
@@ -74,6 +75,34 @@ def test_those_on_the_grid_and_the_last_are_kept(waveform: np.ndarray, counting:
     before = path.stat().st_mtime_ns
     again.keep()
     assert path.stat().st_mtime_ns == before, "nothing new that is worth keeping"
+
+
+def test_what_was_kept_is_not_written_again(waveform: np.ndarray, counting: Counting, tmp_path: Path) -> None:
+    path = tmp_path / "recording.npz"
+    windows = WindowClasses(waveform, counting, path)
+    windows.ending_at([SECOND])
+    windows.keep()
+    path.unlink()
+    windows.keep()
+    assert not path.exists(), "nothing new since"
+    windows.ending_at([2 * SECOND])
+    windows.keep()
+    WindowClasses(waveform, counting, path).ending_at([SECOND, 2 * SECOND])
+    assert counting.ran == 2
+
+
+def test_no_more_windows_are_kept_than_fit(
+    waveform: np.ndarray, counting: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window_predictions, "MOST_KEPT", 2)
+    path = tmp_path / "recording.npz"
+    windows = WindowClasses(waveform, counting, path)
+    windows.ending_at([3 * SECOND, SECOND, 2 * SECOND])
+    windows.keep()
+    WindowClasses(waveform, counting, path).ending_at([SECOND, 2 * SECOND])
+    assert counting.ran == 3
+    WindowClasses(waveform, counting, path).ending_at([3 * SECOND])
+    assert counting.ran == 4
 
 
 def test_two_that_keep_at_once_lose_nothing(waveform: np.ndarray, counting: Counting, tmp_path: Path) -> None:

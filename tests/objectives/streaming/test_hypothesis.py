@@ -65,6 +65,15 @@ def test_a_turn_is_known_when_it_has_ended() -> None:
     assert turns.end(25) == []
 
 
+def test_a_pause_may_still_end_in_the_sample_that_comes_next() -> None:
+    turns = Turns(wait=10)
+    assert turns.cell(0, (0,)) == turns.cell(20, ()) == []
+    assert turns.passed(30) == []  # 30 itself was not told, and speech that begins there closes a pause of 10
+    assert turns.cell(30, (0,)) == []
+    assert turns.cell(40, ()) == []
+    assert turns.passed(51) == [(0, 40, 0)]
+
+
 def test_a_turn_that_has_not_ended_can_be_given_to_another() -> None:
     turns = Turns()
     turns.cell(0, (7,))

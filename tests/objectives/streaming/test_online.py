@@ -16,7 +16,7 @@ from objectives.streaming.hypothesis import Turn
 from objectives.streaming.loop import LiveLoop, stream_batched, stream_live
 from objectives.streaming.online import OnlineSession, tracking_of
 from objectives.streaming.schedule import Schedule
-from tests.support.sign_models import CLUSTERING, TRACKING, SignRuntime, sign_embedding, speech
+from tests.support.sign_models import CLUSTERING, CONTRACT, TRACKING, SignRuntime, sign_embedding, speech
 
 CALL = speech((1, 3.3), (0, 1.4), (-1, 4.0), (1, 2.7), (-1, 1.9), (0, 0.8), (1, 4.8), (-1, 3.0))
 chunk_lengths = st.floats(0.2, 5.0)
@@ -105,10 +105,18 @@ def test_pauses_that_are_waited_for_count_in_the_latency() -> None:
 
 
 @pytest.mark.parametrize("wait", [0.0, 2.0])
-def test_a_pause_is_closed_where_it_is_waited_for(wait: float) -> None:
-    waveform = speech((1, 5.0), (0, 1.5), (1, 5.0))
-    turns = stream_live(waveform, online_point(0.5, 0.0, wait), SignRuntime(), sign_embedding(), CLUSTERING).turns
+@pytest.mark.parametrize("right_context", [0.0, 1.0])
+def test_a_pause_is_closed_where_it_is_waited_for(right_context: float, wait: float) -> None:
+    """Counted to the end of the latest block, after which the right context was heard but not told."""
+    waveform, point = speech((1, 5.0), (0, 1.5), (1, 5.0)), online_point(0.5, right_context, wait)
+    turns = stream_live(waveform, point, SignRuntime(), sign_embedding(), CLUSTERING).turns
     assert len(turns) == (1 if wait else 2)
+
+
+def test_each_threshold_is_given_to_the_memory_as_what_it_is() -> None:
+    thresholds = {"tau_active": 0.25, "rho_update": 0.5, "delta_new": 0.75}
+    session = OnlineSession(Schedule(1, 1.0, 0.0), CONTRACT, sign_embedding(), OnlineTracking(**thresholds))
+    assert {name: getattr(session._memory, name) for name in thresholds} == thresholds
 
 
 def test_an_embedding_without_thresholds_of_its_own_says_how_to_get_them() -> None:

@@ -1,0 +1,60 @@
+"""Which evaluator a worker process answers with, without any cluster."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from explorer.workers import worker_process
+from explorer.workers.worker_process import Order, _evaluator
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Builds evaluators that write down when they are opened and closed."""
+
+    name: str
+    heard: list[str] = field(default_factory=list, compare=False)
+
+    def build(self, threads: int) -> "Evaluator":
+        return Evaluator(f"{self.name}{threads}", self.heard)
+
+
+@dataclass
+class Evaluator:
+    name: str
+    heard: list[str]
+
+    def __enter__(self) -> "Evaluator":
+        self.heard.append(f"open {self.name}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.heard.append(f"close {self.name}")
+
+
+@pytest.fixture(autouse=True)
+def nothing_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(worker_process, "_open", None)
+    yield
+    worker_process._close()
+
+
+def test_an_evaluator_serves_the_orders_of_one_driver_builder_and_number_of_threads() -> None:
+    heard: list[str] = []
+    order = Order("one", 1, 1, "measure", Builder("a", heard), threads=2)
+    first = _evaluator(order)
+    assert _evaluator(replace(order, job=2, attempt=2, kind="calibrate")) is first
+    assert heard == ["open a2"]
+    changes = ({"threads": 1}, {"builder": Builder("b", heard)}, {"driver": "other"})  # whose recordings may be others
+    for change in changes:
+        other = _evaluator(replace(order, **change))
+        assert other is not first
+        assert _evaluator(replace(order, job=3, **change)) is other
+        first = _evaluator(order)
+    # none is open beside another, since both would take memory
+    closed = [word for word in heard if word.startswith("close")]
+    opened = [word for word in heard if word.startswith("open")]
+    assert heard[::2] == opened
+    assert heard[1::2] == closed
+    assert opened == ["open a2", "open a1", "open a2", "open b2", "open a2", "open a2", "open a2"]
