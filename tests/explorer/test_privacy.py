@@ -260,7 +260,15 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize(("url", "expected"), URLS)
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        *URLS,
+        (f"postgresql://ana:{PASSWORD}:x@127.0.0.1:1/db", "postgresql://ana:***@127.0.0.1:1/db"),
+        (f"postgresql://127.0.0.1:1/db?PassWord={PASSWORD}&x=1", "postgresql://127.0.0.1:1/db?PassWord=***&x=1"),
+        (f"postgresql://127.0.0.1:1/db?sslpassword={PASSWORD}", "postgresql://127.0.0.1:1/db?sslpassword=***"),
+    ],
+)
 def test_a_url_is_shown_without_its_password(url: str, expected: str) -> None:
     assert without_password(url) == expected
 

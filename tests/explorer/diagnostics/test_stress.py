@@ -1,6 +1,7 @@
 """`explorer stress`: by hand, and on real recordings and models."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -170,11 +171,14 @@ def test_each_cell_is_what_its_conversations_give(
     evaluator = study_and_evaluator[1]
     voices = speech_folder(speech)
     scripts, _ = stressing._scripts(voices, GRID)
+    heard = hashlib.sha256()
     assert [(cell.overlap, cell.noise) for cell in told.stressed.cells] == [(0, None), (0, 10), (0.2, None), (0.2, 10)]
     for place, cell in enumerate(told.stressed.cells):
         folder = tmp_path / str(place)
         share, recordings = stressing._conversations(voices, GRID.settings(cell.overlap, cell.noise), scripts, folder)
         assert cell.overlap_share == pytest.approx(share)
+        for one in recordings:
+            heard.update(f"{one.uri} {one.content_hash}\n".encode())
         with passing_cache():
             counts = dataclasses.replace(evaluator, recordings=recordings).errors(LOW_BIT)
         assert {uri: errors_of(one) for uri, one in counts.items()} == cell.recordings
@@ -186,6 +190,7 @@ def test_each_cell_is_what_its_conversations_give(
         assert cell.der == pytest.approx(cell.false_alarm + cell.missed_detection + cell.confusion)
     assert len({cell.der for cell in told.stressed.cells}) > 2
     assert told.stressed.cells[2].overlap_share > 0.1
+    assert told.stressed.conditions["recordings"] == heard.hexdigest()  # of every sample of every cell
 
 
 def test_the_study_keeps_it_and_its_trials_stay(

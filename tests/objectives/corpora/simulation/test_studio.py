@@ -42,6 +42,14 @@ def test_everybody_is_in_a_conversation_before_anybody_is_in_another() -> None:
     assert Counter(person for people in present for person in people) == dict.fromkeys("abcde", 4)
 
 
+def test_a_conversation_is_of_the_fewest_to_the_most_people() -> None:
+    made = studio("abcdef", speakers=(2, 4))
+    numbers = {len({said.person for said in islice(made.script(place), 30)}) for place in range(60)}
+    assert numbers == {2, 3, 4}
+    few = studio("ab", speakers=(2, 4))
+    assert {len({said.person for said in islice(few.script(place), 30)}) for place in range(10)} == {2}
+
+
 def test_each_recording_has_a_timing_of_its_own_and_always_the_same() -> None:
     made = studio("ab", speakers=(2, 2))
     said = list(islice(made.script(0), 20))
