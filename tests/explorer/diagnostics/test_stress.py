@@ -76,7 +76,7 @@ def test_cells_are_compared_with_the_first_and_with_the_other_trial() -> None:
         "tell them apart."
     )
     assert told.caveats == (
-        "simulated: conversations made up of 3 people of calls (by hand), who do not listen to one another; what noise "
+        "simulated: conversations made up of 3 people of calls (by hand), who do not listen to one another; the noise of "
         "their recordings have is in every cell",
     )
 
