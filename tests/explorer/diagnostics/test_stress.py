@@ -76,8 +76,8 @@ def test_cells_are_compared_with_the_first_and_with_the_other_trial() -> None:
         "tell them apart."
     )
     assert told.caveats == (
-        "simulated: conversations made up of 3 people of calls (by hand), who do not listen to one another; the noise of "
-        "their recordings have is in every cell",
+        "simulated: conversations made up of 3 people of calls (by hand), who do not listen to one another; the noise "
+        "of their own recordings is in every cell",
     )
 
 
