@@ -44,8 +44,6 @@ def protocol_corpus(name_and_path: str) -> Corpus:
     if name.count(".") != 2:
         raise CorpusError(f"protocol {name!r}: write protocol:Database.SpeakerDiarization.Protocol")
     configs = _configs(Path(path) if path else None)
-    for config in configs:
-        _refuse_other_shapes(config, name)
     with _pyannote(name, configs):
         registry = _registry(name, configs)
         protocol = registry.get_protocol(name)
@@ -183,46 +181,6 @@ def _configs(given: Path | None) -> tuple[Path, ...]:
             f"{CONFIG_VARIABLE} to its path"
         )
     return found
-
-
-def _refuse_other_shapes(config: Path, name: str) -> None:
-    """Raise CorpusError, naming the place, if a configuration has the wrong structure.
-
-    pyannote.database's own errors do not name the place. Protocols other than the requested one are not checked.
-    """
-    with _pyannote(name, (config,)), config.open("rb") as file:
-        content = yaml.safe_load(file)
-    _refuse_other(config, "the file", content, dict, "Databases and Protocols")
-    for key, files in (content.get("Databases") or {}).items() if _is_table(config, content, "Databases") else ():
-        if not isinstance(files, str | list) or not all(isinstance(one, str) for one in files):
-            raise CorpusError(
-                f"{config}: Databases.{key} is {quoted(files)}: write the path of its audio, with {{uri}}"
-            )
-    entry, place = content, ""
-    for step in ("Protocols", *name.split(".")):
-        place = f"{place}.{step}" if place else step
-        entry = {str(key): value for key, value in entry.items()}.get(step)
-        if entry is None:
-            return  # perhaps in another configuration; else pyannote.database lists the known ones
-        _refuse_other(config, place, entry, dict, "a table of names")
-    for subset, files in entry.items():
-        if subset in SPLIT_OF_SUBSET:
-            _refuse_other(config, f"{place}.{subset}", files, dict, "uri, annotation and annotated")
-            for key, value in files.items():
-                if key in ("uri", *_READERS):
-                    _refuse_other(config, f"{place}.{subset}.{key}", value, str, "the path of a file")
-
-
-def _is_table(config: Path, content: Mapping[str, Any], key: str) -> bool:
-    if content.get(key) is None:
-        return False
-    _refuse_other(config, key, content[key], dict, "a table of names")
-    return True
-
-
-def _refuse_other(config: Path, place: str, value: object, kind: type, remedy: str) -> None:
-    if not isinstance(value, kind):
-        raise CorpusError(f"{config}: {place} is {quoted(value)}: write {remedy} there")
 
 
 def _listed(configs: tuple[Path, ...]) -> str:

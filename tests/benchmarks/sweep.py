@@ -26,7 +26,7 @@ from explorer.search.observer import Observer
 from explorer.storage import trial_record as record
 from explorer.workers.in_process import InProcess
 from explorer.workers.protocol import EvaluatorSettings
-from objectives.cache.model_pruning import stored_models
+from objectives.cache.model_cleaning import stored_models
 from objectives.evaluation.evaluator import Evaluator
 from studies.definition import StudyDefinition, packaged, read
 
