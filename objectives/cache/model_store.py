@@ -173,11 +173,11 @@ def damage_of(path: Path, recorded: StoredModel | None) -> str:
     try:
         size = path.stat().st_size
         if recorded.path != path or size != recorded.size_bytes:
-            return f"has {size} bytes; its sidecar tells of {recorded.size_bytes} in {recorded.path.name}"
+            return f"has {size} bytes; its sidecar says {recorded.size_bytes} in {recorded.path.name}"
         sha256 = _sha256(path)
     except FileNotFoundError:
         return "is missing; its sidecar is there"
-    return "" if sha256 == recorded.sha256 else f"has SHA-256 {sha256}; its sidecar tells of {recorded.sha256}"
+    return "" if sha256 == recorded.sha256 else f"has SHA-256 {sha256}; its sidecar says {recorded.sha256}"
 
 
 def _sha256(path: Path) -> str:

@@ -18,9 +18,8 @@ from typing import Any
 import yaml
 from pyannote.core import Annotation, Timeline
 
-from objectives.corpora.corpus import Corpus, Recording, make_recording
-from objectives.corpora.folder_files import nothing_in
-from objectives.corpora.remarks import Remark
+from objectives.corpora.corpus import Corpus, Recording, Remark, make_recording
+from objectives.corpora.folder_notes import nothing_in
 from objectives.corpora.rttm import Written, read_rttm, read_uem
 from objectives.errors import CorpusError, quoted, reason_of
 
@@ -100,7 +99,7 @@ class _Source:
         lost: dict[str, str] = {}
         for path, content in self._read.items():
             for uri in content.keys() - used:
-                lost.setdefault(uri, f"{path.name} speaks of it, and no subset lists it")
+                lost.setdefault(uri, f"{path.name} mentions it, and no subset lists it")
         subsets = {
             str(key)
             for content in self._registry.configs.values()
@@ -132,9 +131,7 @@ class _Source:
             raise CorpusError(f"{path}: {nothing_in(path)}, and {subset} of {self._name} lists {uri!r}: correct either")
         if normal not in content:
             others = ", ".join(quoted(other) for other in list(content)[:3])
-            raise CorpusError(
-                f"{path}: speaks of {others} and not of {uri!r} ({subset} of {self._name}): correct the URIs"
-            )
+            raise CorpusError(f"{path}: mentions {others} but not {uri!r} ({subset} of {self._name}): correct the URIs")
         return content[normal], str(path)
 
     def _content(self, key: str, path: Path) -> Mapping[str, Written[Any]] | None:

@@ -55,7 +55,7 @@ def speech_folder(folder: Path) -> Voices:
     name cannot be written in an RTTM.
     """
     if not folder.is_dir():
-        raise CorpusError(f"{folder}: is no folder: give one that holds a folder of recordings for each person")
+        raise CorpusError(f"{folder}: is not a folder: give one that holds a folder of recordings for each person")
     audio = audio_below(folder)
     if not audio:
         raise CorpusError(

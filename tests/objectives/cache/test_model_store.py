@@ -191,9 +191,9 @@ def test_a_kill_at_any_instant_leaves_a_whole_model_or_none(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda path: path.write_bytes(CONTENT[:-1]), "has 1023 bytes; its sidecar tells of 1024"),
+        (lambda path: path.write_bytes(CONTENT[:-1]), "has 1023 bytes; its sidecar says 1024"),
         (lambda path: path.write_bytes(b""), "has 0 bytes"),
-        (lambda path: path.write_bytes(b"\1" + CONTENT[1:]), "has SHA-256 [0-9a-f]{64}; its sidecar tells of"),
+        (lambda path: path.write_bytes(b"\1" + CONTENT[1:]), "has SHA-256 [0-9a-f]{64}; its sidecar says"),
         (lambda path: path.unlink(), "is missing; its sidecar is there"),
         (lambda path: path.with_suffix(".json").unlink(), "sidecar .* is missing"),
         (lambda path: path.with_suffix(".json").write_bytes(b"\xff\0garbage"), "sidecar .* is not what was written"),
