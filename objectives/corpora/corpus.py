@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 from pyannote.core import Annotation, Segment, Timeline
 
-from objectives.corpora.audio.reading import probe, read_audio
+from objectives.corpora.audio.inspection import probe
+from objectives.corpora.audio.reading import read_audio
 from objectives.corpora.rttm import Written, uncovered_channels
 from objectives.corpora.turns import COLLAR, count, merged, speech_outside_collar
 from objectives.errors import CorpusError, ascii_controls, quoted

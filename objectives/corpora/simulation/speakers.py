@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from pyannote.core import Segment, Timeline
 
-from objectives.corpora.audio.reading import AUDIO_SUFFIXES, probe_duration
+from objectives.corpora.audio.inspection import probe_duration
+from objectives.corpora.audio.reading import AUDIO_SUFFIXES
 from objectives.corpora.corpus import Recording, is_local_name
 from objectives.corpora.folder import audio_below
 from objectives.corpora.rttm import NOT_AVAILABLE
