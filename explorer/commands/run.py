@@ -9,7 +9,8 @@ import optuna
 import typer
 
 from explorer.commands.front import print_tables
-from explorer.commands.options import DEVICE_HELP, LATENCY, DeviceOption, TrustOption, trusted_files
+from explorer.commands.options import LATENCY, DeviceOption, TableOrJson, TrustOption, trusted_files
+from explorer.commands.study_options import StorageOption
 from explorer.front.pareto import whole_front
 from explorer.search.display import Display
 from explorer.search.driver import Outcome, run_study
@@ -24,6 +25,7 @@ from explorer.workers.in_process import InProcess
 from explorer.workers.protocol import Workers
 from objectives.errors import StudyError
 from objectives.evaluation.settings import EvaluatorSettings
+from objectives.machine import Device
 from studies import definition as definitions
 from studies.definition import SAMPLERS, Limits, StudyDefinition, packaged
 
@@ -34,13 +36,6 @@ class TrackingOption(StrEnum):
     chunkwise = "chunk-wise"
     online = "online"
     both = "both"
-
-
-class RunFormat(StrEnum):
-    """How the front is printed when the run ends."""
-
-    table = "table"
-    json = "json"
 
 
 JOBS_HELP = (
@@ -62,10 +57,7 @@ def run(
         str | None, typer.Option(help="Corpus name, a folder of audio + RTTM, or a pyannote.database protocol.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split of the corpus to score.")] = None,
-    storage_url: Annotated[
-        str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
-    ] = None,
+    storage_url: StorageOption = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the sampler, of recovery and of drawn splits.", min=0)
     ] = None,
@@ -97,10 +89,10 @@ def run(
         int | None,
         typer.Option(help="Stop the run after this many failed trials in a row; 0 for never. Default: 5.", min=0),
     ] = None,
-    device: Annotated[DeviceOption, typer.Option(help=DEVICE_HELP)] = DeviceOption.cpu,
+    device: DeviceOption = "cpu",
     trust: TrustOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the study in the storage. Default: that of STUDY.")] = None,
-    format: Annotated[RunFormat, typer.Option(help="How the front is printed at the end.")] = RunFormat.table,
+    format: Annotated[TableOrJson, typer.Option(help="How the front is printed at the end.")] = "table",
 ) -> None:
     """Run a study: measure the baseline and the paper's fixed points, then let the sampler search.
 
@@ -150,10 +142,10 @@ def execute(
     name: str,
     definition: StudyDefinition,
     storage_url: str,
-    format: RunFormat,
+    format: TableOrJson,
     jobs: int = 1,
     scheduler: str | None = None,
-    device: DeviceOption = DeviceOption.cpu,
+    device: Device = "cpu",
     trusted: frozenset[str] = frozenset(),
 ) -> None:
     """Prepare the workers, run the study and print. Exits with 130 if interrupted, 1 if every trial failed."""
@@ -162,7 +154,7 @@ def execute(
     try:
         with (
             Display(errors, definition.timeout) as display,
-            _workers(definition.evaluator_settings(device.value, trusted), jobs, scheduler, display) as workers,
+            _workers(definition.evaluator_settings(device, trusted), jobs, scheduler, display) as workers,
         ):
             print_remarks(workers.remarks)
             workers.prepare(display.prepared)
@@ -212,9 +204,9 @@ def _limits(given: list[str]) -> dict[str, float] | None:
     return limits or None
 
 
-def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url: str, format: RunFormat) -> None:
+def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url: str, format: TableOrJson) -> None:
     found = whole_front(outcome.study)
-    if format is RunFormat.json:
+    if format == "json":
         result: dict[str, Any] = {
             "study": name,
             "storage": connection.shown(storage_url),
