@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from explorer.cli import app
 from explorer.diagnostics import stress as stressing
-from explorer.diagnostics.explanation import told_points
 from explorer.diagnostics.stress import Answer, Grid, answer, stress
 from explorer.diagnostics.stress_results import stressed_trials
+from explorer.statistics.differences import told_points
 from explorer.storage.connection import load_study
 from explorer.storage.trial_record import errors_of
 from explorer.workers.protocol import EvaluatorSettings
