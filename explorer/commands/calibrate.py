@@ -20,6 +20,7 @@ from explorer.terminal.screen import say, screen
 from explorer.terminal.streams import echo_json
 from explorer.terminal.tables import Table, print_table, words
 from objectives.errors import OperatingPointError
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OnlineTracking, OperatingPoint
 
 if TYPE_CHECKING:  # these import torch
@@ -66,11 +67,8 @@ def calibrate(
     from objectives.evaluation.calibration import online_sweep, threshold_sweep
     from objectives.evaluation.evaluator import build_evaluator
 
-    trusted = trusted_files(trust)
-    with (
-        progress() as show,
-        build_evaluator(corpus=corpus, split=split, embedding=embedding, trusted=trusted) as evaluator,
-    ):
+    settings = EvaluatorSettings(corpus=corpus, split=split, embedding=embedding, trusted=trusted_files(trust))
+    with progress() as show, build_evaluator(settings) as evaluator:
         print_remarks(evaluator.remarks)
         point = OFFLINE_BASELINE if offline else BASELINE
         if online:

@@ -106,7 +106,7 @@ def explain(
 ) -> Explanation:
     """Measure a trial's errors with perfect stages, and report where its errors and its time come from.
 
-    device: where windows are run; the study's by default. trusted: as for `build_evaluator`.
+    device: where windows are run; the study's by default. trusted: see EvaluatorSettings.
     Raises StudyError if the trial was not measured, or if its corpus, weights, settings or model have changed, and
     whatever the corpus, models and evaluation raise.
     """

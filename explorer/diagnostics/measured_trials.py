@@ -10,9 +10,9 @@ from explorer.storage import bulk_sql
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import device_of, refuse_other_data, stored_definition
 from explorer.terminal.corpus_remarks import print_remarks
-from explorer.workers.protocol import EvaluatorSettings, OnStage
+from explorer.workers.protocol import OnStage
 from objectives.errors import StudyError
-from objectives.evaluation.evaluator import Evaluator
+from objectives.evaluation.evaluator import Evaluator, build_evaluator
 from objectives.machine import Device
 from objectives.operating_point import OperatingPoint
 from studies.search_space import SearchSpace, recall
@@ -75,9 +75,8 @@ def evaluator_of(
     Raises StudyError if the trials were measured on other recordings, or with other weights or settings.
     """
     on_progress("getting ready", 0.0)
-    settings = EvaluatorSettings.of(stored_definition(study), device or device_of(study), trusted)
-    with settings.build() as evaluator:
-        assert isinstance(evaluator, Evaluator)
+    settings = stored_definition(study).evaluator_settings(device or device_of(study), trusted)
+    with build_evaluator(settings) as evaluator:
         print_remarks(evaluator.remarks)
         refuse_other_data(study, trials, evaluator.identity)
         yield evaluator

@@ -109,7 +109,7 @@ def stress(
     """Score a trial's operating point, and that of another trial, in each cell of a grid; keep both in the study.
 
     speech: a folder of single-speaker recordings; by default the parts of the study's own recordings in which one
-    person speaks alone. device: where windows are run; the study's by default. trusted: as for `build_evaluator`.
+    person speaks alone. device: where windows are run; the study's by default. trusted: see EvaluatorSettings.
     Raises StudyError if a trial was not measured, if its corpus, weights, settings or model have changed, or if the
     study cannot be written; CorpusError if there is too little speech; and whatever models and evaluation raise.
     """

@@ -93,7 +93,7 @@ def verify(
     """Measure trials again and compare.
 
     device: where windows are run; the study's by default. remake: make the models again from their sources, and compare
-    them bit for bit. cost: measure the RTF too. trusted: as for `build_evaluator`.
+    them bit for bit. cost: measure the RTF too. trusted: see EvaluatorSettings.
     Raises StudyError if a trial was not measured or if the corpus, weights or settings have changed, so that nothing
     could be compared, and whatever the corpus, models and evaluation raise.
     """
