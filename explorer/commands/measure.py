@@ -26,6 +26,7 @@ from objectives.compression.settings import (
     SincnetPrecision,
 )
 from objectives.errors import OperatingPointError
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.measurement import ErrorCounts, Measurement, Timing
 from objectives.operating_point import (
     BASELINE,
@@ -113,26 +114,24 @@ def measure(
     )
     changes = {"method": recovery, "steps": steps, "qat_steps": qat_steps}
     given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    settings = EvaluatorSettings(
+        corpus=corpus,
+        split=split,
+        segmentation=segmentation,
+        embedding=embedding,
+        clustering_threshold=clustering_threshold,
+        repeats=repeats,
+        compression=CompressionSettings(
+            recovery=RecoverySettings(**given),
+            quantization=QuantizationOptions(group_size=group_size, sincnet=sincnet),
+        ),
+        device=device,
+        trusted=trusted_files(trust),
+    )
     # imported late, so that `explorer --help` does not load torch
     from objectives.evaluation.evaluator import build_evaluator
 
-    with (
-        build_evaluator(
-            corpus=corpus,
-            split=split,
-            segmentation=segmentation,
-            embedding=embedding,
-            clustering_threshold=clustering_threshold,
-            repeats=repeats,
-            device=device,
-            trusted=trusted_files(trust),
-            compression=CompressionSettings(
-                recovery=RecoverySettings(**given),
-                quantization=QuantizationOptions(group_size=group_size, sincnet=sincnet),
-            ),
-        ) as evaluator,
-        progress() as show,
-    ):
+    with build_evaluator(settings) as evaluator, progress() as show:
         print_remarks(evaluator.remarks)
         evaluator.prepare(lambda fraction: show("reading the recordings", fraction))
         measurement = evaluator.measure(point, show)

@@ -1,6 +1,7 @@
 """`explorer run`: create a study or resume it, and print its front."""
 
 import dataclasses
+import functools
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -21,8 +22,9 @@ from explorer.terminal.screen import say, screen
 from explorer.terminal.signals import INTERRUPTED
 from explorer.terminal.streams import echo_json
 from explorer.workers.in_process import InProcess
-from explorer.workers.protocol import EvaluatorSettings, Workers
+from explorer.workers.protocol import Workers
 from objectives.errors import StudyError
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.machine import Device
 from studies import definition as definitions
 from studies.definition import SAMPLERS, Limits, StudyDefinition, packaged
@@ -152,7 +154,7 @@ def execute(
     try:
         with (
             Display(errors, definition.timeout) as display,
-            _workers(EvaluatorSettings.of(definition, device, trusted), jobs, scheduler, display) as workers,
+            _workers(definition.evaluator_settings(device, trusted), jobs, scheduler, display) as workers,
         ):
             print_remarks(workers.remarks)
             workers.prepare(display.prepared)
@@ -168,14 +170,18 @@ def execute(
 
 
 def _workers(settings: EvaluatorSettings, jobs: int, scheduler: str | None, display: Display) -> Workers:
+    # imported late, so that torch and Dask are loaded only if they are used
     if scheduler is None and jobs == 1:
-        return InProcess(settings.build(), display.trial_progress)
-    # imported late, so that Dask is loaded only if it is used
-    from explorer.workers.dask_cluster import cluster_workers, local_workers
+        from objectives.evaluation.evaluator import build_evaluator
 
+        return InProcess(build_evaluator(settings), display.trial_progress)
+    from explorer.workers.dask_cluster import cluster_workers, local_workers
+    from explorer.workers.worker_process import build_on
+
+    build = functools.partial(build_on, settings)
     if scheduler is not None:
-        return cluster_workers(scheduler, settings, display.trial_progress)
-    return local_workers(jobs, settings, display.trial_progress)
+        return cluster_workers(scheduler, build, display.trial_progress)
+    return local_workers(jobs, build, display.trial_progress)
 
 
 def _tracking(given: TrackingOption | None) -> dict[str, list[str]] | None:

@@ -21,13 +21,14 @@ from objectives.backends import library_errors
 from objectives.backends.library_errors import failing_the_trial, finite
 from objectives.cache.assets import fetch
 from objectives.cache.files import CACHE_VARIABLE
-from objectives.cache.model_pruning import stored_models
+from objectives.cache.model_cleaning import stored_models
 from objectives.cache.model_store import kept_model
 from objectives.compression.compressor import FinishedModel, finish
 from objectives.compression.pyannet_head import forward_tail
 from objectives.compression.recovery import loss_of, train, trainable_copy
 from objectives.errors import DeviceError, EvaluationError, ModelError
 from objectives.evaluation.evaluator import Evaluator, build_evaluator
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.models.contract import SAMPLE_RATE, Contract
 from objectives.models.embedding_loading import load_embedding
 from objectives.models.segmentation import contract_of
@@ -258,7 +259,7 @@ class Failing:
 @pytest.fixture(scope="module")
 def real(excerpts: Path) -> Iterator[Evaluator]:
     """Real models and recordings."""
-    with build_evaluator(corpus=str(excerpts)) as made:
+    with build_evaluator(EvaluatorSettings(corpus=str(excerpts))) as made:
         yield made
 
 

@@ -17,6 +17,7 @@ from objectives import machine
 from objectives.compression.settings import METHODS, CompressionSettings, RecoverySettings
 from objectives.errors import CorpusError, LeakageError, ModelError, OperatingPointError
 from objectives.evaluation.evaluator import Evaluator
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.measurement import Measurement
 from tests.support.real_excerpts import EVAL
 
@@ -113,24 +114,24 @@ def test_every_method_of_recovery_can_be_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "settings"),
+    ("arguments", "recovery"),
     [
         ([], RecoverySettings()),
         (["--recovery", "bce", "--steps", "400", "--qat-steps", "0"], RecoverySettings("bce", steps=400, qat_steps=0)),
     ],
 )
 def test_options_of_recovery_reach_the_models(
-    monkeypatch: pytest.MonkeyPatch, arguments: list[str], settings: RecoverySettings
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], recovery: RecoverySettings
 ) -> None:
     asked: list[CompressionSettings] = []
 
-    def note(compression: CompressionSettings, **others: object) -> None:
-        asked.append(compression)
+    def note(settings: EvaluatorSettings) -> None:
+        asked.append(settings.compression)
         raise CorpusError("far enough")
 
     monkeypatch.setattr("objectives.evaluation.evaluator.build_evaluator", note)
     assert str(invoke("measure", *arguments).exception) == "far enough"
-    assert asked == [CompressionSettings(recovery=settings)]
+    assert asked == [CompressionSettings(recovery=recovery)]
 
 
 def test_calibrate_shows_the_sweep_and_the_threshold_to_write_down(
