@@ -132,7 +132,8 @@ def _recording(path: Path, track: int | None) -> tuple[Iterator[np.ndarray], tup
     """Open a file, decoded as it is heard, and return its audio and remarks on it. Raise at once for what is visibly
     wrong with it, and later for what shows only when it is reached."""
     # imported late, since PCM needs no decoder
-    from objectives.corpora.audio.reading import audio_pieces, probe
+    from objectives.corpora.audio.inspection import probe
+    from objectives.corpora.audio.reading import audio_pieces
 
     # a pipe can be read once, and a decoder reads the beginning of a file twice; what is absent, the decoder reports
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
