@@ -9,15 +9,18 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from explorer.front import comparisons
-from explorer.front.comparisons import MATCHED, Comparison, of_differences
-from explorer.front.rows import FrontRow
+from explorer.figures.front_plotly import MOST_NAMED, rtf_in_words
+from explorer.front.comparisons import MATCHED, difference_in_words, of_differences
+from explorer.front.rows import Comparison, FrontRow
+from explorer.front.table import cells, columns_of
 from explorer.recommend.caveats import NEAR_REAL_TIME
 from explorer.storage import trial_record as record
 from explorer.storage.foreign_trials import LeftOut
 from explorer.storage.foreign_trials import in_words as left_out_in_words
 from explorer.storage.provenance import in_words, mixed_versions, versions_of
+from objectives.operating_point import describe
 from studies.definition import BUDGET, StudyDefinition
+from studies.paper_results import published
 
 EMULATED = (
     "**Emulated**: the machine has no kernel for this precision. The DER is that of the low-bit weights, the size that "
@@ -63,7 +66,7 @@ def study_note(
         "timed in turns with the point. Size: of the segmentation model on disk.",
         cell(" ".join(of_differences(rows, compared))),
         _pairs([one for one in compared if one.kind in MATCHED]),
-        EMULATED if any(row.execution == "emulated" for row in rows) else "",
+        EMULATED if any(row.emulated for row in rows) else "",
         "## How to read the figures",
         _reading(look),
         "## Data",
@@ -81,7 +84,7 @@ def trial_note(trial: FrozenTrial, row: FrontRow | None) -> str:
     parts = [f"## Trial {trial.number}: {cell(record.origin_of(trial))}", _stands(trial, row)]
     if row is not None:
         parts.append(_point(row))
-    if row is not None and row.der is not None:
+    if row is not None and row.measurement:
         parts += [_figures(row), _list(_caveats(trial, row))]
     elif trial.user_attrs.get("recordings"):
         known = trial.user_attrs["recordings"]
@@ -128,44 +131,43 @@ def _stands(trial: FrozenTrial, row: FrontRow | None) -> str:
 
 
 def _point(row: FrontRow) -> str:
-    streamed = "offline: the whole recording is heard first"
-    if row.latency is not None:
-        latency = "latency C + R" if row.mode == "chunk-wise" else "tracked online, latency"
-        streamed = f"C {row.chunk_length:.4g} s, R {row.right_context:.4g} s: {latency} {row.latency:.4g} s"
-    return f"Operating point: {streamed}; pruning {row.pruning}; precision {row.precision}."
+    if row.latency is None:
+        return f"Operating point: {describe(row.point)}: the whole recording is heard first."
+    return f"Operating point: {describe(row.point)}; latency {row.latency:.4g} s."
 
 
 def _figures(row: FrontRow) -> str:
+    found, paper = row.figures, published(row.origin)
     lines = {
-        "DER": f"{row.der:.2f} % = {row.missed_detection:.2f} missed + {row.false_alarm:.2f} false alarm "
-        f"+ {row.confusion:.2f} confusion",
+        "DER": f"{found.der:.2f} % = {found.missed_detection:.2f} missed + {found.false_alarm:.2f} false alarm "
+        f"+ {found.confusion:.2f} confusion",
         **_beside(row),
-        "size": f"{row.size:.3f} MiB",
-        "parameters": f"{row.params:,}",
-        "units kept": ", ".join(f"{key} {value}" for key, value in row.kept.items()) or "all",
-        "RTF": _rtf(row),
+        "size": f"{found.size:.3f} MiB",
+        "parameters": f"{found.params:,}",
+        "units kept": ", ".join(f"{key} {value}" for key, value in found.kept.items()) or "all",
+        "RTF": rtf_in_words(found),
     }
-    if row.update_latency:
+    if found.update_latency:
         lines["compute of an update"] = (
             "median {median:.4f} s, 95 % below {p95:.4f} s, 99 % below {p99:.4f} s ({updates:.0f} updates)".format(
-                **row.update_latency
+                **found.update_latency
             )
         )
-    if row.stage_shares:
-        lines["shares of the RTF"] = ", ".join(f"{stage} {share:.0%}" for stage, share in row.stage_shares.items())
-    if row.peak_memory_mib is not None:
-        lines["peak memory"] = f"{row.peak_memory_mib:.0f} MiB, of the timing process"
-    if row.kernel is not None:
-        lines["windows run by"] = row.kernel
-    if row.model_key is not None:
-        lines["model"] = row.model_key
-    if row.data:
-        lines["measured on"] = ", ".join(f"{key} {value}" for key, value in row.data.items())
-    if row.versions:
-        lines["versions"] = ", ".join(f"{key} {value}" for key, value in row.versions.items())
-    if row.paper_der is not None:
+    if found.stage_shares:
+        lines["shares of the RTF"] = ", ".join(f"{stage} {share:.0%}" for stage, share in found.stage_shares.items())
+    if found.peak_memory_mib is not None:
+        lines["peak memory"] = f"{found.peak_memory_mib:.0f} MiB, of the timing process"
+    if found.kernel is not None:
+        lines["windows run by"] = found.kernel
+    if found.model_key is not None:
+        lines["model"] = found.model_key
+    if found.data:
+        lines["measured on"] = ", ".join(f"{key} {value}" for key, value in found.data.items())
+    if found.versions:
+        lines["versions"] = ", ".join(f"{key} {value}" for key, value in found.versions.items())
+    if paper is not None:
         lines["the paper's"] = (
-            f"DER {row.paper_der:.2f} %, {row.paper_size:.2f} MiB, RTF {row.paper_rtf:.4f} "
+            f"DER {paper.der:.2f} %, {paper.size:.2f} MiB, RTF {paper.rtf:.4f} "
             "(published: SIMSAMU, offline, NVIDIA L40S; not comparable across)"
         )
     return _table(("", ""), list(lines.items()))
@@ -173,34 +175,29 @@ def _figures(row: FrontRow) -> str:
 
 def _beside(row: FrontRow) -> dict[str, str]:
     """Describe how its DER compares; empty for a row that is compared with none."""
-    if row.versus is None:
+    if row.comparison is None:
         return {}
     which = {"front": "the next better one of the front", "dominated": "which dominates it"}.get(
         row.standing, "the baseline"
     )
-    lines = {f"DER beside trial {row.versus}, {which}": f"{comparisons.difference_in_words(row)} points"}
+    lines = {f"DER beside trial {row.comparison.versus}, {which}": f"{difference_in_words(row.comparison)} points"}
     if row.tied_with_best is not None:
         said = "tied: these recordings cannot tell them apart" if row.tied_with_best else "told apart"
         lines["DER beside the lowest of the front"] = said
     return lines
 
 
-def _rtf(row: FrontRow) -> str:
-    ratio = "emulated: no gain" if row.execution == "emulated" else f"{row.rtf_ratio:.2f} × the FP32 baseline"
-    return f"{row.rtf:.4f} [{row.rtf_low:.4f}–{row.rtf_high:.4f}], {ratio}"
-
-
 def _caveats(trial: FrozenTrial, row: FrontRow) -> list[str]:
-    found = []
-    if row.execution == "emulated":
+    found, measured = [], row.figures
+    if measured.emulated:
         found.append(EMULATED)
-    if row.reused_from is not None:
-        found.append(f"Not measured again: the same operating point as trial {row.reused_from}.")
-    if row.rtf is not None and row.rtf >= 1.0:
+    if measured.reused_from is not None:
+        found.append(f"Not measured again: the same operating point as trial {measured.reused_from}.")
+    if measured.rtf >= 1.0:
         found.append("RTF of 1 or more: it cannot keep up with live audio on this machine.")
-    elif row.rtf is not None and row.rtf > NEAR_REAL_TIME:
-        found.append(f"RTF near 1: a machine {1 / row.rtf:.1f} times as busy falls behind.")
-    if row.update_latency and row.chunk_length and row.update_latency["p99"] > row.chunk_length:
+    elif measured.rtf > NEAR_REAL_TIME:
+        found.append(f"RTF near 1: a machine {1 / measured.rtf:.1f} times as busy falls behind.")
+    if measured.update_latency and measured.update_latency["p99"] > row.point.chunk_length:
         found.append("At least 1 update in 100 takes longer than C: live output would stutter.")
     if record.reference_seconds(trial) < FEW_SECONDS:
         found.append(
@@ -216,35 +213,8 @@ def _counts(trials: Sequence[FrozenTrial]) -> str:
 
 
 def _front_table(rows: Sequence[FrontRow]) -> str:
-    head = (
-        "trial",
-        "origin",
-        "C s",
-        "R s",
-        "pruning",
-        "precision",
-        "DER %",
-        "Δ DER to",
-        "MiB",
-        "RTF",
-        "× base",
-        "standing",
-    )
-    return _table(head, [_front_line(row) for row in rows])
-
-
-def _front_line(row: FrontRow) -> tuple[str, ...]:
-    trial = "–" if row.trial is None else str(row.trial)
-    times = [f"{value:.3g}" if value is not None else "–" for value in (row.chunk_length, row.right_context)]
-    precision = row.precision if row.mode != "online" else f"{row.precision}, online"
-    point = (trial, row.origin, *times, row.pruning, precision)
-    if row.der is None or row.rtf is None:
-        return (*point, "–", "–", "–", "–", "–", row.standing)
-    standing = f"infeasible: {', '.join(row.exceeded)}" if row.standing == "infeasible" else row.standing
-    ratio = "emulated" if row.execution == "emulated" else f"{row.rtf_ratio:.2f}"
-    rtf = f"{row.rtf:.4f} [{row.rtf_low:.4f}–{row.rtf_high:.4f}]"
-    der = f"{'≈ ' if row.tied_with_best else ''}{row.der:.2f}"
-    return (*point, der, comparisons.to_trial(row) or "–", f"{row.size:.2f}", rtf, ratio, standing)
+    head = [name for name in columns_of(rows) if name not in ("latency s", "params M", "FA / miss / conf %")]
+    return _table(head, [[cells(row, MOST_NAMED)[name] for name in head] for row in rows])
 
 
 def _pairs(matched: Sequence[Comparison]) -> str:
@@ -261,7 +231,7 @@ def _pairs(matched: Sequence[Comparison]) -> str:
             m.versus,
             m.versus_point,
             f"{m.versus_der:.2f}",
-            comparisons.difference_in_words(m),
+            difference_in_words(m),
         )
         for m in matched
     ]

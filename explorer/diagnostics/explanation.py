@@ -19,7 +19,7 @@ from typing import Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from explorer.diagnostics.verification import in_words, measured_trials, point_of
+from explorer.diagnostics.verification import measured_trials, point_of
 from explorer.statistics import bootstrap
 from explorer.statistics.differences import Points, points, scored_of, told_points
 from explorer.storage import bulk_sql
@@ -32,7 +32,7 @@ from objectives.evaluation.evaluator import Evaluator
 from objectives.evaluation.oracle import CONDITIONS, Condition, Isolated, isolate
 from objectives.machine import Device
 from objectives.measurement import DATA, STAGES, ErrorCounts, pool
-from objectives.operating_point import UNPRUNED, OperatingPoint
+from objectives.operating_point import UNPRUNED, OperatingPoint, describe
 from studies.search_space import SearchSpace, recall
 
 COMPARED: tuple[Condition, ...] = ("none", "clustering")  # conditions of the uncompressed model
@@ -166,7 +166,7 @@ def explanation(
         study=study,
         trial=trial.number,
         origin=record.origin_of(trial),
-        point=in_words(point),
+        point=describe(point),
         model_key=model_key,
         scored_seconds=pool(isolated["none"].values()).total,
         data=data,

@@ -18,7 +18,7 @@ import optuna
 
 from explorer.diagnostics.explanation import Points, points, same_model, told_points
 from explorer.diagnostics.stress_results import Cell, Stressed, of_few
-from explorer.diagnostics.verification import in_words, measured_trials, point_of
+from explorer.diagnostics.verification import measured_trials, point_of
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import device_of, refuse_other_data, stored_definition
 from explorer.terminal.corpus_remarks import print_remarks
@@ -37,7 +37,7 @@ from objectives.errors import CorpusError, StudyError, reason_of
 from objectives.evaluation.evaluator import Evaluator
 from objectives.machine import Device
 from objectives.measurement import pool
-from objectives.operating_point import OperatingPoint
+from objectives.operating_point import OperatingPoint, describe
 
 LEAST_SPEECH = 3.0  # seconds in all: whoever says less takes no part
 MOST_CELLS = 100
@@ -139,7 +139,7 @@ def stress(
     }
     now = datetime.now(UTC).isoformat(timespec="seconds")
     found = [
-        Stressed(one, in_words(operating[one]), key, conditions, tuple(cells[one]), dict(evaluator.machine), now)
+        Stressed(one, describe(operating[one]), key, conditions, tuple(cells[one]), dict(evaluator.machine), now)
         for one, key in keys.items()
     ]
     for stressed in found:

@@ -24,7 +24,7 @@ from objectives.errors import StudyError
 from objectives.evaluation.evaluator import Evaluator
 from objectives.machine import Device, versions
 from objectives.measurement import DATA, pool
-from objectives.operating_point import OperatingPoint
+from objectives.operating_point import OperatingPoint, describe
 from studies.search_space import SearchSpace, recall
 
 MEASURED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -235,7 +235,7 @@ def _verified(
     return Verified(
         trial=trial.number,
         origin=record.origin_of(trial),
-        point=in_words(point),
+        point=describe(point),
         measured_by=trial.number,
         stopped=stopped,
         exact=exact,
@@ -266,10 +266,3 @@ def _as(trial: FrozenTrial, source: Verified, measured: FrozenTrial) -> Verified
             "caveats": (*source.caveats, f"taken over from trial {source.trial}, which was measured"),
         }
     )
-
-
-def in_words(point: OperatingPoint) -> str:
-    """Describe a point: `C 1 s, R 0 s, Linear-40, int8_ptq`."""
-    streamed = f"C {point.chunk_length:g} s, R {point.right_context:g} s" if point.streamed else "offline"
-    online = ", online" if point.mode == "online" else ""
-    return f"{streamed}{online}, {point.pruning}, {point.precision}"
