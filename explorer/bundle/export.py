@@ -44,7 +44,8 @@ from explorer.workers.protocol import EvaluatorSettings
 from objectives.backends.checkpoint import read_checkpoint
 from objectives.cache.assets import ASSETS
 from objectives.compression.compressor import FinishedModel, load_network
-from objectives.compression.plain_safetensors import save_plain
+from objectives.compression.low_bit import save_plain
+from objectives.compression.precisions import PRECISION_MODES
 from objectives.errors import BundleError, StudyError
 from objectives.evaluation.evaluator import Evaluator, build_evaluator
 from objectives.measurement import DATA
@@ -53,7 +54,6 @@ from objectives.models.segmentation import DEFAULT_SEGMENTATION, contract_of
 from objectives.models.sherpa_metadata import check_metadata
 from objectives.operating_point import OperatingPoint
 from objectives.runtime.segmentation_onnx import portable_onnx
-from objectives.runtime.torch_runtime import execution_on_cpu
 from objectives.streaming.online import tracking_of
 from studies.definition import StudyDefinition
 from studies.search_space import recall
@@ -201,7 +201,9 @@ def _point_file(
             precision=point.precision,
             online=None if point.tracking is None else OnlinePart(**asdict(tracking_of(point.tracking, embedding))),
         ),
-        segmentation=SegmentationPart(**contract, execution=execution_on_cpu(model.precision)),
+        segmentation=SegmentationPart(
+            **contract, execution=PRECISION_MODES[model.precision].execution("onnxruntime cpu")
+        ),
         embedding=EmbeddingPart(
             name=Path(embedding.name).name,  # not the path, which would reveal folders
             key=embedding.key,

@@ -6,7 +6,6 @@ supports one scale per row then computes exactly with the stored values. Activat
 8 bits, with static ranges. torchao's primitives do the arithmetic; torchao itself does not support LSTMs.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -84,9 +83,6 @@ class ActivationRange:
             low, high, MappingType.ASYMMETRIC, (), torch.uint8, 0, ACTIVATION_LEVELS, eps=1e-8
         )
         return step.item(), int(zero.item())
-
-
-ActivationRanges = Mapping[str, ActivationRange]
 
 
 def observed_range(low: float, high: float) -> ActivationRange:

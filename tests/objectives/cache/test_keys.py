@@ -15,7 +15,7 @@ from objectives import machine
 from objectives.backends.pyannote import WeSpeakerResNet34
 from objectives.cache.files import content_key
 from objectives.compression.compressor import FinishedModel
-from objectives.compression.training_data import calibration_data, training_data
+from objectives.compression.training_data import CalibrationData, TrainingData
 from objectives.corpora.corpus import Corpus, Recording
 from objectives.evaluation.accuracy import AccuracyPlane
 from objectives.models import embedding_features, embedding_loading
@@ -68,11 +68,11 @@ def test_what_is_learnt_from_is_known_and_the_name_of_the_recording_is_not(
     recording_of: Callable[..., Recording],
 ) -> None:
     def trained(**recording: Any) -> str:
-        return training_data(Corpus("calls", {"train": (recording_of(**recording),)})).fingerprint
+        return TrainingData(Corpus("calls", {"train": (recording_of(**recording),)})).fingerprint
 
     def calibrated(frequency: float, duration: float) -> str:
         heard = {**RECORDING, "frequency": frequency, "duration": duration}
-        return calibration_data(Corpus("calls", {"calib": (recording_of(**heard),)})).fingerprint
+        return CalibrationData(Corpus("calls", {"calib": (recording_of(**heard),)})).fingerprint
 
     learnt = {name: other for name, other in OTHER_RECORDING.items() if name != "uri"}
     assert_each_counts(trained, RECORDING, learnt)
@@ -82,7 +82,7 @@ def test_what_is_learnt_from_is_known_and_the_name_of_the_recording_is_not(
 
 def test_the_order_of_recordings_counts_as_windows_are_drawn_in_it(recording_of: Callable[..., Recording]) -> None:
     one, two = recording_of(**RECORDING), recording_of(**OTHER_RECORDING)
-    for split, data in (("train", training_data), ("calib", calibration_data)):
+    for split, data in (("train", TrainingData), ("calib", CalibrationData)):
         prints = {data(Corpus("calls", {split: order})).fingerprint for order in ((one, two), (two, one), (one,))}
         assert len(prints) == 3
 

@@ -22,8 +22,8 @@ from objectives.evaluation.timing_process import CostSettings, Stopwatch, _Bench
 from objectives.measurement import STAGES, Run
 from objectives.models.contract import SAMPLE_RATE
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint
-from objectives.runtime.runtime import Runtime
-from objectives.runtime.torch_runtime import OnnxRuntime
+from objectives.runtime.runtime import OnnxRuntime, Runtime
+from objectives.runtime.torch_runtime import open_runtime
 from objectives.streaming.clustering import ClusteringSettings
 from tests.support.system_processes import busy_threads, is_alive, pids_of_spawned, thread_seconds, wait_until
 
@@ -179,7 +179,7 @@ def test_only_the_baseline_and_what_is_timed_are_loaded(
 
     def note(model: FinishedModel, threads: int) -> Runtime:
         opened.append(model.key)
-        return OnnxRuntime(model, threads)
+        return open_runtime(model, threads)
 
     monkeypatch.setattr("objectives.evaluation.timing_process.open_runtime", note)
     monkeypatch.setattr("objectives.evaluation.timing_process.time_loop", lambda *arguments: run(1.0))
