@@ -6,13 +6,21 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from explorer.commands.measure import MeasureFormat, progress
-from explorer.commands.options import TrustOption, trusted_files
+from explorer.commands.options import (
+    CorpusOption,
+    EmbeddingOption,
+    FormatOption,
+    TableOrJson,
+    TrustOption,
+    trusted_files,
+)
 from explorer.terminal.corpus_remarks import print_remarks
+from explorer.terminal.progress import progress
 from explorer.terminal.screen import say, screen
 from explorer.terminal.streams import echo_json
 from explorer.terminal.tables import Table, print_table, words
 from objectives.errors import OperatingPointError
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OnlineTracking, OperatingPoint
 
 if TYPE_CHECKING:  # these import torch
@@ -27,21 +35,15 @@ THRESHOLDS = tuple(round(0.3 + 0.05 * step, 2) for step in range(19))  # 0.30 â€
 
 
 def calibrate(
-    corpus: Annotated[
-        str, typer.Option(help="Corpus name, a folder of audio + RTTM, or a pyannote.database protocol.")
-    ] = "ami-excerpts",
+    corpus: CorpusOption = "ami-excerpts",
     split: Annotated[str, typer.Option(help="Split to tune on. Never the one that a study scores.")] = "calib",
-    embedding: Annotated[
-        str | None, typer.Option(help="`campplus` (default), or a WeSpeaker ResNet34 checkpoint or Hub name.")
-    ] = None,
+    embedding: EmbeddingOption = None,
     trust: TrustOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Tune for the offline mode instead of streaming.")] = False,
     online: Annotated[
         bool, typer.Option("--online", help="Tune tau_active, rho_update and delta_new of the online mode instead.")
     ] = False,
-    format: Annotated[MeasureFormat, typer.Option(help="`table` for people, `json` for programs.")] = (
-        MeasureFormat.table
-    ),
+    format: FormatOption = "table",
 ) -> None:
     """Tune the clustering threshold on a split set aside for it, with the FP32 model at C = 1 s and R = 0.
 
@@ -65,11 +67,8 @@ def calibrate(
     from objectives.evaluation.calibration import online_sweep, threshold_sweep
     from objectives.evaluation.evaluator import build_evaluator
 
-    trusted = trusted_files(trust)
-    with (
-        progress() as show,
-        build_evaluator(corpus=corpus, split=split, embedding=embedding, trusted=trusted) as evaluator,
-    ):
+    settings = EvaluatorSettings(corpus=corpus, split=split, embedding=embedding, trusted=trusted_files(trust))
+    with progress() as show, build_evaluator(settings) as evaluator:
         print_remarks(evaluator.remarks)
         point = OFFLINE_BASELINE if offline else BASELINE
         if online:
@@ -83,10 +82,10 @@ def calibrate(
 
 
 def _report(
-    found: "Sequence[Swept[float]]", best: float, corpus: str, split: str, point: OperatingPoint, format: MeasureFormat
+    found: "Sequence[Swept[float]]", best: float, corpus: str, split: str, point: OperatingPoint, format: TableOrJson
 ) -> None:
     beside = _beside(found, best)
-    if format is MeasureFormat.json:
+    if format == "json":
         sweep = [{"threshold": one.value, "der": one.der, **_as_json(beside[one.value])} for one in found]
         answer = {"corpus": corpus, "split": split, "mode": point.mode, "best": best, "sweep": sweep}
         echo_json(answer)
@@ -106,10 +105,10 @@ def _report(
 
 
 def _report_online(
-    found: "Sequence[Swept[OnlineTracking]]", best: OnlineTracking, corpus: str, split: str, format: MeasureFormat
+    found: "Sequence[Swept[OnlineTracking]]", best: OnlineTracking, corpus: str, split: str, format: TableOrJson
 ) -> None:
     beside = _beside(found, best)
-    if format is MeasureFormat.json:
+    if format == "json":
         sweep = [{**_triple(one.value), "der": one.der, **_as_json(beside[one.value])} for one in found]
         answer = {"corpus": corpus, "split": split, "mode": "online", "best": _triple(best), "sweep": sweep}
         echo_json(answer)

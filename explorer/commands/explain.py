@@ -1,20 +1,14 @@
 """`explorer explain`: show where the errors and the time of a trial come from."""
 
-import dataclasses
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import optuna
-import typer
 from rich.console import Console
 
-from explorer.commands.measure import progress
-from explorer.commands.options import DeviceOption, TrustOption, trusted_files
-from explorer.storage import connection, urls
-from explorer.terminal.screen import say, screen
-from explorer.terminal.streams import echo_json
+from explorer.commands.options import FormatOption, TrustOption, print_as, trusted_files
+from explorer.commands.study_options import StorageOption, StudyArgument, StudyDeviceOption, TrialArgument, open_study
+from explorer.terminal.progress import progress
+from explorer.terminal.screen import say
 from explorer.terminal.tables import Column, Table, print_table, words
-from studies.definition import name_of
 
 if TYPE_CHECKING:  # imports torch
     from explorer.diagnostics.explanation import Errors, Explanation, Points, Time
@@ -28,27 +22,13 @@ CONDITIONS = {
 LABEL = 24  # characters of a row's label, so that the columns of all tables line up
 
 
-class ExplainFormat(StrEnum):
-    """How the answer is printed."""
-
-    table = "table"
-    json = "json"
-
-
 def explain(
-    study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
-    trial: Annotated[int, typer.Argument(help="Number of the trial, as `front` shows it.", min=0)],
-    device: Annotated[
-        DeviceOption | None, typer.Option(help="Where windows are run for the DER. Default: where the study ran them.")
-    ] = None,
+    study: StudyArgument,
+    trial: TrialArgument,
+    device: StudyDeviceOption = None,
     trust: TrustOption = None,
-    storage_url: Annotated[
-        str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
-    ] = None,
-    format: Annotated[
-        ExplainFormat, typer.Option(help="`table` for people, `json` for programs.")
-    ] = ExplainFormat.table,
+    storage_url: StorageOption = None,
+    format: FormatOption = "table",
 ) -> None:
     """Show where the errors and the time of a trial come from.
 
@@ -72,17 +52,13 @@ def explain(
 
         explorer explain quickstart 13 --format json | jq .added
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    loaded = connection.load_study(name_of(study), urls.given(storage_url))
+    loaded = open_study(study, storage_url)
     # imported late, so that neither `--help` nor a wrong name loads torch
     from explorer.diagnostics.explanation import explain as explained
 
     with progress() as show:
-        answer = explained(loaded, trial, None if device is None else device.value, show, trusted_files(trust))
-    if format is ExplainFormat.json:
-        echo_json(dataclasses.asdict(answer))
-    else:
-        print_answer(answer, screen())
+        answer = explained(loaded, trial, device, show, trusted_files(trust))
+    print_as(format, answer, print_answer)
 
 
 def print_answer(answer: "Explanation", console: Console) -> None:

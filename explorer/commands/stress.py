@@ -1,16 +1,12 @@
 """`explorer stress`: a trial's operating point under overlap and noise."""
 
-import dataclasses
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import optuna
 import typer
 from rich.console import Console
 
-from explorer.commands.measure import progress
-from explorer.commands.options import DeviceOption, TrustOption, trusted_files
+from explorer.commands.options import FormatOption, TrustOption, print_as, trusted_files
 from explorer.commands.simulate import (
     BandChoice,
     BandOption,
@@ -20,27 +16,19 @@ from explorer.commands.simulate import (
     decibels,
     speaker_range,
 )
-from explorer.storage import connection, urls
-from explorer.terminal.screen import say, screen
-from explorer.terminal.streams import echo_json
+from explorer.commands.study_options import StorageOption, StudyArgument, StudyDeviceOption, TrialArgument, open_study
+from explorer.terminal.progress import progress
+from explorer.terminal.screen import say
 from explorer.terminal.tables import Column, Table, print_table, words
 from objectives.errors import CorpusError
-from studies.definition import name_of
 
 if TYPE_CHECKING:  # imports torch
     from explorer.diagnostics.stress import Answer
 
 
-class StressFormat(StrEnum):
-    """How the answer is printed."""
-
-    table = "table"
-    json = "json"
-
-
 def stress(
-    study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
-    trial: Annotated[int, typer.Argument(help="Number of the trial, as `front` shows it.", min=0)],
+    study: StudyArgument,
+    trial: TrialArgument,
     overlap: Annotated[
         str, typer.Option(metavar="SHARE,…", help="Shares of the speech in which two people speak, 0 to 0.5.")
     ] = "0,0.1,0.2,0.4",
@@ -64,15 +52,10 @@ def stress(
     noise_kind: NoiseKindOption = NoiseOption.pink,
     band: BandChoice = BandOption.wide,
     seed: Annotated[int, typer.Option(help="Seed of the conversations.")] = 0,
-    device: Annotated[
-        DeviceOption | None, typer.Option(help="Where windows are run for the DER. Default: where the study ran them.")
-    ] = None,
+    device: StudyDeviceOption = None,
     trust: TrustOption = None,
-    storage_url: Annotated[
-        str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
-    ] = None,
-    format: Annotated[StressFormat, typer.Option(help="`table` for people, `json` for programs.")] = StressFormat.table,
+    storage_url: StorageOption = None,
+    format: FormatOption = "table",
 ) -> None:
     """Show how a trial's DER degrades with overlapped speech and with noise.
 
@@ -88,8 +71,7 @@ def stress(
 
         explorer stress quickstart 13 --speech ./LibriSpeech/dev-clean --overlap 0,0.2 --noise none,10 --band telephone
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    loaded = connection.load_study(name_of(study), urls.given(storage_url))
+    loaded = open_study(study, storage_url)
     # imported late, so that neither `--help` nor a wrong name loads torch
     from explorer.diagnostics.stress import Grid
     from explorer.diagnostics.stress import stress as stressed
@@ -105,13 +87,8 @@ def stress(
         seed=seed,
     )
     with progress() as show:
-        answer = stressed(
-            loaded, trial, grid, speech, against, None if device is None else device.value, show, trusted_files(trust)
-        )
-    if format is StressFormat.json:
-        echo_json(dataclasses.asdict(answer))
-    else:
-        print_answer(answer, screen())
+        answer = stressed(loaded, trial, grid, speech, against, device, show, trusted_files(trust))
+    print_as(format, answer, print_answer)
 
 
 def print_answer(answer: "Answer", console: Console) -> None:

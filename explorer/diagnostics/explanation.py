@@ -26,9 +26,9 @@ from explorer.storage import bulk_sql
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import device_of, refuse_other_data, stored_definition
 from explorer.terminal.corpus_remarks import print_remarks
-from explorer.workers.protocol import EvaluatorSettings, OnStage, prefixed
+from explorer.workers.protocol import OnStage, prefixed
 from objectives.errors import StudyError
-from objectives.evaluation.evaluator import Evaluator
+from objectives.evaluation.evaluator import Evaluator, build_evaluator
 from objectives.evaluation.oracle import CONDITIONS, Condition, Isolated, isolate
 from objectives.machine import Device
 from objectives.measurement import DATA, STAGES, ErrorCounts, pool
@@ -119,7 +119,7 @@ def explain(
 ) -> Explanation:
     """Measure a trial's errors with perfect stages, and report where its errors and its time come from.
 
-    device: where windows are run; the study's by default. trusted: as for `build_evaluator`.
+    device: where windows are run; the study's by default. trusted: see EvaluatorSettings.
     Raises StudyError if the trial was not measured, or if its corpus, weights, settings or model have changed, and
     whatever the corpus, models and evaluation raise.
     """
@@ -128,8 +128,7 @@ def explain(
     point = point_of(trial, definition.space)
     plain = replace(point, pruning=UNPRUNED, precision="fp32")
     on_progress("getting ready", 0.0)
-    with EvaluatorSettings.of(definition, device or device_of(study), trusted).build() as evaluator:
-        assert isinstance(evaluator, Evaluator)
+    with build_evaluator(definition.evaluator_settings(device or device_of(study), trusted)) as evaluator:
         print_remarks(evaluator.remarks)
         refuse_other_data(study, [trial], evaluator.identity)
         key = same_model(trial, point, evaluator, on_progress)

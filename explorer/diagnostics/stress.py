@@ -22,7 +22,7 @@ from explorer.diagnostics.verification import in_words, measured_trials, point_o
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import device_of, refuse_other_data, stored_definition
 from explorer.terminal.corpus_remarks import print_remarks
-from explorer.workers.protocol import EvaluatorSettings, OnStage, prefixed
+from explorer.workers.protocol import OnStage, prefixed
 from explorer.writable import refuse_read_only
 from objectives.cache.files import writing
 from objectives.cache.scratch import passing_cache
@@ -34,7 +34,7 @@ from objectives.corpora.simulation.turn_taking import LEAD
 from objectives.corpora.simulation.utterances import Utterance, utterances
 from objectives.corpora.sources import load_corpus
 from objectives.errors import CorpusError, StudyError, reason_of
-from objectives.evaluation.evaluator import Evaluator
+from objectives.evaluation.evaluator import Evaluator, build_evaluator
 from objectives.machine import Device
 from objectives.measurement import pool
 from objectives.operating_point import OperatingPoint
@@ -112,7 +112,7 @@ def stress(
     """Score a trial's operating point, and that of another trial, in each cell of a grid; keep both in the study.
 
     speech: a folder of single-speaker recordings; by default the parts of the study's own recordings in which one
-    person speaks alone. device: where windows are run; the study's by default. trusted: as for `build_evaluator`.
+    person speaks alone. device: where windows are run; the study's by default. trusted: see EvaluatorSettings.
     Raises StudyError if a trial was not measured, if its corpus, weights, settings or model have changed, or if the
     study cannot be written; CorpusError if there is too little speech; and whatever models and evaluation raise.
     """
@@ -123,8 +123,7 @@ def stress(
     operating = {trial.number: point_of(trial, definition.space) for trial in trials}
     refuse_read_only(study)
     on_progress("getting ready", 0.0)
-    with EvaluatorSettings.of(definition, device or device_of(study), trusted).build() as evaluator:
-        assert isinstance(evaluator, Evaluator)
+    with build_evaluator(definition.evaluator_settings(device or device_of(study), trusted)) as evaluator:
         print_remarks(evaluator.remarks)
         refuse_other_data(study, trials, evaluator.identity)
         keys = {trial.number: same_model(trial, operating[trial.number], evaluator, on_progress) for trial in trials}

@@ -18,10 +18,10 @@ from explorer.storage import bulk_sql
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import device_of, refuse_other_data, stored_definition
 from explorer.terminal.corpus_remarks import print_remarks
-from explorer.workers.protocol import EvaluatorSettings, OnStage, prefixed
+from explorer.workers.protocol import OnStage, prefixed
 from objectives.cache.scratch import FreshCache, fresh_cache, kept_models
 from objectives.errors import StudyError
-from objectives.evaluation.evaluator import Evaluator
+from objectives.evaluation.evaluator import Evaluator, build_evaluator
 from objectives.machine import Device, versions
 from objectives.measurement import DATA, pool
 from objectives.operating_point import OperatingPoint
@@ -96,7 +96,7 @@ def verify(
     """Measure trials again and compare.
 
     device: where windows are run; the study's by default. remake: make the models again from their sources, and compare
-    them bit for bit. cost: measure the RTF too. trusted: as for `build_evaluator`.
+    them bit for bit. cost: measure the RTF too. trusted: see EvaluatorSettings.
     Raises StudyError if a trial was not measured or if the corpus, weights or settings have changed, so that nothing
     could be compared, and whatever the corpus, models and evaluation raise.
     """
@@ -105,10 +105,9 @@ def verify(
     points = {number: point_of(trial, definition.space) for number, trial in sources.items()}
     keys = {trial.user_attrs[record.MODEL_KEY] for trial in sources.values() if record.MODEL_KEY in trial.user_attrs}
     known = {key: model.sha256 for key, model in kept_models().items()}
-    settings = EvaluatorSettings.of(definition, device or device_of(study), trusted)
+    settings = definition.evaluator_settings(device or device_of(study), trusted)
     on_progress("getting ready", 0.0)
-    with fresh_cache(() if remake else keys) as cache, settings.build() as evaluator:
-        assert isinstance(evaluator, Evaluator)
+    with fresh_cache(() if remake else keys) as cache, build_evaluator(settings) as evaluator:
         print_remarks(evaluator.remarks)
         refuse_other_data(study, sources.values(), evaluator.identity)
         found: dict[int, Verified] = {}

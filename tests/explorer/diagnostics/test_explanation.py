@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from explorer.cli import app
 from explorer.diagnostics.explanation import Explanation, added_by_compression, explain, explanation
 from explorer.storage import trial_record as record
-from explorer.workers.protocol import EvaluatorSettings
 from objectives.errors import StudyError
 from objectives.evaluation.evaluator import Evaluator
 from objectives.evaluation.oracle import CONDITIONS, Condition, Isolated, isolate
@@ -97,7 +96,7 @@ def study_and_evaluator(
     for point in (LOW_BIT, PLAIN):
         real_trial(study, evaluator, point)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EvaluatorSettings, "build", lambda self: evaluator)
+        patch.setattr("explorer.diagnostics.explanation.build_evaluator", lambda settings: evaluator)
         yield study, evaluator
 
 

@@ -16,7 +16,7 @@ class Builder:
     name: str
     heard: list[str] = field(default_factory=list, compare=False)
 
-    def build(self, threads: int) -> "Evaluator":
+    def __call__(self, threads: int) -> "Evaluator":
         return Evaluator(f"{self.name}{threads}", self.heard)
 
 
@@ -46,7 +46,7 @@ def test_an_evaluator_serves_the_orders_of_one_driver_builder_and_number_of_thre
     first = _evaluator(order)
     assert _evaluator(replace(order, job=2, attempt=2, kind="calibrate")) is first
     assert heard == ["open a2"]
-    changes = ({"threads": 1}, {"builder": Builder("b", heard)}, {"driver": "other"})  # whose recordings may be others
+    changes = ({"threads": 1}, {"build": Builder("b", heard)}, {"driver": "other"})  # whose recordings may be others
     for change in changes:
         other = _evaluator(replace(order, **change))
         assert other is not first

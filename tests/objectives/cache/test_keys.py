@@ -22,8 +22,6 @@ from objectives.models import embedding_features, embedding_loading
 from objectives.models.embedding import Blocks, SpeakerEmbedding
 from objectives.models.embedding_features import kept_window_features, recording_features
 from objectives.models.embedding_loading import wespeaker_embedding
-from objectives.models.embedding_onnx import CAMPPLUS_CARD
-from objectives.models.filterbank import Filterbank
 from objectives.operating_point import Precision
 from objectives.runtime import segmentation_onnx
 from tests.support import key_ingredients
@@ -157,7 +155,7 @@ def test_an_embedding_is_known_by_weights_blocks_and_code_and_its_file_by_form(
     monkeypatch.setattr(embedding_loading, "kept_file", lambda folder, name, make: files.append(name) or Path(name))
     monkeypatch.setattr(embedding_loading, "open_session", lambda *_: None)
     monkeypatch.setattr(embedding_loading, "features_by", lambda *_: lambda samples: samples)
-    front = embedding_loading._FrontEnd(Filterbank("povey"), torch.nn.Identity(), stride=2)
+    network = torch.nn.Identity()
     affine = (torch.zeros(1, 2), torch.zeros(1))
     blocks = {"length": 32_000, "left": 16_000, "right": 640}
     assert blocks.keys() == fields_of(Blocks)
@@ -168,10 +166,8 @@ def test_an_embedding_is_known_by_weights_blocks_and_code_and_its_file_by_form(
         with monkeypatch.context() as patch:
             patch.setattr(embedding_loading, "CODE_VERSION", code)
             patch.setattr(embedding_loading, "FORM", form)
-            return embedding_loading._assemble(
-                name=name, digest=digest, front=front, affine=affine, card=CAMPPLUS_CARD, blocks=Blocks(**blocks),
-                threshold=0.8, threads=threads,
-            )  # fmt: skip
+            recipe = dataclasses.replace(embedding_loading.CAMPPLUS, blocks=Blocks(**blocks))
+            return embedding_loading._assemble(recipe, name, digest, network, affine, threads)
 
     known = {"digest": "a", "code": 1, **blocks}
     others = {"digest": "b", "code": 2, "length": 64_000, "left": 32_000, "right": 641}
@@ -184,7 +180,7 @@ def test_an_embedding_is_known_by_weights_blocks_and_code_and_its_file_by_form(
 
 def test_a_wespeaker_model_is_known_by_every_value_of_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     digests: list[str] = []
-    monkeypatch.setattr(embedding_loading, "_assemble", lambda **given: digests.append(given["digest"]))
+    monkeypatch.setattr(embedding_loading, "_assemble", lambda recipe, name, digest, *_: digests.append(digest))
     torch.manual_seed(0)
     model = WeSpeakerResNet34().eval()
     state = model.state_dict()
