@@ -93,7 +93,7 @@ def stress(
 
 def print_answer(answer: "Answer", console: Console) -> None:
     """Print one row per cell, then the same in words."""
-    from explorer.diagnostics.explanation import told_points
+    from explorer.statistics.differences import told_points
 
     stressed, other = answer.stressed, answer.against
     say(f"trial {stressed.trial} of {answer.study}: {stressed.point}", console)

@@ -92,8 +92,8 @@ class Unwanted(BaseException):
     """The driver dropped the order, or is gone. Not an Exception, so that no handler takes it for a failure."""
 
 
-# the evaluator that this process has open, with the (driver, build, threads) that it was built for
-_open: tuple[tuple[str, Build, int], Evaluator] | None = None
+# the evaluator that this process has open, with the (driver, threads) that it was built for
+_open: tuple[tuple[str, int], Evaluator] | None = None
 
 
 def build_on(settings: EvaluatorSettings, threads: int) -> Evaluator:
@@ -180,12 +180,13 @@ def _cores() -> frozenset[int]:
 
 
 def _evaluator(order: Order) -> Evaluator:
-    """Return the evaluator for this order's driver, build and threads. Closes another one that was open.
+    """Return the evaluator for this order's driver and threads. Closes another one that was open.
 
-    A new driver gets a new evaluator, since recordings may have changed on disk.
+    A driver always builds the same; `build` itself is another object in each order, since it was pickled. A new driver
+    gets a new evaluator, since recordings may have changed on disk.
     """
     global _open
-    wanted = (order.driver, order.build, order.threads)
+    wanted = (order.driver, order.threads)
     if _open is not None and _open[0] == wanted:
         return _open[1]
     _close()

@@ -63,8 +63,7 @@ def test_costs_are_what_the_reference_would_win() -> None:
 def test_what_the_recordings_cannot_tell_is_tied() -> None:
     told = by_hand(none=[20.0] * 4, segmentation=[0.0, 20.0] * 2, clustering=[20.0, 0.0] * 2, both=[0.0] * 4)
     assert told.apart.tied
-    assert told.said[1].startswith("Whether the ")
-    assert told.said[1].endswith("cannot be told on these 4 recordings.")
+    assert told.said[1].startswith("These 4 recordings cannot show whether the ")
     assert any("few recordings (4)" in caveat for caveat in told.caveats)
 
 
@@ -96,7 +95,7 @@ def study_and_evaluator(
     for point in (LOW_BIT, PLAIN):
         real_trial(study, evaluator, point)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("explorer.diagnostics.explanation.build_evaluator", lambda settings: evaluator)
+        patch.setattr("explorer.diagnostics.measured_trials.build_evaluator", lambda settings: evaluator)
         yield study, evaluator
 
 
