@@ -200,9 +200,9 @@ class Compressor:
                     network = folded(network, kept, windows.features[: windows.trained])
             learner = recovery.trainable_copy(rebuild(network, kept))
             forward = functools.partial(forward_tail, learner)
-            stage = f"recovering {pruning}, {number} of {len(plan)}"
+            told = functools.partial(on_progress, f"recovering {pruning}, {number} of {len(plan)}")
             seed = self.settings.seed + number
-            outcome = self._train(learner, forward, windows, steps, settings.learning_rate, seed, on_progress, stage)
+            outcome = self._train(learner, forward, windows, steps, settings.learning_rate, seed, told)
             network = learner
             records.append({"kept": kept_units(network), **outcome})
         return network, records
@@ -234,9 +234,8 @@ class Compressor:
             return low_bit.run_low_bit(learner, features, low_bit.faked_weights(learner, bits, options), ranges)
 
         windows, rate = self._windows(options, on_progress), settings.learning_rate * QAT_RATE
-        stage = f"quantization-aware training, {name}"
-        seed = self.settings.seed
-        return learner, self._train(learner, forward, windows, settings.qat_steps, rate, seed, on_progress, stage)
+        told = functools.partial(on_progress, f"quantization-aware training, {name}")
+        return learner, self._train(learner, forward, windows, settings.qat_steps, rate, self.settings.seed, told)
 
     def _train(
         self,
@@ -246,8 +245,7 @@ class Compressor:
         steps: int,
         learning_rate: float,
         seed: int,
-        on_progress: OnProgress,
-        stage: str,
+        on_progress: Callable[[float], None],
     ) -> dict[str, Any]:
         """Train a `trainable_copy` in place, and leave it on the CPU, in evaluation mode and without gradients."""
         settings = self.settings.recovery
@@ -260,7 +258,7 @@ class Compressor:
             settings.batch,
             learning_rate,
             seed,
-            functools.partial(on_progress, stage),
+            on_progress,
         )
         learner.cpu().eval().requires_grad_(False)
         return asdict(trained)
@@ -298,11 +296,6 @@ class Compressor:
 
 def _named(pruning: Pruning, precision: Precision) -> dict[str, Any]:
     return {"structure": pruning.structure, "ratio": pruning.ratio, "precision": precision}
-
-
-def finish(base: Path, precision: Precision) -> FinishedModel:
-    """Return the unpruned model of `base` in fp32 or fp16, which need no recordings. See Compressor.finish."""
-    return Compressor(base).finish(UNPRUNED, precision)
 
 
 def _bare(path: Path, trusted: Collection[str] = ()) -> dict[str, Any]:

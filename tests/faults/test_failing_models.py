@@ -23,7 +23,7 @@ from objectives.cache.assets import fetch
 from objectives.cache.files import CACHE_VARIABLE
 from objectives.cache.model_pruning import stored_models
 from objectives.cache.model_store import kept_model
-from objectives.compression.compressor import FinishedModel, finish
+from objectives.compression.compressor import FinishedModel
 from objectives.compression.pyannet_head import forward_tail
 from objectives.compression.recovery import loss_of, train, trainable_copy
 from objectives.errors import DeviceError, EvaluationError, ModelError
@@ -38,7 +38,7 @@ from objectives.runtime.torch_runtime import TorchRuntime, open_runtime
 from tests.support.analytic_evaluator import measurement, small_study
 from tests.support.checkpoints import changed_checkpoint
 from tests.support.forked_processes import start
-from tests.support.networks import random_windows, small_network
+from tests.support.networks import finish, random_windows, small_network
 
 WINDOWS = np.zeros((2, 10 * SAMPLE_RATE), np.float32)
 ILLEGAL = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported"

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from objectives.cache.assets import fetch
-from objectives.compression.compressor import finish
 from objectives.corpora.sources import load_corpus
 from objectives.models.embedding import SpeakerEmbedding
 from objectives.models.embedding_loading import load_embedding
 from objectives.runtime.runtime import OnnxRuntime
 from objectives.runtime.torch_runtime import open_runtime
+from tests.support.networks import finish
 
 THREADS = 2
 

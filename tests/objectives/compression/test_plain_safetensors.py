@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 
 from objectives.backends.pyannote import PyanNet
 from objectives.cache.assets import fetch
-from objectives.compression.compressor import finish, load_network
+from objectives.compression.compressor import load_network
 from objectives.compression.low_bit import METADATA, PLAIN_FORMAT, network_like, save_plain
 from objectives.models.segmentation import contract_of
 from objectives.operating_point import Precision
-from tests.support.networks import small_network
+from tests.support.networks import finish, small_network
 
 
 def load_plain(path: Path) -> PyanNet:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from objectives.cache.assets import fetch
-from objectives.compression.compressor import FinishedModel, finish
+from objectives.compression.compressor import FinishedModel
 from objectives.errors import EvaluationError
 from objectives.evaluation.cost import OFFLINE_SECONDS, OFFLINE_WARM_UP_SECONDS
 from objectives.evaluation.timing_process import CostSettings, Stopwatch, _Bench
@@ -25,6 +25,7 @@ from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoin
 from objectives.runtime.runtime import OnnxRuntime, Runtime
 from objectives.runtime.torch_runtime import open_runtime
 from objectives.streaming.clustering import ClusteringSettings
+from tests.support.networks import finish
 from tests.support.system_processes import busy_threads, is_alive, pids_of_spawned, thread_seconds, wait_until
 
 REPEATS = 2

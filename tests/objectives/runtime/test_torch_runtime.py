@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from objectives.cache.assets import fetch
-from objectives.compression.compressor import Compressor, FinishedModel, finish
+from objectives.compression.compressor import Compressor, FinishedModel
 from objectives.compression.training_data import CalibrationData
 from objectives.corpora.sources import load_corpus
 from objectives.errors import ModelError
@@ -16,6 +16,7 @@ from objectives.runtime.segmentation_onnx import FORM
 from objectives.runtime.torch_runtime import TorchRuntime, open_runtime
 from tests.support.checkpoints import seconds_apart
 from tests.support.kernel_agreement import agreement, assert_same_but_at_ties, unrest
+from tests.support.networks import finish
 
 CPU = torch.device("cpu")
 
