@@ -128,7 +128,8 @@ def _recording(path: Path, track: int | None) -> tuple[Iterator[np.ndarray], tup
     """Open a file, decoded as it is heard, and return its audio and remarks on it. Raise at once for what is visibly
     wrong with it, and later for what shows only when it is reached."""
     # imported late, since PCM needs no decoder
-    from objectives.corpora.audio.reading import audio_pieces, probe
+    from objectives.corpora.audio.inspection import probe
+    from objectives.corpora.audio.reading import audio_pieces
 
     _refuse_pipe(path)
     file = probe(path, track)

@@ -21,7 +21,7 @@ from explorer.search import driver, fixed_trials
 from explorer.search.status import status
 from explorer.storage.study_record import DEFINITION, IDENTITY
 from objectives.cache.files import CACHE_VARIABLE
-from objectives.cache.model_pruning import stored_models
+from objectives.cache.model_cleaning import stored_models
 from objectives.cache.model_store import StoredModel, kept_model, release
 from objectives.operating_point import OperatingPoint
 from tests.explorer.bundle.test_bundle import SOUND
