@@ -195,7 +195,7 @@ def same_model(trial: FrozenTrial, point: OperatingPoint, evaluator: Evaluator, 
 
 def _trial_of(study: optuna.Study, point: OperatingPoint, space: SearchSpace) -> int | None:
     """Return the first complete trial of an operating point."""
-    for trial in bulk_sql.read_all(study):
+    for trial in bulk_sql.read(study).values():
         if trial.state is TrialState.COMPLETE and recall(trial, space) == point:
             return int(trial.number)
     return None

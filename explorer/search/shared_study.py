@@ -11,9 +11,9 @@ turns, under a lock that all drivers of the study share.
 import hashlib
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import optuna
@@ -272,7 +272,6 @@ class Others:
     searching: int = 0
     fixed: int = 0
     points: frozenset[OperatingPoint] = frozenset()
-    _known: Sequence[FrozenTrial] = field(default_factory=list)
 
     def look(self) -> list[FrozenTrial]:
         """Mark abandoned trials as failed, and take in what other drivers do. Call it in a turn.
@@ -280,11 +279,10 @@ class Others:
         Returns every trial of the study that has ended. Raises StudyError if the claim was lost, and
         optuna.exceptions.StorageInternalError if the database cannot be read or written.
         """
-        trials = bulk_sql.read_all(self.study, self._known)
+        trials = self.study.get_trials(deepcopy=False)
         dead = {trial.number: trial for trial in abandoned(self.held, trials)}
         trials = [fail(self.study, trial._trial_id, ABANDONED) if trial.number in dead else trial for trial in trials]
         theirs = [trial for trial in trials if trial.state is TrialState.RUNNING and not is_mine(self.held, trial)]
-        self._known = trials
         self.waiting = sum(trial.state is TrialState.WAITING for trial in trials)
         self.searching = sum(record.is_searched(trial) for trial in theirs)
         self.fixed = len(theirs) - self.searching
