@@ -20,10 +20,10 @@ from explorer.diagnostics.explanation import Points, points, same_model, told_po
 from explorer.diagnostics.stress_results import Cell, Stressed, of_few
 from explorer.diagnostics.verification import in_words, measured_trials, point_of
 from explorer.storage import trial_record as record
+from explorer.storage.bulk_sql import refuse_read_only
 from explorer.storage.study_record import device_of, refuse_other_data, stored_definition
 from explorer.terminal.corpus_remarks import print_remarks
 from explorer.workers.protocol import EvaluatorSettings, OnStage, prefixed
-from explorer.writable import refuse_read_only
 from objectives.cache.files import writing
 from objectives.cache.scratch import passing_cache
 from objectives.corpora.corpus import Recording

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
+from explorer.storage import errors
 from explorer.storage import trial_record as record
 from explorer.storage.foreign_trials import Standard, refusal, standard_of
 from explorer.storage.study_record import complaint
@@ -155,6 +156,24 @@ def database_of(study: optuna.Study) -> RDBStorage | None:
     # Optuna puts a cache in front of a database. Bypassing it is safe, since finished trials never change
     storage = getattr(study._storage, "_backend", study._storage)
     return storage if isinstance(storage, RDBStorage) else None
+
+
+def refuse_read_only(study: optuna.Study) -> None:
+    """Raise StudyError if the database of a study is read-only. Nothing in it is changed.
+
+    Call it before working for minutes on what will be stored there.
+    """
+    database = database_of(study)
+    if database is None:
+        return
+    table = models.StudyModel
+    same = update(table).where(table.study_id == study._study_id).values(study_name=table.study_name)
+    try:
+        with database.engine.connect() as connection:
+            connection.execute(same)
+            connection.rollback()
+    except DBAPIError as error:
+        raise errors.refusal(f"the study {study.study_name!r} cannot be written", error) from error
 
 
 def _own(

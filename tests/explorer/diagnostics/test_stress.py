@@ -19,10 +19,10 @@ from explorer.diagnostics import stress as stressing
 from explorer.diagnostics.explanation import told_points
 from explorer.diagnostics.stress import Answer, Grid, answer, stress
 from explorer.diagnostics.stress_results import stressed_trials
+from explorer.storage.bulk_sql import refuse_read_only
 from explorer.storage.connection import load_study
 from explorer.storage.trial_record import errors_of
 from explorer.workers.protocol import EvaluatorSettings
-from explorer.writable import refuse_read_only
 from objectives.cache.scratch import passing_cache
 from objectives.corpora.simulation.speakers import Source, Voices, speech_folder, spoken_alone
 from objectives.corpora.sources import load_corpus
