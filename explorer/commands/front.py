@@ -2,28 +2,24 @@
 
 import dataclasses
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Literal, get_args
 
-import optuna
 import typer
 from rich.console import Console
 
-from explorer.commands.options import remark_on
+from explorer.commands.study_options import StorageOption, StudyArgument, open_study, remark_on
 from explorer.figures.plot_file import KNOWN, check_plot, write_plot
 from explorer.front import comparisons, frames
 from explorer.front.comparisons import MATCHED, Comparison
 from explorer.front.pareto import table_rows
 from explorer.front.pareto import whole_front as front_of
 from explorer.front.rows import FrontRow
-from explorer.storage import connection, urls
 from explorer.storage.provenance import in_words, mixed_versions
 from explorer.terminal.screen import say, screen
 from explorer.terminal.streams import echo_json
 from explorer.terminal.tables import Column, Table, names, print_table, sentences, words
 from objectives.operating_point import Tracking
-from studies.definition import name_of
 from studies.paper_results import CAPTION, TABLE2_VARIANT, PaperTable
 
 COLUMNS: tuple[Column | str, ...] = (
@@ -32,23 +28,12 @@ COLUMNS: tuple[Column | str, ...] = (
 )  # fmt: skip
 
 
-class FrontFormat(StrEnum):
-    """How a front is printed."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-
-
 def front(
-    study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
-    format: Annotated[FrontFormat, typer.Option(help="`table` for people, `csv` or `json` for programs.")] = (
-        FrontFormat.table
-    ),
-    storage_url: Annotated[
-        str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
-    ] = None,
+    study: StudyArgument,
+    format: Annotated[
+        Literal["table", "csv", "json"], typer.Option(help="`table` for people, `csv` or `json` for programs.")
+    ] = "table",
+    storage_url: StorageOption = None,
     pairs: Annotated[
         bool,
         typer.Option(
@@ -95,10 +80,9 @@ def front(
 
         explorer front joint --plot front.html
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     if plot is not None:
         check_plot(plot)
-    found = connection.load_study(name_of(study), urls.given(storage_url))
+    found = open_study(study, storage_url)
     whole = front_of(found, tracking)
     rows, compared = whole.rows, whole.comparisons
     remark_on(whole.left_out)
@@ -106,16 +90,16 @@ def front(
         write_plot(found, rows, plot, tracking)
         say(f"drawn into {plot}", screen(stderr=True), "dim")
     match format:
-        case FrontFormat.table:
+        case "table":
             if tracking is not None:
                 typer.echo(f"Only {tracking} points, and the front among these.")
             if pairs:
                 print_pairs(compared, screen())
             else:
                 print_tables(rows, screen(), compared)
-        case FrontFormat.csv:
+        case "csv":
             typer.echo(frames.as_csv(frames.pairs(compared)) if pairs else as_csv(rows), nl=False)
-        case FrontFormat.json:
+        case "json":
             echo_json([dataclasses.asdict(one) for one in (compared if pairs else rows)])
 
 

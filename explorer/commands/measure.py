@@ -1,20 +1,32 @@
 """`explorer measure`: one operating point outside any study."""
 
-from collections.abc import Callable
 from dataclasses import asdict
-from enum import StrEnum
 from typing import Annotated, Any, cast
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from explorer.commands.options import DEVICE_HELP, DeviceOption, TrustOption, trusted_files
+from explorer.commands.options import (
+    CorpusOption,
+    DeviceOption,
+    EmbeddingOption,
+    FormatOption,
+    TrustOption,
+    trusted_files,
+)
 from explorer.terminal.corpus_remarks import print_remarks
-from explorer.terminal.screen import giving_way, say, screen, whole
+from explorer.terminal.progress import progress
+from explorer.terminal.screen import say, screen
 from explorer.terminal.streams import echo_json
 from explorer.terminal.tables import Table, names, print_table
-from objectives.compression.settings import CompressionSettings, QuantizationOptions, RecoverySettings
+from objectives.compression.settings import (
+    CompressionSettings,
+    Method,
+    QuantizationOptions,
+    RecoverySettings,
+    SincnetPrecision,
+)
 from objectives.errors import OperatingPointError
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.measurement import ErrorCounts, Measurement, Timing
 from objectives.operating_point import (
     BASELINE,
@@ -28,28 +40,6 @@ from objectives.operating_point import (
     Pruning,
     Structure,
 )
-
-
-class Recovery(StrEnum):
-    """Methods of recovery."""
-
-    bce = "bce"
-    powerset = "powerset"
-    distill = "distill"
-
-
-class Sincnet(StrEnum):
-    """How low-bit models store the convolutions of SincNet."""
-
-    fp32 = "fp32"
-    int8 = "int8"
-
-
-class MeasureFormat(StrEnum):
-    """How a measurement is printed."""
-
-    table = "table"
-    json = "json"
 
 
 def measure(
@@ -73,17 +63,17 @@ def measure(
         bool, typer.Option("--offline", help="The offline mode: the released pipeline on whole recordings, no C and R.")
     ] = False,
     recovery: Annotated[
-        Recovery | None, typer.Option(help="How a model is trained after pruning and in QAT. Default: distill.")
+        Method | None, typer.Option(help="How a model is trained after pruning and in QAT. Default: distill.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps after pruning, all together.", min=0)] = None,
     qat_steps: Annotated[int | None, typer.Option(help="Training steps of the `_qat` precisions.", min=0)] = None,
     group_size: Annotated[
         int, typer.Option(help="4-bit weights of a row that share a multiplier of its scale; 0: the whole row.", min=0)
     ] = QuantizationOptions.group_size,
-    sincnet: Annotated[Sincnet, typer.Option(help="How low-bit models store SincNet's convolutions.")] = Sincnet.fp32,
-    corpus: Annotated[
-        str, typer.Option(help="Corpus name, a folder of audio + RTTM, or a pyannote.database protocol.")
-    ] = "ami-excerpts",
+    sincnet: Annotated[
+        SincnetPrecision, typer.Option(help="How low-bit models store SincNet's convolutions.")
+    ] = "fp32",
+    corpus: CorpusOption = "ami-excerpts",
     split: Annotated[str, typer.Option(help="Split to score, or `all`.")] = "eval",
     clustering_threshold: Annotated[
         float | None, typer.Option(help="Threshold of the speaker clustering. Default: the embedding's own.")
@@ -91,15 +81,11 @@ def measure(
     segmentation: Annotated[
         str | None, typer.Option(help="A PyanNet checkpoint, or `medkit/simsamu-segmentation`.")
     ] = None,
-    embedding: Annotated[
-        str | None, typer.Option(help="`campplus` (default), or a WeSpeaker ResNet34 checkpoint or Hub name.")
-    ] = None,
+    embedding: EmbeddingOption = None,
     trust: TrustOption = None,
     repeats: Annotated[int, typer.Option(help="How often to repeat the timing.", min=1)] = 3,
-    device: Annotated[DeviceOption, typer.Option(help=DEVICE_HELP)] = DeviceOption.cpu,
-    format: Annotated[MeasureFormat, typer.Option(help="`table` for people, `json` for programs.")] = (
-        MeasureFormat.table
-    ),
+    device: DeviceOption = "cpu",
+    format: FormatOption = "table",
 ) -> None:
     """Measure one operating point: DER with its components and by recording, size, and RTF beside the FP32 baseline.
 
@@ -126,32 +112,30 @@ def measure(
         mode=_mode(online, offline),
         online=OnlineTracking(min_duration_off=min_duration_off),
     )
-    changes = {"method": recovery and recovery.value, "steps": steps, "qat_steps": qat_steps}
+    changes = {"method": recovery, "steps": steps, "qat_steps": qat_steps}
     given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    settings = EvaluatorSettings(
+        corpus=corpus,
+        split=split,
+        segmentation=segmentation,
+        embedding=embedding,
+        clustering_threshold=clustering_threshold,
+        repeats=repeats,
+        compression=CompressionSettings(
+            recovery=RecoverySettings(**given),
+            quantization=QuantizationOptions(group_size=group_size, sincnet=sincnet),
+        ),
+        device=device,
+        trusted=trusted_files(trust),
+    )
     # imported late, so that `explorer --help` does not load torch
     from objectives.evaluation.evaluator import build_evaluator
 
-    with (
-        build_evaluator(
-            corpus=corpus,
-            split=split,
-            segmentation=segmentation,
-            embedding=embedding,
-            clustering_threshold=clustering_threshold,
-            repeats=repeats,
-            device=device.value,
-            trusted=trusted_files(trust),
-            compression=CompressionSettings(
-                recovery=RecoverySettings(**given),
-                quantization=QuantizationOptions(group_size=group_size, sincnet=sincnet.value),
-            ),
-        ) as evaluator,
-        progress() as show,
-    ):
+    with build_evaluator(settings) as evaluator, progress() as show:
         print_remarks(evaluator.remarks)
         evaluator.prepare(lambda fraction: show("reading the recordings", fraction))
         measurement = evaluator.measure(point, show)
-    if format is MeasureFormat.json:
+    if format == "json":
         echo_json(_as_json(measurement))
         return
     _print(measurement)
@@ -161,22 +145,6 @@ def _mode(online: bool, offline: bool) -> Mode:
     if online and offline:
         raise OperatingPointError("--online and --offline are two modes: give one of them")
     return "online" if online else "offline" if offline else "chunk-wise"
-
-
-class progress:
-    """Show a bar on stderr, removed when done: `with progress() as show: show(stage, fraction)`."""
-
-    def __enter__(self) -> Callable[[str, float], None]:
-        stage = TextColumn("{task.description}", markup=False, table_column=giving_way())
-        columns = (stage, BarColumn(), TaskProgressColumn(), TimeRemainingColumn(table_column=whole()))
-        console = screen(stderr=True)
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        task = self._bar.add_task("getting ready", total=1.0)
-        self._bar.start()
-        return lambda stage, fraction: self._bar.update(task, description=stage, completed=fraction)
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
 
 
 def _rates(counts: ErrorCounts) -> dict[str, float | None]:

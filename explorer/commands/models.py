@@ -19,7 +19,7 @@ from objectives.errors import ModelError
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Finished models: list, show, clean.\n\n"
+    help="List, show and clean up finished models.\n\n"
     "A model is compressed once and kept under a key, a hash of everything that determines it, so that every trial and "
     "every study that needs the same model finds it. A deleted or damaged model is made again when it is needed. "
     "Models are kept in `models/` of the user's cache directory, or of the folder that the environment variable "

@@ -1,31 +1,38 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the one way to print an answer. study_options.py has those of a study."""
 
+import dataclasses
 import hashlib
 import string
-from collections.abc import Iterable, Mapping
-from enum import StrEnum
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
+from rich.console import Console
 
-from explorer.terminal.screen import say, screen
+from explorer.terminal.screen import screen
+from explorer.terminal.streams import echo_json
 from objectives.errors import ModelError
+from objectives.machine import Device
 
-DEVICE_HELP = (
-    "Where windows are run for the DER; `cuda` emulates the low-bit modes. RTF is always measured on the CPU. A study "
-    "uses one device throughout."
-)
+T = TypeVar("T")
+
 LATENCY = "C + R, plus the pauses that the online mode waits for"
+CORPUS_HELP = "Corpus name, a folder of audio + RTTM, or a pyannote.database protocol."
 
-
-class DeviceOption(StrEnum):
-    """Where windows are run for the DER."""
-
-    cpu = "cpu"
-    cuda = "cuda"
-
-
+TableOrJson = Literal["table", "json"]
+FormatOption = Annotated[TableOrJson, typer.Option("--format", help="`table` for people, `json` for programs.")]
+CorpusOption = Annotated[str, typer.Option(help=CORPUS_HELP)]
+EmbeddingOption = Annotated[
+    str | None, typer.Option(help="`campplus` (default), or a WeSpeaker ResNet34 checkpoint or Hub name.")
+]
+DeviceOption = Annotated[
+    Device,
+    typer.Option(
+        help="Where windows are run for the DER; `cuda` emulates the low-bit modes. RTF is always measured on the CPU. "
+        "A study uses one device throughout."
+    ),
+]
 TrustOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -37,12 +44,18 @@ TrustOption = Annotated[
 ]
 
 
-def remark_on(left_out: Mapping[int, str]) -> None:
-    """Report on standard error which trials of a study are left out, and why."""
-    from explorer.storage.foreign_trials import in_words  # imported late: it imports Optuna
-
-    if remark := in_words(left_out):
-        say(remark, screen(stderr=True), "yellow")
+def print_as(
+    format: TableOrJson,
+    answer: T,
+    print_table: Callable[[T, Console], None],
+    as_json: Callable[[Any], Any] = dataclasses.asdict,
+) -> None:
+    """Print an answer in the format that `--format` names. as_json: makes plain data of it, by default field by
+    field."""
+    if format == "json":
+        echo_json(as_json(answer))
+    else:
+        print_table(answer, screen())
 
 
 def trusted_files(named: Iterable[str] | None) -> frozenset[str]:

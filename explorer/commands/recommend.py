@@ -2,15 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
-import optuna
 import typer
 from rich.console import Console
 
-from explorer.commands.measure import progress
-from explorer.commands.options import LATENCY, TrustOption, remark_on, trusted_files
+from explorer.commands.options import LATENCY, TrustOption, trusted_files
+from explorer.commands.study_options import StorageOption, StudyArgument, open_study, remark_on
 from explorer.front.mode_pairs import mode_in_words
 from explorer.front.rows import FrontRow
 from explorer.recommend import caveats
@@ -21,27 +19,18 @@ from explorer.recommend.recommendation import recommend as recommended_of
 from explorer.recommend.roles import in_words
 from explorer.recommend.test_split import TEST
 from explorer.statistics.bootstrap import Interval
-from explorer.storage import connection, urls
+from explorer.terminal.progress import progress
 from explorer.terminal.screen import say, screen
 from explorer.terminal.streams import echo_json
 from explorer.terminal.tables import Column, Table, names, print_table, sentences, words
 from objectives.operating_point import Tracking
-from studies.definition import name_of
 
 # not numbers
 LEFT = {"origin": names, "tracking": words, "pruning": words, "precision": words, "roles": sentences}
 
 
-class RecommendFormat(StrEnum):
-    """How recommendations are printed."""
-
-    table = "table"
-    json = "json"
-    markdown = "markdown"
-
-
 def recommend(
-    study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
+    study: StudyArgument,
     max_latency: Annotated[float | None, typer.Option(help=f"Largest latency in seconds: {LATENCY}.")] = None,
     max_size: Annotated[float | None, typer.Option(help="Largest segmentation model in MiB.")] = None,
     max_rtf: Annotated[float | None, typer.Option(help="Largest RTF (median).")] = None,
@@ -58,13 +47,11 @@ def recommend(
         bool, typer.Option("--test/--no-test", help="Score the points on the corpus' split *test*, each only once.")
     ] = True,
     trust: TrustOption = None,
-    storage_url: Annotated[
-        str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
-    ] = None,
+    storage_url: StorageOption = None,
     format: Annotated[
-        RecommendFormat, typer.Option(help="`table` for people, `markdown` for a report, `json` for programs.")
-    ] = RecommendFormat.table,
+        Literal["table", "json", "markdown"],
+        typer.Option(help="`table` for people, `markdown` for a report, `json` for programs."),
+    ] = "table",
 ) -> None:
     """Recommend operating points of a study within budgets, with reasons and caveats.
 
@@ -92,19 +79,18 @@ def recommend(
 
         explorer recommend my-study.toml --no-test --format json
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     increase = None if max_der_increase is None else der_increase(max_der_increase)
     budgets = Budgets(max_latency, max_size, max_rtf, increase)
-    loaded = connection.load_study(name_of(study), urls.given(storage_url))
+    loaded = open_study(study, storage_url)
     with progress() as show:
         advice = recommended_of(loaded, budgets, top, test, show, trusted_files(trust), tracking)
     remark_on(advice.left_out)
     match format:
-        case RecommendFormat.json:
+        case "json":
             echo_json(dataclasses.asdict(advice))
-        case RecommendFormat.markdown:
+        case "markdown":
             typer.echo("\n".join(markdown(advice)))
-        case RecommendFormat.table:
+        case "table":
             print_advice(advice, screen())
     if advice.shortfall is not None:
         raise typer.Exit(1)

@@ -1,34 +1,21 @@
 """`explorer report`: write a study as one page to keep, print and share."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import optuna
 import typer
 
-from explorer.storage import connection, urls
+from explorer.commands.study_options import StorageOption, StudyArgument, open_study
 from explorer.terminal.screen import say, screen
 from explorer.terminal.streams import echo_json
-from studies.definition import name_of
-
-
-class ReportFormat(StrEnum):
-    """How the command reports where the page is."""
-
-    text = "text"
-    json = "json"
 
 
 def report(
-    study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
+    study: StudyArgument,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to create: the page, `figures/` and `data/`.")],
-    storage_url: Annotated[
-        str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
-    ] = None,
+    storage_url: StorageOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace DIR if it is an earlier report.")] = False,
-    format: Annotated[ReportFormat, typer.Option(help="`json` lists every file, for programs.")] = ReportFormat.text,
+    format: Annotated[Literal["text", "json"], typer.Option(help="`json` lists every file, for programs.")] = "text",
 ) -> None:
     """Write a report of a study: one self-contained HTML page, its figures as PNG and its data as CSV.
 
@@ -48,12 +35,11 @@ def report(
     # imported late, so that only this command loads matplotlib and pyannote
     from explorer.report.report import write_report
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     errors = screen(stderr=True)
-    found = connection.load_study(name_of(study), urls.given(storage_url))
+    found = open_study(study, storage_url)
     page = write_report(found, folder, force, lambda step: say(step, errors, "dim"))
     files = sorted(path.relative_to(page.parent).as_posix() for path in page.parent.rglob("*") if path.is_file())
-    if format is ReportFormat.json:
+    if format == "json":
         echo_json({"study": found.study_name, "page": str(page), "files": files})
     else:
         say(f"{page}, with {len(files) - 1} more files beside it", screen())

@@ -1,6 +1,7 @@
 """`explorer run`: create a study or resume it, and print its front."""
 
 import dataclasses
+import functools
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -8,7 +9,8 @@ import optuna
 import typer
 
 from explorer.commands.front import print_tables
-from explorer.commands.options import DEVICE_HELP, LATENCY, DeviceOption, TrustOption, trusted_files
+from explorer.commands.options import LATENCY, DeviceOption, TableOrJson, TrustOption, trusted_files
+from explorer.commands.study_options import StorageOption
 from explorer.front.pareto import whole_front
 from explorer.search.display import Display
 from explorer.search.driver import Outcome, run_study
@@ -20,8 +22,10 @@ from explorer.terminal.screen import say, screen
 from explorer.terminal.signals import INTERRUPTED
 from explorer.terminal.streams import echo_json
 from explorer.workers.in_process import InProcess
-from explorer.workers.protocol import EvaluatorSettings, Workers
+from explorer.workers.protocol import Workers
 from objectives.errors import StudyError
+from objectives.evaluation.settings import EvaluatorSettings
+from objectives.machine import Device
 from studies import definition as definitions
 from studies.definition import SAMPLERS, Limits, StudyDefinition, packaged
 
@@ -32,13 +36,6 @@ class TrackingOption(StrEnum):
     chunkwise = "chunk-wise"
     online = "online"
     both = "both"
-
-
-class RunFormat(StrEnum):
-    """How the front is printed when the run ends."""
-
-    table = "table"
-    json = "json"
 
 
 JOBS_HELP = (
@@ -60,10 +57,7 @@ def run(
         str | None, typer.Option(help="Corpus name, a folder of audio + RTTM, or a pyannote.database protocol.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split of the corpus to score.")] = None,
-    storage_url: Annotated[
-        str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
-    ] = None,
+    storage_url: StorageOption = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the sampler, of recovery and of drawn splits.", min=0)
     ] = None,
@@ -95,10 +89,10 @@ def run(
         int | None,
         typer.Option(help="Stop the run after this many failed trials in a row; 0 for never. Default: 5.", min=0),
     ] = None,
-    device: Annotated[DeviceOption, typer.Option(help=DEVICE_HELP)] = DeviceOption.cpu,
+    device: DeviceOption = "cpu",
     trust: TrustOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the study in the storage. Default: that of STUDY.")] = None,
-    format: Annotated[RunFormat, typer.Option(help="How the front is printed at the end.")] = RunFormat.table,
+    format: Annotated[TableOrJson, typer.Option(help="How the front is printed at the end.")] = "table",
 ) -> None:
     """Run a study: measure the baseline and the paper's fixed points, then let the sampler search.
 
@@ -148,10 +142,10 @@ def execute(
     name: str,
     definition: StudyDefinition,
     storage_url: str,
-    format: RunFormat,
+    format: TableOrJson,
     jobs: int = 1,
     scheduler: str | None = None,
-    device: DeviceOption = DeviceOption.cpu,
+    device: Device = "cpu",
     trusted: frozenset[str] = frozenset(),
 ) -> None:
     """Prepare the workers, run the study and print. Exits with 130 if interrupted, 1 if every trial failed."""
@@ -160,7 +154,7 @@ def execute(
     try:
         with (
             Display(errors, definition.timeout) as display,
-            _workers(EvaluatorSettings.of(definition, device.value, trusted), jobs, scheduler, display) as workers,
+            _workers(definition.evaluator_settings(device, trusted), jobs, scheduler, display) as workers,
         ):
             print_remarks(workers.remarks)
             workers.prepare(display.prepared)
@@ -176,14 +170,18 @@ def execute(
 
 
 def _workers(settings: EvaluatorSettings, jobs: int, scheduler: str | None, display: Display) -> Workers:
+    # imported late, so that torch and Dask are loaded only if they are used
     if scheduler is None and jobs == 1:
-        return InProcess(settings.build(), display.trial_progress)
-    # imported late, so that Dask is loaded only if it is used
-    from explorer.workers.dask_cluster import cluster_workers, local_workers
+        from objectives.evaluation.evaluator import build_evaluator
 
+        return InProcess(build_evaluator(settings), display.trial_progress)
+    from explorer.workers.dask_cluster import cluster_workers, local_workers
+    from explorer.workers.worker_process import build_on
+
+    build = functools.partial(build_on, settings)
     if scheduler is not None:
-        return cluster_workers(scheduler, settings, display.trial_progress)
-    return local_workers(jobs, settings, display.trial_progress)
+        return cluster_workers(scheduler, build, display.trial_progress)
+    return local_workers(jobs, build, display.trial_progress)
 
 
 def _tracking(given: TrackingOption | None) -> dict[str, list[str]] | None:
@@ -206,9 +204,9 @@ def _limits(given: list[str]) -> dict[str, float] | None:
     return limits or None
 
 
-def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url: str, format: RunFormat) -> None:
+def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url: str, format: TableOrJson) -> None:
     found = whole_front(outcome.study)
-    if format is RunFormat.json:
+    if format == "json":
         result: dict[str, Any] = {
             "study": name,
             "storage": connection.shown(storage_url),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from explorer.atomic_files import appearing, writing
-from explorer.commands.measure import progress
+from explorer.commands.options import FormatOption
+from explorer.terminal.progress import progress
 from explorer.terminal.screen import say, screen
 from explorer.terminal.streams import echo_json
 from explorer.terminal.tables import Table, print_table, words
@@ -18,13 +19,6 @@ if TYPE_CHECKING:  # these import pyannote and scipy
     from objectives.corpora.simulation.conversations import Simulation
 
 NONE = "none"
-
-
-class SimulateFormat(StrEnum):
-    """How the result is printed."""
-
-    table = "table"
-    json = "json"
 
 
 class BandOption(StrEnum):
@@ -70,9 +64,7 @@ def simulate(
     length: Annotated[float, typer.Option(help="Minutes of one recording, at most.")] = 5.0,
     seed: Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives identical files.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier simulation at OUT.")] = False,
-    format: Annotated[
-        SimulateFormat, typer.Option(help="`table` for people, `json` for programs.")
-    ] = SimulateFormat.table,
+    format: FormatOption = "table",
 ) -> None:
     """Make annotated conversations from single-speaker recordings, for controlled tests of overlap and noise.
 
@@ -121,7 +113,7 @@ def simulate(
         with writing(out, CorpusError):
             made = simulated(voices, settings, staged, own_noise, lambda done: show("making conversations", done))
         refuse_existing(out, MARKER, force)  # again: making it took a while
-    if format is SimulateFormat.json:
+    if format == "json":
         echo_json({"folder": str(out), **made.as_json()})
     else:
         _print(made, out)

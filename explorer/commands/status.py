@@ -1,38 +1,22 @@
 """`explorer status`: show how far a study is, what failed, and what it was made of."""
 
-import dataclasses
 import json
-from enum import StrEnum
-from typing import Annotated
 
-import optuna
-import typer
 from rich.console import Console
 
+from explorer.commands.options import FormatOption, print_as
+from explorer.commands.study_options import StorageOption, StudyArgument, open_study
 from explorer.search.status import StudyStatus
 from explorer.search.status import status as status_of
-from explorer.storage import connection, urls
 from explorer.storage.provenance import in_words
-from explorer.terminal.screen import say, screen
-from explorer.terminal.streams import echo_json
+from explorer.terminal.screen import say
 from explorer.terminal.tables import print_fields
-from studies.definition import name_of
-
-
-class StatusFormat(StrEnum):
-    """How a status is printed."""
-
-    table = "table"
-    json = "json"
 
 
 def status(
-    study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
-    format: Annotated[StatusFormat, typer.Option(help="`table` for people, `json` for programs.")] = StatusFormat.table,
-    storage_url: Annotated[
-        str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
-    ] = None,
+    study: StudyArgument,
+    format: FormatOption = "table",
+    storage_url: StorageOption = None,
 ) -> None:
     """Show how far a study is: trials by state and origin, the best of each objective, seconds a trial, failures with
     their errors, the definition and the machine, and which pruned model Table 2 is about.
@@ -41,12 +25,7 @@ def status(
 
         explorer status joint --format json
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    found = status_of(connection.load_study(name_of(study), urls.given(storage_url)))
-    if format is StatusFormat.json:
-        echo_json(dataclasses.asdict(found))
-    else:
-        _print(found, screen())
+    print_as(format, status_of(open_study(study, storage_url)), _print)
 
 
 def _print(found: StudyStatus, console: Console) -> None:

@@ -1,16 +1,12 @@
 """`explorer stress`: a trial's operating point under overlap and noise."""
 
-import dataclasses
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import optuna
 import typer
 from rich.console import Console
 
-from explorer.commands.measure import progress
-from explorer.commands.options import DeviceOption, TrustOption, trusted_files
+from explorer.commands.options import FormatOption, TrustOption, print_as, trusted_files
 from explorer.commands.simulate import (
     BandChoice,
     BandOption,
@@ -20,27 +16,20 @@ from explorer.commands.simulate import (
     decibels,
     speaker_range,
 )
-from explorer.storage import connection, urls
-from explorer.terminal.screen import say, screen
-from explorer.terminal.streams import echo_json
+from explorer.commands.study_options import StorageOption, StudyArgument, StudyDeviceOption, TrialArgument, open_study
+from explorer.statistics.differences import told_points
+from explorer.terminal.progress import progress
+from explorer.terminal.screen import say
 from explorer.terminal.tables import Column, Table, print_table, words
 from objectives.errors import CorpusError
-from studies.definition import name_of
 
 if TYPE_CHECKING:  # imports torch
     from explorer.diagnostics.stress import Answer
 
 
-class StressFormat(StrEnum):
-    """How the answer is printed."""
-
-    table = "table"
-    json = "json"
-
-
 def stress(
-    study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
-    trial: Annotated[int, typer.Argument(help="Number of the trial, as `front` shows it.", min=0)],
+    study: StudyArgument,
+    trial: TrialArgument,
     overlap: Annotated[
         str, typer.Option(metavar="SHARE,…", help="Shares of the speech in which two people speak, 0 to 0.5.")
     ] = "0,0.1,0.2,0.4",
@@ -64,15 +53,10 @@ def stress(
     noise_kind: NoiseKindOption = NoiseOption.pink,
     band: BandChoice = BandOption.wide,
     seed: Annotated[int, typer.Option(help="Seed of the conversations.")] = 0,
-    device: Annotated[
-        DeviceOption | None, typer.Option(help="Where windows are run for the DER. Default: where the study ran them.")
-    ] = None,
+    device: StudyDeviceOption = None,
     trust: TrustOption = None,
-    storage_url: Annotated[
-        str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
-    ] = None,
-    format: Annotated[StressFormat, typer.Option(help="`table` for people, `json` for programs.")] = StressFormat.table,
+    storage_url: StorageOption = None,
+    format: FormatOption = "table",
 ) -> None:
     """Show how a trial's DER degrades with overlapped speech and with noise.
 
@@ -88,8 +72,7 @@ def stress(
 
         explorer stress quickstart 13 --speech ./LibriSpeech/dev-clean --overlap 0,0.2 --noise none,10 --band telephone
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    loaded = connection.load_study(name_of(study), urls.given(storage_url))
+    loaded = open_study(study, storage_url)
     # imported late, so that neither `--help` nor a wrong name loads torch
     from explorer.diagnostics.stress import Grid
     from explorer.diagnostics.stress import stress as stressed
@@ -105,19 +88,12 @@ def stress(
         seed=seed,
     )
     with progress() as show:
-        answer = stressed(
-            loaded, trial, grid, speech, against, None if device is None else device.value, show, trusted_files(trust)
-        )
-    if format is StressFormat.json:
-        echo_json(dataclasses.asdict(answer))
-    else:
-        print_answer(answer, screen())
+        answer = stressed(loaded, trial, grid, speech, against, device, show, trusted_files(trust))
+    print_as(format, answer, print_answer)
 
 
 def print_answer(answer: "Answer", console: Console) -> None:
     """Print one row per cell, then the same in words."""
-    from explorer.diagnostics.explanation import told_points
-
     stressed, other = answer.stressed, answer.against
     say(f"trial {stressed.trial} of {answer.study}: {stressed.point}", console)
     if other is not None:
@@ -126,26 +102,18 @@ def print_answer(answer: "Answer", console: Console) -> None:
     table = Table(
         "overlap %", "noise dB", "DER %", "FA", "miss", "conf", words("added, points"), *beside, keys=2
     )  # fmt: skip
-    for place, cell in enumerate(stressed.cells):
+    for place, (cell, added) in enumerate(zip(stressed.cells, answer.added, strict=True)):
         rates = (cell.der, cell.false_alarm, cell.missed_detection, cell.confusion)
-        added = answer.added[place]
-        row = [
-            f"{100 * cell.overlap_share:.1f}",
-            "none" if cell.noise is None else f"{cell.noise:g}",
-            *(f"{rate:.2f}" for rate in rates),
-            "" if added is None else told_points(added),
-        ]
+        row = [f"{100 * cell.overlap_share:.1f}", "none" if cell.noise is None else f"{cell.noise:g}"]
+        row += [*(f"{rate:.2f}" for rate in rates), "" if added is None else told_points(added)]
         if other is not None:
             row += [f"{other.cells[place].der:.2f}", told_points(answer.apart[place])]
         table.add(*row)
     console.print()
     print_table(table, console)
-    for line in answer.said:
+    kept = f"{stressed.recordings} recordings in each cell; kept in the study, for `explorer report`"
+    for line in (*answer.said, *(f"caveat: {line}" for line in answer.caveats), kept):
         say(line, console)
-    for line in answer.caveats:
-        say(f"caveat: {line}", console)
-    number = len(stressed.cells[0].recordings)
-    say(f"{number} recordings in each cell; kept in the study, for `explorer report`", console)
 
 
 def _share(text: str) -> float:

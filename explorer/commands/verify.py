@@ -2,21 +2,18 @@
 
 import dataclasses
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import optuna
 import typer
 from rich.console import Console
 
-from explorer.commands.measure import progress
-from explorer.commands.options import DeviceOption, TrustOption, remark_on, trusted_files
-from explorer.storage import connection, urls
-from explorer.terminal.screen import say, screen
-from explorer.terminal.streams import echo_json
+from explorer.commands.options import FormatOption, TrustOption, print_as, trusted_files
+from explorer.commands.study_options import StorageOption, StudyArgument, StudyDeviceOption, open_study, remark_on
+from explorer.terminal.progress import progress
+from explorer.terminal.screen import say
 from explorer.terminal.tables import Table, names, print_table, sentences, words
 from objectives.errors import StudyError
-from studies.definition import name_of
 
 if TYPE_CHECKING:  # imports torch
     from explorer.diagnostics.agreement import Figure
@@ -25,15 +22,8 @@ if TYPE_CHECKING:  # imports torch
 KEY_SHOWN = 12  # digits of a hash
 
 
-class VerifyFormat(StrEnum):
-    """How the answer is printed."""
-
-    table = "table"
-    json = "json"
-
-
 def verify(
-    study: Annotated[str, typer.Argument(help="Name of a study in the storage, or the `.toml` file it was run from.")],
+    study: StudyArgument,
     trials: Annotated[
         list[int] | None, typer.Argument(metavar="[TRIAL]...", help="Numbers of trials, as `front` shows them.", min=0)
     ] = None,
@@ -43,15 +33,10 @@ def verify(
         bool, typer.Option("--remake", help="Make the models again from their sources, and compare them bit for bit.")
     ] = False,
     cost: Annotated[bool, typer.Option("--cost/--no-cost", help="Measure the RTF too.")] = True,
-    device: Annotated[
-        DeviceOption | None, typer.Option(help="Where windows are run for the DER. Default: where the study ran them.")
-    ] = None,
+    device: StudyDeviceOption = None,
     trust: TrustOption = None,
-    storage_url: Annotated[
-        str | None,
-        typer.Option("--storage", help=f"Optuna RDB URL. Default: `{urls.DEFAULT_URL}`, in the current directory."),
-    ] = None,
-    format: Annotated[VerifyFormat, typer.Option(help="`table` for people, `json` for programs.")] = VerifyFormat.table,
+    storage_url: StorageOption = None,
+    format: FormatOption = "table",
 ) -> None:
     """Measure stored trials again and say whether they agree. Exits with 1 if one does not.
 
@@ -70,24 +55,18 @@ def verify(
 
         explorer verify joint --all --no-cost --format json
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     given = trials or []
     if sum((bool(given), everything, front)) != 1:
         raise StudyError("name the trials to verify, or give --all or --front: one of the three")
-    loaded = connection.load_study(name_of(study), urls.given(storage_url))
+    loaded = open_study(study, storage_url)
     if not given:
         given = _chosen(loaded, everything)
     # imported late, so that neither `--help` nor a wrong name loads torch
     from explorer.diagnostics.verification import verify as verified
 
     with progress() as show:
-        answer = verified(
-            loaded, given, None if device is None else device.value, remake, cost, show, trusted_files(trust)
-        )
-    if format is VerifyFormat.json:
-        echo_json(_as_json(answer))
-    else:
-        print_answer(answer, screen())
+        answer = verified(loaded, given, device, remake, cost, show, trusted_files(trust))
+    print_as(format, answer, print_answer, _as_json)
     if not answer.agrees:
         raise typer.Exit(1)
 

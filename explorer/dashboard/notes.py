@@ -1,7 +1,6 @@
 """The notes of a study and of each of its trials, in Markdown."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from explorer import markdown
 from explorer.front import comparisons
 from explorer.front.comparisons import MATCHED, Comparison, of_differences
 from explorer.front.rows import FrontRow
@@ -23,7 +23,6 @@ EMULATED = (
     "**Emulated**: the machine has no kernel for this precision. The DER is that of the low-bit weights, the size that "
     "of the stored file, and the RTF that of a stand-in: never a gain."
 )
-GAP = "&emsp;"
 FEW_SECONDS = 600.0  # of scored speech: with less, one recording can change the DER by several percent
 
 
@@ -50,282 +49,57 @@ def study_note(
     """Write the note of a study. rows: the front and the fixed points, in display order. compared: among these.
     left_out: trials of the storage that are not shown, and why."""
     measured = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    parts = [
-        f"# {cell(name)}",
-        definition.description,
-        f"A copy of {code(look.source)}, taken {look.taken}: {_counts(trials)}. "
-        "Nothing that you click here changes the study. This note was made for this copy.",
-        cell(left_out_in_words(left_out or {})),
-        "## Front and fixed points",
-        _front_table(rows),
-        "DER: missed detection + false alarm + confusion, percent of scored speech, 0.5 s collar, overlap scored, "
-        "pooled over the recordings. RTF: median [smallest–largest] of the repeats; × base: ratio to the FP32 baseline "
-        "timed in turns with the point. Size: of the segmentation model on disk.",
-        cell(" ".join(of_differences(rows, compared))),
-        _pairs([one for one in compared if one.kind in MATCHED]),
-        EMULATED if any(row.execution == "emulated" for row in rows) else "",
-        "## How to read the figures",
-        _reading(look),
-        "## Data",
-        _data(definition, measured),
-        "## Machine",
-        _machine(measured),
-        "## Definition",
-        _definition(definition),
-    ]
-    return "\n\n".join(part for part in parts if part)
+    settings = definition.identity() | definition.model_dump(mode="json", include=set(BUDGET))
+    mixed = mixed_versions({trial.number: versions_of(trial) for trial in measured})
+    return _render(
+        "study.md.j2",
+        name=name,
+        definition=definition,
+        settings={key: _json(value) for key, value in settings.items() if value not in (None, [])},
+        states=Counter(trial.state.name.lower() for trial in trials),
+        measured=measured,
+        reference_seconds=record.reference_seconds(measured[0]) if measured else 0.0,
+        machine=_machine(measured[-1]) if measured else {},
+        mixed_versions=in_words(mixed) if mixed else "",
+        rows=rows,
+        differences=" ".join(of_differences(rows, compared)),
+        pairs=[one for one in compared if one.kind in MATCHED],
+        look=look,
+        left_out=left_out_in_words(left_out or {}),
+    )
 
 
 def trial_note(trial: FrozenTrial, row: FrontRow | None) -> str:
     """Write the note of a trial. row: its standing in the study; None if its parameters were never all drawn."""
-    parts = [f"## Trial {trial.number}: {cell(record.origin_of(trial))}", _stands(trial, row)]
-    if row is not None:
-        parts.append(_point(row))
-    if row is not None and row.der is not None:
-        parts += [_figures(row), _list(_caveats(trial, row))]
-    elif trial.user_attrs.get("recordings"):
-        known = trial.user_attrs["recordings"]
-        parts.append(f"{len(known)} recordings were scored before it was stopped; they are among the artifacts.")
-    return "\n\n".join(part for part in parts if part)
+    return _render(
+        "trial.md.j2",
+        trial=trial,
+        state=trial.state.name,
+        origin=record.origin_of(trial),
+        error=trial.user_attrs.get(record.ERROR, "nobody wrote down why"),
+        why_stopped=record.why_stopped(trial),
+        exceeded=record.exceeded(trial),
+        recordings=trial.user_attrs.get(record.RECORDINGS) or {},
+        reference_seconds=record.reference_seconds(trial) if row is not None and row.der is not None else 0.0,
+        row=row,
+    )
 
 
 def unread_note(name: str, why: str) -> str:
     """Write the note of a study that another version of the explorer made, whose definition is unreadable here."""
-    lines = "\n".join(f"    {line}" for line in why.splitlines())
-    return f"# {cell(name)}\n\nMade by another version of the explorer, so that it is shown as it is:\n\n{lines}"
+    return _render("unread.md.j2", name=name, lines=why.splitlines())
 
 
-def cell(text: object) -> str:
-    """Escape text for Markdown and its tables."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", str(text)).replace("\n", " ")
+def _render(template: str, **values: Any) -> str:
+    constants = {"EMULATED": EMULATED, "FEW_SECONDS": FEW_SECONDS, "NEAR_REAL_TIME": NEAR_REAL_TIME}
+    return markdown.render("explorer.dashboard", template, constants | {"comparisons": comparisons} | values)
 
 
-def code(text: object) -> str:
-    """Put text between backticks."""
-    return f"`{str(text).replace('`', chr(39))}`"
+def _machine(trial: FrozenTrial) -> dict[str, object]:
+    """Return what a trial was measured on and with, by name."""
+    described = {**trial.user_attrs["machine"], "threads of the model": trial.user_attrs.get("threads", "–")}
+    return described | {name: value for name, value in (versions_of(trial) or {}).items() if name not in described}
 
 
-def _stands(trial: FrozenTrial, row: FrontRow | None) -> str:
-    match trial.state:
-        case TrialState.WAITING:
-            return "Waits for its turn."
-        case TrialState.RUNNING:
-            return "Was running when this copy was taken."
-        case TrialState.FAIL:
-            return f"**Failed**: {cell(trial.user_attrs.get(record.ERROR, 'nobody wrote down why'))}"
-        case TrialState.PRUNED:
-            over = record.exceeded(trial)
-            what = f"**Infeasible** (over the budget of {', '.join(over)}), and stopped" if over else "**Stopped**"
-            return f"{what} before it was measured to the end: {cell(record.why_stopped(trial))}."
-    if row is None:
-        return "Complete, but outside the search space of the study."
-    if row.standing == "infeasible":
-        return f"**Infeasible**: over the budget of {', '.join(row.exceeded)}."
-    if row.standing == "front":
-        return "**On the front**: nothing feasible is at least as good in DER, size and RTF, and better in one."
-    shown = ", ".join(map(str, row.dominated_by[:10])) + (", …" if len(row.dominated_by) > 10 else "")
-    return f"**Dominated** by trial {shown}."
-
-
-def _point(row: FrontRow) -> str:
-    streamed = "offline: the whole recording is heard first"
-    if row.latency is not None:
-        latency = "latency C + R" if row.mode == "chunk-wise" else "tracked online, latency"
-        streamed = f"C {row.chunk_length:.4g} s, R {row.right_context:.4g} s: {latency} {row.latency:.4g} s"
-    return f"Operating point: {streamed}; pruning {row.pruning}; precision {row.precision}."
-
-
-def _figures(row: FrontRow) -> str:
-    lines = {
-        "DER": f"{row.der:.2f} % = {row.missed_detection:.2f} missed + {row.false_alarm:.2f} false alarm "
-        f"+ {row.confusion:.2f} confusion",
-        **_beside(row),
-        "size": f"{row.size:.3f} MiB",
-        "parameters": f"{row.params:,}",
-        "units kept": ", ".join(f"{key} {value}" for key, value in row.kept.items()) or "all",
-        "RTF": _rtf(row),
-    }
-    if row.update_latency:
-        lines["compute of an update"] = (
-            "median {median:.4f} s, 95 % below {p95:.4f} s, 99 % below {p99:.4f} s ({updates:.0f} updates)".format(
-                **row.update_latency
-            )
-        )
-    if row.stage_shares:
-        lines["shares of the RTF"] = ", ".join(f"{stage} {share:.0%}" for stage, share in row.stage_shares.items())
-    if row.peak_memory_mib is not None:
-        lines["peak memory"] = f"{row.peak_memory_mib:.0f} MiB, of the timing process"
-    if row.kernel is not None:
-        lines["windows run by"] = row.kernel
-    if row.model_key is not None:
-        lines["model"] = row.model_key
-    if row.data:
-        lines["measured on"] = ", ".join(f"{key} {value}" for key, value in row.data.items())
-    if row.versions:
-        lines["versions"] = ", ".join(f"{key} {value}" for key, value in row.versions.items())
-    if row.paper_der is not None:
-        lines["the paper's"] = (
-            f"DER {row.paper_der:.2f} %, {row.paper_size:.2f} MiB, RTF {row.paper_rtf:.4f} "
-            "(published: SIMSAMU, offline, NVIDIA L40S; not comparable across)"
-        )
-    return _table(("", ""), list(lines.items()))
-
-
-def _beside(row: FrontRow) -> dict[str, str]:
-    """Describe how its DER compares; empty for a row that is compared with none."""
-    if row.versus is None:
-        return {}
-    which = {"front": "the next better one of the front", "dominated": "which dominates it"}.get(
-        row.standing, "the baseline"
-    )
-    lines = {f"DER beside trial {row.versus}, {which}": f"{comparisons.difference_in_words(row)} points"}
-    if row.tied_with_best is not None:
-        said = "tied: these recordings cannot tell them apart" if row.tied_with_best else "told apart"
-        lines["DER beside the lowest of the front"] = said
-    return lines
-
-
-def _rtf(row: FrontRow) -> str:
-    ratio = "emulated: no gain" if row.execution == "emulated" else f"{row.rtf_ratio:.2f} × the FP32 baseline"
-    return f"{row.rtf:.4f} [{row.rtf_low:.4f}–{row.rtf_high:.4f}], {ratio}"
-
-
-def _caveats(trial: FrozenTrial, row: FrontRow) -> list[str]:
-    found = []
-    if row.execution == "emulated":
-        found.append(EMULATED)
-    if row.reused_from is not None:
-        found.append(f"Not measured again: the same operating point as trial {row.reused_from}.")
-    if row.rtf is not None and row.rtf >= 1.0:
-        found.append("RTF of 1 or more: it cannot keep up with live audio on this machine.")
-    elif row.rtf is not None and row.rtf > NEAR_REAL_TIME:
-        found.append(f"RTF near 1: a machine {1 / row.rtf:.1f} times as busy falls behind.")
-    if row.update_latency and row.chunk_length and row.update_latency["p99"] > row.chunk_length:
-        found.append("At least 1 update in 100 takes longer than C: live output would stutter.")
-    if record.reference_seconds(trial) < FEW_SECONDS:
-        found.append(
-            f"Only {record.reference_seconds(trial):.0f} s of scored speech in {len(trial.user_attrs['recordings'])} "
-            "recordings: small differences of DER mean nothing."
-        )
-    return found
-
-
-def _counts(trials: Sequence[FrozenTrial]) -> str:
-    counted = Counter(trial.state.name.lower() for trial in trials)
-    return ", ".join(f"{number} {name}" for name, number in counted.items()) or "no trial yet"
-
-
-def _front_table(rows: Sequence[FrontRow]) -> str:
-    head = (
-        "trial",
-        "origin",
-        "C s",
-        "R s",
-        "pruning",
-        "precision",
-        "DER %",
-        "Δ DER to",
-        "MiB",
-        "RTF",
-        "× base",
-        "standing",
-    )
-    return _table(head, [_front_line(row) for row in rows])
-
-
-def _front_line(row: FrontRow) -> tuple[str, ...]:
-    trial = "–" if row.trial is None else str(row.trial)
-    times = [f"{value:.3g}" if value is not None else "–" for value in (row.chunk_length, row.right_context)]
-    precision = row.precision if row.mode != "online" else f"{row.precision}, online"
-    point = (trial, row.origin, *times, row.pruning, precision)
-    if row.der is None or row.rtf is None:
-        return (*point, "–", "–", "–", "–", "–", row.standing)
-    standing = f"infeasible: {', '.join(row.exceeded)}" if row.standing == "infeasible" else row.standing
-    ratio = "emulated" if row.execution == "emulated" else f"{row.rtf_ratio:.2f}"
-    rtf = f"{row.rtf:.4f} [{row.rtf_low:.4f}–{row.rtf_high:.4f}]"
-    der = f"{'≈ ' if row.tied_with_best else ''}{row.der:.2f}"
-    return (*point, der, comparisons.to_trial(row) or "–", f"{row.size:.2f}", rtf, ratio, standing)
-
-
-def _pairs(matched: Sequence[Comparison]) -> str:
-    """Tabulate points that differ in one choice alone."""
-    if not matched:
-        return ""
-    head = ("pair", "trial", "operating point", "DER %", "to trial", "operating point", "DER %", "Δ DER")
-    lines = [
-        (
-            m.kind,
-            m.trial,
-            m.point,
-            f"{m.der:.2f}",
-            m.versus,
-            m.versus_point,
-            f"{m.versus_der:.2f}",
-            comparisons.difference_in_words(m),
-        )
-        for m in matched
-    ]
-    return _table(head, lines)
-
-
-def _reading(look: Look) -> str:
-    lines = [
-        "**front**: DER over size, and beside it over RTF; a point has the same height in both. Down and to the left "
-        "is better. Colour is the precision, shape the pruning, a ring a fixed point; large is on the front, "
-        "faint is dominated, x is over a budget, hollow is emulated. Hover for everything, click the legend to hide.",
-        "**der-against-latency**: what hearing more, or waiting longer, buys. Lines: the paper's sweeps of C and R.",
-        "**hypervolume**: how much the front has gained, trial by trial. Flat: the search finds nothing more.",
-        "**importance**: which parameters decide whether a trial is among the best by one objective.",
-        "A trial's own note and its artifacts (DER by recording, as a plot and as CSV) are on its page under "
-        "*Trial (List)*. The dashboard's own plots show an emulated RTF like any other; these mark it.",
-    ]
-    if look.left_out:
-        lines.append(
-            f"{look.left_out} of the earlier dominated or infeasible search trials are left out of the figures."
-        )
-    return _list([*lines, *(f"Not drawn: **{name}**: {cell(why)}." for name, why in look.missing.items())])
-
-
-def _data(definition: StudyDefinition, measured: Sequence[FrozenTrial]) -> str:
-    source = f"Corpus {code(definition.corpus)}, split *{definition.split}*"
-    if not measured:
-        return f"{source}."
-    recordings = measured[0].user_attrs["recordings"]
-    return f"{source}: {len(recordings)} recordings, {record.reference_seconds(measured[0]):.0f} s of scored speech."
-
-
-def _machine(measured: Sequence[FrozenTrial]) -> str:
-    if not measured:
-        return "Nothing is measured yet."
-    described = {
-        **measured[-1].user_attrs["machine"],
-        "threads of the model": measured[-1].user_attrs.get("threads", "–"),
-    }
-    versions = versions_of(measured[-1]) or {}
-    described |= {name: value for name, value in versions.items() if name not in described}
-    mixed = mixed_versions({trial.number: versions_of(trial) for trial in measured})
-    caveat = f"\n\n**Caveat**: {cell(in_words(mixed))}." if mixed else ""
-    return _table(("", ""), list(described.items())) + caveat
-
-
-def _definition(definition: StudyDefinition) -> str:
-    settings = definition.identity() | definition.model_dump(mode="json", include=set(BUDGET))
-    shown = {key: value for key, value in settings.items() if value not in (None, [])}
-    lines = [(code(key), code(_value(value)).replace("|", r"\|")) for key, value in shown.items()]
-    return _table(("key", "value"), lines, safe=True)
-
-
-def _value(value: Any) -> str:
+def _json(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[object]], safe: bool = False) -> str:
-    """Format a table in GitHub's Markdown. safe: the cells are Markdown already."""
-    rows = [head, *([str(one) if safe else cell(one) for one in line] for line in lines)]
-    gap = f"{GAP} | "  # the dashboard leaves no space between cells
-    first, *rest = (f"| {(gap if any(row) else ' | ').join(row)} |" for row in rows)
-    return "\n".join([first, f"|{' --- |' * len(head)}", *rest])
-
-
-def _list(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)

@@ -1,6 +1,6 @@
 """Whether a trial and a second measurement of it agree, figure by figure. Compares values; measures nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,9 @@ from objectives.measurement import ErrorCounts, Timing
 
 MOST_DER = 0.5  # points of pooled DER by which another machine, or other package versions, may change it
 SECONDS = ("false_alarm_seconds", "missed_detection_seconds", "confusion_seconds", "total_seconds")
-# Versions that affect no label: any other effect of theirs shows as a version of the code in the identity
-HARMLESS = ("explorer", "python")
-SPEED_ONLY = ("cores",)  # parts of a machine's description that affect speed only
+# Cores affect speed only, and these versions no label: any other effect of theirs shows as a version of the code in the
+# identity
+HARMLESS = ("cores", "explorer", "python")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,12 @@ class Figure:
     measured: Any
     equal: bool
     fault: bool
+
+    @classmethod
+    def of(cls, name: str, stored: Any, measured: Any, recording: str | None = None, exact: bool = True) -> "Figure":
+        """Compare two values. exact: whether a difference is a fault."""
+        equal = stored == measured
+        return cls(name, recording, stored, measured, equal, exact and not equal)
 
 
 @dataclass(frozen=True)
@@ -60,20 +66,13 @@ class Change:
 
 def changes(trial: FrozenTrial, machine: Mapping[str, str], versions: Mapping[str, str]) -> tuple[Change, ...]:
     """Return how the machine and the package versions differ from those that a trial was measured with."""
-    then = trial.user_attrs.get("machine", {})
-    found = _changes("machine ", then, machine, SPEED_ONLY)
+    described = trial.user_attrs.get("machine", {})
     recorded = trial.user_attrs.get(record.VERSIONS, {})
-    known = {f"machine {name}" for name in then}  # torch and ONNX Runtime have always been kept with the machine
-    return found + tuple(
-        change for change in _changes("", recorded, versions, HARMLESS) if f"machine {change.what}" not in known
-    )
-
-
-def _changes(
-    prefix: str, then: Mapping[str, str], now: Mapping[str, str], harmless: Sequence[str]
-) -> tuple[Change, ...]:
+    # torch and ONNX Runtime have always been kept with the machine
+    packages = {name: version for name, version in recorded.items() if name not in described}
     return tuple(
-        Change(f"{prefix}{name}", value, now.get(name, "(absent)"), name in harmless)
+        Change(f"{prefix}{name}", value, now.get(name, "(absent)"), name in HARMLESS)
+        for prefix, then, now in (("machine ", described, machine), ("", packages, versions))
         for name, value in then.items()
         if now.get(name, "(absent)") != value
     )
@@ -88,14 +87,14 @@ def compare_model(
     """
     attributes = trial.user_attrs
     figures = [
-        _same("parameters", attributes.get("params"), params),
-        _same("size, bytes", attributes.get("size_bytes"), size_bytes),
-        _same("units kept", attributes.get("kept_units"), dict(kept)),
+        Figure.of("parameters", attributes.get("params"), params),
+        Figure.of("size, bytes", attributes.get("size_bytes"), size_bytes),
+        Figure.of("units kept", attributes.get("kept_units"), dict(kept)),
     ]
     if trial.values is not None:
-        figures.append(_same("size, MiB", trial.values[1], size_bytes / 2**20))
+        figures.append(Figure.of("size, MiB", trial.values[1], size_bytes / 2**20))
     if stored_sha256:
-        figures.append(_same("SHA-256 of the model", stored_sha256, sha256))
+        figures.append(Figure.of("SHA-256 of the model", stored_sha256, sha256))
     return tuple(figures)
 
 
@@ -111,28 +110,25 @@ def compare_errors(
     stored: Mapping[str, Any] = trial.user_attrs.get(record.RECORDINGS, {})
     figures = []
     if trial.values is not None:
-        der, recorded = trial.values[0], trial.user_attrs["der"]
-        off = abs(der - pooled.der) > MOST_DER
-        figures.append(Figure("DER, %", None, der, pooled.der, der == pooled.der, der != pooled.der if exact else off))
-        figures += _by_kind(None, recorded, record.errors_of(pooled), exact)
+        der = trial.values[0]
+        figures.append(Figure.of("DER, %", der, pooled.der, exact=exact or abs(der - pooled.der) > MOST_DER))
+        figures += _by_kind(None, trial.user_attrs["der"], pooled, exact)
     for uri in {**stored, **counts}:
-        if uri not in stored or uri not in counts:
+        if uri in stored and uri in counts:
+            figures += _by_kind(uri, stored[uri], counts[uri], exact)
+        else:
             there = ("scored", "absent") if uri in stored else ("absent", "scored")
-            figures.append(Figure("recording", uri, *there, equal=False, fault=True))
-            continue
-        figures += _by_kind(uri, stored[uri], record.errors_of(counts[uri]), exact)
+            figures.append(Figure.of("recording", *there, recording=uri))
     return tuple(figures)
 
 
-def _by_kind(uri: str | None, stored: Mapping[str, Any], now: Mapping[str, Any], exact: bool) -> list[Figure]:
-    found = []
-    for name in SECONDS:
-        equal = stored[name] == now[name]
-        fault = not equal and (exact or name == "total_seconds")
-        found.append(
-            Figure(name.replace("_seconds", ", s").replace("_", " "), uri, stored[name], now[name], equal, fault)
-        )
-    return found
+def _by_kind(uri: str | None, stored: Mapping[str, Any], counts: ErrorCounts, exact: bool) -> list[Figure]:
+    now = record.errors_of(counts)
+    names = {name: name.replace("_seconds", ", s").replace("_", " ") for name in SECONDS}
+    return [
+        Figure.of(words, stored[name], now[name], uri, exact or name == "total_seconds")
+        for name, words in names.items()
+    ]
 
 
 def compare_cost(trial: FrozenTrial, timing: Timing) -> CostCheck:
@@ -141,9 +137,8 @@ def compare_cost(trial: FrozenTrial, timing: Timing) -> CostCheck:
     low, high = attributes["rtf_spread"]
     ours = timing.spread
     repeats = sorted(attributes["rtf_repeats"])
-    middle = trial.values[2] if trial.values is not None else repeats[len(repeats) // 2]
     return CostCheck(
-        stored=middle,
+        stored=trial.values[2] if trial.values is not None else repeats[len(repeats) // 2],
         stored_spread=(low, high),
         stored_ratio=attributes["rtf_ratio"],
         measured=timing.median,
@@ -151,7 +146,3 @@ def compare_cost(trial: FrozenTrial, timing: Timing) -> CostCheck:
         measured_ratio=timing.ratio,
         within=ours[0] <= high and low <= ours[1],
     )
-
-
-def _same(name: str, stored: object, measured: object) -> Figure:
-    return Figure(name, None, stored, measured, stored == measured, stored != measured)

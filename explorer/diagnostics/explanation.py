@@ -8,30 +8,25 @@ The effect of compression is measured against the unpruned FP32 model at the sam
 clustering, the two differ only by what the segmentation outputs: that difference is due to the segmentation. The rest
 is due to the clustering, which is given worse local speakers: the compressed model is farther from its own oracle
 clustering than the other model is. The two parts add up to the whole. With oracle segmentation no model is run, so that
-condition is of no use here.
+condition is left out here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import Literal
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from explorer.diagnostics.verification import in_words, measured_trials, point_of
-from explorer.statistics import bootstrap
-from explorer.statistics.differences import Points, points, scored_of, told_points
+from explorer.diagnostics.measured_trials import evaluator_of, in_words, measured_trials, point_of, same_model
+from explorer.statistics.differences import Points, few_recordings, points, scored_of, told_points
 from explorer.storage import bulk_sql
 from explorer.storage import trial_record as record
-from explorer.storage.study_record import device_of, refuse_other_data, stored_definition
-from explorer.terminal.corpus_remarks import print_remarks
-from explorer.workers.protocol import EvaluatorSettings, OnStage, prefixed
-from objectives.errors import StudyError
-from objectives.evaluation.evaluator import Evaluator
+from explorer.storage.study_record import stored_definition
+from explorer.workers.protocol import OnStage, prefixed
 from objectives.evaluation.oracle import CONDITIONS, Condition, Isolated, isolate
 from objectives.machine import Device
-from objectives.measurement import DATA, STAGES, ErrorCounts, pool
+from objectives.measurement import DATA, STAGES, pool
 from objectives.operating_point import UNPRUNED, OperatingPoint
 from studies.search_space import SearchSpace, recall
 
@@ -39,20 +34,12 @@ COMPARED: tuple[Condition, ...] = ("none", "clustering")  # conditions of the un
 SAME_DER = 1e-6  # points: the same labels, added up in another order
 KINDS = {"false_alarm": "false alarm", "missed_detection": "missed detection", "confusion": "confusion"}
 
-Stage = Literal["segmentation", "clustering"]
 
-
-@dataclass(frozen=True)
-class Errors:
-    """Errors of all recordings, in percent of the scored reference speech. perfect: which stages were made perfect.
-    recordings: seconds of each kind by URI, as in a trial."""
+@dataclass(frozen=True, kw_only=True)
+class Errors(record.PooledErrors):
+    """Errors under one condition. perfect: which stages were made perfect."""
 
     perfect: Condition
-    der: float
-    false_alarm: float
-    missed_detection: float
-    confusion: float
-    recordings: Mapping[str, Mapping[str, float | None]]
 
 
 @dataclass(frozen=True)
@@ -119,26 +106,22 @@ def explain(
 ) -> Explanation:
     """Measure a trial's errors with perfect stages, and report where its errors and its time come from.
 
-    device: where windows are run; the study's by default. trusted: as for `build_evaluator`.
+    device: where windows are run; the study's by default. trusted: see EvaluatorSettings.
     Raises StudyError if the trial was not measured, or if its corpus, weights, settings or model have changed, and
     whatever the corpus, models and evaluation raise.
     """
-    definition = stored_definition(study)
+    space = stored_definition(study).space
     (trial,), _ = measured_trials(study, [number])
-    point = point_of(trial, definition.space)
+    point = point_of(trial, space)
     plain = replace(point, pruning=UNPRUNED, precision="fp32")
-    on_progress("getting ready", 0.0)
-    with EvaluatorSettings.of(definition, device or device_of(study), trusted).build() as evaluator:
-        assert isinstance(evaluator, Evaluator)
-        print_remarks(evaluator.remarks)
-        refuse_other_data(study, [trial], evaluator.identity)
+    with evaluator_of(study, [trial], device, trusted, on_progress) as evaluator:
         key = same_model(trial, point, evaluator, on_progress)
         ours = isolate(evaluator, point, prefixed(on_progress, f"trial {number}"))
         theirs: Isolated = {}
         if plain != point:
             theirs = isolate(evaluator, plain, prefixed(on_progress, "unpruned fp32"), COMPARED)
         data = {name: evaluator.identity[name] for name in DATA}
-    added = added_by_compression(ours, theirs, _trial_of(study, plain, definition.space)) if theirs else None
+    added = added_by_compression(ours, theirs, _trial_of(study, plain, space)) if theirs else None
     return explanation(study.study_name, trial, point, key, data, ours, added)
 
 
@@ -153,16 +136,7 @@ def explanation(
 ) -> Explanation:
     """Build the answer from measurements. trial: with its attributes."""
     scored = {condition: scored_of(isolated[condition]) for condition in CONDITIONS}
-    segmentation = points(scored["none"], scored["segmentation"])
-    clustering = points(scored["none"], scored["clustering"])
-    apart = points(scored["clustering"], scored["segmentation"])
-    errors = tuple(errors_of(condition, isolated[condition]) for condition in CONDITIONS)
-    time = time_of(trial)
-    number = len(isolated["none"])
-    said = [*_said_of_errors(errors, segmentation, clustering, apart, number), *_said_of_time(time)]
-    if added is not None:
-        said += _said_of_added(added, point)
-    return Explanation(
+    found = Explanation(
         study=study,
         trial=trial.number,
         origin=record.origin_of(trial),
@@ -170,27 +144,17 @@ def explanation(
         model_key=model_key,
         scored_seconds=pool(isolated["none"].values()).total,
         data=data,
-        errors=errors,
-        segmentation=segmentation,
-        clustering=clustering,
-        apart=apart,
-        time=time,
+        errors=tuple(Errors.of(isolated[condition], perfect=condition) for condition in CONDITIONS),
+        segmentation=points(scored["none"], scored["segmentation"]),
+        clustering=points(scored["none"], scored["clustering"]),
+        apart=points(scored["clustering"], scored["segmentation"]),
+        time=time_of(trial),
         added=added,
-        said=tuple(said),
-        caveats=tuple(_caveats(trial, errors[0], point, number)),
+        said=(),
+        caveats=(),
     )
-
-
-def same_model(trial: FrozenTrial, point: OperatingPoint, evaluator: Evaluator, on_progress: OnStage) -> str:
-    """Return the key of the trial's model. Raises StudyError if its settings now make another one."""
-    key = evaluator.model(point, on_progress).key
-    then = trial.user_attrs.get(record.MODEL_KEY, key)  # a trial that was stopped at once has none
-    if key != then:
-        raise StudyError(
-            f"trial {trial.number} ran the model {then}, and the same settings make {key} now: what that one does "
-            "explains nothing of the trial. Run the study again under another --name"
-        )
-    return key
+    said = (*_said_of_errors(found), *_said_of_time(found.time), *_said_of_added(added, point))
+    return replace(found, said=said, caveats=tuple(_caveats(trial, point, found)))
 
 
 def _trial_of(study: optuna.Study, point: OperatingPoint, space: SearchSpace) -> int | None:
@@ -201,25 +165,12 @@ def _trial_of(study: optuna.Study, point: OperatingPoint, space: SearchSpace) ->
     return None
 
 
-def errors_of(condition: Condition, counts: Mapping[str, ErrorCounts]) -> Errors:
-    """Return the errors of all recordings together."""
-    whole = pool(counts.values())
-    return Errors(
-        perfect=condition,
-        der=whole.der,
-        false_alarm=whole.percent(whole.false_alarm),
-        missed_detection=whole.percent(whole.missed_detection),
-        confusion=whole.percent(whole.confusion),
-        recordings={uri: record.errors_of(one) for uri, one in counts.items()},
-    )
-
-
 def added_by_compression(ours: Isolated, theirs: Isolated, trial: int | None) -> Added:
     """Split what compression adds. ours: of the compressed model. trial: of the FP32 one in the study, if any."""
     named, unnamed = ours["clustering"], theirs["clustering"]
     return Added(
         trial=trial,
-        errors=tuple(errors_of(condition, theirs[condition]) for condition in COMPARED),
+        errors=tuple(Errors.of(theirs[condition], perfect=condition) for condition in COMPARED),
         total=points(scored_of(ours["none"]), scored_of(theirs["none"])),
         segmentation=points(scored_of(named), scored_of(unnamed)),
         clustering=points(scored_of(ours["none"], named), scored_of(theirs["none"], unnamed)),
@@ -232,72 +183,65 @@ def time_of(trial: FrozenTrial) -> Time | None:
     if not repeats:
         return None
     rtf = float(median(repeats))
-    shares = trial.user_attrs.get("stage_shares")
-    stages: dict[str, float] | None = {stage: rtf * shares[stage] for stage in STAGES} if shares else None
-    return Time(rtf, shares or None, stages, trial.user_attrs.get("execution") == "emulated")
+    shares = trial.user_attrs.get("stage_shares") or None
+    stages: dict[str, float] | None = shares and {stage: rtf * shares[stage] for stage in STAGES}
+    return Time(rtf, shares, stages, trial.user_attrs.get("execution") == "emulated")
 
 
-def _said_of_errors(
-    errors: Sequence[Errors], segmentation: Points, clustering: Points, apart: Points, recordings: int
-) -> list[str]:
-    as_it_is, perfect_segmentation, perfect_clustering, both = errors
+def _said_of_errors(found: Explanation) -> Iterator[str]:
+    as_it_is, perfect_segmentation, perfect_clustering, both = found.errors
     if as_it_is.der == 0:
-        return ["There are no errors to explain."]
+        yield "There are no errors to explain."
+        return
     kind = max(KINDS, key=lambda name: float(getattr(as_it_is, name)))
-    said = [
+    yield (
         f"Of the DER of {as_it_is.der:.2f} %, {getattr(as_it_is, kind):.2f} points are {KINDS[kind]}. With the "
         f"reference's segmentation {perfect_segmentation.der:.2f} % are left, with the reference's names "
         f"{perfect_clustering.der:.2f} %, with both {both.der:.2f} %, which is what frames, blocks, closed pauses and "
         "the number of local speakers leave."
-    ]
-    ranked = [("segmentation", segmentation), ("clustering", clustering)]
-    (more, most), (less, least) = ranked if apart.points > 0 else ranked[::-1]
+    )
+    ranked = [("segmentation", found.segmentation), ("clustering", found.clustering)]
+    (more, most), (less, least) = ranked if found.apart.points > 0 else ranked[::-1]
     answer = f"the {more} costs more points ({told_points(most)}) than the {less} ({told_points(least)})"
-    if apart.tied:
-        return [*said, f"Whether {answer} cannot be told on these {recordings} recordings."]
-    return [*said, f"So {answer}."]
+    recordings = len(as_it_is.recordings)
+    yield f"These {recordings} recordings cannot show whether {answer}." if found.apart.tied else f"So {answer}."
 
 
-def _said_of_time(time: Time | None) -> list[str]:
-    if time is None or time.shares is None:
-        return []
-    first, second, *_ = sorted(time.shares, key=lambda stage: -time.shares[stage] if time.shares else 0.0)
-    return [
-        f"Of the time (RTF {time.rtf:.4f}), {100 * time.shares[first]:.0f} % goes to {first} and "
-        f"{100 * time.shares[second]:.0f} % to {second}."
-    ]
+def _said_of_time(time: Time | None) -> Iterator[str]:
+    if time is not None and time.shares is not None:
+        first, second, *_ = sorted(time.shares, key=time.shares.__getitem__, reverse=True)
+        yield (
+            f"Of the time (RTF {time.rtf:.4f}), {100 * time.shares[first]:.0f} % goes to {first} and "
+            f"{100 * time.shares[second]:.0f} % to {second}."
+        )
 
 
-def _said_of_added(added: Added, point: OperatingPoint) -> list[str]:
-    model = f"{point.pruning}, {point.precision}" if point.pruning != UNPRUNED else point.precision
-    said = (
+def _said_of_added(added: Added | None, point: OperatingPoint) -> Iterator[str]:
+    if added is None:
+        return
+    model = point.precision if point.pruning == UNPRUNED else f"{point.pruning}, {point.precision}"
+    tied = " These recordings cannot distinguish that difference from zero." if added.total.tied else ""
+    yield (
         f"Beside the unpruned FP32 model at this point ({added.errors[0].der:.2f} %), {model} changes the DER by "
         f"{told_points(added.total)} points: {told_points(added.segmentation)} by the segmentation, "
-        f"{told_points(added.clustering)} by the clustering, which is given other local speakers."
+        f"{told_points(added.clustering)} by the clustering, which is given other local speakers.{tied}"
     )
-    if added.total.tied:
-        said += " These recordings cannot distinguish that difference from zero."
-    return [said]
 
 
-def _caveats(trial: FrozenTrial, as_it_is: Errors, point: OperatingPoint, recordings: int) -> list[str]:
-    said = []
-    if recordings < bootstrap.FEWEST:
-        said.append("a single recording: no difference has an interval")
-    elif recordings < bootstrap.FEW:
-        said.append(f"few recordings ({recordings}): intervals tend to be too narrow")
+def _caveats(trial: FrozenTrial, point: OperatingPoint, found: Explanation) -> Iterator[str]:
+    as_it_is, time = found.errors[0], found.time
+    if few := few_recordings(len(as_it_is.recordings)):
+        yield few
     if trial.state is TrialState.COMPLETE and abs(trial.values[0] - as_it_is.der) > SAME_DER:
-        said.append(
+        yield (
             f"the trial says {trial.values[0]:.4f} %, and {as_it_is.der:.4f} % were measured now: another machine, "
             "other packages or a damaged cache (`explorer verify` finds out which)"
         )
     if trial.state is TrialState.PRUNED:
-        said.append(f"the trial was stopped ({record.why_stopped(trial)}): its errors were measured now")
-    time = time_of(trial)
+        yield f"the trial was stopped ({record.why_stopped(trial)}): its errors were measured now"
     if time is None:
-        said.append("the trial was stopped before its RTF was measured")
+        yield "the trial was stopped before its RTF was measured"
     elif time.shares is None:
-        said.append("its RTF was measured by an earlier version, which did not time stages separately")
+        yield "its RTF was measured by an earlier version, which did not time stages separately"
     elif time.emulated:
-        said.append(f"{point.precision} is emulated: the time of its segmentation is not the deployed model's")
-    return said
+        yield f"{point.precision} is emulated: the time of its segmentation is not the deployed model's"

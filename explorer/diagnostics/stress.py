@@ -9,21 +9,20 @@ changed.
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import accumulate, product
 from pathlib import Path
 
 import optuna
 
-from explorer.diagnostics.explanation import Points, points, same_model, told_points
-from explorer.diagnostics.stress_results import Cell, Stressed, of_few
-from explorer.diagnostics.verification import in_words, measured_trials, point_of
-from explorer.storage import trial_record as record
+from explorer.diagnostics.measured_trials import evaluator_of, in_words, measured_trials, point_of, same_model
+from explorer.diagnostics.stress_results import Cell, Stressed
+from explorer.statistics.differences import Points, few_recordings, points, told_points
 from explorer.storage.bulk_sql import refuse_read_only
-from explorer.storage.study_record import device_of, refuse_other_data, stored_definition
-from explorer.terminal.corpus_remarks import print_remarks
-from explorer.workers.protocol import EvaluatorSettings, OnStage, prefixed
+from explorer.storage.study_record import stored_definition
+from explorer.workers.protocol import OnStage, prefixed
 from objectives.cache.files import writing
 from objectives.cache.scratch import passing_cache
 from objectives.corpora.corpus import Recording
@@ -36,7 +35,6 @@ from objectives.corpora.sources import load_corpus
 from objectives.errors import CorpusError, StudyError, reason_of
 from objectives.evaluation.evaluator import Evaluator
 from objectives.machine import Device
-from objectives.measurement import pool
 from objectives.operating_point import OperatingPoint
 
 LEAST_SPEECH = 3.0  # seconds in all: whoever says less takes no part
@@ -70,9 +68,8 @@ class Grid:
                 f"{len(self.overlaps)} × {len(self.noises)} cells: give a level of overlap and one of noise, and "
                 f"{MOST_CELLS} cells at most"
             )
-        for overlap in self.overlaps:
-            for noise in self.noises:
-                self.settings(overlap, noise)  # raises if the level is meaningless
+        for overlap, noise in product(self.overlaps, self.noises):
+            self.settings(overlap, noise)  # raises if the level is meaningless
 
     def settings(self, overlap: float, noise: float | None) -> SimulationSettings:
         """Return the settings of one cell's conversations."""
@@ -112,7 +109,7 @@ def stress(
     """Score a trial's operating point, and that of another trial, in each cell of a grid; keep both in the study.
 
     speech: a folder of single-speaker recordings; by default the parts of the study's own recordings in which one
-    person speaks alone. device: where windows are run; the study's by default. trusted: as for `build_evaluator`.
+    person speaks alone. device: where windows are run; the study's by default. trusted: see EvaluatorSettings.
     Raises StudyError if a trial was not measured, if its corpus, weights, settings or model have changed, or if the
     study cannot be written; CorpusError if there is too little speech; and whatever models and evaluation raise.
     """
@@ -122,11 +119,7 @@ def stress(
     trials, _ = measured_trials(study, [number] if against is None else [number, against])
     operating = {trial.number: point_of(trial, definition.space) for trial in trials}
     refuse_read_only(study)
-    on_progress("getting ready", 0.0)
-    with EvaluatorSettings.of(definition, device or device_of(study), trusted).build() as evaluator:
-        assert isinstance(evaluator, Evaluator)
-        print_remarks(evaluator.remarks)
-        refuse_other_data(study, trials, evaluator.identity)
+    with evaluator_of(study, trials, device, trusted, on_progress) as evaluator:
         keys = {trial.number: same_model(trial, operating[trial.number], evaluator, on_progress) for trial in trials}
         own = spoken_alone(definition.corpus, evaluator.recordings) if speech is None else None
         voices = _with_enough(own or speech_folder(speech or Path()), grid, own is not None, on_progress)
@@ -144,18 +137,23 @@ def stress(
     ]
     for stressed in found:
         _keep(study, stressed)
-    return answer(study.study_name, found[0], found[1] if len(found) > 1 else None)
+    return answer(study.study_name, *found)
 
 
-def answer(study: str, stressed: Stressed, against: Stressed | None) -> Answer:
+def answer(study: str, stressed: Stressed, against: Stressed | None = None) -> Answer:
     """Build the answer from measurements."""
-    first = stressed.cells[0]
-    added = tuple(None if cell is first else points(cell.scored, first.scored) for cell in stressed.cells)
+    first, *others = stressed.cells
     pairs = zip(stressed.cells, against.cells, strict=True) if against else ()
-    apart = tuple(points(ours.scored, theirs.scored) for ours, theirs in pairs)
-    return Answer(
-        study, stressed, added, against, apart, tuple(_said(stressed, added, against, apart)), tuple(_caveats(stressed))
+    found = Answer(
+        study=study,
+        stressed=stressed,
+        added=(None, *(points(cell.scored, first.scored) for cell in others)),
+        against=against,
+        apart=tuple(points(ours.scored, theirs.scored) for ours, theirs in pairs),
+        said=(),
+        caveats=tuple(_caveats(stressed)),
     )
+    return replace(found, said=tuple(_said(found)))
 
 
 def _with_enough(voices: Voices, grid: Grid, own: bool, on_progress: OnStage) -> Voices:
@@ -177,12 +175,8 @@ def _with_enough(voices: Voices, grid: Grid, own: bool, on_progress: OnStage) ->
 
 def _says_enough(person: str, parts: Sequence[Source]) -> bool:
     """Return whether a person says enough, decoding no more parts than needed."""
-    heard = 0
-    for part in parts:
-        heard += sum(one.length for one in utterances(person, part))
-        if heard >= 1000 * LEAST_SPEECH:
-            return True
-    return False
+    heard = accumulate(sum(one.length for one in utterances(person, part)) for part in parts)
+    return any(milliseconds >= 1000 * LEAST_SPEECH for milliseconds in heard)
 
 
 def _scored(
@@ -196,23 +190,20 @@ def _scored(
     scripts, rounds = _scripts(voices, grid)
     cells: dict[int, list[Cell]] = {number: [] for number in operating}
     heard = hashlib.sha256()
-    for overlap in grid.overlaps:
-        for noise in grid.noises:
-            step = in_words_of_cell(overlap, noise)
-            on_progress(f"{step}: making conversations", 0.0)
-            with passing_cache() as folder:  # a temporary cache: people's speech must not stay on disk
-                made = folder / "conversations"
-                with writing(made):
-                    share, recordings = _conversations(voices, grid.settings(overlap, noise), scripts, made)
-                for one in recordings:
-                    heard.update(f"{one.uri} {one.content_hash}\n".encode())
-                there = replace(evaluator, recordings=recordings)
-                for number, point in operating.items():
-                    counts = there.errors(point, prefixed(on_progress, f"{step}: trial {number}"))
-                    pooled = record.errors_of(pool(counts.values()))
-                    each = {uri: record.errors_of(one) for uri, one in counts.items()}
-                    cells[number].append(Cell.of(overlap, noise, share, pooled, each))
-                evaluator.accuracy.forget()
+    for overlap, noise in product(grid.overlaps, grid.noises):
+        step = in_words_of_cell(overlap, noise)
+        on_progress(f"{step}: making conversations", 0.0)
+        with passing_cache() as folder:  # a temporary cache: people's speech must not stay on disk
+            made = folder / "conversations"
+            with writing(made):
+                share, recordings = _conversations(voices, grid.settings(overlap, noise), scripts, made)
+            for one in recordings:
+                heard.update(f"{one.uri} {one.content_hash}\n".encode())
+            there = replace(evaluator, recordings=recordings)
+            for number, point in operating.items():
+                counts = there.errors(point, prefixed(on_progress, f"{step}: trial {number}"))
+                cells[number].append(Cell.of(counts, overlap=overlap, noise=noise, overlap_share=share))
+            evaluator.accuracy.forget()
     return cells, heard.hexdigest(), rounds
 
 
@@ -257,45 +248,41 @@ def in_words_of_cell(overlap: float, noise: float | None) -> str:
     return f"overlap {100 * overlap:g} %, {'no noise' if noise is None else f'noise at {noise:g} dB'}"
 
 
-def _said(
-    stressed: Stressed, added: Sequence[Points | None], against: Stressed | None, apart: Sequence[Points]
-) -> list[str]:
-    first = stressed.cells[0]
-    said = []
-    for cell, more in zip(stressed.cells, added, strict=True):
-        overlapped = cell.noise == first.noise and cell.overlap == stressed.cells[-1].overlap
-        noisy = cell.overlap == first.overlap and cell.noise == stressed.cells[-1].noise
+def _said(found: Answer) -> Iterator[str]:
+    stressed, against = found.stressed, found.against
+    first, last = stressed.cells[0], stressed.cells[-1]
+    for cell, more in zip(stressed.cells, found.added, strict=True):
+        overlapped = cell.noise == first.noise and cell.overlap == last.overlap
+        noisy = cell.overlap == first.overlap and cell.noise == last.noise
         if more is not None and (overlapped or noisy):
-            said.append(
+            yield (
                 f"From {in_words_of_cell(first.overlap, first.noise)} to {in_words_of_cell(cell.overlap, cell.noise)} "
                 f"the DER of trial {stressed.trial} goes from {first.der:.2f} to {cell.der:.2f} %: {told_points(more)}."
             )
     if against is not None:
-        worse = sum(one.tied is False and one.points > 0 for one in apart)
-        better = sum(one.tied is False and one.points < 0 for one in apart)
-        said.append(
-            f"Beside trial {against.trial}, trial {stressed.trial} has the higher DER in {worse} of {len(apart)} "
-            f"cells, the lower in {better}, and in {len(apart) - worse - better} the recordings cannot tell them apart."
+        worse = sum(one.tied is False and one.points > 0 for one in found.apart)
+        better = sum(one.tied is False and one.points < 0 for one in found.apart)
+        tied = len(found.apart) - worse - better
+        yield (
+            f"Beside trial {against.trial}, trial {stressed.trial} has the higher DER in {worse} of {len(found.apart)} "
+            f"cells, the lower in {better}, and in {tied} the recordings cannot tell them apart."
         )
-    return said
 
 
-def _caveats(stressed: Stressed) -> list[str]:
-    conditions = stressed.conditions
-    speech = conditions["speech"]
-    said = [
+def _caveats(stressed: Stressed) -> Iterator[str]:
+    speech, rounds = stressed.conditions["speech"], stressed.conditions["rounds"]
+    yield (
         f"simulated: conversations made up of {speech['people']} people of {speech['name']} ({speech['found']}), who "
         "do not listen to one another; the noise of their own recordings is in every cell"
-    ]
-    if few := of_few(len(stressed.cells[0].recordings)):
-        said.append(few)
-    if conditions["rounds"] > 1:
-        said.append(
-            f"little speech: somebody's is used up to {conditions['rounds']} times over, so that recordings resemble "
-            "one another and intervals tend to be too narrow"
+    )
+    if few := few_recordings(stressed.recordings):
+        yield few
+    if rounds > 1:
+        yield (
+            f"little speech: somebody's is used up to {rounds} times over, so that recordings resemble one another and "
+            "intervals tend to be too narrow"
         )
     off = [cell for cell in stressed.cells if abs(cell.overlap_share - cell.overlap) > 0.02]
-    if off:
-        misses = ", ".join(dict.fromkeys(f"{100 * c.overlap_share:.1f} % for {100 * c.overlap:g} %" for c in off))
-        said.append(f"the overlap that came out is {misses}")
-    return said
+    misses = dict.fromkeys(f"{100 * cell.overlap_share:.1f} % for {100 * cell.overlap:g} %" for cell in off)
+    if misses:
+        yield f"the overlap that came out is {', '.join(misses)}"

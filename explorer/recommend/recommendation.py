@@ -109,7 +109,7 @@ def recommend(
     that cannot be distinguished from the best.
 
     test: score them on the corpus' split `test`, each once, beside the baseline and the paper's point. trusted: as for
-    `build_evaluator`. tracking: use only points of this mode, since online and chunk-wise points cannot replace each
+    EvaluatorSettings. tracking: use only points of this mode, since online and chunk-wise points cannot replace each
     other; None for all of them. Raises StudyError if the study was not made by explorer, has no complete trial within
     its own limits, or has no use for a budget or a mode (see `candidates`), and if a score on `test` cannot be kept.
     """

@@ -21,7 +21,7 @@ from explorer.storage import trial_record as record
 from explorer.storage.bulk_sql import refuse_read_only
 from explorer.storage.study_record import damaged, device_of, evaluated_by, kept_json, user_attributes
 from explorer.terminal.corpus_remarks import print_remarks
-from explorer.workers.protocol import Evaluator, EvaluatorSettings, OnStage, prefixed
+from explorer.workers.protocol import Evaluator, OnStage, prefixed
 from objectives.errors import (
     AssetError,
     CorpusError,
@@ -103,6 +103,7 @@ def held_out(
         # imported late, since these import pyannote and torch
         from objectives.corpora.sources import load_corpus
         from objectives.corpora.summary import in_brief
+        from objectives.evaluation.evaluator import build_evaluator
 
         on_progress("reading the corpus", 0.0)
         corpus = load_corpus(definition.corpus, definition.seed)
@@ -110,8 +111,8 @@ def held_out(
         if not corpus.splits.get(TEST):
             return HeldOut("absent", f"the corpus {definition.corpus!r} has no split {TEST!r}", known)
         refuse_read_only(study)
-        settings = replace(EvaluatorSettings.of(definition, device_of(study), trusted), split=TEST)
-        with settings.build() as evaluator:
+        settings = replace(definition.evaluator_settings(device_of(study), trusted), split=TEST)
+        with build_evaluator(settings) as evaluator:
             if why := _differs(study, evaluator.identity):
                 return HeldOut("unavailable", why, known)
             return _score(study, definition, missing, evaluator, known, on_progress)

@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from optuna import Study
 
-from explorer.diagnostics.stress_results import Cell, Stressed, of_few, stressed_trials
+from explorer.diagnostics.stress_results import Cell, Stressed, stressed_trials
 from explorer.figures import style
 from explorer.figures.style import new_figure, styled
 from explorer.report.csv_files import as_csv
 from explorer.report.exhibit import Absent, Exhibit, Grid, trials_in_words
 from explorer.statistics import bootstrap
+from explorer.statistics.differences import few_recordings
 
 T = TypeVar("T")
 
@@ -96,7 +97,7 @@ def stress_exhibit(study: Study) -> Exhibit | Absent:
         return Absent(NAME, TITLE, why, f"explorer stress {study.study_name} TRIAL")
     conditions = found.trials[0].conditions
     speech = conditions["speech"]
-    recordings = len(found.trials[0].cells[0].recordings)
+    recordings = found.trials[0].recordings
     said = [
         f"Simulated, not from calls: {recordings} conversations in each cell, the same words in all of them, made up "
         f"of {speech['people']} people of {speech['name']} ({speech['found']}), "
@@ -106,7 +107,7 @@ def stress_exhibit(study: Study) -> Exhibit | Absent:
         "In the table: DER, and in brackets by how much it is above the first cell of the trial, with a star where the "
         "95 % interval of a paired bootstrap over recordings does not hold zero.",
     ]
-    if few := of_few(recordings):
+    if few := few_recordings(recordings):
         said.append(f"{few[0].upper()}{few[1:]}.")
     if conditions["rounds"] > 1:
         said.append(f"There was little speech: somebody's is used up to {conditions['rounds']} times.")

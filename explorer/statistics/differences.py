@@ -53,5 +53,12 @@ def ends(interval: Interval | None) -> tuple[float | None, float | None]:
     return (None, None) if interval is None else (interval.low, interval.high)
 
 
+def few_recordings(recordings: int) -> str:
+    """Return the caveat of differences over so few recordings; empty if there are enough."""
+    if recordings < bootstrap.FEWEST:
+        return "a single recording: no difference has an interval"
+    return f"few recordings ({recordings}): intervals tend to be too narrow" if recordings < bootstrap.FEW else ""
+
+
 def _signed(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")

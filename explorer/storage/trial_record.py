@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 from optuna.trial import FrozenTrial, TrialState
 
+from explorer.statistics import bootstrap
 from objectives.errors import EvaluationError
-from objectives.measurement import ErrorCounts, Measurement, Stopped, Timing
+from objectives.measurement import ErrorCounts, Measurement, Stopped, Timing, pool
 from objectives.operating_point import OperatingPoint
 
 METRIC_NAMES = ("DER (%)", "size (MiB)", "RTF")
@@ -28,6 +29,7 @@ DATA = "data"  # what it was measured with and on, by content: corpus, split, we
 VERSIONS = "versions"  # of the packages that affect an answer
 STOP = "stop"  # why a trial was not measured to the end: {"kind", "reason", ...}
 
+ROUNDING = 1e-6  # points of DER by which a sum over recordings may differ when it is read again
 CONSTRAINTS = "constraints"  # the system attribute that optuna-dashboard reads
 
 
@@ -210,3 +212,35 @@ def errors_of(counts: ErrorCounts) -> dict[str, float | None]:
         **{f"{key}_seconds": value for key, value in seconds.items()},
         "total_seconds": counts.total,
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledErrors:
+    """Errors of all recordings together, in percent of the scored reference speech. recordings: by URI, as `errors_of`
+    returns each."""
+
+    der: float
+    false_alarm: float
+    missed_detection: float
+    confusion: float
+    recordings: Mapping[str, Mapping[str, float | None]]
+
+    @classmethod
+    def of(cls, counts: Mapping[str, ErrorCounts], **others: Any) -> Self:
+        """Pool the errors of recordings. others: what a subclass adds."""
+        pooled: dict[str, Any] = errors_of(pool(counts.values()))
+        rates = {name: pooled[name] for name in ("der", "false_alarm", "missed_detection", "confusion")}
+        return cls(**rates, recordings={uri: errors_of(one) for uri, one in counts.items()}, **others)
+
+    @property
+    def scored(self) -> bootstrap.Scored:
+        """Seconds of error and of reference speech by recording."""
+        return scored_seconds(self.recordings)
+
+    def check(self) -> None:
+        """Raise ValueError if what was read from a study is not the DER of its recordings."""
+        rates = (self.der, self.false_alarm, self.missed_detection, self.confusion)
+        if not all(isinstance(rate, float) and math.isfinite(rate) for rate in rates):
+            raise ValueError(f"a DER of {rates}")
+        if abs((pooled := bootstrap.pooled_der(self.scored)) - self.der) > ROUNDING:
+            raise ValueError(f"a DER of {self.der:g}, and of its recordings together {pooled:g}")

@@ -10,7 +10,7 @@ import dask
 from distributed import Client, LocalCluster
 
 from explorer.workers.dask_workers import PATIENCE, DaskWorkers
-from explorer.workers.protocol import Builder, OnProgress
+from explorer.workers.protocol import Build, OnProgress
 from objectives.cache.files import cache_dir
 from objectives.errors import StudyError
 
@@ -20,10 +20,10 @@ CONNECTING = 10.0  # seconds for a scheduler to answer
 STARTING_AGAIN = "7 days"
 
 
-def local_workers(jobs: int, builder: Builder, on_progress: OnProgress) -> DaskWorkers:
+def local_workers(jobs: int, build: Build, on_progress: OnProgress) -> DaskWorkers:
     """Start this many worker processes, which can only be reached from this machine and end with this process.
 
-    Raises StudyError if the workers die at once, and whatever `builder` raises.
+    Raises StudyError if the workers die at once, and whatever `build` raises.
     """
     quieter = {
         "distributed.worker.profile.enabled": False,  # it samples 100 times a second, also while RTF is measured
@@ -44,10 +44,10 @@ def local_workers(jobs: int, builder: Builder, on_progress: OnProgress) -> DaskW
             silence_logs=logging.CRITICAL,
             preload=["explorer.workers.worker_process"],
         )
-    return DaskWorkers(Client(cluster, set_as_default=False), builder, on_progress, expected=jobs, cluster=cluster)
+    return DaskWorkers(Client(cluster, set_as_default=False), build, on_progress, expected=jobs, cluster=cluster)
 
 
-def cluster_workers(address: str, builder: Builder, on_progress: OnProgress, patience: float = PATIENCE) -> DaskWorkers:
+def cluster_workers(address: str, build: Build, on_progress: OnProgress, patience: float = PATIENCE) -> DaskWorkers:
     """Use the workers of the Dask scheduler at an address such as tcp://10.0.0.5:8786. See DaskWorkers.
 
     Raises StudyError if no scheduler answers there, and as DaskWorkers does.
@@ -59,4 +59,4 @@ def cluster_workers(address: str, builder: Builder, on_progress: OnProgress, pat
             f"no Dask scheduler answers at {address!r} ({error}): start one with `dask scheduler` and give --scheduler "
             "the address that it prints, such as tcp://10.0.0.5:8786"
         ) from error
-    return DaskWorkers(client, builder, on_progress, patience=patience)
+    return DaskWorkers(client, build, on_progress, patience=patience)

@@ -20,7 +20,7 @@ from typing import Any, Self
 from distributed import Client, Future, KilledWorker, LocalCluster, fire_and_forget
 
 from explorer.workers import worker_process
-from explorer.workers.protocol import Answer, Builder, OnProgress, OnStage, Task
+from explorer.workers.protocol import Answer, Build, OnProgress, OnStage, Task
 from explorer.workers.roster import Roster
 from explorer.workers.worker_process import Kind, Order, Outcome
 from objectives.errors import EvaluationError, ExplorerError, StudyError
@@ -67,7 +67,7 @@ class DaskWorkers:
     def __init__(
         self,
         client: Client,
-        builder: Builder,
+        build: Build,
         on_progress: OnProgress,
         expected: int = 1,
         patience: float = PATIENCE,
@@ -76,10 +76,10 @@ class DaskWorkers:
         """Return once `expected` workers are ready. `close` also closes the client, and the cluster if one is given.
 
         patience: seconds to wait if there is no worker at all. Raises StudyError if there is still none then, or if
-        workers die or differ from each other; also whatever `builder` raises on a worker.
+        workers die or differ from each other; also whatever `build` raises on a worker.
         """
         self._client, self._cluster = client, cluster
-        self._builder, self._on_progress = builder, on_progress
+        self._build, self._on_progress = build, on_progress
         self._address: str = client.scheduler_info()["address"]
         self._id = f"explorer-{uuid.uuid4().hex}"
         self._patience = patience
@@ -379,7 +379,7 @@ class DaskWorkers:
         job.doer = address
         self._roster[address].job = job.number
         threads = self._roster.threads(address)
-        order = Order(self._id, job.number, job.attempts, job.kind, self._builder, threads, job.about)
+        order = Order(self._id, job.number, job.attempts, job.kind, self._build, threads, job.about)
         job.future = self._send(order, address)
         job.future.add_done_callback(functools.partial(self._on_done, job.number, job.attempts))
 
@@ -399,7 +399,7 @@ class DaskWorkers:
     def _dismiss(self) -> None:
         """Have every worker close its evaluator as soon as it is free."""
         for number, address in enumerate(self._roster.addresses()):
-            fire_and_forget(self._send(Order(self._id, -1, number, "close", self._builder), address))
+            fire_and_forget(self._send(Order(self._id, -1, number, "close", self._build), address))
 
 
 def _unheard(stage: str, fraction: float) -> None:

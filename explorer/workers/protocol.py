@@ -9,19 +9,12 @@ a shared file system.
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Protocol, Self
 
-from objectives.backends.library_errors import failing_the_trial
-from objectives.compression.settings import CompressionSettings
 from objectives.measurement import ErrorCounts, Judge, Measurement, Stopped
-from objectives.operating_point import OnlineTracking, OperatingPoint
-from studies.definition import StudyDefinition
-
-if TYPE_CHECKING:  # they bring torch, which neither the front nor the status of a study should wait for
-    from objectives.machine import Device
-
+from objectives.operating_point import OperatingPoint
 
 OnStage = Callable[[str, float], None]  # (stage, fraction of the stage that is done)
 OnProgress = Callable[[int, str, float], None]  # (number of the trial, stage, fraction of the stage that is done)
@@ -40,11 +33,11 @@ class Evaluator(Protocol):
     @property
     def remarks(self) -> tuple[str, ...]: ...
 
-    def __call__(self, point: OperatingPoint, on_progress: OnStage, judge: Judge = ...) -> "Measurement | Stopped": ...
+    def __call__(self, point: OperatingPoint, on_progress: OnStage, judge: Judge = ...) -> Measurement | Stopped: ...
 
-    def errors(self, point: OperatingPoint, on_progress: OnStage) -> "Mapping[str, ErrorCounts]": ...
+    def errors(self, point: OperatingPoint, on_progress: OnStage) -> Mapping[str, ErrorCounts]: ...
 
-    def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> "Mapping[str, ErrorCounts]": ...
+    def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> Mapping[str, ErrorCounts]: ...
 
     def prepare(self, on_progress: Callable[[float], None]) -> None: ...
 
@@ -55,82 +48,8 @@ class Evaluator(Protocol):
     ) -> None: ...
 
 
-class Builder(Protocol):
-    """What an evaluator is built from: plain data that pickles and compares by value."""
-
-    def build(self, accuracy_threads: int | None) -> Evaluator:
-        """Build an evaluator whose accuracy plane runs on this many threads; None for one thread per core."""
-        ...
-
-
-@dataclass(frozen=True)
-class EvaluatorSettings:
-    """The arguments of objectives.evaluation.evaluator.build_evaluator; see there. None stands for the default.
-
-    tracking: the study's settings of the online mode; None if it has no online points.
-    """
-
-    corpus: str = "ami-excerpts"
-    split: str = "eval"
-    segmentation: str | None = None
-    embedding: str | None = None
-    clustering_threshold: float | None = None
-    repeats: int | None = None
-    threads: int | None = None
-    seed: int = 0
-    compression: CompressionSettings | None = None
-    device: "Device" = "cpu"
-    trusted: frozenset[str] = frozenset()
-    tracking: OnlineTracking | None = None
-
-    @classmethod
-    def of(
-        cls, definition: StudyDefinition, device: "Device" = "cpu", trusted: frozenset[str] = frozenset()
-    ) -> "EvaluatorSettings":
-        """Return the settings that the trials of a study are measured with.
-
-        trusted: given on the command line, never by the study itself.
-        """
-        return cls(
-            corpus=definition.corpus,
-            split=definition.split,
-            segmentation=definition.models.segmentation,
-            embedding=definition.models.embedding,
-            clustering_threshold=definition.models.clustering_threshold,
-            repeats=definition.cost.repeats,
-            threads=definition.cost.threads,
-            seed=definition.seed,
-            compression=definition.compression_settings(),
-            device=device,
-            trusted=trusted,
-            tracking=definition.space.online if "online" in definition.space.modes else None,
-        )
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the keyword arguments of build_evaluator."""
-        given = asdict(self) | {"compression": self.compression}
-        del given["tracking"]
-        return given
-
-    def build(self, accuracy_threads: int | None = None) -> Evaluator:
-        """Build the evaluator, and limit torch to `accuracy_threads` threads in the whole process.
-
-        Raises CorpusError, LeakageError, AssetError or ModelError, and EvaluationError if memory runs out. Also raises
-        ModelError if the online mode is needed but was never tuned for the embedding.
-        """
-        # imported here so that a driver that only talks to workers does not wait for torch
-        import torch
-
-        from objectives.evaluation.evaluator import build_evaluator
-        from objectives.streaming.online import tracking_of
-
-        if accuracy_threads is not None:
-            torch.set_num_threads(accuracy_threads)
-        with failing_the_trial("models and recordings cannot be loaded"):
-            evaluator = build_evaluator(**self.arguments(), accuracy_threads=accuracy_threads)
-            if self.tracking is not None:
-                tracking_of(self.tracking, evaluator.accuracy.embedding)
-            return evaluator
+# Builds an evaluator whose accuracy plane runs on this many threads. It must pickle
+Build = Callable[[int], Evaluator]
 
 
 @dataclass(frozen=True)
@@ -139,7 +58,7 @@ class Task:
 
     number: int
     point: OperatingPoint
-    judge: "Judge | None" = None
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +71,7 @@ class Answer:
     """
 
     number: int
-    measurement: "Measurement | Stopped | None"
+    measurement: Measurement | Stopped | None
     error: BaseException | None
     seconds: float
     worker: str
@@ -197,7 +116,7 @@ class Workers(Protocol):
         """Drop every trial that was submitted and not answered."""
         ...
 
-    def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> "Mapping[str, ErrorCounts]":
+    def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> Mapping[str, ErrorCounts]:
         """Measure a point on the calib split. Returns its errors by recording.
 
         Raises EvaluationError if it cannot be measured.

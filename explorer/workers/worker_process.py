@@ -9,15 +9,16 @@ import socket
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import threadpoolctl
 from distributed import Worker, get_worker
 
 from explorer.workers.in_process import measure
-from explorer.workers.protocol import Builder, Evaluator, OnStage, Task, name_of_this_process
+from explorer.workers.protocol import Build, Evaluator, OnStage, Task, name_of_this_process
 from objectives.errors import DeviceError, EvaluationError
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.machine import versions
 from objectives.operating_point import OperatingPoint
 
@@ -63,7 +64,7 @@ class Order:
     job: int
     attempt: int
     kind: Kind
-    builder: Builder
+    build: Build
     threads: int = 1
     about: Task | OperatingPoint | None = None
 
@@ -91,8 +92,19 @@ class Unwanted(BaseException):
     """The driver dropped the order, or is gone. Not an Exception, so that no handler takes it for a failure."""
 
 
-# the evaluator that this process has open, with the (driver, builder, threads) that it was built for
-_open: tuple[tuple[str, Builder, int], Evaluator] | None = None
+# the evaluator that this process has open, with the (driver, threads) that it was built for
+_open: tuple[tuple[str, int], Evaluator] | None = None
+
+
+def build_on(settings: EvaluatorSettings, threads: int) -> Evaluator:
+    """Build an evaluator, and limit torch to so many threads in the whole process. See `build_evaluator`."""
+    # imported late: the driver imports this module too, and does not wait for torch
+    import torch
+
+    from objectives.evaluation.evaluator import build_evaluator
+
+    torch.set_num_threads(threads)
+    return build_evaluator(replace(settings, accuracy_threads=threads))
 
 
 def dask_setup(worker: Worker) -> None:
@@ -168,17 +180,18 @@ def _cores() -> frozenset[int]:
 
 
 def _evaluator(order: Order) -> Evaluator:
-    """Return the evaluator for this order's driver, builder and threads. Closes another one that was open.
+    """Return the evaluator for this order's driver and threads. Closes another one that was open.
 
-    A new driver gets a new evaluator, since recordings may have changed on disk.
+    A driver always builds the same; `build` itself is another object in each order, since it was pickled. A new driver
+    gets a new evaluator, since recordings may have changed on disk.
     """
     global _open
-    wanted = (order.driver, order.builder, order.threads)
+    wanted = (order.driver, order.threads)
     if _open is not None and _open[0] == wanted:
         return _open[1]
     _close()
     _permit_children()
-    evaluator = order.builder.build(order.threads).__enter__()
+    evaluator = order.build(order.threads).__enter__()
     _open = (wanted, evaluator)
     return evaluator
 

@@ -9,7 +9,6 @@ from typing import Any
 from objectives import machine
 from objectives.backends.library_errors import failing_the_trial
 from objectives.compression.compressor import Compressor, FinishedModel
-from objectives.compression.settings import CompressionSettings
 from objectives.compression.training_data import (
     CalibrationData,
     TrainingData,
@@ -23,6 +22,7 @@ from objectives.corpora.summary import in_brief
 from objectives.errors import EvaluationError
 from objectives.evaluation.accuracy import AccuracyPlane, KeepGoing
 from objectives.evaluation.cost import TIMED_SECONDS, middle
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.evaluation.timing_process import CostSettings, Stopwatch
 from objectives.machine import Device, one_blas_thread, versions
 from objectives.measurement import DATA, UNHURRIED, ErrorCounts, Judge, Measurement, Stopped, Timing, pool
@@ -33,6 +33,7 @@ from objectives.runtime.runtime import Runtime
 from objectives.runtime.torch_runtime import execution_on_cpu, open_runtime
 from objectives.runtime.window_predictions import WindowClasses
 from objectives.streaming.clustering import ALWAYS_WHOLE, MOST_FOUNDERS, ClusteringSettings
+from objectives.streaming.online import tracking_of
 
 OnProgress = Callable[[str, float], None]  # (stage, fraction of it that is done)
 DEFAULT_EMBEDDING = "campplus"
@@ -262,83 +263,68 @@ class Evaluator:
         return runtime
 
 
-def build_evaluator(
-    corpus: str = "ami-excerpts",
-    split: str = "eval",
-    segmentation: str | None = None,
-    embedding: str | None = None,
-    clustering_threshold: float | None = None,
-    repeats: int | None = None,
-    threads: int | None = None,
-    seed: int = 0,
-    compression: CompressionSettings | None = None,
-    accuracy_threads: int | None = None,
-    device: Device = "cpu",
-    trusted: Collection[str] = (),
-) -> Evaluator:
-    """Build an evaluator for a split of a corpus. None stands for the default.
+def build_evaluator(settings: EvaluatorSettings) -> Evaluator:
+    """Build an evaluator for a split of a corpus.
 
-    clustering_threshold: the embedding's own by default.
-    repeats, threads: of the cost plane, 3 and 1 by default.
-    seed: for the splits, if the corpus does not define them.
-    compression: how pruned and low-bit models are made from the corpus's `train` and `calib`.
-    accuracy_threads: of the accuracy plane, one for each core by default. Use fewer if several evaluators share a
-    machine.
-    device: for the accuracy plane's windows. RTF and `execution` are always those of the CPU.
-    trusted: SHA-256 of the checkpoints that may run code when they are read; no others may.
-
-    Raises CorpusError, LeakageError, AssetError or ModelError.
+    Raises CorpusError, LeakageError, AssetError or ModelError, the last also if there are online points and the mode
+    was never tuned for the embedding; EvaluationError if memory runs out.
     """
-    heard_by = machine.name_of(device)
+    with failing_the_trial("models and recordings cannot be loaded"):
+        return _built(settings)
+
+
+def _built(settings: EvaluatorSettings) -> Evaluator:
+    heard_by = machine.name_of(settings.device)
     one_blas_thread()
-    recordings = load_corpus(corpus, seed)
-    chosen = recordings.split(split)
-    speaker_embedding = load_embedding(embedding or DEFAULT_EMBEDDING, threads=1, trusted=trusted)
-    clustering = ClusteringSettings(
-        speaker_embedding.threshold if clustering_threshold is None else clustering_threshold
-    )
+    recordings = load_corpus(settings.corpus, settings.seed)
+    chosen = recordings.split(settings.split)
+    embedding = load_embedding(settings.embedding or DEFAULT_EMBEDDING, threads=1, trusted=settings.trusted)
+    if settings.tracking is not None:
+        tracking_of(settings.tracking, embedding)  # refused before anything is made
+    threshold = settings.clustering_threshold
+    clustering = ClusteringSettings(embedding.threshold if threshold is None else threshold)
     compressor = Compressor(
-        base=segmentation_checkpoint(segmentation or DEFAULT_SEGMENTATION),
-        settings=compression or CompressionSettings(),
+        base=segmentation_checkpoint(settings.segmentation or DEFAULT_SEGMENTATION),
+        settings=settings.compression,
         training=training_data(recordings) if recordings.splits.get("train") else None,
         calibration=calibration_data(recordings) if recordings.splits.get("calib") else None,
-        trusted=frozenset(trusted),
+        trusted=settings.trusted,
     )
     baseline = compressor.finish(BASELINE.pruning, BASELINE.precision)
     timed = max(chosen, key=lambda recording: (recording.duration, recording.uri))
-    settings = CostSettings(
+    cost = CostSettings(
         waveform=middle(timed.waveform(), TIMED_SECONDS).copy(),  # copied: a view would keep hours of audio in memory
-        embedding=speaker_embedding.name,
+        embedding=embedding.name,
         clustering=clustering,
         baseline=baseline,
-        repeats=repeats or 3,
-        threads=threads or 1,
-        trusted=frozenset(trusted),
+        repeats=settings.repeats,
+        threads=settings.threads,
+        trusted=settings.trusted,
     )
     here = machine.describe()
     identity = {
         "corpus": f"{recordings.name} {recordings.fingerprint}",
-        "split": split,
+        "split": settings.split,
         "segmentation": baseline.key,
         "compression": json.dumps(asdict(compressor.settings), sort_keys=True),
-        "embedding": speaker_embedding.key,
+        "embedding": embedding.key,
         "clustering": f"{clustering.method} {clustering.threshold:g}"
         + (f", founders {MOST_FOUNDERS}" if timed.duration > ALWAYS_WHOLE else ""),
-        "tracking": _tracking(speaker_embedding.online),
-        "cost": f"{settings.repeats} repeats, {settings.threads} threads, on {timed.uri}",
+        "tracking": _tracking(embedding.online),
+        "cost": f"{cost.repeats} repeats, {cost.threads} threads, on {timed.uri}",
         "code": CODE_VERSION,
-        **({} if device == "cpu" else {"accuracy": heard_by}),
+        **({} if settings.device == "cpu" else {"accuracy": heard_by}),
         **{f"machine {name}": value for name, value in here.items()},
     }
     return Evaluator(
         recordings=chosen,
-        accuracy=AccuracyPlane(speaker_embedding, clustering, lanes=accuracy_threads or machine.cores()),
+        accuracy=AccuracyPlane(embedding, clustering, lanes=settings.accuracy_threads or machine.cores()),
         compressor=compressor,
-        stopwatch=Stopwatch(settings),
+        stopwatch=Stopwatch(cost),
         identity=identity,
         machine=here,
-        device=device,
-        remarks=in_brief(recordings, corpus),
+        device=settings.device,
+        remarks=in_brief(recordings, settings.corpus),
     )
 
 

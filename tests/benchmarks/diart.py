@@ -52,6 +52,7 @@ from objectives.cache.assets import fetch
 from objectives.compression.compressor import FinishedModel
 from objectives.corpora.corpus import Recording
 from objectives.evaluation.evaluator import Evaluator, build_evaluator
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.models.contract import SAMPLE_RATE
 from objectives.models.embedding_loading import load_campplus, load_embedding
 from objectives.operating_point import BASELINE, OperatingPoint
@@ -235,7 +236,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     points = {ONLINE: replace(point, mode="online"), CHUNKWISE: point}
     with (
         tempfile.TemporaryDirectory(prefix="explorer-diart-") as temporary,
-        build_evaluator(given.corpus, given.split, threads=given.threads) as evaluator,
+        build_evaluator(EvaluatorSettings(given.corpus, given.split, threads=given.threads)) as evaluator,
     ):
         folder, recordings = Path(temporary), evaluator.recordings
         wavs = write_wavs(folder, recordings)

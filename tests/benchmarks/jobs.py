@@ -9,6 +9,7 @@ grid that is kept, so that every trial runs its own.
 """
 
 import argparse
+import functools
 import json
 import os
 import tempfile
@@ -25,8 +26,10 @@ from rich.table import Table
 from explorer.search.driver import run_study
 from explorer.workers.dask_cluster import local_workers
 from explorer.workers.in_process import InProcess
-from explorer.workers.protocol import EvaluatorSettings
+from explorer.workers.protocol import Workers
+from explorer.workers.worker_process import build_on
 from objectives import machine
+from objectives.evaluation.evaluator import build_evaluator
 from studies.definition import StudyDefinition, parse
 
 SPACE = {"chunk_length": [0.5, 5.0], "pruning_structure": ["none"], "precision": ["fp32", "fp16", "int8_ptq"]}
@@ -58,12 +61,15 @@ def study(trials: int) -> StudyDefinition:
 def run(jobs: int, trials: int, folder: Path) -> Run:
     """One study."""
     definition = study(trials)
-    settings = EvaluatorSettings(seed=definition.seed, compression=definition.compression_settings())
+    settings = definition.evaluator_settings()
 
     def unheard(number: int, stage: str, fraction: float) -> None:
         return
 
-    workers = InProcess(settings.build(), unheard) if jobs == 1 else local_workers(jobs, settings, unheard)
+    if jobs == 1:
+        workers: Workers = InProcess(build_evaluator(settings), unheard)
+    else:
+        workers = local_workers(jobs, functools.partial(build_on, settings), unheard)
     with workers:
         workers.prepare(lambda fraction: None)
         outcome = run_study("study", definition, workers, f"sqlite:///{folder}/{jobs}.db")

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from objectives import machine
 from objectives.evaluation.evaluator import build_evaluator
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.operating_point import OperatingPoint
 from tests.benchmarks.trial import WINDOWS, forget, temporary_cache
 
@@ -41,7 +42,7 @@ def main() -> None:
         "accuracy plane",
     ):
         table.add_column(name, justify="right", no_wrap=True)
-    with temporary_cache(), build_evaluator(repeats=REPEATS) as evaluator:
+    with temporary_cache(), build_evaluator(EvaluatorSettings(repeats=REPEATS)) as evaluator:
         evaluator.prepare()
         seconds = sum(recording.duration for recording in evaluator.recordings)
         for point in POINTS:

@@ -38,6 +38,7 @@ from objectives.compression.settings import CompressionSettings, RecoverySetting
 from objectives.evaluation import evaluator as evaluation
 from objectives.evaluation.cost import WARM_UP_UPDATES, time_loop
 from objectives.evaluation.evaluator import Evaluator, build_evaluator
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.models.contract import SAMPLE_RATE
 from objectives.operating_point import BASELINE, PRECISIONS, OperatingPoint
 from objectives.runtime.runtime import Runtime
@@ -248,11 +249,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ExitStack() as stack:
         evaluator = stack.enter_context(
             build_evaluator(
-                corpus=given.corpus,
-                split=given.split,
-                clustering_threshold=given.threshold,
-                compression=CompressionSettings(recovery=settings),
-                accuracy_threads=given.lanes,
+                EvaluatorSettings(
+                    corpus=given.corpus,
+                    split=given.split,
+                    clustering_threshold=given.threshold,
+                    compression=CompressionSettings(recovery=settings),
+                    accuracy_threads=given.lanes,
+                )
             )
         )
         shared = setup(evaluator, given)

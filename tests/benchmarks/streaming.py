@@ -30,6 +30,7 @@ from objectives.compression.compressor import Compressor, FinishedModel
 from objectives.compression.settings import SincnetPrecision
 from objectives.evaluation.cost import WARM_UP_UPDATES, time_loop
 from objectives.evaluation.evaluator import build_evaluator
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.evaluation.timing_process import with_peak_memory
 from objectives.measurement import Run, Timing
 from objectives.models.embedding_loading import load_embedding
@@ -185,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.repeats < 1:
         parser.error(f"--repeats {given.repeats}: give 1 or more")
     point = OperatingPoint(given.chunk_length, given.right_context)
-    with build_evaluator() as evaluator:
+    with build_evaluator(EvaluatorSettings()) as evaluator:
         timed = max(evaluator.recordings, key=lambda recording: (recording.duration, recording.uri))
         tasks = {
             variant.name: Task(

@@ -25,9 +25,8 @@ from explorer.search.driver import run_study
 from explorer.search.observer import Observer
 from explorer.storage import trial_record as record
 from explorer.workers.in_process import InProcess
-from explorer.workers.protocol import EvaluatorSettings
 from objectives.cache.model_pruning import stored_models
-from objectives.evaluation.evaluator import Evaluator
+from objectives.evaluation.evaluator import Evaluator, build_evaluator
 from studies.definition import StudyDefinition, packaged, read
 
 STUDIES = ("right_context", "chunk_length", "pruning", "quantization")
@@ -71,7 +70,7 @@ def sweep(name: str, folder: Path, console: Console) -> Swept:
     """One study from its first trial to its last."""
     definition = read(packaged()[name]).vary("the benchmark", trials=0)
     console.print(name)
-    with InProcess(evaluator := EvaluatorSettings.of(definition).build(), lambda *word: None) as workers:
+    with InProcess(evaluator := build_evaluator(definition.evaluator_settings()), lambda *word: None) as workers:
         started = time.perf_counter()
         made = make_models(evaluator, definition)
         between = time.perf_counter()

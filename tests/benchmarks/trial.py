@@ -48,6 +48,7 @@ from objectives.corpora.sources import load_corpus
 from objectives.evaluation.accuracy import AccuracyPlane
 from objectives.evaluation.evaluator import Evaluator, build_evaluator
 from objectives.evaluation.scoring import score
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.measurement import ErrorCounts, pool
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint
 from tests.benchmarks.stock import STOCK, Account, account, diarize_stock, load_stock
@@ -120,7 +121,7 @@ _recordings: tuple[Recording, ...]
 def prepare_ours(job: Job) -> None:
     """Load models and warm them up, as `explorer run` would with one job."""
     global _evaluator
-    _evaluator = build_evaluator(job.corpus, job.split, clustering_threshold=job.threshold)
+    _evaluator = build_evaluator(EvaluatorSettings(job.corpus, job.split, clustering_threshold=job.threshold))
     _evaluator.accuracy.errors(
         _evaluator.recordings[:1], POINT, "warm-up", _evaluator.runtime(BASELINE), lambda fraction: None
     )
@@ -326,7 +327,7 @@ def temporary_cache() -> Iterator[None]:
 
 def measure(given: argparse.Namespace, split: str, console: Console) -> dict[str, Any]:
     """All that is asked of one split, printed and returned."""
-    with build_evaluator(given.corpus, split, clustering_threshold=given.threshold) as evaluator:
+    with build_evaluator(EvaluatorSettings(given.corpus, split, clustering_threshold=given.threshold)) as evaluator:
         recordings, threshold = evaluator.recordings, evaluator.accuracy.clustering.threshold
         job = Job(given.corpus, split, threshold, given.embedding_batch)
         audio = sum(recording.duration for recording in recordings)

@@ -284,7 +284,7 @@ def test_a_url_without_one_is_shown_as_it_is(url: str) -> None:
 @pytest.mark.parametrize("url", [url for url, _ in URLS])
 def test_no_refusal_repeats_a_password(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("explorer.commands.run.EvaluatorSettings.build", lambda settings: AnalyticEvaluator())
+    monkeypatch.setattr("objectives.evaluation.evaluator.build_evaluator", lambda settings: AnalyticEvaluator())
     for words in COMMANDS:
         done = CliRunner().invoke(app, [*words, "--storage", url])
         assert isinstance(done.exception, StudyError), (words, done.exception)

@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 import objectives.evaluation.evaluator
 from explorer.cli import app
 from explorer.commands.options import trusted_files
-from explorer.workers.protocol import EvaluatorSettings
 from objectives.errors import ModelError, StudyError
+from objectives.evaluation.settings import EvaluatorSettings
 from tests.support.analytic_evaluator import small_study
 from tests.support.hostile_pickles import among_training_state
 from tests.support.real_excerpts import write_excerpts
@@ -67,7 +67,7 @@ def test_a_checkpoint_that_is_named_runs_and_serves(corpus: str, evil: Path, sen
     assert "int3" in str(done.exception)
     assert not sentinel.exists(), "a point is looked at before a checkpoint"
     with objectives.evaluation.evaluator.build_evaluator(
-        corpus, segmentation=str(evil), trusted=trusted_files([str(evil)])
+        EvaluatorSettings(corpus, segmentation=str(evil), trusted=trusted_files([str(evil)]))
     ):
         assert sentinel.exists()
 
@@ -94,9 +94,9 @@ def test_a_study_cannot_grant_it(grant: str, evil: Path, tmp_path: Path) -> None
 
 def test_workers_are_told_by_the_driver_and_the_study_is_not(evil: Path, tmp_path: Path) -> None:
     trusted = trusted_files([str(evil)])
-    settings = EvaluatorSettings.of(small_study(), trusted=trusted)
+    settings = small_study().evaluator_settings(trusted=trusted)
     assert pickle.loads(pickle.dumps(settings)).trusted == trusted
-    assert EvaluatorSettings.of(small_study()).trusted == frozenset()
+    assert small_study().evaluator_settings().trusted == frozenset()
     assert "trust" not in small_study().model_dump_json()
 
 

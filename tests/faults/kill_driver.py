@@ -147,11 +147,11 @@ class Fast:
 
     def run(self, number: int, trials: int) -> None:
         """Run the study to its end, in this process."""
-        builder = self.paying(number)
+        build = self.paying(number)
         if self.jobs == 1:
-            workers = InProcess(builder.build(), Observer().trial_progress)
+            workers = InProcess(build(), Observer().trial_progress)
         else:
-            workers = local_workers(self.jobs, builder, Observer().trial_progress)
+            workers = local_workers(self.jobs, build, Observer().trial_progress)
         with workers:
             run_study(NAME, self.definition.vary("a campaign", trials=trials), workers, _url(self.folder))
 

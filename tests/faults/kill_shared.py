@@ -172,7 +172,7 @@ def campaign(url: str, folder: Path, kills: int, dice: random.Random, seconds: f
 def _drive(url: str, definition: StudyDefinition, paying: Paying) -> None:
     shared_study.LOOK = 0.05
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with InProcess(paying.build(), Observer().trial_progress) as workers:
+    with InProcess(paying(), Observer().trial_progress) as workers:
         run_study(NAME, definition, workers, url)
 
 

@@ -1,5 +1,6 @@
 """Kill the worker processes of `--jobs 2`, and those that take time for them, at random moments."""
 
+import functools
 import json
 import random
 import subprocess
@@ -11,9 +12,11 @@ from pathlib import Path
 import psutil
 
 from explorer.workers.dask_cluster import local_workers
-from explorer.workers.protocol import Answer, EvaluatorSettings, Task
+from explorer.workers.protocol import Answer, Task
+from explorer.workers.worker_process import build_on
 from objectives import machine
 from objectives.errors import EvaluationError, StudyError
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.operating_point import OperatingPoint
 from tests.faults.killing import Tally
 from tests.support.system_processes import is_alive
@@ -61,7 +64,7 @@ def drive(kills: int, corpus: Path, seed: int) -> tuple[Tally, set[int]]:
     seen: set[int] = set()
     began = time.monotonic()
     try:
-        with local_workers(JOBS, settings, lambda *word: None) as workers:
+        with local_workers(JOBS, functools.partial(build_on, settings), lambda *word: None) as workers:
             longest = LONGEST * (time.monotonic() - began)
             waiting: set[int] = set()
             due = time.monotonic() + moments.uniform(0.0, longest)

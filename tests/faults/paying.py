@@ -20,7 +20,7 @@ class Paying:
     ledger: Path
     seconds: float
 
-    def build(self, accuracy_threads: int | None = None) -> "PayingEvaluator":
+    def __call__(self, accuracy_threads: int | None = None) -> "PayingEvaluator":
         return PayingEvaluator(seconds=self.seconds, ledger=self.ledger)
 
     def begun(self) -> Counter[str]:

@@ -40,7 +40,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
 
     def run(*words: object, before: Callable[[OperatingPoint], None] = lambda point: None) -> tuple[int, str]:
         monkeypatch.setattr(
-            objectives.evaluation.evaluator, "build_evaluator", lambda **given: AnalyticEvaluator(before=before)
+            objectives.evaluation.evaluator, "build_evaluator", lambda settings: AnalyticEvaluator(before=before)
         )
         monkeypatch.setattr(sys, "argv", ["explorer", *map(str, words)])
         capfd.readouterr()

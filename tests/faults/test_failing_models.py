@@ -28,6 +28,7 @@ from objectives.compression.pyannet_head import forward_tail
 from objectives.compression.recovery import loss_of, train, trainable_copy
 from objectives.errors import DeviceError, EvaluationError, ModelError
 from objectives.evaluation.evaluator import Evaluator, build_evaluator
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.models.contract import SAMPLE_RATE, Contract
 from objectives.models.embedding_loading import load_embedding
 from objectives.models.segmentation import contract_of
@@ -258,7 +259,7 @@ class Failing:
 @pytest.fixture(scope="module")
 def real(excerpts: Path) -> Iterator[Evaluator]:
     """Real models and recordings."""
-    with build_evaluator(corpus=str(excerpts)) as made:
+    with build_evaluator(EvaluatorSettings(corpus=str(excerpts))) as made:
         yield made
 
 

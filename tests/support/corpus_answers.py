@@ -12,6 +12,7 @@ import torch
 from objectives.cache.files import cache_dir
 from objectives.compression.settings import CompressionSettings, RecoverySettings
 from objectives.evaluation.evaluator import build_evaluator
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.operating_point import BASELINE, OperatingPoint, Pruning
 
 # pruned, recovered and trained while it is quantized; at a C and R that fall on no grid
@@ -21,7 +22,9 @@ SETTINGS = CompressionSettings(RecoverySettings(steps=3, qat_steps=2, windows=8)
 
 def answers(corpus: Path, lanes: int) -> dict[str, Any]:
     """Models, sizes, errors and every file that was computed, as JSON brings them back."""
-    with build_evaluator(corpus=str(corpus), compression=SETTINGS, accuracy_threads=lanes) as evaluator:
+    with build_evaluator(
+        EvaluatorSettings(corpus=str(corpus), compression=SETTINGS, accuracy_threads=lanes)
+    ) as evaluator:
         told: dict[str, Any] = {"identity": dict(evaluator.identity)}
         for point in (BASELINE, TRAINED):
             model = evaluator.model(point)

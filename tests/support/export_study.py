@@ -11,8 +11,7 @@ from explorer.bundle.bundle import Bundle, read_bundle
 from explorer.bundle.export import export_trial
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import IDENTITY
-from explorer.workers.protocol import EvaluatorSettings
-from objectives.evaluation.evaluator import Evaluator
+from objectives.evaluation.evaluator import Evaluator, build_evaluator
 from objectives.machine import versions
 from objectives.measurement import DATA, Measurement
 from objectives.operating_point import BASELINE, OperatingPoint
@@ -39,7 +38,7 @@ def real_definition(corpus: Path, **changes: object) -> StudyDefinition:
 def real_study(definition: StudyDefinition, url: str | None = None) -> tuple[optuna.Study, Evaluator]:
     """An empty study, as `explorer run` makes it, and what measures its trials."""
     study = empty_study(definition, url)
-    evaluator = EvaluatorSettings.of(definition).build()
+    evaluator = build_evaluator(definition.evaluator_settings())
     assert isinstance(evaluator, Evaluator)
     told = definition.identity() | {f"evaluator.{key}": value for key, value in evaluator.identity.items()}
     study.set_user_attr(IDENTITY, json.dumps(told))

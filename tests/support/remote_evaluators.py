@@ -33,7 +33,7 @@ class StandIn:
     corpus: str = "one"
     seconds: float = 0.0
 
-    def build(self, accuracy_threads: int | None) -> "StandInEvaluator":
+    def __call__(self, accuracy_threads: int | None) -> "StandInEvaluator":
         if self.corpus == "missing":
             raise CorpusError("no corpus 'missing' here: name another")
         note(self.folder, "built", f"{os.getpid()} {accuracy_threads}")

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import optuna
 
 from explorer.diagnostics.stress_results import Cell, Stressed
-from explorer.storage.trial_record import errors_of
-from objectives.measurement import ErrorCounts, pool
+from objectives.measurement import ErrorCounts
 
 COMMON = {"overlaps": [0.0, 0.2], "noises": [None, 10.0], "rounds": 1, "band": "wide", "noise_kind": "pink"}
 
@@ -17,8 +16,7 @@ def stressed(trial: int, *errors: Sequence[float], made: str = "2026-01-01", **c
     cells = []
     for (overlap, noise), each in zip([(0.0, None), (0.0, 10.0), (0.2, None), (0.2, 10.0)], errors, strict=True):
         counts = {f"r{place}": ErrorCounts(confusion=one, total=100.0) for place, one in enumerate(each)}
-        told = {uri: errors_of(one) for uri, one in counts.items()}
-        cells.append(Cell.of(overlap, noise, overlap, errors_of(pool(counts.values())), told))
+        cells.append(Cell.of(counts, overlap=overlap, noise=noise, overlap_share=overlap))
     speech = {"name": "calls", "found": "by hand", "people": 3}
     return Stressed(trial, f"point {trial}", "key", COMMON | {"speech": speech} | conditions, tuple(cells), {}, made)
 

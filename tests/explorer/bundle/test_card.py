@@ -62,7 +62,7 @@ def test_every_figure_is_said_under_its_own_name() -> None:
         "| DER | 21.50 % (false alarm 3.5, missed 6.2, confusion 11.8; collar 0.5 s, overlap scored) |",
         "| on | 4 recordings, 1234 s of scored speech, of `calls`, split `eval`, by which it was chosen",
         "| size | 2.125 MiB, 1.45 M parameters |",
-        "| RTF | 0.0500 [0.0400–0.0700] on 2 thread(s), 0.75 × the FP32 baseline's of the same breath |",
+        "| RTF | 0.0500 [0.0400–0.0700] on 2 thread(s), 0.75 × the FP32 baseline's, timed in turns with it |",
         "the clustering\n(`centroid`, threshold 0.8125)",
         f"| `{MODEL}` | 2.000 | `hash of {MODEL}` | MIT |",
         f"| `{EMBEDDING}` | 27.000 | `hash of {EMBEDDING}` | Apache-2.0 |",

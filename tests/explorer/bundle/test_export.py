@@ -155,7 +155,7 @@ def test_low_bit_weights_are_the_trials_file(exports: Exports) -> None:
 @pytest.fixture
 def quick(exports: Exports, monkeypatch: pytest.MonkeyPatch) -> Exports:
     """The evaluator that has heard the recordings already, and less of them for the real loop."""
-    monkeypatch.setattr(explorer.bundle.export, "build_evaluator", lambda **settings: exports.evaluator)
+    monkeypatch.setattr(explorer.bundle.export, "build_evaluator", lambda settings: exports.evaluator)
     monkeypatch.setattr(explorer.bundle.parity, "LIVE_SECONDS", 3.0)
     return exports
 
@@ -379,7 +379,7 @@ def offline(excerpts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     study, evaluator = real_study(real_definition(excerpts, space={"mode": "offline"}, fixed={}))
     folder = tmp_path_factory.mktemp("offline") / "point"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explorer.bundle.export, "build_evaluator", lambda **settings: evaluator)
+        patch.setattr(explorer.bundle.export, "build_evaluator", lambda settings: evaluator)
         export_trial(study, real_trial(study, evaluator, point), folder)
     return folder
 

@@ -11,7 +11,7 @@ from objectives.errors import BundleError, CorpusError
 from tests.support.export_study import Exports
 
 
-def never(**settings: object) -> NoReturn:
+def never(settings: object) -> NoReturn:
     pytest.fail("an evaluator was built, which takes long")
 
 
@@ -30,7 +30,7 @@ def test_what_cannot_be_written_at_the_end_is_refused_at_once(
 
 
 def test_folders_above_go_with_what_fails(exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**settings: object) -> NoReturn:
+    def refuse(settings: object) -> NoReturn:
         raise CorpusError("gone")
 
     monkeypatch.setattr(explorer.bundle.export, "build_evaluator", refuse)

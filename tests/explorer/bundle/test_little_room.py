@@ -62,7 +62,7 @@ def typed(*words: object) -> None:
 
 
 def test_an_export(exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explorer.bundle.export, "build_evaluator", lambda **settings: exports.evaluator)
+    monkeypatch.setattr(explorer.bundle.export, "build_evaluator", lambda settings: exports.evaluator)
     monkeypatch.setattr(explorer.bundle.parity, "LIVE_SECONDS", 3.0)
 
     def body(disk: Path) -> None:

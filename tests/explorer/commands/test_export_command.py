@@ -16,7 +16,7 @@ app.command()(export)
 
 
 def test_the_command_says_what_it_wrote(exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("explorer.bundle.export.build_evaluator", lambda **settings: exports.evaluator)
+    monkeypatch.setattr("explorer.bundle.export.build_evaluator", lambda settings: exports.evaluator)
     monkeypatch.setattr("explorer.bundle.parity.LIVE_SECONDS", 3.0)
     words = ["study", str(exports.trials[LOW_BIT]), str(tmp_path / "points" / "small"), "--storage", exports.url]
     done = CliRunner().invoke(app, words)

@@ -40,7 +40,7 @@ def studied(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     add(study, [22.0, 23.0], 2.5, 0.2, point=LINEAR_40_FP16, origin="paper:table2:FP16", execution="emulated")
     add(study, [19.5, 24.0], 1.25, 0.05)
     add(study, [30.0, 35.0], 6.0, 0.7)
-    monkeypatch.setattr(objectives.evaluation.evaluator, "build_evaluator", lambda **given: AnalyticEvaluator())
+    monkeypatch.setattr(objectives.evaluation.evaluator, "build_evaluator", lambda settings: AnalyticEvaluator())
     return url
 
 
@@ -85,7 +85,7 @@ def test_json_has_it_all_unrounded(studied: str) -> None:
 
 
 def test_no_test_scores_nothing_and_says_so(studied: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**given: Any) -> AnalyticEvaluator:
+    def refuse(settings: object) -> AnalyticEvaluator:
         raise AssertionError("nothing is to be built")
 
     monkeypatch.setattr(objectives.evaluation.evaluator, "build_evaluator", refuse)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import typer
@@ -24,6 +23,7 @@ from explorer.commands.run import run
 from explorer.commands.status import status
 from objectives.compression.settings import CompressionSettings
 from objectives.errors import EvaluationError, StudyError
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.operating_point import OperatingPoint, Pruning
 from tests.support.analytic_evaluator import AnalyticEvaluator
 from tests.support.forked_processes import start, wait_for_running
@@ -38,12 +38,12 @@ app.command()(status)
 
 
 @pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
+def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[EvaluatorSettings]:
     """Stand in a folder of one's own with `study.toml`; the settings of each evaluator that was built."""
-    settings: list[dict[str, Any]] = []
+    made: list[EvaluatorSettings] = []
 
-    def build(**given: Any) -> AnalyticEvaluator:
-        settings.append(given)
+    def build(settings: EvaluatorSettings) -> AnalyticEvaluator:
+        made.append(settings)
         evaluator = AnalyticEvaluator()
         evaluator.accuracy = SimpleNamespace(embedding=sign_embedding())
         return evaluator
@@ -51,14 +51,14 @@ def built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any
     monkeypatch.setattr(objectives.evaluation.evaluator, "build_evaluator", build)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "study.toml").write_text(STUDY)
-    return settings
+    return made
 
 
 def typed(*words: str) -> Result:
     return CliRunner().invoke(app, words, catch_exceptions=True)
 
 
-def test_run_then_front_then_status(built: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_run_then_front_then_status(built: list[EvaluatorSettings], tmp_path: Path) -> None:
     ran = typed("run", "study.toml")
     assert ran.exit_code == 0, ran.output
     assert (tmp_path / "explorer.db").is_file()
@@ -77,7 +77,7 @@ def test_run_then_front_then_status(built: list[dict[str, Any]], tmp_path: Path)
     assert "3 complete" in typed("status", "study").stdout
 
 
-def test_the_tables_of_the_paper_and_the_choice_between_them_are_shown(built: list[dict[str, Any]]) -> None:
+def test_the_tables_of_the_paper_and_the_choice_between_them_are_shown(built: list[EvaluatorSettings]) -> None:
     fixed = 'variants = ["Hidden-40", "Linear-40"]\nprecisions = ["fp16"]\n'
     Path("study.toml").write_text(f'trials = 0\n[space]\nmode = "offline"\n[fixed]\n{fixed}')
     ran = typed("run", "study.toml")
@@ -92,23 +92,23 @@ def test_the_tables_of_the_paper_and_the_choice_between_them_are_shown(built: li
 
 
 def test_a_table_without_a_variant_is_told_at_the_end(
-    built: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    built: list[EvaluatorSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = AnalyticEvaluator(fails=frozenset({OperatingPoint(pruning=Pruning("hidden", 0.4))}))
-    monkeypatch.setattr(objectives.evaluation.evaluator, "build_evaluator", lambda **given: broken)
+    monkeypatch.setattr(objectives.evaluation.evaluator, "build_evaluator", lambda settings: broken)
     Path("study.toml").write_text('trials = 0\n[fixed]\nvariants = ["Hidden-40"]\nprecisions = ["fp16"]\n')
     stdout = typed("run", "study.toml").stdout
     assert "Table 2 is not measured, its variant is not chosen yet (Hidden-40: " in stdout
     assert "paper:table2:FP16" in stdout
 
 
-def test_json_is_all_that_standard_output_holds(built: list[dict[str, Any]]) -> None:
+def test_json_is_all_that_standard_output_holds(built: list[EvaluatorSettings]) -> None:
     told = json.loads(typed("run", "study.toml", "--format", "json").stdout)
     assert (told["study"], told["stopped"], told["trials"], told["failed"]) == ("study", "done", 3, 0)
     assert told["front"][0]["standing"] == "front"
 
 
-def test_options_win_over_the_file(built: list[dict[str, Any]]) -> None:
+def test_options_win_over_the_file(built: list[EvaluatorSettings]) -> None:
     words = ["--corpus", "mine", "--split", "test", "--seed", "4", "--trials", "0", "--name", "other"]
     limits = ["--limit", "latency=1.0", "--limit", "rtf=0.5"]
     ran = typed(
@@ -116,20 +116,19 @@ def test_options_win_over_the_file(built: list[dict[str, Any]]) -> None:
     )
     assert ran.exit_code == 0, ran.output
     assert built == [
-        {
-            "corpus": "mine",
-            "split": "test",
-            "segmentation": "pyannote/segmentation-3.0",
-            "embedding": "campplus",
-            "clustering_threshold": None,
-            "repeats": 3,
-            "threads": 1,
-            "seed": 4,
-            "compression": CompressionSettings(seed=4),
-            "device": "cuda",
-            "trusted": frozenset({"ab" * 32}),
-            "accuracy_threads": None,
-        }
+        EvaluatorSettings(
+            corpus="mine",
+            split="test",
+            segmentation="pyannote/segmentation-3.0",
+            embedding="campplus",
+            clustering_threshold=None,
+            repeats=3,
+            threads=1,
+            seed=4,
+            compression=CompressionSettings(seed=4),
+            device="cuda",
+            trusted=frozenset({"ab" * 32}),
+        )
     ]
     told = json.loads(typed("status", "other", "--storage", "sqlite:///here.db", "--format", "json").stdout)
     assert told["definition"]["limits"] == {"latency": 1.0, "der": None, "size": None, "rtf": 0.5}
@@ -138,7 +137,7 @@ def test_options_win_over_the_file(built: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize(("word", "modes"), [("both", {"chunk-wise", "online"}), ("online", {"online"})])
-def test_tracking_is_a_dimension_when_asked(built: list[dict[str, Any]], word: str, modes: set[str]) -> None:
+def test_tracking_is_a_dimension_when_asked(built: list[EvaluatorSettings], word: str, modes: set[str]) -> None:
     ran = typed("run", "study.toml", "--tracking", word, "--trials", "0", "--format", "json")
     assert {row["mode"] for row in json.loads(ran.stdout)["front"]} == modes
 
@@ -156,7 +155,7 @@ def test_tracking_is_a_dimension_when_asked(built: list[dict[str, Any]], word: s
     ],
 )
 def test_a_mistake_is_a_study_error_before_anything_is_built(
-    built: list[dict[str, Any]], words: list[str], needle: str
+    built: list[EvaluatorSettings], words: list[str], needle: str
 ) -> None:
     error = typed("run", *words).exception
     assert isinstance(error, StudyError)
@@ -166,26 +165,26 @@ def test_a_mistake_is_a_study_error_before_anything_is_built(
 
 
 def test_the_evaluator_is_closed_however_a_run_ends(
-    built: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    built: list[EvaluatorSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def trip(point: object) -> None:
         raise KeyError("a bug")
 
     for evaluator in (AnalyticEvaluator(), AnalyticEvaluator(before=trip)):
         monkeypatch.setattr(
-            objectives.evaluation.evaluator, "build_evaluator", lambda evaluator=evaluator, **given: evaluator
+            objectives.evaluation.evaluator, "build_evaluator", lambda settings, evaluator=evaluator: evaluator
         )
         typed("run", "study.toml", "--storage", f"sqlite:///{id(evaluator)}.db")
         assert evaluator.closed
 
 
 def test_a_run_in_which_every_trial_failed_exits_with_1(
-    built: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    built: list[EvaluatorSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(point: object) -> None:
         raise EvaluationError("the [model] is broken")
 
-    def build(**given: object) -> AnalyticEvaluator:
+    def build(settings: EvaluatorSettings) -> AnalyticEvaluator:
         return AnalyticEvaluator(before=refuse)
 
     monkeypatch.setattr(objectives.evaluation.evaluator, "build_evaluator", build)
@@ -198,14 +197,14 @@ def test_a_run_in_which_every_trial_failed_exits_with_1(
 
 def run_slowly(url: str, said: Path) -> None:
     """`explorer run study.toml` on an evaluator that takes its time, with what it says on stderr in a file."""
-    objectives.evaluation.evaluator.build_evaluator = lambda **given: AnalyticEvaluator(seconds=0.7)
+    objectives.evaluation.evaluator.build_evaluator = lambda settings: AnalyticEvaluator(seconds=0.7)
     with said.open("w") as sink, contextlib.redirect_stderr(sink):
         cli.app(["run", "study.toml", "--storage", url])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_resume(
-    built: list[dict[str, Any]], tmp_path: Path, number: int
+    built: list[EvaluatorSettings], tmp_path: Path, number: int
 ) -> None:
     url, said = f"sqlite:///{tmp_path}/explorer.db", tmp_path / "said"
     process = start(run_slowly, url, said)

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from explorer.dashboard.notes import EMULATED, Look, cell, study_note, trial_note
+from explorer.dashboard.notes import EMULATED, Look, study_note, trial_note
 from explorer.front.pareto import every_row, front
 from explorer.front.rows import FrontRow
 from explorer.storage import trial_record as record
@@ -168,7 +168,3 @@ def test_the_note_of_a_study_without_a_measurement(study: optuna.Study) -> None:
     assert "no trial yet" in told
     assert "Nothing is measured yet." in told
     assert EMULATED not in told
-
-
-def test_text_stays_text() -> None:
-    assert cell("a_b*c|d<e>\nf") == r"a\_b\*c\|d\<e\> f"

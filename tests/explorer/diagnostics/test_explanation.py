@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from explorer.cli import app
 from explorer.diagnostics.explanation import Explanation, added_by_compression, explain, explanation
 from explorer.storage import trial_record as record
-from explorer.workers.protocol import EvaluatorSettings
 from objectives.errors import StudyError
 from objectives.evaluation.evaluator import Evaluator
 from objectives.evaluation.oracle import CONDITIONS, Condition, Isolated, isolate
@@ -64,8 +63,7 @@ def test_costs_are_what_the_reference_would_win() -> None:
 def test_what_the_recordings_cannot_tell_is_tied() -> None:
     told = by_hand(none=[20.0] * 4, segmentation=[0.0, 20.0] * 2, clustering=[20.0, 0.0] * 2, both=[0.0] * 4)
     assert told.apart.tied
-    assert told.said[1].startswith("Whether the ")
-    assert told.said[1].endswith("cannot be told on these 4 recordings.")
+    assert told.said[1].startswith("These 4 recordings cannot show whether the ")
     assert any("few recordings (4)" in caveat for caveat in told.caveats)
 
 
@@ -97,7 +95,7 @@ def study_and_evaluator(
     for point in (LOW_BIT, PLAIN):
         real_trial(study, evaluator, point)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EvaluatorSettings, "build", lambda self: evaluator)
+        patch.setattr("explorer.diagnostics.measured_trials.build_evaluator", lambda settings: evaluator)
         yield study, evaluator
 
 

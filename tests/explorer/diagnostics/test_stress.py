@@ -16,13 +16,12 @@ from typer.testing import CliRunner
 
 from explorer.cli import app
 from explorer.diagnostics import stress as stressing
-from explorer.diagnostics.explanation import told_points
 from explorer.diagnostics.stress import Answer, Grid, answer, stress
 from explorer.diagnostics.stress_results import stressed_trials
+from explorer.statistics.differences import told_points
 from explorer.storage.bulk_sql import refuse_read_only
 from explorer.storage.connection import load_study
 from explorer.storage.trial_record import errors_of
-from explorer.workers.protocol import EvaluatorSettings
 from objectives.cache.scratch import passing_cache
 from objectives.corpora.simulation.speakers import Source, Voices, speech_folder, spoken_alone
 from objectives.corpora.sources import load_corpus
@@ -141,7 +140,7 @@ def study_and_evaluator(
     for point in (LOW_BIT, dataclasses.replace(LOW_BIT, precision="fp32")):
         real_trial(study, evaluator, point)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(EvaluatorSettings, "build", lambda self: evaluator)
+        patch.setattr("explorer.diagnostics.measured_trials.build_evaluator", lambda settings: evaluator)
         yield study, evaluator
 
 

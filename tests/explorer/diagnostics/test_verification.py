@@ -220,7 +220,7 @@ def test_a_damaged_cache_is_found_out_though_the_trial_agrees(
 def test_what_cannot_be_compared_is_refused_before_anything_is_built(
     cache: Path, numbers: dict[str, int], words: list[str], needle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("explorer.workers.protocol.EvaluatorSettings.build", None)
+    monkeypatch.setattr("explorer.diagnostics.measured_trials.build_evaluator", None)
     arguments = [str(numbers.get(word, word)) for word in words]
     error = (
         CliRunner().invoke(app, ["verify", "study", *arguments, "--storage", f"sqlite:///{cache}/studies.db"]).exception

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from explorer.recommend.test_split import SCORE, SETTINGS, held_out, other_machi
 from explorer.statistics.bootstrap import pooled_der
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import IDENTITY, stored_definition
-from explorer.workers.protocol import EvaluatorSettings
 from objectives.errors import ModelError, StudyError
-from objectives.evaluation.evaluator import Evaluator
+from objectives.evaluation.evaluator import Evaluator, build_evaluator
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.measurement import ErrorCounts
 from objectives.operating_point import OperatingPoint
 from tests.support.analytic_evaluator import AnalyticEvaluator, small_study
@@ -42,7 +43,7 @@ def real(excerpts_with_test: Path, url: str) -> optuna.Study:
     """A study of that corpus by the evaluator's identity, with figures on eval by hand: nothing had to be timed."""
     definition = small_study(corpus=str(excerpts_with_test))
     study = empty_study(definition, url)
-    with EvaluatorSettings.of(definition).build() as evaluator:
+    with build_evaluator(definition.evaluator_settings()) as evaluator:
         told = definition.identity() | {f"evaluator.{key}": value for key, value in evaluator.identity.items()}
     study.set_user_attr(IDENTITY, json.dumps(told))
     add_baseline(study, [20.0, 22.0])
@@ -102,7 +103,7 @@ def test_each_recommended_point_is_scored_on_test_once(
     assert other.baseline.test.interval.recordings == len(TEST_URIS)
 
     # what it says of a point is what an evaluator of the split says
-    with EvaluatorSettings(corpus=str(excerpts_with_test), split="test").build() as evaluator:
+    with build_evaluator(EvaluatorSettings(corpus=str(excerpts_with_test), split="test")) as evaluator:
         counts = evaluator.errors(OperatingPoint(2.0), lambda stage, done: None)
     assert {uri: one.der for uri, one in counts.items()} == pytest.approx(
         {uri: told["der"] for uri, told in other.test.recordings.items()}
@@ -145,7 +146,7 @@ def study(corpus: Path) -> optuna.Study:
     return study
 
 
-Build = Callable[..., AnalyticEvaluator]
+Build = Callable[[EvaluatorSettings], AnalyticEvaluator]
 
 
 @pytest.fixture
@@ -155,26 +156,24 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Callable[[Build], None]:
 
 
 def test_the_evaluator_is_the_studys_but_for_the_split(study: optuna.Study, build: Callable[[Build], None]) -> None:
-    built: list[dict[str, Any]] = []
+    built: list[EvaluatorSettings] = []
 
-    def remember(**given: Any) -> AnalyticEvaluator:
-        built.append(given)
+    def remember(settings: EvaluatorSettings) -> AnalyticEvaluator:
+        built.append(settings)
         return AnalyticEvaluator()
 
     build(remember)
     definition = stored_definition(study)
     assert recommend(study, Budgets()).test.status == "scored"
-    (given,) = built
-    assert given["split"] == "test"
-    assert (given["corpus"], given["seed"], given["device"]) == (definition.corpus, definition.seed, "cpu")
-    assert given["compression"] == definition.compression_settings()
+    assert built == [replace(definition.evaluator_settings(), split="test")]
+    assert built[0].device == "cpu"
 
 
 def test_a_study_of_a_gpu_is_scored_on_one(study: optuna.Study, build: Callable[[Build], None]) -> None:
     study.set_user_attr(IDENTITY, '{"evaluator.corpus": "analytic", "evaluator.accuracy": "cuda NVIDIA"}')
 
-    def refuse(**given: Any) -> AnalyticEvaluator:
-        assert given["device"] == "cuda"
+    def refuse(settings: EvaluatorSettings) -> AnalyticEvaluator:
+        assert settings.device == "cuda"
         raise ModelError("device 'cuda': no GPU is visible")
 
     build(refuse)
@@ -190,12 +189,12 @@ def test_what_was_scored_before_an_interruption_is_kept(study: optuna.Study, bui
             raise KeyboardInterrupt
 
     evaluator = AnalyticEvaluator(before=interrupt)
-    build(lambda **given: evaluator)
+    build(lambda settings: evaluator)
     with pytest.raises(KeyboardInterrupt):
         recommend(study, Budgets())
     assert evaluator.closed
     later = AnalyticEvaluator()
-    build(lambda **given: later)
+    build(lambda settings: later)
     assert set(recommend(study, Budgets()).test.scores) == {0, 1}
     assert len(evaluator.calls) == len(later.calls) == 1
     assert evaluator.calls != later.calls
@@ -204,7 +203,7 @@ def test_what_was_scored_before_an_interruption_is_kept(study: optuna.Study, bui
 def test_a_point_that_cannot_be_scored_is_told_and_the_others_have_their_figure(
     study: optuna.Study, build: Callable[[Build], None]
 ) -> None:
-    build(lambda **given: AnalyticEvaluator(fails=frozenset([OperatingPoint(1.0)])))
+    build(lambda settings: AnalyticEvaluator(fails=frozenset([OperatingPoint(1.0)])))
     advice = recommend(study, Budgets())
     assert (advice.test.status, set(advice.test.scores)) == ("unavailable", {1})
     assert "trial 0 could not be scored on test (no answer at C = 1 s" in advice.test.note
@@ -218,14 +217,14 @@ def test_another_machine_is_a_caveat_and_other_weights_are_refused(
     study: optuna.Study, build: Callable[[Build], None]
 ) -> None:
     identity = {"corpus": "analytic", "machine": "another formula"}
-    build(lambda **given: AnalyticEvaluator(identity=identity))
+    build(lambda settings: AnalyticEvaluator(identity=identity))
     advice = recommend(study, Budgets(size=2.0), top=1)
     assert advice.test.status == "scored"
     assert any("another machine" in caveat for caveat in advice.recommendations[0].caveats)
 
     # the study keeps what the first scores were made with: others must not stand beside them
     study.set_user_attr(IDENTITY, "{}")
-    build(lambda **given: AnalyticEvaluator(identity=identity | {"segmentation": "other weights"}))
+    build(lambda settings: AnalyticEvaluator(identity=identity | {"segmentation": "other weights"}))
     add(study, [10.0, 11.0], 0.5)
     changed = recommend(study, Budgets(size=2.0), top=1)
     assert changed.test.status == "unavailable"
@@ -264,7 +263,7 @@ def test_why_there_is_no_figure(
     status: str,
     note: str,
 ) -> None:
-    def refuse(**given: Any) -> AnalyticEvaluator:
+    def refuse(settings: EvaluatorSettings) -> AnalyticEvaluator:
         raise AssertionError("nothing is to be built")
 
     build(refuse)
@@ -279,7 +278,7 @@ def test_why_there_is_no_figure(
 def test_what_the_study_keeps_needs_no_corpus(
     study: optuna.Study, corpus: Path, build: Callable[[Build], None]
 ) -> None:
-    build(lambda **given: AnalyticEvaluator())
+    build(lambda settings: AnalyticEvaluator())
     before = recommend(study, Budgets())
     gone(study, corpus)
     assert recommend(study, Budgets()) == before
@@ -332,10 +331,10 @@ def test_scores_on_different_recordings_are_not_compared(study: optuna.Study) ->
 
 
 def test_what_the_first_were_scored_with_is_written_once(study: optuna.Study, build: Callable[[Build], None]) -> None:
-    build(lambda **given: AnalyticEvaluator())
+    build(lambda settings: AnalyticEvaluator())
     held_out(study, stored_definition(study), study.trials[:1])
     first = study.user_attrs[SETTINGS]
-    build(lambda **given: AnalyticEvaluator(identity={"corpus": "analytic", "machine": "another formula"}))
+    build(lambda settings: AnalyticEvaluator(identity={"corpus": "analytic", "machine": "another formula"}))
     told = held_out(study, stored_definition(study), study.trials)
     assert (told.status, set(told.scores)) == ("scored", {0, 1})
     assert study.user_attrs[SETTINGS] == first == json.dumps({"corpus": "analytic", "machine": "a formula"})
@@ -346,7 +345,7 @@ def test_a_storage_that_cannot_be_written_stops_it_before_anything_is_scored(
     study: optuna.Study, build: Callable[[Build], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluator = AnalyticEvaluator()
-    build(lambda **given: evaluator)
+    build(lambda settings: evaluator)
 
     def refuse(*words: Any) -> None:
         raise optuna.exceptions.StorageInternalError("read-only")

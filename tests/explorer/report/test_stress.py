@@ -6,12 +6,12 @@ import io
 
 import pytest
 
-from explorer.diagnostics.stress_results import Cell, Stressed, of_few, stressed_trials
+from explorer.diagnostics.stress_results import Cell, Stressed, stressed_trials
 from explorer.report.exhibit import Absent, Exhibit
 from explorer.report.stress import stress_exhibit, stress_figure
-from explorer.storage.trial_record import errors_of
+from explorer.statistics.differences import few_recordings
 from objectives.errors import StudyError
-from objectives.measurement import ErrorCounts, pool
+from objectives.measurement import ErrorCounts
 from tests.support.recommendation_study import empty_study
 from tests.support.stress_results import kept, stressed
 
@@ -114,9 +114,7 @@ def test_of_groups_that_are_as_large_the_newest_is_drawn() -> None:
 def uneven(overlap: float, noise: float | None, more: float) -> Cell:
     """A cell of which no two figures are alike; of the overlap half came out."""
     counts = {"a": ErrorCounts(1.0, 2.0, 3.0 + more, 80.0), "b": ErrorCounts(0.5, 1.5, 4.0 + more, 20.0)}
-    return Cell.of(
-        overlap, noise, overlap / 2, errors_of(pool(counts.values())), {k: errors_of(c) for k, c in counts.items()}
-    )
+    return Cell.of(counts, overlap=overlap, noise=noise, overlap_share=overlap / 2)
 
 
 @pytest.fixture
@@ -154,8 +152,7 @@ def test_cells_lie_on_their_grid_in_order(of_uneven_cells: Stressed, places: tup
 def test_cells_are_of_the_same_recordings(of_uneven_cells: Stressed) -> None:
     study, last = empty_study(), of_uneven_cells.cells[3]
     counts = {"a": ErrorCounts(1.0, 2.0, 3.0, 80.0), "c": ErrorCounts(0.5, 1.5, 4.0, 20.0)}
-    recordings = {uri: errors_of(one) for uri, one in counts.items()}
-    other = Cell.of(last.overlap, last.noise, last.overlap_share, errors_of(pool(counts.values())), recordings)
+    other = Cell.of(counts, overlap=last.overlap, noise=last.noise, overlap_share=last.overlap_share)
     kept(study, dataclasses.replace(of_uneven_cells, cells=(*of_uneven_cells.cells[:3], other)))
     with pytest.raises(StudyError, match="its cells are not of the same recordings"):
         stressed_trials(study)
@@ -172,7 +169,7 @@ def test_what_is_kept_comes_by_trial_and_then_by_age() -> None:
     ("recordings", "said"), [(1, "a single recording"), (2, "few recordings (2)"), (9, "few recordings (9)"), (10, "")]
 )
 def test_from_how_many_recordings_on_intervals_are_believed(recordings: int, said: str) -> None:
-    assert of_few(recordings).partition(":")[0] == said
+    assert few_recordings(recordings).partition(":")[0] == said
 
 
 def test_a_group_is_as_new_as_what_was_added_to_it_last() -> None:

@@ -1,18 +1,19 @@
 """Studies of the version that tracked speakers chunk-wise only: they go on, and stay what they were."""
 
 import json
-from types import SimpleNamespace
+from pathlib import Path
 
 import optuna
 import pytest
 
 from explorer.storage.connection import load_study
 from explorer.storage.study_record import IDENTITY
-from explorer.workers.protocol import EvaluatorSettings
-from objectives.errors import ModelError, StudyError
+from objectives.errors import CorpusError, ModelError, StudyError
+from objectives.evaluation import evaluator
 from objectives.operating_point import OnlineTracking
 from studies.definition import parse
 from tests.support.analytic_evaluator import AnalyticEvaluator, run_study, small_study
+from tests.support.corpora import write_recording
 from tests.support.sign_models import sign_embedding
 
 NOW = {"corpus": "analytic", "machine": "a formula", "tracking": "delta_new 0.35"}
@@ -49,15 +50,22 @@ def test_other_thresholds_than_those_that_it_names_are_refused(url: str) -> None
 
 @pytest.mark.parametrize("tracking", ["chunk-wise", "online"])
 def test_an_embedding_without_thresholds_is_refused_before_anything_is_made(
-    tracking: str, monkeypatch: pytest.MonkeyPatch
+    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedding = sign_embedding()
     object.__setattr__(embedding, "online", OnlineTracking())
-    made = SimpleNamespace(accuracy=SimpleNamespace(embedding=embedding))
-    monkeypatch.setattr("objectives.evaluation.evaluator.build_evaluator", lambda **given: made)
-    settings = EvaluatorSettings.of(parse({"space": {"tracking": tracking}}, "a test"))
-    if tracking == "chunk-wise":
-        assert settings.build() is made
-        return
-    with pytest.raises(ModelError, match=r"tau_active, rho_update, delta_new .* never tuned .*calibrate --online"):
-        settings.build()
+    monkeypatch.setattr(evaluator, "load_embedding", lambda *_, **__: embedding)
+
+    def goes_on(source: str) -> None:
+        raise CorpusError("the first model is made")
+
+    monkeypatch.setattr(evaluator, "segmentation_checkpoint", goes_on)
+    write_recording(tmp_path, "a")
+    definition = parse({"corpus": str(tmp_path), "space": {"tracking": tracking}}, "a test")
+    expected = {
+        "chunk-wise": (CorpusError, "the first model is made"),
+        "online": (ModelError, r"tau_active, rho_update, delta_new .* never tuned .*calibrate --online"),
+    }
+    error, message = expected[tracking]
+    with pytest.raises(error, match=message):
+        evaluator.build_evaluator(definition.evaluator_settings())

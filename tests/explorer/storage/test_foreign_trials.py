@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from explorer.bundle.export import export_trial
 from explorer.dashboard.annotations import annotate
 from explorer.dashboard.notes import Look, study_note
-from explorer.diagnostics.verification import measured_trials
+from explorer.diagnostics.measured_trials import measured_trials
 from explorer.front.pareto import whole_front
 from explorer.recommend.budgets import Budgets
 from explorer.recommend.recommendation import recommend

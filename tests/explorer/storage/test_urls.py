@@ -133,7 +133,7 @@ def test_a_run_looks_at_its_storage_first(
 ) -> None:
     """Before it reads recordings, which takes minutes."""
 
-    def read(**given: object) -> None:
+    def read(settings: object) -> None:
         raise AssertionError("the evaluator was built")
 
     monkeypatch.setattr("objectives.evaluation.evaluator.build_evaluator", read)

@@ -124,7 +124,7 @@ class Measured:
 
 @WIDTHS
 def test_measure(columns: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objectives.evaluation.evaluator, "build_evaluator", lambda **given: Measured())
+    monkeypatch.setattr(objectives.evaluation.evaluator, "build_evaluator", lambda settings: Measured())
     answer = told("measure")
     rates = [*answer["recordings"].values(), answer["pooled"]]
     figures = [f"{value:.2f}" for each in rates for value in each.values() if value is not None]
@@ -221,7 +221,7 @@ def test_calibrate(monkeypatch: pytest.MonkeyPatch, columns: int | None) -> None
         Swept(value, {name: ErrorCounts(confusion=100 * value, total=100.0) for name in NAMES})
         for value in np.linspace(0.3, 1.2, 19).round(2).tolist()
     ]
-    monkeypatch.setattr(objectives.evaluation.evaluator, "build_evaluator", lambda **given: Measured())
+    monkeypatch.setattr(objectives.evaluation.evaluator, "build_evaluator", lambda settings: Measured())
     monkeypatch.setattr("objectives.evaluation.calibration.threshold_sweep", lambda *given: (swept, 0.3))
     sweep = told("calibrate")["sweep"]
     figures = [f"{one[name]:.2f}" for one in sweep for name in ("threshold", "der")]

@@ -1,6 +1,7 @@
 """What trials must have in common to be compared: every setting by name, so that none of them is ever left out."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -15,9 +16,10 @@ from explorer.recommend.test_split import SETTINGS, _differs
 from explorer.search.driver import _refuse_differences, _with_later_settings
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import IDENTITY, data_of, device_of, evaluated_by, refuse_other_data
-from explorer.workers.protocol import EvaluatorSettings
+from explorer.workers.worker_process import build_on
 from objectives.compression.settings import CompressionSettings, QuantizationOptions, RecoverySettings
-from objectives.errors import ModelError, StudyError
+from objectives.errors import StudyError
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.measurement import DATA
 from objectives.operating_point import OnlineTracking
 from studies.definition import StudyDefinition, parse
@@ -105,7 +107,7 @@ def test_what_an_earlier_version_told_in_other_words_is_no_difference() -> None:
 
 def test_the_evaluator_has_every_setting_of_the_study() -> None:
     definition, trusted = parse(OTHERWISE, "a test"), frozenset({"a hash"})
-    settings = EvaluatorSettings.of(definition, "cuda", trusted)
+    settings = definition.evaluator_settings("cuda", trusted)
     compression = CompressionSettings(
         recovery=RecoverySettings("bce", 1, 2, 5, 6, 0.5),
         quantization=QuantizationOptions(32, "mse", "int8"),
@@ -119,41 +121,31 @@ def test_the_evaluator_has_every_setting_of_the_study() -> None:
     }  # fmt: skip
     tracking = OnlineTracking(tau_active=0.4, delta_new=0.9, min_duration_off=0.5)  # rho_update is searched
     assert settings == EvaluatorSettings(**given, tracking=tracking)
-    assert settings.arguments() == given
+    assert set(EvaluatorSettings.__dataclass_fields__) == {*given, "tracking", "accuracy_threads"}
 
 
 def test_defaults_are_the_evaluators_own_and_nobody_is_trusted() -> None:
-    settings = EvaluatorSettings.of(StudyDefinition())
+    settings = StudyDefinition().evaluator_settings()
     assert (settings.device, settings.trusted, settings.clustering_threshold) == ("cpu", frozenset(), None)
     assert settings.tracking is None  # no point of it is online
-    both = EvaluatorSettings.of(parse({"space": {"tracking": ["chunk-wise", "online"]}}, "a test"))
+    both = parse({"space": {"tracking": ["chunk-wise", "online"]}}, "a test").evaluator_settings()
     assert both.tracking == OnlineTracking()
 
 
-def test_an_evaluator_is_built_from_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    built: list[dict[str, Any]] = []
+def test_a_worker_builds_with_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[EvaluatorSettings] = []
+    limits: list[int] = []
 
-    def build(**given: Any) -> AnalyticEvaluator:
-        built.append(given)
+    def build(settings: EvaluatorSettings) -> AnalyticEvaluator:
+        built.append(settings)
         return AnalyticEvaluator()
 
     monkeypatch.setattr(objectives.evaluation.evaluator, "build_evaluator", build)
+    monkeypatch.setattr("torch.set_num_threads", limits.append)
     settings = EvaluatorSettings(corpus="calls", seed=3)
-    settings.build()
-    settings.build(accuracy_threads=1)
-    assert built == [settings.arguments() | {"accuracy_threads": threads} for threads in (None, 1)]
-
-
-def test_two_settings_are_the_same_where_all_is() -> None:
-    """Workers keep an evaluator open for as long as they are asked for the same."""
-    plain = EvaluatorSettings()
-    changes = {
-        "corpus": "calls", "split": "dev", "segmentation": "a", "embedding": "b", "clustering_threshold": 0.5,
-        "repeats": 5, "threads": 2, "seed": 1, "compression": CompressionSettings(), "device": "cuda",
-        "trusted": frozenset({"x"}), "tracking": OnlineTracking(),
-    }  # fmt: skip
-    assert set(changes) == set(EvaluatorSettings.__dataclass_fields__)
-    assert all(EvaluatorSettings(**{name: value}) != plain for name, value in changes.items())
+    build_on(settings, 2)
+    assert built == [replace(settings, accuracy_threads=2)]
+    assert limits == [2]
 
 
 # --- what they are measured on
@@ -233,19 +225,3 @@ def test_a_row_is_known_by_all_that_makes_its_point_and_by_nothing_else() -> Non
     assert all(key(changed(name, value)) != key(ROW) for name, value in OTHER.items())
     for threshold in ("rho_update", "delta_new", "min_duration_off"):
         assert key(changed("online", {**(ROW.online or {}), threshold: 0.3})) != key(ROW)
-
-
-def test_a_model_that_cannot_be_tracked_online_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*told: object) -> None:
-        raise ModelError("never tuned")
-
-    class Accuracy:
-        embedding = None
-
-    evaluator = AnalyticEvaluator()
-    evaluator.accuracy = Accuracy()  # type: ignore[attr-defined]
-    monkeypatch.setattr(objectives.evaluation.evaluator, "build_evaluator", lambda **given: evaluator)
-    monkeypatch.setattr("objectives.streaming.online.tracking_of", refuse)
-    EvaluatorSettings().build()
-    with pytest.raises(ModelError, match="never tuned"):
-        EvaluatorSettings(tracking=OnlineTracking()).build()

@@ -357,7 +357,7 @@ def test_nobody_waits_for_dask_or_torch_before_they_are_needed() -> None:
 
 
 def test_in_this_process_trials_are_answered_one_after_the_other(tmp_path: Path, told: Told) -> None:
-    with InProcess(StandIn(tmp_path).build(None), lambda *word: told.append(word)) as workers:
+    with InProcess(StandIn(tmp_path)(None), lambda *word: told.append(word)) as workers:
         for number, what in enumerate((MEASURED, FAILS, BREAKS)):
             workers.submit(task(number, what, judge="judge"))
         found = answers(workers, 3)
@@ -378,7 +378,7 @@ def test_an_interrupt_in_this_process_is_not_an_answer(tmp_path: Path) -> None:
     def interrupt(*word: object) -> None:
         raise KeyboardInterrupt
 
-    workers = InProcess(StandIn(tmp_path).build(None), interrupt)
+    workers = InProcess(StandIn(tmp_path)(None), interrupt)
     workers.submit(task(0, MEASURED))
     with pytest.raises(KeyboardInterrupt):
         workers.wait()

@@ -15,6 +15,7 @@ from objectives.corpora.corpus import Recording
 from objectives.evaluation.accuracy import AccuracyPlane
 from objectives.evaluation.evaluator import Evaluator, build_evaluator
 from objectives.evaluation.scoring import score
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.operating_point import TRACKINGS, UNPRUNED, OperatingPoint, Pruning
 from objectives.streaming.clustering import ClusteringSettings
 from objectives.streaming.loop import stream_live
@@ -33,7 +34,7 @@ def evaluator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluator]:
     write_corpus(folder / "corpus", train=TRAIN, calib=("trn05",), eval=(*EVAL, "tst00"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(cache))
-        with build_evaluator(corpus=str(folder / "corpus"), compression=TINY) as evaluator:
+        with build_evaluator(EvaluatorSettings(corpus=str(folder / "corpus"), compression=TINY)) as evaluator:
             yield evaluator
 
 

@@ -20,6 +20,7 @@ from objectives.corpora.sources import load_corpus
 from objectives.errors import CorpusError, EvaluationError, LeakageError
 from objectives.evaluation.calibration import threshold_sweep
 from objectives.evaluation.evaluator import Evaluator, build_evaluator
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.measurement import ErrorCounts, Measurement, Stop, Stopped, pool
 from objectives.models.contract import SAMPLE_RATE
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint, Pruning
@@ -35,7 +36,7 @@ PRUNED = OperatingPoint(pruning=Pruning("linear", 0.4))
 
 @pytest.fixture(scope="module")
 def evaluator(excerpts: Path) -> Iterator[Evaluator]:
-    with build_evaluator(corpus=str(excerpts), repeats=REPEATS) as evaluator:
+    with build_evaluator(EvaluatorSettings(corpus=str(excerpts), repeats=REPEATS)) as evaluator:
         yield evaluator
 
 
@@ -87,7 +88,7 @@ def test_windows_of_another_device_change_who_is_named_and_not_what_is_timed(
         return TorchRuntime(model, torch.device("cpu"), fixed_batch=8)
 
     monkeypatch.setattr(machine, "name_of", lambda device: f"{device} GPU")
-    with build_evaluator(corpus=str(excerpts), repeats=REPEATS, device="cuda") as other:
+    with build_evaluator(EvaluatorSettings(corpus=str(excerpts), repeats=REPEATS, device="cuda")) as other:
         assert set(other.identity.items()) ^ set(evaluator.identity.items()) == {("accuracy", "cuda GPU")}
         monkeypatch.setattr(objectives.evaluation.evaluator, "open_runtime", in_torch)
         measured = other.measure(POINT)
@@ -178,7 +179,7 @@ def test_calib_is_measured_apart(excerpts: Path, evaluator: Evaluator) -> None:
     stages: list[str] = []
     errors = evaluator.calibration_errors(OFFLINE_BASELINE, lambda stage, fraction: stages.append(stage))
     assert list(errors) == [CALIB]
-    assert errors == build_evaluator(corpus=str(excerpts), split="calib").errors(OFFLINE_BASELINE)
+    assert errors == build_evaluator(EvaluatorSettings(corpus=str(excerpts), split="calib")).errors(OFFLINE_BASELINE)
     assert set(stages) == {"accuracy on calib"}
 
 
@@ -194,7 +195,9 @@ def test_models_are_made_from_train_and_calib_of_the_corpus(tmp_path: Path, eval
     assert [recording.uri for recording in evaluator.compressor.calibration.recordings] == [CALIB]
     settings = CompressionSettings(iterations=2)
     first, second = EVAL
-    other = build_evaluator(with_splits(tmp_path, train=[first], eval=[second]), compression=settings).compressor
+    other = build_evaluator(
+        EvaluatorSettings(with_splits(tmp_path, train=[first], eval=[second]), compression=settings)
+    ).compressor
     assert other.settings == settings
     assert other.calibration is None
     assert other.training is not None
@@ -202,7 +205,7 @@ def test_models_are_made_from_train_and_calib_of_the_corpus(tmp_path: Path, eval
 
 
 def test_no_choice_without_calib(tmp_path: Path) -> None:
-    evaluator = build_evaluator(with_splits(tmp_path, train=[EVAL[0]], eval=[EVAL[1]]))
+    evaluator = build_evaluator(EvaluatorSettings(with_splits(tmp_path, train=[EVAL[0]], eval=[EVAL[1]])))
     with pytest.raises(EvaluationError, match=r"no split calib.*splits\.json"):
         evaluator.calibration_errors(BASELINE)
 
@@ -223,7 +226,9 @@ def test_what_a_model_is_made_from_is_not_what_it_is_measured_on(
     tmp_path: Path, split: str, refused: tuple[OperatingPoint, ...], allowed: tuple[OperatingPoint, ...]
 ) -> None:
     first, second = EVAL
-    evaluator = build_evaluator(with_splits(tmp_path, train=[first], eval=[second], calib=[CALIB]), split=split)
+    evaluator = build_evaluator(
+        EvaluatorSettings(with_splits(tmp_path, train=[first], eval=[second], calib=[CALIB]), split=split)
+    )
     for point in refused:
         for measure in (evaluator, evaluator.model, evaluator.runtime, evaluator.errors):
             with pytest.raises(LeakageError, match=r"would be evaluated, and models are made from it"):
@@ -240,7 +245,7 @@ def test_nor_is_a_choice_made_on_what_a_model_was_trained_on(tmp_path: Path) -> 
     soundfile.write(tmp_path / "copy.flac", samples, rate)
     (tmp_path / "copy.rttm").write_text((tmp_path / f"{first}.rttm").read_text().replace(first, "copy"))
     (tmp_path / "splits.json").write_text(json.dumps({"train": [first], "eval": [second], "calib": ["copy"]}))
-    evaluator = build_evaluator(str(tmp_path))
+    evaluator = build_evaluator(EvaluatorSettings(str(tmp_path)))
     with pytest.raises(LeakageError, match=rf"'copy' .* train holds '{first}'"):
         evaluator.calibration_errors(PRUNED)
     assert list(evaluator.calibration_errors(BASELINE)) == ["copy"]
@@ -258,7 +263,7 @@ def test_few_models_are_open_at_a_time(evaluator: Evaluator, monkeypatch: pytest
 
 def test_identity_changes_with_whatever_changes_an_answer(excerpts: Path, evaluator: Evaluator, tmp_path: Path) -> None:
     def identity(folder: Path = excerpts, repeats: int = REPEATS, **settings: Any) -> Mapping[str, str]:
-        return build_evaluator(corpus=str(folder), repeats=repeats, **settings).identity
+        return build_evaluator(EvaluatorSettings(corpus=str(folder), repeats=repeats, **settings)).identity
 
     known = evaluator.identity
     assert identity() == known
@@ -280,7 +285,7 @@ def test_of_hours_the_bound_of_founders_is_told_and_minutes_are_timed(
     assert evaluator.identity["clustering"] == "centroid 0.8"
     monkeypatch.setattr("objectives.evaluation.evaluator.ALWAYS_WHOLE", SECONDS - 0.1)
     monkeypatch.setattr("objectives.evaluation.evaluator.TIMED_SECONDS", 2.0)
-    long = build_evaluator(corpus=str(excerpts))
+    long = build_evaluator(EvaluatorSettings(corpus=str(excerpts)))
     assert long.identity["clustering"] == "centroid 0.8, founders 7200"
     timed = long.stopwatch._settings.waveform
     assert len(timed) == 2 * SAMPLE_RATE
@@ -309,7 +314,7 @@ def test_identity_names_models_and_machine(evaluator: Evaluator) -> None:
 
 def test_audio_that_turns_unreadable_fails_the_point_by_name(tmp_path: Path) -> None:
     corpus = write_excerpts(tmp_path)
-    evaluator = build_evaluator(corpus=str(corpus), repeats=REPEATS)
+    evaluator = build_evaluator(EvaluatorSettings(corpus=str(corpus), repeats=REPEATS))
     (corpus / f"{EVAL[1]}.wav").write_bytes(b"no longer audio")
     with pytest.raises(EvaluationError, match=rf"^{EVAL[1]}: .*{EVAL[1]}\.wav"):
         evaluator(BASELINE)
@@ -322,22 +327,22 @@ def test_speech_that_the_collar_swallows_whole_cannot_be_measured(tmp_path: Path
     for uri in EVAL:
         (corpus / f"{uri}.rttm").write_text(f"SPEAKER {uri} 1 5.000 0.400 <NA> <NA> A <NA> <NA>\n")
     with pytest.raises(EvaluationError, match="no reference speech is left to score"):
-        build_evaluator(corpus=str(corpus)).errors(BASELINE)
+        build_evaluator(EvaluatorSettings(corpus=str(corpus))).errors(BASELINE)
 
 
 def test_a_split_that_is_not_there_is_refused(excerpts: Path) -> None:
     with pytest.raises(CorpusError, match=r"'test'.*eval"):
-        build_evaluator(corpus=str(excerpts), split="test")
+        build_evaluator(EvaluatorSettings(corpus=str(excerpts), split="test"))
 
 
 @pytest.mark.parametrize("point", [BASELINE, OFFLINE_BASELINE])
 def test_a_sweep_finds_what_single_measurements_find(excerpts: Path, point: OperatingPoint) -> None:
     fractions: list[float] = []
-    evaluator = build_evaluator(corpus=str(excerpts), split="calib")
+    evaluator = build_evaluator(EvaluatorSettings(corpus=str(excerpts), split="calib"))
     found, best = threshold_sweep(evaluator, (0.2, 0.8), point, fractions.append)
     assert [one.value for one in found] == [0.2, 0.8]
     assert fractions == [1.0]  # one recording
-    single = build_evaluator(corpus=str(excerpts), split="calib", clustering_threshold=0.2)
+    single = build_evaluator(EvaluatorSettings(corpus=str(excerpts), split="calib", clustering_threshold=0.2))
     assert found[0].counts == single.errors(point)
     ders = {one.value: one.der for one in found}
     assert ders[best] <= min(ders.values()) + 0.05

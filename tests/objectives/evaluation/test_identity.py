@@ -13,6 +13,7 @@ from objectives.compression.compressor import Compressor, FinishedModel
 from objectives.compression.settings import CompressionSettings, QuantizationOptions, RecoverySettings
 from objectives.corpora.corpus import Corpus, Recording
 from objectives.evaluation import evaluator
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.operating_point import OnlineTracking
 from objectives.streaming.clustering import ClusteringSettings
 from tests.support import key_ingredients
@@ -83,13 +84,15 @@ def identity_of(
             patch.setattr(machine, "name_of", lambda device: {"cpu": "cpu", "cuda": "cuda GPU"}[device])
             patch.setattr(machine, "describe", lambda: {"processor": processor, "torch": torch})
             return evaluator.build_evaluator(
-                corpus="any",
-                split=split,
-                clustering_threshold=threshold,
-                repeats=repeats,
-                threads=threads,
-                compression=CompressionSettings(RecoverySettings(steps=steps)),
-                device=device,
+                EvaluatorSettings(
+                    corpus="any",
+                    split=split,
+                    clustering_threshold=threshold,
+                    repeats=repeats,
+                    threads=threads,
+                    compression=CompressionSettings(RecoverySettings(steps=steps)),
+                    device=device,
+                )
             ).identity
 
     return made

@@ -14,6 +14,7 @@ from objectives.cache.files import CACHE_VARIABLE
 from objectives.compression import compressor, low_bit, recovery, training_windows
 from objectives.evaluation import evaluator as evaluation
 from objectives.evaluation.evaluator import Evaluator, build_evaluator
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.operating_point import BASELINE, OperatingPoint
 from tests.objectives.compression.test_precisions import CALIB, EVAL, LINEAR_40, TINY, TRAIN, write_corpus
 from tests.objectives.test_machine import GLIMPSE, PATIENCE, Holders, hold, wait_until_gate_is_taken
@@ -41,7 +42,7 @@ def evaluator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluator]:
     write_corpus(folder / "corpus", train=TRAIN, calib=CALIB, eval=EVAL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(cache))
-        with build_evaluator(corpus=str(folder / "corpus"), compression=TINY) as evaluator:
+        with build_evaluator(EvaluatorSettings(corpus=str(folder / "corpus"), compression=TINY)) as evaluator:
             yield evaluator
 
 

@@ -8,6 +8,7 @@ from objectives.compression.training_data import calibration_data
 from objectives.corpora.sources import load_corpus
 from objectives.errors import ModelError
 from objectives.evaluation.evaluator import build_evaluator
+from objectives.evaluation.settings import EvaluatorSettings
 from objectives.operating_point import UNPRUNED
 from objectives.runtime import low_bit_onnx, segmentation_onnx
 from objectives.runtime.runtime import local_activity
@@ -136,6 +137,6 @@ def test_torch_gives_a_window_the_same_scores_however_many_come_with_it(
 def test_a_gpu_that_is_not_there_is_missed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match=r"'cuda'.*use cpu"):
-        build_evaluator(device="cuda")
+        build_evaluator(EvaluatorSettings(device="cuda"))
     with pytest.raises(ModelError, match=r"'cuda'.*use cpu"):
         open_runtime(finish(fetch("segmentation-3.0"), "fp32"), threads=1, device="cuda")
