@@ -179,13 +179,13 @@ def added_by_compression(ours: Isolated, theirs: Isolated, trial: int | None) ->
 
 def time_of(trial: FrozenTrial) -> Time | None:
     """Return the time that a trial recorded."""
-    repeats = trial.user_attrs.get("rtf_repeats")
+    repeats = trial.user_attrs.get(record.RTF_REPEATS)
     if not repeats:
         return None
     rtf = float(median(repeats))
-    shares = trial.user_attrs.get("stage_shares") or None
+    shares = trial.user_attrs.get(record.STAGE_SHARES) or None
     stages: dict[str, float] | None = shares and {stage: rtf * shares[stage] for stage in STAGES}
-    return Time(rtf, shares, stages, trial.user_attrs.get("execution") == "emulated")
+    return Time(rtf, shares, stages, record.is_emulated(trial))
 
 
 def _said_of_errors(found: Explanation) -> Iterator[str]:
