@@ -19,7 +19,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from explorer.diagnostics.measured_trials import evaluator_of, in_words, measured_trials, point_of, same_model
-from explorer.statistics.differences import Points, few_recordings, points, scored_of, told_points
+from explorer.statistics.differences import Points, few_recordings, points, points_in_words, scored_of
 from explorer.storage import bulk_sql
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import stored_definition
@@ -202,7 +202,7 @@ def _said_of_errors(found: Explanation) -> Iterator[str]:
     )
     ranked = [("segmentation", found.segmentation), ("clustering", found.clustering)]
     (more, most), (less, least) = ranked if found.apart.points > 0 else ranked[::-1]
-    answer = f"the {more} costs more points ({told_points(most)}) than the {less} ({told_points(least)})"
+    answer = f"the {more} costs more points ({points_in_words(most)}) than the {less} ({points_in_words(least)})"
     recordings = len(as_it_is.recordings)
     yield f"These {recordings} recordings cannot show whether {answer}." if found.apart.tied else f"So {answer}."
 
@@ -223,8 +223,8 @@ def _said_of_added(added: Added | None, point: OperatingPoint) -> Iterator[str]:
     tied = " These recordings cannot distinguish that difference from zero." if added.total.tied else ""
     yield (
         f"Beside the unpruned FP32 model at this point ({added.errors[0].der:.2f} %), {model} changes the DER by "
-        f"{told_points(added.total)} points: {told_points(added.segmentation)} by the segmentation, "
-        f"{told_points(added.clustering)} by the clustering, which is given other local speakers.{tied}"
+        f"{points_in_words(added.total)} points: {points_in_words(added.segmentation)} by the segmentation, "
+        f"{points_in_words(added.clustering)} by the clustering, which is given other local speakers.{tied}"
     )
 
 
