@@ -23,6 +23,7 @@ REMEDIES: dict[int | None, str] = {
     errno.EACCES: "permit writing there",
     errno.EPERM: "permit writing there",
     errno.EROFS: "permit writing there",
+    errno.ENOENT: "create the folder",
     errno.EEXIST: "move away the file that is in the way",
     errno.ENOTDIR: "move away the file that is in the way",
     errno.ENAMETOOLONG: "take shorter names",
@@ -89,14 +90,15 @@ def _appearing(folder: Path, replace: bool, error: type[ExplorerError]) -> Itera
 
 
 @contextmanager
-def writing(folder: Path, error: type[ExplorerError] = BundleError) -> Iterator[None]:
-    """Turn errors of the disk inside the block into an `error` that names the folder and a remedy."""
+def writing(path: Path, error: type[ExplorerError] = BundleError, option: str = "DIR") -> Iterator[None]:
+    """Turn errors of the disk inside the block into an `error` that names the path and a remedy. option: what the user
+    gave the path as."""
     try:
         yield
     except (OSError, SafetensorError) as refused:
         why = getattr(refused, "strerror", None) or refused
         remedy = REMEDIES.get(getattr(refused, "errno", None), "make room there")
-        raise error(f"{folder}: cannot be written ({why}): {remedy}, or give another DIR") from refused
+        raise error(f"{path}: cannot be written ({why}): {remedy}, or give another {option}") from refused
 
 
 def refuse_unwritable(path: Path) -> None:

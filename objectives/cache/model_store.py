@@ -19,19 +19,17 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import Timeout
-
-from objectives.cache.files import cache_dir, content_key, lock_of, make_in_place, windows_dir, writing
+from objectives.cache.files import cache_dir, content_key, held, lock_of, make_in_place, windows_dir, writing
 
 SUFFIXES = (".bin", ".safetensors")  # stock pyannote.audio checkpoints, low-bit weights
-HELD = 64  # number of recently used models that a process protects from pruning
+HELD = 64  # number of recently used models that a process protects from cleaning
 SETTLED = 2.0  # seconds after which another change to a file is sure to change its time of modification
 State = Literal["whole", "damaged", "half-written", "being made"]
 _guard = threading.Lock()
@@ -75,7 +73,7 @@ def kept_model(
 
     Concurrent processes make a model once. A kill at any instant leaves a whole model or nothing that passes for one.
     If a byte of a model or its sidecar was changed, or the sidecar is missing, the model is made again, with a warning.
-    `prune` in other processes spares the models that this one uses.
+    `model_cleaning.clean` in other processes spares the models that this one uses.
     Raises AssetError if the cache cannot be written.
     """
     assert suffix in SUFFIXES, f"finished models end in {' or '.join(SUFFIXES)}, not {suffix}"
@@ -87,12 +85,12 @@ def kept_model(
         if whole is not None:
             return whole
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(sidecar_of(key), on_wait):
+        with held(lock_of(sidecar_of(key)), on_wait):
             return _opened(path, key) or _built(path, key, made_from, make)
 
 
 def release() -> None:
-    """Give up all models that this process has opened, so that `prune` may delete them."""
+    """Give up all models that this process has opened, so that `model_cleaning.clean` may delete them."""
     with _guard:
         while _held:
             os.close(_held.popitem()[1])
@@ -175,11 +173,11 @@ def damage_of(path: Path, recorded: StoredModel | None) -> str:
     try:
         size = path.stat().st_size
         if recorded.path != path or size != recorded.size_bytes:
-            return f"has {size} bytes; its sidecar tells of {recorded.size_bytes} in {recorded.path.name}"
+            return f"has {size} bytes; its sidecar says {recorded.size_bytes} in {recorded.path.name}"
         sha256 = _sha256(path)
     except FileNotFoundError:
         return "is missing; its sidecar is there"
-    return "" if sha256 == recorded.sha256 else f"has SHA-256 {sha256}; its sidecar tells of {recorded.sha256}"
+    return "" if sha256 == recorded.sha256 else f"has SHA-256 {sha256}; its sidecar says {recorded.sha256}"
 
 
 def _sha256(path: Path) -> str:
@@ -197,7 +195,7 @@ def _sha256(path: Path) -> str:
 
 
 def _hold(path: Path) -> bool:
-    """Protect a model from pruning by other processes. Return False if it does not exist."""
+    """Protect a model from cleaning by other processes. Return False if it does not exist."""
     try:
         file = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -211,17 +209,3 @@ def _hold(path: Path) -> bool:
         for old in past:
             os.close(old)
     return True
-
-
-@contextmanager
-def _locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    lock = lock_of(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        on_wait()
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from objectives.cache.arrays import DAMAGE
 from objectives.cache.assets import assets_dir
 from objectives.cache.files import CACHE_VARIABLE, cache_dir, lock_of, reading_arrays, writing
-from objectives.cache.model_pruning import stored_models
+from objectives.cache.model_cleaning import stored_models
 from objectives.cache.model_store import StoredModel, models_dir, release
 
 FOLDER = "fresh"

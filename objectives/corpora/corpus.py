@@ -6,19 +6,20 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pyannote.core import Annotation, Segment, Timeline
 
-from objectives.corpora.audio.reading import probe, read_audio
-from objectives.corpora.remarks import Remark
+from objectives.corpora.audio.inspection import probe
+from objectives.corpora.audio.reading import read_audio
 from objectives.corpora.rttm import Written, uncovered_channels
 from objectives.corpora.turns import COLLAR, count, merged, speech_outside_collar
-from objectives.errors import CorpusError, quoted
+from objectives.errors import CorpusError, ascii_controls, quoted
 from objectives.models.contract import SAMPLE_RATE as SAMPLE_RATE
 
 # train is for recovery, calib for calibration and tuning, eval for the search; test is used once, at the end
@@ -74,7 +75,25 @@ class Recording:
             with self.audio.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise CorpusError(f"{self.audio}: cannot read the audio ({error.strerror}): check the path") from error
+            raise _unreadable(self.audio, error) from error
+
+
+# an unused recording, an unused file of a used recording, a note about a used recording, the number of merged turns
+Kind = Literal["recording", "file", "used", "merged"]
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What a corpus leaves out, or interprets differently from what is written.
+
+    about: URI of a recording, or path of a file within the corpus. said: the remark, in words."""
+
+    kind: Kind
+    about: str
+    said: str
+
+    def __str__(self) -> str:
+        return ascii_controls(f"{self.about}: {self.said}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +110,15 @@ class Corpus:
     left_out: tuple[Remark, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
-        _refuse_shared_uris(self.name, self.splits)
+        seen: dict[str, str] = {}
+        for split, recordings in self.splits.items():
+            for uri in (recording.uri for recording in recordings):
+                if uri in seen:
+                    raise CorpusError(
+                        f"corpus {self.name!r}: recording {uri!r} is in split {seen[uri]} and again in split {split}: "
+                        "a recording belongs to one split, once: remove it from the other"
+                    )
+                seen[uri] = split
         _refuse_shared_audio(self.name, self.splits)
 
     def split(self, name: str) -> tuple[Recording, ...]:
@@ -164,26 +191,16 @@ def _described(recording: Recording) -> dict[str, object]:
     }
 
 
-def _refuse_shared_uris(name: str, splits: Mapping[str, Iterable[Recording]]) -> None:
-    seen: dict[str, str] = {}
-    for split, recordings in splits.items():
-        for recording in recordings:
-            if recording.uri in seen:
-                raise CorpusError(
-                    f"corpus {name!r}: recording {recording.uri!r} is in split {seen[recording.uri]} and again in "
-                    f"split {split}: a recording belongs to one split, once: remove it from the other"
-                )
-            seen[recording.uri] = split
-
-
 def _refuse_shared_audio(name: str, splits: Mapping[str, tuple[Recording, ...]]) -> None:
-    filled = [split for split, recordings in splits.items() if recordings]
-    if len(filled) < 2:
+    if sum(map(bool, splits.values())) < 2:
         return
     by_size: dict[int, list[tuple[str, Recording]]] = defaultdict(list)
-    for split in filled:
-        for recording in splits[split]:
-            by_size[_size(recording.audio)].append((split, recording))
+    for split, recordings in splits.items():
+        for recording in recordings:
+            try:
+                by_size[recording.audio.stat().st_size].append((split, recording))
+            except OSError as error:
+                raise _unreadable(recording.audio, error) from error
     # files of different sizes differ, so only files of equal size are hashed
     for members in by_size.values():
         if len({split for split, _ in members}) < 2:
@@ -198,11 +215,8 @@ def _refuse_shared_audio(name: str, splits: Mapping[str, tuple[Recording, ...]])
                 )
 
 
-def _size(audio: Path) -> int:
-    try:
-        return audio.stat().st_size
-    except OSError as error:
-        raise CorpusError(f"{audio}: cannot read the audio ({error.strerror}): check the path") from error
+def _unreadable(audio: Path, error: OSError) -> CorpusError:
+    return CorpusError(f"{audio}: cannot read the audio ({error.strerror}): check the path")
 
 
 # A reference may end this much after the audio, because of rounding and codec frames; the excess is cut off

@@ -5,13 +5,14 @@ Hidden files and folders are ignored. Links are followed, to folders too; each f
 import os
 import unicodedata
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from objectives.corpora.audio.reading import AUDIO_SUFFIXES
-from objectives.corpora.remarks import Remark
-from objectives.corpora.rttm import is_blank
+from objectives.corpora.corpus import Remark
+from objectives.corpora.folder_notes import Notes, nothing_in, uri_of
 from objectives.errors import CorpusError, quoted
 
 # audio formats that are not read: such a file counts as a recording even if no RTTM names it
@@ -27,76 +28,53 @@ NOTES = frozenset({".rttm", ".uem"})
 
 
 @dataclass(frozen=True)
-class Mentions:
-    """The URIs in the RTTM (or UEM) files of a folder.
-
-    uris: by file, each spelt as its audio file if there is one. chosen: the file used for each recording."""
-
-    kind: str
-    uris: Mapping[Path, Collection[str]]
-    chosen: Mapping[str, Path]
-
-
-@dataclass(frozen=True)
 class Found:
     """The content of a folder.
 
     files: in the same order on every machine. unusable: everything else, and why it cannot be used, in words."""
 
     files: tuple[Path, ...]
-    unusable: Mapping[Path, str]
+    unusable: dict[Path, str]
 
 
-def left_out(
-    folder: Path, found: Found, audio: Mapping[str, Path], used: Collection[str], notes: Iterable[Mentions]
-) -> tuple[Remark, ...]:
+def left_out(folder: Path, found: Found, audio: Mapping[str, Path], notes: Sequence[Notes[Any]]) -> tuple[Remark, ...]:
     """Return a remark for each recording and each file below a folder that its corpus does not use.
 
-    audio: audio file by URI. used: URIs of the corpus' recordings.
+    audio: audio file by URI. notes: RTTM and UEM files; the first have been chosen for every recording that is used.
     """
-    notes = tuple(notes)
-    unread = {**_unread(found), **found.unusable}
-    lost = {uri: "no split of splits.json names it" for uri in audio if uri not in used}
-    for mentions in notes:
-        _without_audio(lost, folder, found, audio, mentions)
+    unread = _unusable_sound(found) | found.unusable
+    lost = {uri: "no split of splits.json names it" for uri in audio if uri not in notes[0].chosen}
+    reasons = _reasons_by_uri(folder, found)
+    for each in notes:
+        for path, uris in each.uris().items():
+            for uri in uris - audio.keys():
+                alone = f"{path.relative_to(folder)} mentions it, and no audio has that name"
+                lost.setdefault(uri, reasons.get(uri, alone))
     for path, why in unread.items():
         if _is_sound(path) and uri_of(path) not in audio:
             lost.setdefault(uri_of(path), _named(folder, path, why))
     said = set(lost.values())
     files = {path: why for path, why in unread.items() if _named(folder, path, why) not in said}
-    for mentions in notes:
-        files |= _not_chosen(folder, mentions)
+    for each in notes:
+        files |= _not_chosen(folder, each)
     return (
         *(Remark("recording", uri, lost[uri]) for uri in sorted(lost)),
         *(Remark("file", str(path.relative_to(folder)), files[path]) for path in sorted(files)),
     )
 
 
-def uri_of(path: Path) -> str:
-    """Return the URI that the name of a file implies."""
-    # some file systems return accents decomposed; RTTM files are normalised in the same way
-    return unicodedata.normalize("NFC", path.stem)
-
-
 def unusable_sound(folder: Path, found: Found) -> list[str]:
-    """Return the files that look like audio and cannot be used, with the reason."""
-    return [
-        _named(folder, path, why)
-        for path, why in sorted({**_unread(found), **found.unusable}.items())
-        if _is_sound(path) or path in found.unusable
-    ]
+    """Return what looks like audio, or like a folder of it, and cannot be used, with the reason."""
+    return [_named(folder, path, why) for path, why in sorted((_unusable_sound(found) | found.unusable).items())]
 
 
-def _without_audio(
-    lost: dict[str, str], folder: Path, found: Found, audio: Mapping[str, Path], mentions: Mentions
-) -> None:
-    """Add the recordings that RTTM or UEM files name and that have no audio."""
-    reasons = _reasons_by_uri(folder, found)
-    for path, uris in mentions.uris.items():
-        for uri in uris:
-            if uri not in audio:
-                alone = f"{path.relative_to(folder)} speaks of it, and no audio has that name"
-                lost.setdefault(uri, reasons.get(uri, alone))
+def _unusable_sound(found: Found) -> dict[Path, str]:
+    """Return the files whose suffix is of an audio format that is not read."""
+    return {
+        path: _suffix_is_unread(path)
+        for path in found.files
+        if _is_sound(path) and path.suffix.lower() not in AUDIO_SUFFIXES
+    }
 
 
 def _reasons_by_uri(folder: Path, found: Found) -> dict[str, str]:
@@ -112,21 +90,6 @@ def _reasons_by_uri(folder: Path, found: Found) -> dict[str, str]:
     return reasons
 
 
-def nothing_in(path: Path) -> str:
-    """Describe how an RTTM or UEM file is empty."""
-    if is_blank(path):
-        return "is empty"
-    return "has no SPEAKER line" if path.suffix.lower() == ".rttm" else "has no part in it"
-
-
-def _unread(found: Found) -> dict[Path, str]:
-    return {
-        path: _suffix_is_unread(path)
-        for path in found.files
-        if _is_sound(path) and path.suffix.lower() not in AUDIO_SUFFIXES
-    }
-
-
 def _suffix_is_unread(path: Path) -> str:
     return f"{quoted(path.suffix)[1:-1] or 'a name without a suffix'} is not read as audio"
 
@@ -139,73 +102,61 @@ def _named(folder: Path, path: Path, why: str) -> str:
     return f"{path.relative_to(folder)}: {why}"
 
 
-def _not_chosen(folder: Path, mentions: Mentions) -> dict[Path, str]:
+def _not_chosen(folder: Path, notes: Notes[Any]) -> dict[Path, str]:
     """Return the files that are empty, or that name a recording for which another file is used."""
     said = {}
-    for path, uris in mentions.uris.items():
+    for path, uris in notes.uris().items():
         if not uris:
             said[path] = nothing_in(path)
-        others = {uri: mentions.chosen[uri] for uri in uris if mentions.chosen.get(uri, path) != path}
+        others = {uri: notes.chosen[uri] for uri in uris if notes.chosen.get(uri, path) != path}
         if others:
             uri, chosen = min(others.items())
             more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-            said[path] = f"for {uri}{more} another {mentions.kind} is taken ({chosen.relative_to(folder)})"
+            said[path] = f"for {uri}{more} another {notes.kind} is used ({chosen.relative_to(folder)})"
     return said
 
 
 def found_below(folder: Path) -> Found:
     """List everything below a folder except hidden names. Raises CorpusError if the folder itself cannot be read."""
-    walk = _Walk(folder)
-    while walk.inside or walk.linked:
+    files: list[Path] = []
+    unusable: dict[Path, str] = {}
+    seen: set[tuple[int, int]] = set()
+    inside, linked = deque([folder]), deque[Path]()
+    while inside or linked:
         # real folders first, so that a folder is listed under its own name and not under a link
-        here = walk.inside.popleft() if walk.inside else walk.linked.popleft()
+        here = inside.popleft() if inside else linked.popleft()
         try:
-            walk.read(here)
+            status = here.stat()
+            if (identity := (status.st_dev, status.st_ino)) in seen:
+                continue
+            if seen and folder.resolve().is_relative_to(here.resolve()):
+                unusable[here] = f"a link to {_target(here)}, which holds the corpus itself, is not followed"
+                continue
+            seen.add(identity)
+            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
         except OSError as error:
             if here == folder:
                 raise CorpusError(
                     f"{folder}: cannot be read ({error.strerror}): check the path and its permissions"
                 ) from error
-            walk.unusable[here] = f"the folder cannot be read ({error.strerror})"
-    return Found(tuple(sorted(walk.files)), walk.unusable)  # the order of a file system differs between machines
-
-
-class _Walk:
-    """A walk through a folder. inside, linked: real and linked folders still to be read."""
-
-    def __init__(self, folder: Path) -> None:
-        self._whole = folder.resolve()
-        self.inside, self.linked = deque([folder]), deque[Path]()
-        self.files: list[Path] = []
-        self.unusable: dict[Path, str] = {}
-        self._seen: set[tuple[int, int]] = set()
-
-    def read(self, folder: Path) -> None:
-        """Sort the entries of a folder, unless it was read before. Raises OSError if it cannot be read."""
-        status = folder.stat()
-        identity = (status.st_dev, status.st_ino)
-        if identity in self._seen:
-            return
-        if self._seen and self._whole.is_relative_to(folder.resolve()):
-            self.unusable[folder] = f"a link to {_target(folder)}, which holds the corpus itself, is not followed"
-            return
-        self._seen.add(identity)
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            if not entry.name.startswith("."):
-                try:
-                    self._sort(folder / entry.name, entry)
-                except OSError as error:  # a circular link, or one into a folder without permission
-                    self.unusable[folder / entry.name] = f"cannot be read ({error.strerror})"
-
-    def _sort(self, path: Path, entry: "os.DirEntry[str]") -> None:
-        if entry.is_dir():
-            (self.linked if entry.is_symlink() else self.inside).append(path)
-        elif entry.is_file():
-            self.files.append(path)
-        elif entry.is_symlink():
-            self.unusable[path] = f"a link to {_target(path)}, which is not there"
-        else:
-            self.unusable[path] = "neither a file nor a folder"
+            unusable[here] = f"the folder cannot be read ({error.strerror})"
+            continue
+        for entry in entries:
+            path = here / entry.name
+            try:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    (linked if entry.is_symlink() else inside).append(path)
+                elif entry.is_file():
+                    files.append(path)
+                elif entry.is_symlink():
+                    unusable[path] = f"a link to {_target(path)}, which is not there"
+                else:
+                    unusable[path] = "neither a file nor a folder"
+            except OSError as error:  # a circular link, or one into a folder without permission
+                unusable[path] = f"cannot be read ({error.strerror})"
+    return Found(tuple(sorted(files)), unusable)  # the order of a file system differs between machines
 
 
 def _target(link: Path) -> str:

@@ -18,9 +18,8 @@ from typing import Any
 import yaml
 from pyannote.core import Annotation, Timeline
 
-from objectives.corpora.corpus import Corpus, Recording, make_recording
-from objectives.corpora.folder_files import nothing_in
-from objectives.corpora.remarks import Remark
+from objectives.corpora.corpus import Corpus, Recording, Remark, make_recording
+from objectives.corpora.folder_notes import nothing_in
 from objectives.corpora.rttm import Written, read_rttm, read_uem
 from objectives.errors import CorpusError, quoted, reason_of
 
@@ -44,8 +43,6 @@ def protocol_corpus(name_and_path: str) -> Corpus:
     if name.count(".") != 2:
         raise CorpusError(f"protocol {name!r}: write protocol:Database.SpeakerDiarization.Protocol")
     configs = _configs(Path(path) if path else None)
-    for config in configs:
-        _refuse_other_shapes(config, name)
     with _pyannote(name, configs):
         registry = _registry(name, configs)
         protocol = registry.get_protocol(name)
@@ -102,7 +99,7 @@ class _Source:
         lost: dict[str, str] = {}
         for path, content in self._read.items():
             for uri in content.keys() - used:
-                lost.setdefault(uri, f"{path.name} speaks of it, and no subset lists it")
+                lost.setdefault(uri, f"{path.name} mentions it, and no subset lists it")
         subsets = {
             str(key)
             for content in self._registry.configs.values()
@@ -134,9 +131,7 @@ class _Source:
             raise CorpusError(f"{path}: {nothing_in(path)}, and {subset} of {self._name} lists {uri!r}: correct either")
         if normal not in content:
             others = ", ".join(quoted(other) for other in list(content)[:3])
-            raise CorpusError(
-                f"{path}: speaks of {others} and not of {uri!r} ({subset} of {self._name}): correct the URIs"
-            )
+            raise CorpusError(f"{path}: mentions {others} but not {uri!r} ({subset} of {self._name}): correct the URIs")
         return content[normal], str(path)
 
     def _content(self, key: str, path: Path) -> Mapping[str, Written[Any]] | None:
@@ -183,46 +178,6 @@ def _configs(given: Path | None) -> tuple[Path, ...]:
             f"{CONFIG_VARIABLE} to its path"
         )
     return found
-
-
-def _refuse_other_shapes(config: Path, name: str) -> None:
-    """Raise CorpusError, naming the place, if a configuration has the wrong structure.
-
-    pyannote.database's own errors do not name the place. Protocols other than the requested one are not checked.
-    """
-    with _pyannote(name, (config,)), config.open("rb") as file:
-        content = yaml.safe_load(file)
-    _refuse_other(config, "the file", content, dict, "Databases and Protocols")
-    for key, files in (content.get("Databases") or {}).items() if _is_table(config, content, "Databases") else ():
-        if not isinstance(files, str | list) or not all(isinstance(one, str) for one in files):
-            raise CorpusError(
-                f"{config}: Databases.{key} is {quoted(files)}: write the path of its audio, with {{uri}}"
-            )
-    entry, place = content, ""
-    for step in ("Protocols", *name.split(".")):
-        place = f"{place}.{step}" if place else step
-        entry = {str(key): value for key, value in entry.items()}.get(step)
-        if entry is None:
-            return  # perhaps in another configuration; else pyannote.database lists the known ones
-        _refuse_other(config, place, entry, dict, "a table of names")
-    for subset, files in entry.items():
-        if subset in SPLIT_OF_SUBSET:
-            _refuse_other(config, f"{place}.{subset}", files, dict, "uri, annotation and annotated")
-            for key, value in files.items():
-                if key in ("uri", *_READERS):
-                    _refuse_other(config, f"{place}.{subset}.{key}", value, str, "the path of a file")
-
-
-def _is_table(config: Path, content: Mapping[str, Any], key: str) -> bool:
-    if content.get(key) is None:
-        return False
-    _refuse_other(config, key, content[key], dict, "a table of names")
-    return True
-
-
-def _refuse_other(config: Path, place: str, value: object, kind: type, remedy: str) -> None:
-    if not isinstance(value, kind):
-        raise CorpusError(f"{config}: {place} is {quoted(value)}: write {remedy} there")
 
 
 def _listed(configs: tuple[Path, ...]) -> str:

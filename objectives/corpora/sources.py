@@ -56,7 +56,7 @@ def load_corpus(name_or_path: str | Path, seed: int = 0) -> Corpus:
     if folder.is_dir():
         return folder_corpus(folder, SIMSAMU if is_simsamu else folder.resolve().name, seed)
     if folder.exists() or is_simsamu:
-        raise CorpusError(f"{folder}: is no folder: give the folder that holds the audio and its RTTM")
+        raise CorpusError(f"{folder}: is not a folder: give the folder that holds the audio and its RTTM")
     raise CorpusError(f"unknown corpus {name!r}, and no such folder: use one of {KNOWN}")
 
 

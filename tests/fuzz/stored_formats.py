@@ -21,7 +21,7 @@ from explorer.search import driver, fixed_trials
 from explorer.search.status import status
 from explorer.storage.study_record import DEFINITION, IDENTITY
 from objectives.cache.files import CACHE_VARIABLE
-from objectives.cache.model_pruning import stored_models
+from objectives.cache.model_cleaning import stored_models
 from objectives.cache.model_store import StoredModel, kept_model, release
 from objectives.operating_point import OperatingPoint
 from tests.explorer.bundle.test_bundle import SOUND
@@ -132,7 +132,7 @@ def _point(_: object, path: Path) -> None:
     point = bundle.point
     assert 0 < point.chunk_length <= 5
     assert 0 <= point.right_context <= 5
-    contract = bundle.told.segmentation.contract()
+    contract = bundle.manifest.segmentation.contract()
     assert len(contract.powerset) < 1000
     assert bundle.clustering.threshold >= 0
 

@@ -89,7 +89,9 @@ class Reader:
     """One audio stream of an open file, read once.
 
     channels: their number. announced: end of the stream, or else of the whole file, in seconds on the file's clock, as
-    the header states it; None if it does not. lead: seconds from the player's zero to the first sample. reached: end of
+    the header states it; None if it does not. states_stream: whether that is the stream's own end, exact to the sample
+    (MP4's edit lists). summed: whether the duration is a floating-point sum over pieces, which fingerprints of corpora
+    depend on. lead: seconds from the player's zero to the first sample. reached: end of
     the last packet so far, of any stream that is read, in seconds on the file's clock. primed: seconds before zero at
     which the first packet began. The last three are valid after the first piece.
     """
@@ -100,9 +102,13 @@ class Reader:
         self._stream = cast(Any, container.streams[index])
         self._header = header(container)
         self._alone = alone
-        self.lead = self.reached = self.primed = 0.0
+        self._codec = str(self._stream.codec_context.name)
+        self._wma = self._codec.startswith("wma")
         self._started = False
+        self.lead = self.reached = self.primed = 0.0
         self.channels = int(self._stream.codec_context.layout.nb_channels)
+        self.summed = not self._header.format.startswith(_COUNTED_EXACTLY)
+        self.states_stream = self._header.format.startswith("mov,")
         self.announced = self._announced()
 
     def _announced(self) -> float | None:
@@ -111,28 +117,10 @@ class Reader:
         stated = self._header.format.startswith(_STATES_DURATION) and not self.states_stream
         return self._container.duration / av.time_base if stated and self._container.duration is not None else None
 
-    @property
-    def states_stream(self) -> bool:
-        """Whether the announced end is the stream's own, exact to the sample (MP4's edit lists)."""
-        return self._header.format.startswith("mov,")
-
-    @property
-    def summed(self) -> bool:
-        """Whether the duration is a floating-point sum over pieces, which fingerprints of corpora depend on."""
-        return not self._header.format.startswith(_COUNTED_EXACTLY)
-
     def timeline(self) -> Timeline:
         """Return an empty timeline with the tolerance of this stream's codec."""
         allowed = _WMA_TOLERANCE if self._wma else _VORBIS_TOLERANCE if self._codec == "vorbis" else TOLERANCE
         return Timeline(allowed)
-
-    @property
-    def _codec(self) -> str:
-        return str(self._stream.codec_context.name)
-
-    @property
-    def _wma(self) -> bool:
-        return self._codec.startswith("wma")
 
     def decoded(self) -> Iterator[Stamped]:
         """Decode the pieces, at the file's rate and with its channels. Raises av.FFmpegError."""
@@ -155,9 +143,25 @@ class Reader:
 
         Raises UncountableError if the packets do not state their lengths."""
         length = self._length()
-        if length is None:
-            raise UncountableError
-        return self._lengths(length)
+        rate = self._stream.codec_context.sample_rate
+        to_skip = checked = 0
+        for packet, anew in self._packets():
+            if not self._started and packet.size:
+                self._start(packet, packet.decode())
+            if not packet.size or packet.is_discard:
+                continue
+            start, end = _skipped(packet)
+            to_skip += start
+            samples = length(packet)
+            if checked < CHECKED and packet.duration and self._codec in _FRAMED:
+                checked += 1
+                if abs(packet.duration * packet.time_base - Fraction(samples, rate)) > 1.5 * packet.time_base:
+                    raise UncountableError  # such as AAC with SBR that FFmpeg detects late
+            skipped = min(to_skip, samples)
+            to_skip -= skipped
+            left = max(0, samples - skipped - end)
+            stamp = self._seconds(packet.pts, packet.time_base) if left and not anew else None
+            yield Stamped(None if stamp is None else stamp + skipped / rate, left, rate, anew=anew)
 
     def excerpts(self) -> Iterator[np.ndarray]:
         """Decode the first minute and two of every further twenty seconds: (channels, samples) float32."""
@@ -214,39 +218,18 @@ class Reader:
             return None
         return float(pts * time_base)
 
-    def _length(self) -> Callable[[Any], int] | None:
+    def _length(self) -> Callable[[Any], int]:
         context = self._stream.codec_context
         rate, size, base = context.sample_rate, context.frame_size, self._stream.time_base
         if not rate or base is None or self._header.format in _UNCOUNTABLE:
-            return None
+            raise UncountableError
         if context.name in ("opus", "libopus"):
             return _opus_length
         if context.name in _FRAMED and size:
             return lambda packet: size
         if context.name.startswith(_COUNTABLE) and (1 / base / rate).denominator == 1:
             return lambda packet: round((packet.duration or 0) * base * rate)
-        return None
-
-    def _lengths(self, length: Callable[[Any], int]) -> Iterator[Stamped]:
-        rate = self._stream.codec_context.sample_rate
-        to_skip = checked = 0
-        for packet, anew in self._packets():
-            if not self._started and packet.size:
-                self._start(packet, packet.decode())
-            if not packet.size or packet.is_discard:
-                continue
-            start, end = _skipped(packet)
-            to_skip += start
-            samples = length(packet)
-            if checked < CHECKED and packet.duration and self._codec in _FRAMED:
-                checked += 1
-                if abs(packet.duration * packet.time_base - Fraction(samples, rate)) > 1.5 * packet.time_base:
-                    raise UncountableError  # such as AAC with SBR that FFmpeg detects late
-            skipped = min(to_skip, samples)
-            to_skip -= skipped
-            left = max(0, samples - skipped - end)
-            stamp = self._seconds(packet.pts, packet.time_base) if left and not anew else None
-            yield Stamped(None if stamp is None else stamp + skipped / rate, left, rate, anew=anew)
+        raise UncountableError
 
 
 class _Floats:

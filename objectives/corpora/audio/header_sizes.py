@@ -6,7 +6,7 @@ Decoders silently use the smaller of the two.
 import io
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,15 +45,15 @@ def sound_sizes(path: Path) -> Sizes | None:
     Raises OSError if the file cannot be read.
     """
     with path.open("rb") as file:
-        head = file.read(16)
-        size = file.seek(0, io.SEEK_END)
         try:
-            return _by_format(file, head, size)
+            return _by_format(file)
         except (struct.error, ValueError):
             return None
 
 
-def _by_format(file: BinaryIO, head: bytes, size: int) -> Sizes | None:
+def _by_format(file: BinaryIO) -> Sizes | None:
+    head = file.read(16)
+    size = file.seek(0, io.SEEK_END)
     if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
         order = ">" if head[:4] == b"RIFX" else "<"
         return _chunked(_Chunks(file, size, 12, f"{order}4sI", even=2), b"data", may_be_open=True)
@@ -97,10 +97,9 @@ class _Chunks:
 
     def follow(self, at: int) -> bool:
         """Return whether valid chunks, and nothing else, fill the file from an offset to its end."""
-        at = -(-at // self.even) * self.even
-        end = at
+        end = at = -(-at // self.even) * self.even
         head = struct.calcsize(self.form)
-        for _, start, length in _Chunks(self.file, self.size, at, self.form, self.even, self.counts_itself):
+        for _, start, length in replace(self, first=at):
             end = start + -(-length // self.even) * self.even
         return end > at and self.size - head <= end <= self.size + self.even
 
@@ -115,16 +114,13 @@ def _chunked(chunks: _Chunks, wanted: bytes, *, may_be_open: bool = False, beyon
             there = chunks.size - start
             if long_size is not None and length >= 2**32 - 1:
                 length = long_size
-            if may_be_open and (length == 0 or (length > there and _left_open(length, long_size))):
+            open_end = OPEN_END if long_size is None else 2**63 - 1
+            if may_be_open and (length == 0 or (length > there and length >= open_end)):
                 return Sizes(None, there)
             if length < there and (_tagged(chunks.file, start + length) or chunks.follow(start + length)):
                 return Sizes(length, length)
             return Sizes(length, there, beyond)
     return None
-
-
-def _left_open(length: int, long_size: int | None) -> bool:
-    return length >= (OPEN_END if long_size is None else 2**63 - 1)
 
 
 def _tagged(file: BinaryIO, at: int) -> bool:

@@ -3,6 +3,7 @@
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -28,18 +29,8 @@ CHUNK = 2**20  # samples, over all channels, that are decoded at once
 # Formats that soundfile reads exactly, with the exact length
 _PLAIN_FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC")
 _PLAIN_SAMPLES = (
-    "PCM_S8",
-    "PCM_U8",
-    "PCM_16",
-    "PCM_24",
-    "PCM_32",
-    "FLOAT",
-    "DOUBLE",
-    "ULAW",
-    "ALAW",
-    "IMA_ADPCM",
-    "MS_ADPCM",
-    "GSM610",
+    *("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"),
+    *("ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "GSM610"),
 )
 
 
@@ -74,12 +65,12 @@ class AudioFile:
         return max((track.duration for track in self.tracks), default=0.0)
 
 
-def inspect(path: Path, track: int | None = None) -> AudioFile:
-    """Inspect a file by its content.
+def probe(path: Path, track: int | None = None) -> AudioFile:
+    """Inspect a file by its content: duration, tracks, remarks.
 
     All packets are read, but decoded only if they do not state their length. If there are several channels, the first
     minute and a tenth of the rest are decoded to see whether they cancel out. track: number of the only track to use,
-    from 1.
+    from 1; None mixes all.
 
     Raises CorpusError if the file is missing, empty, truncated, not audio or without that track, or if its clock cannot
     be followed.
@@ -90,11 +81,16 @@ def inspect(path: Path, track: int | None = None) -> AudioFile:
         raise CorpusError(f"{path}: cannot open the audio ({error.strerror}): check the path") from error
     if status.st_size == 0:
         raise CorpusError(f"{path}: the audio is empty (0 bytes): replace the file or remove it from the corpus")
-    return _inspected(path, track, status.st_size, status.st_mtime_ns)
+    return _probed(path, track, status.st_size, status.st_mtime_ns)
+
+
+def probe_duration(path: Path) -> float:
+    """Return the duration of an audio file as decoded, in seconds. Raises as `probe` does."""
+    return probe(path).duration
 
 
 @lru_cache(maxsize=256)
-def _inspected(path: Path, track: int | None, size: int, changed: int) -> AudioFile:
+def _probed(path: Path, track: int | None, size: int, changed: int) -> AudioFile:
     """Cached: a file is inspected when a corpus is loaded and again whenever it is read."""
     try:
         sizes = sound_sizes(path)
@@ -105,18 +101,8 @@ def _inspected(path: Path, track: int | None, size: int, changed: int) -> AudioF
             f"{path}: its header announces {sizes.announced} bytes of sound and the file holds {sizes.there}: "
             "the file is truncated, copy it again"
         )
-    try:
-        file = _plain(path, sizes) or _contained(path, track, sizes)
-    except NoAudioError as error:
-        raise CorpusError(
-            f"{path}: holds no audio stream that can be decoded: replace the file or remove it from the corpus"
-        ) from error
-    except ClockError as error:
-        raise CorpusError(f"{path}: {error}: convert the file again from its source") from error
-    except (soundfile.SoundFileError, av.FFmpegError) as error:
-        raise unreadable(path, error) from error
-    if track not in (None, 1) and file.tracks and file.tracks[0].stream is None:
-        raise no_track(path, track, 1)
+    with decoding(path):
+        file = _plain(path, track, sizes) or _contained(path, track, sizes)
     if not file.duration > 0 and sizes is None:
         raise CorpusError(f"{path}: not readable as audio (no sound is found in it): replace the file, or remove it")
     if not file.duration > 0:
@@ -124,15 +110,27 @@ def _inspected(path: Path, track: int | None, size: int, changed: int) -> AudioF
     return file
 
 
-def unreadable(path: Path, error: Exception) -> CorpusError:
-    """Return the error for a file that a decoder refuses."""
-    return CorpusError(f"{path}: not readable as audio ({reason_of(error)}): convert it to WAV or FLAC, or remove it")
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Turn the errors of decoders inside the block into a CorpusError."""
+    try:
+        yield
+    except NoAudioError as error:
+        raise CorpusError(
+            f"{path}: holds no audio stream that can be decoded: replace the file or remove it from the corpus"
+        ) from error
+    except ClockError as error:
+        raise CorpusError(f"{path}: {error}: convert the file again from its source") from error
+    except (soundfile.SoundFileError, av.FFmpegError) as error:
+        raise CorpusError(
+            f"{path}: not readable as audio ({reason_of(error)}): convert it to WAV or FLAC, or remove it"
+        ) from error
 
 
-def no_track(path: Path, track: int, tracks: int) -> CorpusError:
-    """Return the error for a track that a file does not have."""
-    there = "one audio track" if tracks == 1 else f"{tracks} audio tracks"
-    return CorpusError(f"{path}: has no track {track}: it has {there}, give 1 to {tracks}, or leave --track out")
+def _check_track(path: Path, track: int | None, tracks: int) -> None:
+    if track is not None and not 1 <= track <= tracks:
+        there = "one audio track" if tracks == 1 else f"{tracks} audio tracks"
+        raise CorpusError(f"{path}: has no track {track}: it has {there}, give 1 to {tracks}, or leave --track out")
 
 
 def usable_rate(path: Path, rate: int) -> int:
@@ -145,7 +143,7 @@ def usable_rate(path: Path, rate: int) -> int:
     return rate
 
 
-def _plain(path: Path, sizes: Sizes | None) -> AudioFile | None:
+def _plain(path: Path, track: int | None, sizes: Sizes | None) -> AudioFile | None:
     """Inspect a file that soundfile reads exactly; None for others, and for files longer than announced."""
     if sizes is not None and (sizes.announced is None or (sizes.longer and sizes.beyond)):
         return None
@@ -155,6 +153,7 @@ def _plain(path: Path, sizes: Sizes | None) -> AudioFile | None:
         return None
     if info.format not in _PLAIN_FORMATS or info.subtype not in _PLAIN_SAMPLES or not 0 < info.frames < MOST_FRAMES:
         return None
+    _check_track(path, track, 1)
     duration = info.frames / usable_rate(path, info.samplerate)
     channel, remarks = _one_channel(_plain_excerpts(path) if info.channels > 1 else ())
     if sizes is not None and sizes.longer:
@@ -170,8 +169,7 @@ def _contained(path: Path, chosen: int | None, sizes: Sizes | None) -> AudioFile
         head = header(container)
         several = len(container.streams) > 1
         estimate = (container.duration or 0) / av.time_base
-    if chosen is not None and not 1 <= chosen <= len(head.streams):
-        raise no_track(path, chosen, len(head.streams))
+    _check_track(path, chosen, len(head.streams))
     heard = head.streams if chosen is None else (head.streams[chosen - 1],)
     tracks, remarks = [], []
     for number, stream in enumerate(heard, start=chosen or 1):
@@ -200,10 +198,9 @@ def _track(
     path: Path, stream: int, options: Mapping[str, str], clock: float, *, alone: bool
 ) -> tuple[Track, list[str]]:
     try:
-        length = _length(path, stream, options, decode=False, alone=alone)
+        duration, reader, timeline = _length(path, stream, options, decode=False, alone=alone)
     except UncountableError:
-        length = _length(path, stream, options, decode=True, alone=alone)
-    duration, reader, timeline = length
+        duration, reader, timeline = _length(path, stream, options, decode=True, alone=alone)
     if reader.announced is not None:
         slack = PADDING_TOLERANCE + reader.primed
         if reader.announced > max(reader.reached, duration + clock) + slack:

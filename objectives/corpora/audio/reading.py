@@ -6,12 +6,12 @@ The result is resampled, and then tracks are mixed. Resampling uses SciPy's poly
 because torchaudio would need a CUDA library beside a CPU build of torch.
 """
 
+import itertools
 import math
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import av
 import numpy as np
 import soundfile
 
@@ -21,12 +21,11 @@ from objectives.corpora.audio.inspection import (
     PADDING_TOLERANCE,
     AudioFile,
     Track,
-    inspect,
-    unreadable,
+    decoding,
+    probe,
     usable_rate,
 )
 from objectives.corpora.audio.resampling import resampled
-from objectives.corpora.audio.timeline import ClockError
 from objectives.errors import CorpusError
 from objectives.models.contract import SAMPLE_RATE
 
@@ -39,20 +38,6 @@ AUDIO_SUFFIXES = frozenset(
 )
 
 _Chunk = tuple[np.ndarray, int]  # (channels, samples) float32, sampling rate in Hz
-
-
-def probe(path: Path, track: int | None = None) -> AudioFile:
-    """Inspect a file: duration, tracks, remarks. track: number of the only track to use, from 1; None mixes all.
-
-    Raises CorpusError if the file is missing, empty, truncated, not audio or without that track, or if its clock cannot
-    be followed.
-    """
-    return inspect(path, track)
-
-
-def probe_duration(path: Path) -> float:
-    """Return the duration of an audio file as decoded, in seconds. Raises as `probe` does."""
-    return probe(path).duration
 
 
 def read_audio(path: Path, duration: float) -> np.ndarray:
@@ -117,16 +102,9 @@ def _mixed(file: AudioFile, duration: float) -> Iterator[np.ndarray]:
 
 def _at_16_khz(file: AudioFile, track: Track, duration: float) -> Iterator[np.ndarray]:
     chunks = _sound(file, track, duration)
-    first = next(chunks, None)
-    if first is None:
-        return
-    mono, rate = first
-
-    def pieces() -> Iterator[np.ndarray]:
-        yield mono
-        yield from (piece for piece, _ in chunks)
-
-    yield from pieces() if rate == SAMPLE_RATE else resampled(pieces(), rate)
+    for mono, rate in chunks:
+        pieces = itertools.chain([mono], (piece for piece, _ in chunks))
+        yield from pieces if rate == SAMPLE_RATE else resampled(pieces, rate)
 
 
 def _sound(file: AudioFile, track: Track, duration: float) -> Iterator[_Chunk]:
@@ -143,7 +121,12 @@ def _sound(file: AudioFile, track: Track, duration: float) -> Iterator[_Chunk]:
                 )
             chosen = track.channel is not None and track.channel < len(chunk)
             mono = (chunk[track.channel] if chosen else chunk.mean(axis=0))[: _frames(duration, rate) - heard]
-            _refuse_no_number(path, mono, heard, rate)
+            if not np.isfinite(mono).all():
+                first = int(np.flatnonzero(~np.isfinite(mono))[0])
+                raise CorpusError(
+                    f"{path}: the sample at {(heard + first) / rate:.3f} s is {mono[first]}: NaN and infinite samples "
+                    "cannot be processed, convert the file again from its source"
+                )
             heard += len(mono)
             yield mono, rate
             if heard >= _frames(duration, rate):
@@ -159,25 +142,9 @@ def _refuse_short(path: Path, seconds: float, duration: float) -> None:
         )
 
 
-def _refuse_no_number(path: Path, mono: np.ndarray, heard: int, rate: int) -> None:
-    if not np.isfinite(mono).all():
-        first = int(np.flatnonzero(~np.isfinite(mono))[0])
-        raise CorpusError(
-            f"{path}: the sample at {(heard + first) / rate:.3f} s is {mono[first]}: NaN and infinite samples cannot "
-            "be processed, convert the file again from its source"
-        )
-
-
 def _decoded(file: AudioFile, track: Track) -> Generator[_Chunk, None, None]:
-    try:
-        if track.stream is None:
-            yield from _plain_chunks(file.path)
-        else:
-            yield from _placed_chunks(file, track.stream)
-    except ClockError as error:
-        raise CorpusError(f"{file.path}: {error}: convert the file again from its source") from error
-    except (soundfile.SoundFileError, av.FFmpegError) as error:
-        raise unreadable(file.path, error) from error
+    with decoding(file.path):
+        yield from _plain_chunks(file.path) if track.stream is None else _placed_chunks(file, track.stream)
 
 
 def _plain_chunks(path: Path) -> Iterator[_Chunk]:

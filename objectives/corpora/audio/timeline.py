@@ -61,7 +61,10 @@ class Timeline:
         piece = waiting[0]
         if piece.anew:
             self._origin = self._last = None
-        self._refuse_back(piece)
+        if piece.stamp is not None:
+            if self._last is not None and piece.stamp < self._last - BACK:
+                raise ClockError(f"its clock runs back, from {self._last:.3f} to {piece.stamp:.3f} s")
+            self._last = piece.stamp
         gap = self._gap(waiting)
         silent = round(gap * piece.rate)
         if silent:
@@ -70,13 +73,6 @@ class Timeline:
         self._position += (silent + piece.samples) / piece.rate
         waiting.popleft()
         return silent, piece
-
-    def _refuse_back(self, piece: Stamped) -> None:
-        if piece.stamp is None:
-            return
-        if self._last is not None and piece.stamp < self._last - BACK:
-            raise ClockError(f"its clock runs back, from {self._last:.3f} to {piece.stamp:.3f} s")
-        self._last = piece.stamp
 
     def _gap(self, waiting: Iterable[Stamped]) -> float:
         """Return the seconds of silence before the first of these pieces: the smallest delay of any of them."""

@@ -12,7 +12,8 @@ import soundfile
 from scipy.linalg import solve_toeplitz
 from scipy.signal import butter, lfilter, resample_poly, sosfilt
 
-from objectives.corpora.audio.reading import audio_pieces, probe_duration
+from objectives.corpora.audio.inspection import probe_duration
+from objectives.corpora.audio.reading import audio_pieces
 from objectives.corpora.folder import audio_below
 from objectives.errors import CorpusError
 from objectives.models.contract import SAMPLE_RATE

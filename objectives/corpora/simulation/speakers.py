@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from pyannote.core import Segment, Timeline
 
-from objectives.corpora.audio.reading import AUDIO_SUFFIXES, probe_duration
+from objectives.corpora.audio.inspection import probe_duration
+from objectives.corpora.audio.reading import AUDIO_SUFFIXES
 from objectives.corpora.corpus import Recording, is_local_name
 from objectives.corpora.folder import audio_below
 from objectives.corpora.rttm import NOT_AVAILABLE
@@ -55,7 +56,7 @@ def speech_folder(folder: Path) -> Voices:
     name cannot be written in an RTTM.
     """
     if not folder.is_dir():
-        raise CorpusError(f"{folder}: is no folder: give one that holds a folder of recordings for each person")
+        raise CorpusError(f"{folder}: is not a folder: give one that holds a folder of recordings for each person")
     audio = audio_below(folder)
     if not audio:
         raise CorpusError(

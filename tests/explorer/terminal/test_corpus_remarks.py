@@ -17,7 +17,7 @@ from tests.support.export_study import real_definition, real_study, tell
 from tests.support.real_excerpts import EVAL, write_excerpts
 
 ROOT = Path(__file__).resolve().parents[3]
-SAID = "corpus: 1 of 4 recordings is not used: lost (lost.rttm speaks of it, and no audio has that name)"
+SAID = "corpus: 1 of 4 recordings is not used: lost (lost.rttm mentions it, and no audio has that name)"
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +122,11 @@ def test_a_corpus_is_checked_in_full(tmp_path: Path) -> None:
     (tmp_path / "e.wav").symlink_to("nowhere.wav")
     (tmp_path / "more").symlink_to("gone")
     lost = [
-        "c: c.rttm speaks of it, and no audio has that name",
+        "c: c.rttm mentions it, and no audio has that name",
         "d: d.voc: .voc is not read as audio",
         "e: e.wav: a link to nowhere.wav, which is not there",
-        "f: f.rttm speaks of it, and no audio has that name",
-        "g: g.rttm speaks of it, and no audio has that name",
+        "f: f.rttm mentions it, and no audio has that name",
+        "g: g.rttm mentions it, and no audio has that name",
     ]
     whole = [
         *lost,

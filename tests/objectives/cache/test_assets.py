@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from objectives.cache.assets import ASSETS, Asset, Progress, assets_dir, fetch, state, verify
-from objectives.cache.download import HubFile, Package, PinnedFile
+from objectives.cache.assets import ASSETS, Asset, assets_dir, fetch, state, verify
+from objectives.cache.download import HubFile, Package, PinnedFile, Progress
 from objectives.cache.files import cache_dir
 from objectives.errors import AssetError
 
@@ -255,10 +255,10 @@ def test_hub_with_another_file_is_not_believed(registry, tmp_path):
 def test_whole_archive_of_a_killed_process_is_used_and_half_ones_are_removed(index, registry, tmp_path):
     archive = (index / "tiny-1.0-py3-none-any.whl").read_bytes()
     staging = assets_dir() / ".staging" / "tiny-1.0"
-    for attempt, data in (("attempt-1", archive[:-9]), ("attempt-2", archive)):
-        (staging / attempt / "tmp").mkdir(parents=True)
-        (staging / attempt / "tmp" / "x.whl").write_bytes(data)
-    (staging / "install-1").write_bytes(WEIGHTS[:99])
+    (staging / "attempt-1" / "tmp").mkdir(parents=True)
+    (staging / "attempt-1" / "tmp" / "x.whl").write_bytes(archive[:-9])
+    (staging / "archive.whl").write_bytes(archive)
+    (staging / "install").write_bytes(WEIGHTS[:99])
     empty(index)
     assert fetch("b", registry=registry).read_bytes() == VOICE
     assert files_below(tmp_path) == {"cache/assets/a/a.bin", "cache/assets/b/b.pt"}

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -108,26 +107,6 @@ def test_of_a_name_that_comes_twice_only_what_was_pinned_is_taken(place: Place) 
     assert not place.target.exists()
     place.unpack(place.sdist((place.member("pkg/one.wav"), GOOD), (place.member("pkg/one.wav"), EVIL)))
     assert place.target.read_bytes() == GOOD
-
-
-def test_a_member_that_grows_without_end_is_not_written_to_its_end(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = place.root / "evil.whl"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("pkg/one.wav", bytes(50 * 2**20))  # 50 KB in the archive
-    largest = 0
-    replace = os.fsync
-
-    def look(handle: int) -> None:
-        nonlocal largest
-        largest = max(largest, os.fstat(handle).st_size)
-        replace(handle)
-
-    monkeypatch.setattr(os, "fsync", look)
-    with pytest.raises(AssetError, match="not what was pinned"):
-        place.unpack(path)
-    assert largest == len(GOOD)
 
 
 def test_what_is_installed_has_no_rights_that_an_archive_gave_it(place: Place) -> None:

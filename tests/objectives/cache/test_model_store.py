@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from objectives.cache import model_store
 from objectives.cache.files import CACHE_VARIABLE, content_key, kept_file, windows_dir
-from objectives.cache.model_pruning import prune, stored_models
+from objectives.cache.model_cleaning import clean, stored_models
 from objectives.cache.model_store import StoredModel, kept_model, release
 from objectives.errors import AssetError
 
@@ -191,9 +191,9 @@ def test_a_kill_at_any_instant_leaves_a_whole_model_or_none(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda path: path.write_bytes(CONTENT[:-1]), "has 1023 bytes; its sidecar tells of 1024"),
+        (lambda path: path.write_bytes(CONTENT[:-1]), "has 1023 bytes; its sidecar says 1024"),
         (lambda path: path.write_bytes(b""), "has 0 bytes"),
-        (lambda path: path.write_bytes(b"\1" + CONTENT[1:]), "has SHA-256 [0-9a-f]{64}; its sidecar tells of"),
+        (lambda path: path.write_bytes(b"\1" + CONTENT[1:]), "has SHA-256 [0-9a-f]{64}; its sidecar says"),
         (lambda path: path.unlink(), "is missing; its sidecar is there"),
         (lambda path: path.with_suffix(".json").unlink(), "sidecar .* is missing"),
         (lambda path: path.with_suffix(".json").write_bytes(b"\xff\0garbage"), "sidecar .* is not what was written"),
@@ -276,7 +276,7 @@ def test_a_full_disk_says_so() -> None:
         kept(full)
 
 
-def test_prune_takes_debris_and_what_is_chosen_with_all_that_was_derived(folder: Path) -> None:
+def test_clean_takes_debris_and_what_is_chosen_with_all_that_was_derived(folder: Path) -> None:
     def fill() -> None:
         for seed in range(3):
             kept(seed=seed)
@@ -299,16 +299,16 @@ def test_prune_takes_debris_and_what_is_chosen_with_all_that_was_derived(folder:
     expected = sum(
         path.stat().st_size for path in folder.iterdir() if path.name.lstrip(".").startswith((chosen, damaged))
     )
-    pruned = prune(entries, {chosen})
+    cleaned = clean(entries, {chosen})
     assert names(folder) == {f"{stays}.safetensors", f"{stays}.json", embedding.name, "notes.txt"}
-    assert pruned.freed == expected + len(b"half a graph") + len(b"classes")
-    assert len(pruned.deleted) == 7
+    assert cleaned.freed == expected + len(b"half a graph") + len(b"classes")
+    assert len(cleaned.deleted) == 7
     assert (gone.exists(), kept_windows.exists()) == (False, True)
-    assert pruned.spared == {}
+    assert cleaned.spared == {}
     in_another_process(lambda: kept(never, seed=2))
 
 
-def test_prune_spares_what_a_running_process_uses() -> None:
+def test_clean_spares_what_a_running_process_uses() -> None:
     ours, theirs = FORK.Pipe()
 
     def use() -> None:
@@ -325,12 +325,12 @@ def test_prune_spares_what_a_running_process_uses() -> None:
     assert ours.poll(PATIENCE)
     ours.recv()
     (entry,) = stored_models()
-    assert prune([entry], {entry.key}).spared == {entry.key: "a running process uses it"}
+    assert clean([entry], {entry.key}).spared == {entry.key: "a running process uses it"}
     assert [entry.state for entry in stored_models()] == ["whole"]
     ours.send("go on")
     assert ours.poll(PATIENCE)
     assert ours.recv() == "done"
-    assert prune([entry], {entry.key}).spared == {}
+    assert clean([entry], {entry.key}).spared == {}
     assert stored_models() == []
     ours.send("end")
     process.join(PATIENCE)
@@ -344,11 +344,11 @@ def test_of_more_models_than_are_held_those_used_last_are(monkeypatch: pytest.Mo
     third = kept(seed=3)
     assert list(model_store._held) == [first.path, third.path]
     entries = stored_models()
-    prune(entries, {entry.key for entry in entries})
+    clean(entries, {entry.key for entry in entries})
     assert [path.exists() for path in (first.path, second.path, third.path)] == [True, False, True]
 
 
-def test_prune_spares_what_is_being_made_and_what_was_mended_meanwhile() -> None:
+def test_clean_spares_what_is_being_made_and_what_was_mended_meanwhile() -> None:
     ours, theirs = FORK.Pipe()
 
     def slowly(target: Path) -> Mapping[str, Any]:
@@ -364,11 +364,11 @@ def test_prune_spares_what_is_being_made_and_what_was_mended_meanwhile() -> None
         warnings.simplefilter("ignore", RuntimeWarning)
         process.start()
     assert ours.poll(PATIENCE)
-    assert prune([damaged]).spared == {damaged.key: "it is being made"}
+    assert clean([damaged]).spared == {damaged.key: "it is being made"}
     ours.send("go on")
     process.join(PATIENCE)
-    pruned = prune([damaged])  # what was seen damaged is whole by now
-    assert (pruned.deleted, pruned.spared) == ((), {})
+    cleaned = clean([damaged])  # what was seen damaged is whole by now
+    assert (cleaned.deleted, cleaned.spared) == ((), {})
     kept(never)
 
 

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from objectives.corpora.audio.reading import AUDIO_SUFFIXES
-from objectives.corpora.corpus import Corpus
+from objectives.corpora.corpus import Corpus, Remark
 from objectives.corpora.folder_files import found_below
-from objectives.corpora.remarks import Remark
 from objectives.corpora.sources import load_corpus
 from objectives.corpora.summary import in_brief
 from objectives.errors import CorpusError
@@ -60,18 +59,18 @@ def test_every_recording_that_is_not_used_is_named_with_the_reason(tmp_path: Pat
     assert said(corpus) == {
         ("recording", "call02", "call02.voc: .voc is not read as audio"),
         ("recording", "call03", "call03.wav: a link to nowhere.wav, which is not there"),
-        ("recording", "call04", "call04.rttm speaks of it, and no audio has that name"),
+        ("recording", "call04", "call04.rttm mentions it, and no audio has that name"),
         ("recording", "call05", "call05.wv: .wv is not read as audio"),
         ("recording", "call06", "call06: a name without a suffix is not read as audio"),
         ("recording", "call07", "call07.wav: cannot be read (Too many levels of symbolic links)"),
         ("recording", "call08", "call08.wav: neither a file nor a folder"),
         ("recording", "call09", "call09.dss: .dss is not read as audio"),
-        ("recording", "call10", "all.uem speaks of it, and no audio has that name"),
-        ("recording", "call11", "all.rttm speaks of it, and no audio has that name"),
+        ("recording", "call10", "all.uem mentions it, and no audio has that name"),
+        ("recording", "call11", "all.rttm mentions it, and no audio has that name"),
     }
     assert in_brief(corpus, "my calls") == (
         "10 of 11 recordings are not used: call02 (call02.voc: .voc is not read as audio), call03 (call03.wav: a link "
-        "to nowhere.wav, which is not there), call04 (call04.rttm speaks of it, and no audio has that name), … 7 more",
+        "to nowhere.wav, which is not there), call04 (call04.rttm mentions it, and no audio has that name), … 7 more",
         "`explorer corpus 'my calls' --check` lists all",
     )
 
@@ -90,8 +89,8 @@ def test_files_that_are_not_taken_are_named(tmp_path: Path) -> None:
     assert [recording.reference.labels() for recording in corpus.split("all")] == [["ana"], ["ana"]]
     assert said(corpus) == {
         ("file", "audio/a.avi", ".avi is not read as audio"),
-        ("file", "old/a.rttm", "for a another RTTM is taken (audio/a.rttm)"),
-        ("file", "old/all.rttm", "for a and 1 more another RTTM is taken (audio/a.rttm)"),
+        ("file", "old/a.rttm", "for a another RTTM is used (audio/a.rttm)"),
+        ("file", "old/all.rttm", "for a and 1 more another RTTM is used (audio/a.rttm)"),
         ("file", "old/c.rttm", "has no SPEAKER line"),
         ("file", "old/d.rttm", "is empty"),
         ("file", "spoken.uem", "a link to gone.uem, which is not there"),
@@ -201,8 +200,8 @@ def write_protocol(folder: Path) -> str:
 def test_a_protocol_keeps_the_same_promises(tmp_path: Path) -> None:
     corpus = load_corpus(write_protocol(tmp_path))
     assert said(corpus) == {
-        ("recording", "b", "all.rttm speaks of it, and no subset lists it"),
-        ("recording", "c", "all.uem speaks of it, and no subset lists it"),
+        ("recording", "b", "all.rttm mentions it, and no subset lists it"),
+        ("recording", "c", "all.uem mentions it, and no subset lists it"),
         (
             "file",
             "Calls.SpeakerDiarization.ours.extra",
@@ -230,7 +229,7 @@ def test_simsamu_keeps_the_same_promises(tmp_path: Path) -> None:
     (tmp_path / "toux" / "toux.rttm").write_text(rttm("<NA>", TURNS))
     corpus = load_corpus(f"simsamu:{tmp_path}")
     assert uris(corpus) == {"feu", "chute"}
-    assert said(corpus) == {("recording", "toux", "toux/toux.rttm speaks of it, and no audio has that name")}
+    assert said(corpus) == {("recording", "toux", "toux/toux.rttm mentions it, and no audio has that name")}
 
 
 # --- any folder
@@ -257,7 +256,7 @@ def write_entry(folder: Path, sounds: dict[str, Path], entry: tuple[str, str, st
     below, stem, suffix, kind, spoken_of = entry
     path = folder / below / f"{stem}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    spoken_of = [*spoken_of, "<NA>"]  # a file that is named after a recording speaks of it too
+    spoken_of = [*spoken_of, "<NA>"]  # a file that is named after a recording mentions it too
     if os.path.lexists(path):
         return None
     target = path if kind == "good" else folder.parent / f"target of {len(list(folder.parent.iterdir()))}"

@@ -61,9 +61,9 @@ def test_protocol_from_the_environment(database: Path, monkeypatch: pytest.Monke
     ("file", "content", "said"),
     [
         ("rttm/c.rttm", "SPEAKER c 1 0 -1 <NA> <NA> ana <NA> <NA>\n", r"c\.rttm, line 1: duration -1 s is negative"),
-        ("rttm/c.rttm", "SPEAKER z 1 0 1 <NA> <NA> ana <NA> <NA>\n", r"c\.rttm: speaks of 'z' and not of 'c'"),
+        ("rttm/c.rttm", "SPEAKER z 1 0 1 <NA> <NA> ana <NA> <NA>\n", r"c\.rttm: mentions 'z' but not 'c'"),
         ("all.uem", "a NA 0\n", r"all\.uem, line 1: 3 fields"),
-        ("all.uem", "b NA 0 1\n", r"all\.uem: speaks of 'b' and not of 'a'"),
+        ("all.uem", "b NA 0 1\n", r"all\.uem: mentions 'b' but not 'a'"),
         ("reference.rttm", "SPEAKER a 1\n", r"reference\.rttm, line 1: 3 fields"),
         ("test.lst", "c\nd\n", r"test file 'd': FileNotFoundError"),
         ("test.lst", "a\n", r"recording 'a' is in split train and again in split eval"),

@@ -169,23 +169,23 @@ def _splits(text: str) -> Callable[[Path], object]:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (_drop_rttm, ["a.wav: no RTTM speaks of 'a': put a.rttm"]),
-        (_other_uri, ["a.rttm: speaks of 'z' and not of 'a'"]),
+        (_drop_rttm, ["a.wav: no RTTM mentions 'a': put a.rttm"]),
+        (_other_uri, ["a.rttm: mentions 'z' but not 'a'"]),
         (_no_turns, ["a.rttm: has no SPEAKER line: write down what", "a.wav holds, or remove both"]),
         (_blank_rttm, ["a.rttm: is empty: write down what", "a.wav holds, or remove both"]),
         (_blank_uem, ["a.uem: is empty: write down which parts of", "a.wav are annotated, or remove the UEM"]),
-        (_rttm_is_a_link_to_nowhere, ["no RTTM speaks of 'a' (", "a.rttm: a link to gone.rttm, which is not there)"]),
+        (_rttm_is_a_link_to_nowhere, ["no RTTM mentions 'a' (", "a.rttm: a link to gone.rttm, which is not there)"]),
         (_splits_are_a_link_to_nowhere, ["splits.json: cannot be read (No such file or directory)"]),
         (_malformed, ["a.rttm, line 2: 4 fields"]),
         (_not_utf8, ["a.rttm: byte 29 is not UTF-8"]),
         (_past_end, ["a.rttm: 'a': a turn of ana from 1.500 s to 2.060 s lies past the end of the audio (2.000 s"]),
         (_uem_past_end, ["a: the UEM says", "a.wav is annotated to 2.060 s, and it ends at 2.000 s"]),
-        (_uem_other_uri, ["a.uem: speaks of 'z' and not of 'a'"]),
+        (_uem_other_uri, ["a.uem: mentions 'z' but not 'a'"]),
         (_nobody_where_annotated, ["a.rttm: nobody speaks in the annotated part of 'a' (0.250 s)"]),
         (_empty_audio, ["a.wav: the audio is empty"]),
         (_unreadable_audio, ["a.wav: not readable as audio"]),
         (_two_audio, ["a.wav", "a.flac have one URI, 'a'"]),
-        (_two_rttm, ["a.wav: ", "one.rttm", "two.rttm both speak of 'a'"]),
+        (_two_rttm, ["a.wav: ", "one.rttm", "two.rttm both mention 'a'"]),
         (_same_audio, ["are the same audio", "a.wav (split ", "b.wav (split "]),
         (_splits('{"eval": ["a"], "train": ["b", "a"]}'), ["splits.json: 'a' is in split eval and again in train"]),
         (_splits('{"eval": ["a", "c"]}'), ["splits.json: split 'eval' names 'c', and no audio file"]),
@@ -268,7 +268,7 @@ def test_simsamu_table_names_the_people_behind_the_roles(tmp_path: Path) -> None
 
 
 def test_simsamu_folder_that_is_not_there() -> None:
-    with pytest.raises(CorpusError, match=r"nowhere: is no folder"):
+    with pytest.raises(CorpusError, match=r"nowhere: is not a folder"):
         load_corpus("simsamu:nowhere")
 
 

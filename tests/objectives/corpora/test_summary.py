@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from objectives.corpora.remarks import Remark
+from objectives.corpora.corpus import Remark
 from objectives.corpora.summary import SHOWN, in_brief
 
 LISTS_ALL = "`explorer corpus calls --check` lists all"

@@ -8,7 +8,8 @@ import pytest
 import soundfile
 from scipy.signal import resample_poly
 
-from objectives.corpora.audio.reading import audio_pieces, probe_duration, read_audio
+from objectives.corpora.audio.inspection import probe_duration
+from objectives.corpora.audio.reading import audio_pieces, read_audio
 from objectives.errors import CorpusError
 from tests.support.corpora import RATE, encode_audio, tone, write_audio
 
@@ -179,7 +180,8 @@ def test_pieces_of_encoded_audio_are_the_whole(tmp_path: Path) -> None:
 PEAK = """
 import resource, sys
 from pathlib import Path
-from objectives.corpora.audio.reading import audio_pieces, probe_duration
+from objectives.corpora.audio.inspection import probe_duration
+from objectives.corpora.audio.reading import audio_pieces
 path = Path(sys.argv[1])
 print(sum(map(len, audio_pieces(path, probe_duration(path)))), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -8,7 +8,8 @@ import pytest
 import soundfile
 
 from objectives.corpora.audio.channels import cancelling
-from objectives.corpora.audio.reading import audio_pieces, probe, probe_duration, read_audio
+from objectives.corpora.audio.inspection import probe, probe_duration
+from objectives.corpora.audio.reading import audio_pieces, read_audio
 from objectives.errors import CorpusError
 from tests.support.corpora import RATE, encode_audio, tone, write_audio
 from tests.support.muxing import clicks, heard_at, mux

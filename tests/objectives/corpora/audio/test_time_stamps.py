@@ -7,7 +7,8 @@ import pytest
 import soundfile
 
 from objectives.corpora.audio.container import Reader, UncountableError, opened
-from objectives.corpora.audio.reading import probe, probe_duration, read_audio
+from objectives.corpora.audio.inspection import probe, probe_duration
+from objectives.corpora.audio.reading import read_audio
 from objectives.corpora.audio.timeline import ClockError, Stamped, Timeline
 from objectives.errors import CorpusError
 from tests.support.muxing import clicks, heard_at, mux
@@ -153,7 +154,7 @@ def test_packets_are_as_long_as_what_they_become(tmp_path: Path, container: str,
         with opened(path, {}) as file:
             reader = Reader(file, 0)
             try:
-                pieces = reader.decoded() if decode else reader.counted()
+                pieces = list(reader.decoded() if decode else reader.counted())
             except UncountableError:
                 assert codec in ("flac", "pcm_s16le") or container == "nut"
                 return

@@ -86,7 +86,7 @@ def test_a_folder_that_says_nothing_of_people_is_refused(tmp_path: Path, files: 
         write_audio(tmp_path / name, tone(0.2))
     with pytest.raises(CorpusError, match=said):
         speech_folder(tmp_path)
-    with pytest.raises(CorpusError, match="is no folder"):
+    with pytest.raises(CorpusError, match="is not a folder"):
         speech_folder(tmp_path / "nowhere")
 
 

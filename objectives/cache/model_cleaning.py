@@ -52,8 +52,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Pruned:
-    """The result of `prune`. deleted: files. freed: their bytes. spared: key → why its files were kept."""
+class Cleaned:
+    """The result of `clean`. deleted: files. freed: their bytes. spared: key → why its files were kept."""
 
     deleted: tuple[Path, ...]
     freed: int
@@ -79,7 +79,7 @@ def stored_models() -> list[Entry]:
     return [entry for entry in entries if entry.files or entry.leftovers or entry.state == "being made"]
 
 
-def prune(entries: Iterable[Entry], whole: Collection[str] = ()) -> Pruned:
+def clean(entries: Iterable[Entry], whole: Collection[str] = ()) -> Cleaned:
     """Delete the debris of entries, and the whole models whose key is in `whole`.
 
     Each entry is inspected again first: models that are being made, were repaired or are in use are kept.
@@ -95,7 +95,7 @@ def prune(entries: Iterable[Entry], whole: Collection[str] = ()) -> Pruned:
             deleted += doomed
         if why_not:
             spared[entry.key] = why_not
-    return Pruned(tuple(deleted), freed, spared)
+    return Cleaned(tuple(deleted), freed, spared)
 
 
 def _entry(key: str) -> Entry:
