@@ -37,7 +37,8 @@ from explorer.terminal.corpus_remarks import print_remarks
 from objectives.backends.checkpoint import read_checkpoint
 from objectives.cache.assets import ASSETS
 from objectives.compression.compressor import FinishedModel, load_network
-from objectives.compression.plain_safetensors import save_plain
+from objectives.compression.low_bit import save_plain
+from objectives.compression.precisions import PRECISION_MODES
 from objectives.errors import BundleError, StudyError
 from objectives.evaluation.evaluator import Evaluator, build_evaluator
 from objectives.measurement import DATA
@@ -46,7 +47,6 @@ from objectives.models.segmentation import DEFAULT_SEGMENTATION, contract_of
 from objectives.models.sherpa_metadata import check_metadata
 from objectives.operating_point import OperatingPoint
 from objectives.runtime.segmentation_onnx import portable_onnx
-from objectives.runtime.torch_runtime import execution_on_cpu
 from objectives.streaming.online import tracking_of
 from studies.definition import StudyDefinition
 from studies.search_space import recall
@@ -55,6 +55,7 @@ from studies.search_space import recall
 # The code may differ: whether it still gives the same answers is what is measured
 COMPARED = tuple(key for key in DATA if key != "code")
 
+SHOWN = (record.RTF_SPREAD, record.RTF_RATIO, record.THREADS, record.PARAMS, record.KEPT_UNITS)  # as they are
 PACKAGES = ("explorer", "torch", "torchao", "pyannote.audio", "onnxruntime", "onnx", "optuna", "numpy", "scipy")
 
 
@@ -122,7 +123,7 @@ def _model_of(
 ) -> FinishedModel:
     """Return the trial's model, from the store or made again. Raises StudyError if that gives another model."""
     model = evaluator.model(point, on_progress)
-    known = str(trial.user_attrs.get("model_key"))
+    known = str(trial.user_attrs.get(record.MODEL_KEY))
     if model.key != known:
         raise StudyError(
             f"trial {trial.number} ran the model {known[:12]}, and what is made of the same settings now is "
@@ -186,7 +187,7 @@ def _manifest(
         },
         "segmentation": {
             **asdict(contract_of(load_network(model))),
-            "execution": execution_on_cpu(model.precision),
+            "execution": PRECISION_MODES[model.precision].execution("onnxruntime cpu"),
         },
         "embedding": {
             "name": Path(embedding.name).name,  # not the path, which would reveal folders
@@ -200,14 +201,14 @@ def _manifest(
             "der": der,
             "size_mib": size,
             "rtf": rtf,
-            "errors": attributes["der"],
-            **{name: attributes[name] for name in ("rtf_spread", "rtf_ratio", "threads", "params", "kept_units")},
-            "update_latency": attributes.get("update_latency"),
-            "recordings": len(attributes["recordings"]),
+            "errors": attributes[record.POOLED],
+            **{name: attributes[name] for name in SHOWN},
+            "update_latency": attributes.get(record.UPDATE_LATENCY),
+            "recordings": len(attributes[record.RECORDINGS]),
             "corpus": Path(definition.corpus).name,
             "split": definition.split,
-            "machine": attributes["machine"],
-            "execution": attributes["execution"],
+            "machine": attributes[record.MACHINE],
+            "execution": attributes[record.EXECUTION],
         },
         "parity": {},
         "provenance": {
@@ -220,7 +221,7 @@ def _manifest(
             "measured_with": attributes.get(record.VERSIONS) or {},
             "model_sha256": model.sha256,
             "compression": asdict(evaluator.compressor.settings),
-            "story": attributes["story"],
+            "story": attributes[record.STORY],
             "exported": datetime.now(UTC).isoformat(timespec="seconds"),
         },
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 from explorer.front.comparisons import matched
 from explorer.front.rows import Comparison, FrontRow
 from explorer.statistics.rank_correlation import RankCorrelation, rank_correlation
+from explorer.storage import trial_record as record
 from objectives.operating_point import Precision
 from studies.paper_results import TABLE2
 
@@ -147,7 +148,7 @@ def overlap_figure(series: Mapping[str, FrozenTrial], speech: Mapping[str, "Spee
 
 def _ders(trial: FrozenTrial) -> tuple[dict[str, float], tuple[str, ...]]:
     """Return the DER in percent by recording, and the recordings that have none."""
-    recordings = trial.user_attrs["recordings"]
+    recordings = trial.user_attrs[record.RECORDINGS]
     ders = {uri: float(errors["der"]) for uri, errors in recordings.items() if errors["der"] is not None}
     return ders, tuple(uri for uri in recordings if uri not in ders)
 

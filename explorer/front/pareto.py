@@ -150,8 +150,8 @@ def row_of(
 def _figures(study: optuna.Study, trial: FrozenTrial) -> Figures:
     attributes = trial.user_attrs
     der, size, rtf = trial.values
-    low, high = attributes["rtf_spread"]
-    errors = attributes["der"]
+    low, high = attributes[record.RTF_SPREAD]
+    errors = attributes[record.POOLED]
     return Figures(
         der=der,
         false_alarm=errors["false_alarm"],
@@ -161,15 +161,15 @@ def _figures(study: optuna.Study, trial: FrozenTrial) -> Figures:
         rtf=rtf,
         rtf_low=low,
         rtf_high=high,
-        rtf_ratio=attributes["rtf_ratio"],
-        params=attributes["params"],
-        kept=attributes["kept_units"],
-        execution=attributes["execution"],
+        rtf_ratio=attributes[record.RTF_RATIO],
+        params=attributes[record.PARAMS],
+        kept=attributes[record.KEPT_UNITS],
+        execution=attributes[record.EXECUTION],
         # trials of an earlier version may lack these
-        update_latency=attributes.get("update_latency"),
-        stage_shares=attributes.get("stage_shares"),
-        peak_memory_mib=attributes.get("peak_memory_mib"),
-        kernel=attributes.get("kernel"),
+        update_latency=attributes.get(record.UPDATE_LATENCY),
+        stage_shares=attributes.get(record.STAGE_SHARES),
+        peak_memory_mib=attributes.get(record.PEAK_MEMORY),
+        kernel=attributes.get(record.KERNEL),
         reused_from=attributes.get(record.REUSED_FROM),
         model_key=attributes.get(record.MODEL_KEY),
         model_sha256=attributes.get(record.MODEL_SHA256) or None,
