@@ -2,11 +2,9 @@
 
 import json
 import os
-import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import asdict
 from io import BufferedIOBase
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 import numpy as np
 import typer
 
-from explorer.atomic_files import REMEDIES, descriptor_of, refuse_unwritable, write_whole
+from explorer.atomic_files import descriptor_of, refuse_unwritable, write_whole, writing
 from explorer.commands.options import TableOrJson
 from explorer.terminal.screen import say, screen
 from explorer.terminal.signals import exit_code
@@ -70,34 +68,20 @@ def diarize(
 
         arecord -q -f S16_LE -r 16000 -c 1 -t raw | explorer diarize - --point points/best --pcm 16000
     """
-    if (audio == STANDARD_INPUT) != (pcm is not None):
-        raise CorpusError(
-            f"{audio!r}: raw PCM comes from standard input and nothing else does: give `-` with --pcm RATE"
-        )
-    if live and pcm is not None:
-        raise CorpusError("--live plays a file: standard input comes at its own speed, so leave --live out")
-    if rttm_file is not None and not os.path.isdir(rttm_file.absolute().parent):
-        raise CorpusError(f"{rttm_file}: the folder does not exist: create it, or give another --rttm")
-    if rttm_file is not None and os.path.isdir(rttm_file):
-        raise CorpusError(f"{rttm_file} is a folder: give the name of a file as --rttm")
     to_output = rttm_file is not None and descriptor_of(rttm_file) == OUTPUT
-    if to_output and format == "json":
-        raise CorpusError(f"--rttm {rttm_file} and --format json both write to standard output: give --rttm a file")
+    _refuse_contradictions(audio, pcm, live, track)
     if rttm_file is not None:
-        with _writing(rttm_file):
-            refuse_unwritable(rttm_file)
+        _refuse_unwritable(rttm_file, to_output and format == "json")
     from explorer.bundle.audio_input import UntilInterrupted, pcm_pieces, played
     from explorer.bundle.bundle import read_bundle
     from explorer.bundle.stream import Listener, rttm
     from objectives.machine import one_blas_thread
 
-    if track is not None and pcm is not None:
-        raise CorpusError("--track is one of a file's: raw PCM has no tracks, so leave --track out")
     recording, remarks = _recording(Path(audio), track) if pcm is None else (iter(()), ())
     bundle = read_bundle(point)
     as_text = _as_json if format == "json" else _as_line
-    printed = _Printed(sys.stderr if to_output else sys.stdout, as_text, goes_on=rttm_file is not None)
-    listener = Listener(bundle, printed.turn, threads)
+    printed = _Printed(sys.stderr if to_output else sys.stdout, goes_on=rttm_file is not None)
+    listener = Listener(bundle, lambda turn: printed(as_text(turn)), threads)
     for remark in remarks:
         say(f"{audio}: {remark}", screen(stderr=True))
     one_blas_thread()
@@ -110,10 +94,8 @@ def diarize(
             raise typer.Exit(exit_code(pieces.interrupted))  # nothing was heard, so there is nothing to write
         account = listener.end()
         summary = _summary(bundle, account) | {"remarks": remarks}
-        if format == "json":
-            printed.line(
-                json.dumps(summary)
-            )  # before the file, which may no longer be writable: this has the turns too
+        if format == "json":  # before the file, which may no longer be writable: this has the turns too
+            printed(json.dumps(summary))
         if rttm_file is not None:
             _write(rttm_file, rttm(account.turns, "recording" if pcm is not None else Path(audio).stem))
         if printed.lost is not None:
@@ -124,6 +106,28 @@ def diarize(
             raise typer.Exit(exit_code(pieces.interrupted))
 
 
+def _refuse_contradictions(audio: str, pcm: int | None, live: bool, track: int | None) -> None:
+    if (audio == STANDARD_INPUT) != (pcm is not None):
+        raise CorpusError(
+            f"{audio!r}: raw PCM comes from standard input and nothing else does: give `-` with --pcm RATE"
+        )
+    if live and pcm is not None:
+        raise CorpusError("--live plays a file: standard input comes at its own speed, so leave --live out")
+    if track is not None and pcm is not None:
+        raise CorpusError("--track chooses a track of a file: raw PCM has no tracks, so leave --track out")
+
+
+def _refuse_unwritable(rttm_file: Path, beside_json: bool) -> None:
+    if not os.path.isdir(rttm_file.absolute().parent):
+        raise CorpusError(f"{rttm_file}: the folder does not exist: create it, or give another --rttm")
+    if os.path.isdir(rttm_file):
+        raise CorpusError(f"{rttm_file} is a folder: give the name of a file as --rttm")
+    if beside_json:
+        raise CorpusError(f"--rttm {rttm_file} and --format json both write to standard output: give --rttm a file")
+    with writing(rttm_file, CorpusError, "--rttm"):
+        refuse_unwritable(rttm_file)
+
+
 def _recording(path: Path, track: int | None) -> tuple[Iterator[np.ndarray], tuple[str, ...]]:
     """Open a file, decoded as it is heard, and return its audio and remarks on it. Raise at once for what is visibly
     wrong with it, and later for what shows only when it is reached."""
@@ -131,23 +135,14 @@ def _recording(path: Path, track: int | None) -> tuple[Iterator[np.ndarray], tup
     from objectives.corpora.audio.inspection import probe
     from objectives.corpora.audio.reading import audio_pieces
 
-    _refuse_pipe(path)
+    # a pipe can be read once, and a decoder reads the beginning of a file twice; what is absent, the decoder reports
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise CorpusError(
+            f"{path} is a pipe or a device, not a file: write raw PCM to standard input, `COMMAND | explorer diarize - "
+            "--pcm RATE`, or save the audio and give that file"
+        )
     file = probe(path, track)
     return audio_pieces(path, file.duration, track), file.remarks
-
-
-def _refuse_pipe(path: Path) -> None:
-    """Refuse a pipe: it can be read once, and a decoder reads the beginning of a file twice."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:  # the decoder reports what is wrong with it
-        return
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-        return
-    raise CorpusError(
-        f"{path} is a pipe or a device, not a file: write raw PCM to standard input, `COMMAND | explorer diarize - "
-        "--pcm RATE`, or save the audio and give that file"
-    )
 
 
 def _standard_input() -> BufferedIOBase:
@@ -161,17 +156,8 @@ def _write(path: Path, text: str) -> None:
         sys.stdout.flush()
         sys.stdout.buffer.write(text.encode())
         return
-    with _writing(path):
+    with writing(path, CorpusError, "--rttm"):
         write_whole(path, text.encode())
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        remedy = REMEDIES.get(error.errno, "make room there")
-        raise CorpusError(f"{path}: cannot be written ({error.strerror}): {remedy}, or give another --rttm") from error
 
 
 class _Printed:
@@ -179,20 +165,15 @@ class _Printed:
 
     goes_on: keep the error in `lost` instead of raising it, because --rttm still wants the rest of the audio."""
 
-    def __init__(self, stream: TextIO, as_text: "Callable[[Spoken], str]", goes_on: bool):
+    def __init__(self, stream: TextIO, goes_on: bool):
         self.lost: OutputError | None = None
         self._stream = stream
-        self._as_text = as_text
         self._goes_on = goes_on
 
-    def turn(self, turn: "Spoken") -> None:
-        self.line(self._as_text(turn))
-
-    def line(self, line: str) -> None:
-        if self.lost is not None:
-            return
+    def __call__(self, line: str) -> None:
         try:
-            print(line, file=self._stream, flush=True)
+            if self.lost is None:
+                print(line, file=self._stream, flush=True)
         except OutputError as error:
             if not self._goes_on:
                 raise
@@ -218,7 +199,7 @@ def _summary(bundle: "Bundle", account: "Account") -> dict[str, Any]:
         "chunk_length": point.chunk_length,
         "right_context": point.right_context,
         "latency": point.latency,
-        "execution": bundle.told.segmentation.execution,
+        "execution": bundle.manifest.segmentation.execution,
         "update": _percentiles(account.updates),
         "clustering": account.clustering,
         "delay": _percentiles(account.delays),

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from explorer.diagnostics import agreement
 from explorer.diagnostics.agreement import Change, CostCheck, Figure
-from explorer.diagnostics.measured_trials import evaluator_of, in_words, measured_trials, point_of, source_of
+from explorer.diagnostics.measured_trials import evaluator_of, measured_trials, point_of, source_of
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import stored_definition
 from explorer.workers.protocol import OnStage, prefixed
@@ -22,7 +22,7 @@ from objectives.cache.scratch import FreshCache, fresh_cache, kept_models
 from objectives.evaluation.evaluator import Evaluator
 from objectives.machine import Device, versions
 from objectives.measurement import DATA, pool
-from objectives.operating_point import OperatingPoint
+from objectives.operating_point import OperatingPoint, describe
 
 Model = Literal["kept", "made anew", "another"]
 
@@ -133,7 +133,7 @@ def _verify_one(
     attributes = trial.user_attrs
     changed = agreement.changes(trial, evaluator.machine, versions())
     exact = all(change.exact for change in changed)
-    latency = attributes.get("latency", attributes.get(record.STOP, {}).get("latency"))
+    latency = attributes.get(record.LATENCY, attributes.get(record.STOP, {}).get("latency"))
     figures = [Figure.of("latency, s", latency, record.latency_of(point))]
     key = attributes.get(record.MODEL_KEY)
     model: Model | None = None
@@ -146,12 +146,12 @@ def _verify_one(
             sha256 = attributes.get(record.MODEL_SHA256) or known.get(key)
             figures += agreement.compare_model(trial, made.params, made.size_bytes, made.kept, made.sha256, sha256)
             figures += _errors(trial, point, evaluator, exact, on_progress)
-            if cost and "rtf_spread" in attributes:
+            if cost and record.RTF_SPREAD in attributes:
                 timing = agreement.compare_cost(trial, evaluator.timing(point, on_progress))
     return Verified(
         trial=trial.number,
         origin=record.origin_of(trial),
-        point=in_words(point),
+        point=describe(point),
         measured_by=trial.number,
         stopped=record.why_stopped(trial) if trial.state is TrialState.PRUNED else "",
         exact=exact,
@@ -181,7 +181,7 @@ def _caveats(trial: FrozenTrial, point: OperatingPoint, exact: bool) -> Iterator
     attributes = trial.user_attrs
     if record.MODEL_KEY not in attributes:
         yield "nothing was measured of it: it was stopped before it had a model"
-    if attributes.get("execution") == "emulated":
+    if attributes.get(record.EXECUTION) == "emulated":
         yield f"{point.precision} is emulated: its RTF is not a gain"
     if record.MODEL_KEY in attributes and not attributes.get(record.VERSIONS):
         yield "it was measured by an earlier version, which recorded neither versions of packages nor the SHA-256"

@@ -1,12 +1,11 @@
 """The front as a file of its own: what `explorer front --plot` writes."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
 
-from explorer.atomic_files import REMEDIES, refuse_unwritable, write_whole
+from explorer.atomic_files import refuse_unwritable, write_whole, writing
 from explorer.front.rows import FrontRow
 from objectives.errors import StudyError
 from objectives.operating_point import Tracking
@@ -20,7 +19,7 @@ def check_plot(path: Path) -> None:
     """Raise StudyError if the suffix of a plot is unknown, or if its file cannot be written."""
     if path.suffix.lower() not in KNOWN:
         raise StudyError(f"--plot {path}: its suffix says how to draw: use one of {', '.join(KNOWN)}")
-    with _writing(path):
+    with writing(path, StudyError, "FILE"):
         refuse_unwritable(path)
 
 
@@ -31,24 +30,11 @@ def write_plot(study: optuna.Study, rows: Sequence[FrontRow], path: Path, tracki
     unknown, if nothing of the study was measured yet, or if the file cannot be written.
     """
     check_plot(path)
-    if all(row.der is None for row in rows):
+    if not any(row.measurement for row in rows):
         raise StudyError(f"the study {study.study_name!r} has nothing to plot yet: no operating point was measured")
     made = _page(rows) if path.suffix.lower() == INTERACTIVE else _picture(study, rows, path.suffix.lower(), tracking)
-    with _writing(path):
+    with writing(path, StudyError, "FILE"):
         write_whole(path, made)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        remedy = REMEDIES.get(error.errno, "make room there")
-        if not path.absolute().parent.is_dir():
-            remedy = "create the folder"
-        raise StudyError(
-            f"{path}: the plot cannot be written ({error.strerror}): {remedy}, or give another FILE"
-        ) from error
 
 
 def _picture(study: optuna.Study, rows: Sequence[FrontRow], suffix: str, tracking: Tracking | None) -> bytes:

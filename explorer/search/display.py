@@ -15,18 +15,8 @@ from explorer.search.observer import Observer
 from explorer.search.status import Best, best_values
 from explorer.storage import trial_record as record
 from explorer.storage.foreign_trials import LeftOut, in_words
-from explorer.terminal.screen import giving_way, say, whole
-from objectives.operating_point import UNPRUNED, OperatingPoint
-
-
-def describe(point: OperatingPoint) -> str:
-    """Return an operating point in words, such as `C 1 s  R 0.5 s  Hidden-40  fp32`."""
-    parts: list[str] = [point.mode] if point.mode != "chunk-wise" else []
-    if point.streamed:
-        parts.append(f"C {point.chunk_length:.3g} s  R {point.right_context:.3g} s")
-    if point.pruning != UNPRUNED:
-        parts.append(str(point.pruning))
-    return "  ".join([*parts, point.precision])
+from explorer.terminal.screen import WHOLE, WRAPPED, say
+from objectives.operating_point import OperatingPoint, describe
 
 
 def clock(seconds: float) -> str:
@@ -56,13 +46,13 @@ class Display(Observer):
         self._running: dict[int, str] = {}  # number of a running trial → its description
         self._tasks: dict[int | None, TaskID] = {}  # number of a trial, or None for anything else → its bar
         self._study_bar = Progress(
-            TextColumn("[bold]study"), BarColumn(), MofNCompleteColumn(table_column=whole()),
-            TextColumn("{task.fields[times]}", table_column=giving_way()), console=console,
+            TextColumn("[bold]study"), BarColumn(), MofNCompleteColumn(table_column=WHOLE),
+            TextColumn("{task.fields[times]}", table_column=WRAPPED), console=console,
         )  # fmt: skip
         self._study_task = self._study_bar.add_task("study", total=None, times="")
         self._trial_bar = Progress(
             TextColumn("[bold]trial"), BarColumn(bar_width=20), TaskProgressColumn(),
-            TextColumn("{task.description}", markup=False, table_column=giving_way()), console=console,
+            TextColumn("{task.description}", markup=False, table_column=WRAPPED), console=console,
         )  # fmt: skip
         self._show(None, "getting ready", 0.0)
         self._best = Text("")

@@ -105,13 +105,13 @@ def _look(study: optuna.Study, number: int, drawn: bool) -> None:
     definition = stored_definition(study)
     whole_front(rows)
     joint_front(rows, other_trials(study, rows))
-    trials = driver.bulk_sql.read(study, [row.trial for row in rows if row.trial is not None and row.der is not None])
+    trials = driver.bulk_sql.read(study, [row.number for row in rows if row.measurement])
     facts.facts(study, definition, told, rows, trials, None)
     facts.headlines(rows, told)
     facts.unfinished(study, told)
     if drawn:
         report.render(report.compose(study))
-    driver.bulk_sql.read_all(study)
+    driver.bulk_sql.read(study)
     _verify(study, number)
     export._complete(study, number)
 
