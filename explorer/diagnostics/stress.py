@@ -20,7 +20,7 @@ import optuna
 from explorer.diagnostics.measured_trials import evaluator_of, in_words, measured_trials, point_of, same_model
 from explorer.diagnostics.stress_results import Cell, Stressed
 from explorer.statistics.differences import Points, few_recordings, points, told_points
-from explorer.storage.study_record import stored_definition
+from explorer.storage.study_record import keep_json, stored_definition
 from explorer.workers.protocol import OnStage, prefixed
 from explorer.writable import refuse_read_only
 from objectives.cache.files import writing
@@ -32,7 +32,7 @@ from objectives.corpora.simulation.speakers import Source, Voices, speech_folder
 from objectives.corpora.simulation.turn_taking import LEAD
 from objectives.corpora.simulation.utterances import Utterance, utterances
 from objectives.corpora.sources import load_corpus
-from objectives.errors import CorpusError, StudyError, reason_of
+from objectives.errors import CorpusError, StudyError
 from objectives.evaluation.evaluator import Evaluator
 from objectives.machine import Device
 from objectives.operating_point import OperatingPoint
@@ -233,14 +233,8 @@ def _conversations(
 
 
 def _keep(study: optuna.Study, stressed: Stressed) -> None:
-    try:
-        study.set_user_attr(stressed.key, json.dumps(stressed.as_json()))
-    except optuna.exceptions.StorageInternalError as error:
-        why = reason_of(error.__cause__ or error)
-        raise StudyError(
-            f"what was measured cannot be kept in the study ({why}): fix the storage, and run this again, which takes "
-            "as long as before"
-        ) from error
+    remedy = "fix the storage, and run this again, which takes as long as before"
+    keep_json(study, stressed.key, stressed.as_json(), "what was measured", remedy)
 
 
 def in_words_of_cell(overlap: float, noise: float | None) -> str:
