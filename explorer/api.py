@@ -54,9 +54,9 @@ class StudyResults:
     def recordings(self) -> "pd.DataFrame":
         """Return the errors of each trial by recording; explorer.front.frames.recordings documents the columns."""
         left_out: dict[int, str] = {}
-        trials = bulk_sql.read_all(self.study, left_out=left_out)
+        trials = bulk_sql.read(self.study, left_out=left_out)
         _warn(left_out)
-        return frames.recordings(trials)
+        return frames.recordings(list(trials.values()))
 
     def recommend(
         self,

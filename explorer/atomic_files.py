@@ -1,7 +1,6 @@
 """Write a folder or a file so that it appears under its name complete, or not at all."""
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import glob
@@ -16,8 +15,6 @@ from safetensors import SafetensorError
 
 from objectives.errors import BundleError, ExplorerError
 
-AT_WORKING_DIRECTORY = -100  # AT_FDCWD of Linux
-EXCHANGE = 2  # RENAME_EXCHANGE of Linux
 MOST_LINKS = 40  # links that are followed in a row: Linux's own limit
 REMEDIES: dict[int | None, str] = {
     errno.EACCES: "permit writing there",
@@ -36,9 +33,9 @@ def appearing(folder: Path, replace: bool, error: type[ExplorerError] = BundleEr
 
     Missing parent folders are created, and removed again if the block fails. Enter this before long work: a place that
     cannot be written is refused at once.
-    replace: replace an existing folder, in one step if the system can do that (Linux); otherwise a folder that has
-    appeared there in the meantime is kept. A process that is killed leaves a hidden folder, which the next call for the
-    same folder removes.
+    replace: replace an existing folder; otherwise a folder that has appeared there in the meantime is kept. A process
+    that is killed leaves hidden folders, which the next call for the same folder removes or, if the old folder was
+    moved away and the new one is not there yet, puts back.
     Raises `error` if the folder cannot be written.
     """
     if os.path.ismount(folder):
@@ -156,9 +153,7 @@ def descriptor_of(path: Path) -> int | None:
 
 
 def _swap(staged: Path, folder: Path) -> None:
-    """Exchange two folders. If that takes two steps, a kill between them leaves the old one under a hidden name."""
-    if _exchanged(staged, folder):
-        return
+    """Exchange two folders. A kill between the two steps leaves the old one under a hidden name."""
     old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".old"))
     os.rename(folder, old)
     try:
@@ -167,14 +162,6 @@ def _swap(staged: Path, folder: Path) -> None:
         os.rename(old, folder)
         raise
     os.rename(old, staged)
-
-
-def _exchanged(staged: Path, folder: Path) -> bool:
-    """Exchange two folders in one step. Returns False if the system cannot do that."""
-    rename = getattr(ctypes.CDLL(None), "renameat2", None)
-    if rename is None:
-        return False
-    return rename(AT_WORKING_DIRECTORY, bytes(staged), AT_WORKING_DIRECTORY, bytes(folder), EXCHANGE) == 0
 
 
 def _staged(parent: Path, name: str) -> tuple[Path, int | None]:

@@ -89,7 +89,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except OutputError as error:
-        streams.give_up_output()
+        streams.discard(streams.OUTPUT)
         if isinstance(error.__cause__, BrokenPipeError):
             sys.exit(streams.PIPE_CLOSED)
         _complain(error)

@@ -22,9 +22,14 @@ DEVICES: tuple[Device, ...] = get_args(Device)
 _inside = threading.local()
 
 
+def usable_cores() -> frozenset[int]:
+    """Return the cores that this process may use, by number."""
+    return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+
+
 def cores() -> int:
     """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(usable_cores())
 
 
 def describe() -> Mapping[str, str]:

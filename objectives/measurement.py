@@ -207,12 +207,12 @@ class Stop:
 
     kind: `limit` if it exceeds a hard budget, `raced` if another operating point beats it.
     reason: in words.
-    told: the figures that led to it, as JSON.
+    details: the figures that led to it, as JSON.
     """
 
     kind: str
     reason: str
-    told: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,32 +2,40 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import BufferedIOBase
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from explorer.bundle.stream import as_spoken
 from explorer.terminal.signals import ENDING, let_go_of_terminal
 from objectives.corpora.audio.resampling import resampled
 from objectives.models.contract import SAMPLE_RATE
 
 READ_BYTES = 3200  # of PCM at once: 0.1 s at 16 kHz
+PIECE = SAMPLE_RATE // 10  # samples in a piece of a recording that is played as if from a microphone
 
 
-def played(audio: Iterator[np.ndarray], began: float | None) -> Iterator[np.ndarray]:
-    """Yield a recording in pieces of at most a second.
+def played(
+    audio: Iterable[np.ndarray],
+    began: float | None,
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[np.ndarray]:
+    """Yield a recording at the speed of speech: pieces of 0.1 s, each when its last sample would have been spoken.
 
-    began: the time on the clock when it began, to play it at the speed of speech; None for as fast as possible.
+    began: the clock when its first sample is spoken. None yields pieces of at most a second as fast as possible.
     """
-    if began is not None:
-        yield from as_spoken(audio, began, time.perf_counter, time.sleep)
-        return
+    size = SAMPLE_RATE if began is None else PIECE
+    spoken = 0
     for samples in audio:
-        for start in range(0, len(samples), SAMPLE_RATE):
-            yield samples[start : start + SAMPLE_RATE]
+        for start in range(0, len(samples), size):
+            piece = samples[start : start + size]
+            spoken += len(piece)
+            if began is not None:
+                sleep(max(0.0, began + spoken / SAMPLE_RATE - clock()))
+            yield piece
 
 
 def pcm_pieces(stream: BufferedIOBase, rate: int) -> Iterator[np.ndarray]:

@@ -4,7 +4,8 @@ Reading one needs ONNX Runtime but neither torch nor Optuna, so that it can run 
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -163,7 +164,7 @@ class FilePart(_Part):
     bytes: int = Field(ge=0)
 
 
-class PointFile(_Part):
+class Manifest(_Part):
     """The content of `operating_point.json`. measured, parity, provenance, versions: for people and other programs;
     running the bundle does not depend on them. licences: by file."""
 
@@ -182,25 +183,24 @@ class PointFile(_Part):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read: every file is present and has the hash in `operating_point.json`. told: the content of
-    that file."""
+    """A bundle that was read: every file is present and has the hash in its manifest."""
 
     folder: Path
-    told: PointFile
+    manifest: Manifest
 
     @property
     def point(self) -> OperatingPoint:
         """The operating point."""
-        return self.told.operating_point.point()
+        return self.manifest.operating_point.point()
 
     @property
     def clustering(self) -> ClusteringSettings:
         """Settings of the speaker clustering."""
-        return ClusteringSettings(self.told.clustering.threshold, self.told.clustering.method)
+        return ClusteringSettings(self.manifest.clustering.threshold, self.manifest.clustering.method)
 
     def runtime(self, threads: int = 1) -> DeployedModel:
         """Load the segmentation model on this many threads of the CPU, and run it once. Raises BundleError."""
-        part, path = self.told.segmentation, self.folder / MODEL
+        part, path = self.manifest.segmentation, self.folder / MODEL
         contract = part.contract()
         with _as_bundle_errors(path):
             model = DeployedModel(path, contract, part.execution, "bundle", threads)
@@ -215,7 +215,7 @@ class Bundle:
 
     def embedding(self, threads: int = 1) -> SpeakerEmbedding:
         """Load the speaker embedding on this many threads of the CPU, and try it on silence. Raises BundleError."""
-        part = self.told.embedding
+        part = self.manifest.embedding
         filterbank = Filterbank(part.window, part.scale)
         network = self.folder / EMBEDDING
         with _as_bundle_errors(network):
@@ -235,7 +235,7 @@ class Bundle:
             blocks=Blocks(part.block_length, part.block_left, part.block_right),
             filterbank=filterbank,
             network=network,
-            threshold=self.told.clustering.threshold,
+            threshold=self.manifest.clustering.threshold,
             features=features,
             weight=weight,
             bias=bias,
@@ -252,15 +252,15 @@ def read_bundle(folder: Path) -> Bundle:
             f"{path}: cannot be read ({error}): give the folder that `explorer export STUDY TRIAL DIR` wrote"
         ) from error
     try:
-        point_file = PointFile.model_validate_json(text)
+        manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
         raise BundleError(f"{path}: {_first(error)}: export the operating point again") from error
-    missing = {MODEL, EMBEDDING, PROJECTION} - point_file.files.keys()
+    missing = {MODEL, EMBEDDING, PROJECTION} - manifest.files.keys()
     if missing:
         raise BundleError(f"{path}: names no {', '.join(sorted(missing))}: export the operating point again")
-    for name, part in point_file.files.items():
+    for name, part in manifest.files.items():
         _check(folder, name, part)
-    return Bundle(folder, point_file)
+    return Bundle(folder, manifest)
 
 
 def describe_file(path: Path) -> FilePart:
@@ -296,25 +296,16 @@ def _finite(features: Callable[[np.ndarray], np.ndarray], network: Path) -> Call
     return checked
 
 
-class _as_bundle_errors:
+@contextmanager
+def _as_bundle_errors(path: Path) -> Iterator[None]:
     """Turn errors raised by a file of the bundle that cannot be used into a BundleError that names it."""
-
-    def __init__(self, path: Path):
-        self._path = path
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError | SafetensorError | KeyError | ValueError) or _is_onnxruntimes(error):
-            raise BundleError(
-                f"{self._path}: cannot be loaded ({reason_of(error)}): export the operating point again"
-            ) from error
-
-
-def _is_onnxruntimes(error: BaseException | None) -> bool:
-    # ONNX Runtime's exceptions have no common base class but Exception
-    return isinstance(error, Exception) and type(error).__module__.startswith("onnxruntime")
+    try:
+        yield
+    except Exception as error:  # ONNX Runtime's exceptions have no other base class
+        known = isinstance(error, OSError | SafetensorError | KeyError | ValueError)
+        if not (known or type(error).__module__.startswith("onnxruntime")):
+            raise
+        raise BundleError(f"{path}: cannot be loaded ({reason_of(error)}): export the operating point again") from error
 
 
 def _first(error: ValidationError) -> str:

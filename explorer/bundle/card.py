@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from explorer import markdown
-from explorer.bundle.bundle import CHECKPOINT, EMBEDDING, MODEL, POINT, PROJECTION, WEIGHTS, PointFile
+from explorer.bundle.bundle import CHECKPOINT, EMBEDDING, MODEL, POINT, PROJECTION, WEIGHTS, Manifest
 from objectives.models.released_pipeline import MIN_DURATION_OFF
 
 WHAT = {
@@ -16,7 +16,7 @@ WHAT = {
 }
 
 
-def card(file: PointFile, name: str) -> str:
+def card(file: Manifest, name: str) -> str:
     """Return the card as Markdown. name: of the bundle's folder."""
     values = {
         "file": file,

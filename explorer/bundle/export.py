@@ -2,7 +2,7 @@
 
 import platform
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,18 +24,12 @@ from explorer.bundle.bundle import (
     PROJECTION,
     WEIGHTS,
     Bundle,
-    ClusteringPart,
-    EmbeddingPart,
-    OnlinePart,
-    PointFile,
-    PointPart,
-    PruningPart,
-    SegmentationPart,
+    Manifest,
     describe_file,
     read_bundle,
 )
 from explorer.bundle.card import card
-from explorer.bundle.parity import OnProgress, Parity, measure_parity
+from explorer.bundle.parity import OnProgress, measure_parity
 from explorer.storage import bulk_sql
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import refuse_other_data, stored_definition
@@ -61,15 +55,8 @@ from studies.search_space import recall
 # The code may differ: whether it still gives the same answers is what is measured
 COMPARED = tuple(key for key in DATA if key != "code")
 
+SHOWN = (record.RTF_SPREAD, record.RTF_RATIO, record.THREADS, record.PARAMS, record.KEPT_UNITS)  # as they are
 PACKAGES = ("explorer", "torch", "torchao", "pyannote.audio", "onnxruntime", "onnx", "optuna", "numpy", "scipy")
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A bundle that was written, and how it compares with its trial."""
-
-    bundle: Bundle
-    parity: Parity
 
 
 def export_trial(
@@ -79,7 +66,7 @@ def export_trial(
     force: bool = False,
     on_progress: OnProgress = lambda stage, fraction: None,
     trusted: frozenset[str] = frozenset(),
-) -> Exported:
+) -> Bundle:
     """Write the operating point of a complete trial into `folder`, which appears once it is complete and was measured.
 
     force: replace an existing bundle; nothing else is ever replaced. trusted: see EvaluatorSettings. Missing parent
@@ -105,19 +92,20 @@ def export_trial(
         on_progress("writing", 0.0)
         with writing(folder):
             _write_model(staged, model)
-        described = _point_file(study, definition, trial, point, model, evaluator, staged)
+        manifest = _manifest(study, definition, trial, point, model, evaluator, staged)
         with writing(folder):
-            _write_point(staged, described)
+            _write_manifest(staged, manifest)
         der, size, rtf = trial.values
         _check_size(staged, size)
         parity = measure_parity(read_bundle(staged), evaluator, model, der, rtf, on_progress)
-        whole = described.model_copy(update={"parity": asdict(parity)})
+        manifest = manifest.model_copy(update={"parity": asdict(parity)})
         with writing(folder):
-            (staged / CARD).write_text(card(whole, folder.name), encoding="utf-8")
-            _write_point(staged, whole.model_copy(update={"files": whole.files | {CARD: describe_file(staged / CARD)}}))
+            (staged / CARD).write_text(card(manifest, folder.name), encoding="utf-8")
+            files = manifest.files | {CARD: describe_file(staged / CARD)}
+            _write_manifest(staged, manifest.model_copy(update={"files": files}))
         if force:
             _refuse_taken(folder, force)  # again, since minutes have passed
-    return Exported(read_bundle(folder), parity)
+    return read_bundle(folder)
 
 
 def _complete(study: optuna.Study, number: int) -> FrozenTrial:
@@ -135,7 +123,7 @@ def _model_of(
 ) -> FinishedModel:
     """Return the trial's model, from the store or made again. Raises StudyError if that gives another model."""
     model = evaluator.model(point, on_progress)
-    known = str(trial.user_attrs.get("model_key"))
+    known = str(trial.user_attrs.get(record.MODEL_KEY))
     if model.key != known:
         raise StudyError(
             f"trial {trial.number} ran the model {known[:12]}, and what is made of the same settings now is "
@@ -174,7 +162,7 @@ def _check_size(folder: Path, size: float) -> None:
         )
 
 
-def _point_file(
+def _manifest(
     study: optuna.Study,
     definition: StudyDefinition,
     trial: FrozenTrial,
@@ -182,50 +170,48 @@ def _point_file(
     model: FinishedModel,
     evaluator: Evaluator,
     folder: Path,
-) -> PointFile:
-    streamed = point.streamed
-    embedding, clustering = evaluator.accuracy.embedding, evaluator.accuracy.clustering
+) -> Manifest:
+    embedding = evaluator.accuracy.embedding
     attributes = record.measured_attributes(trial)
     der, size, rtf = trial.values
-    contract = asdict(contract_of(load_network(model)))
-    return PointFile(
-        format=FORMAT,
-        operating_point=PointPart(
-            mode=point.mode,
-            chunk_length=point.chunk_length if streamed else None,
-            right_context=point.right_context if streamed else None,
-            latency=record.latency_of(point),
-            pruning=PruningPart(structure=point.pruning.structure, ratio=point.pruning.ratio),
-            precision=point.precision,
-            online=None if point.tracking is None else OnlinePart(**asdict(tracking_of(point.tracking, embedding))),
-        ),
-        segmentation=SegmentationPart(**contract, execution=execution_on_cpu(model.precision)),
-        embedding=EmbeddingPart(
-            name=Path(embedding.name).name,  # not the path, which would reveal folders
-            key=embedding.key,
-            step=embedding.step,
-            block_length=embedding.blocks.length,
-            block_left=embedding.blocks.left,
-            block_right=embedding.blocks.right,
-            window=embedding.filterbank.window,
-            scale=embedding.filterbank.scale,
-        ),
-        clustering=ClusteringPart(method=clustering.method, threshold=clustering.threshold),
-        measured={
+    described = {
+        "format": FORMAT,
+        "operating_point": {
+            "mode": point.mode,
+            "chunk_length": point.chunk_length if point.streamed else None,
+            "right_context": point.right_context if point.streamed else None,
+            "latency": record.latency_of(point),
+            "pruning": asdict(point.pruning),
+            "precision": point.precision,
+            "online": None if point.tracking is None else asdict(tracking_of(point.tracking, embedding)),
+        },
+        "segmentation": {
+            **asdict(contract_of(load_network(model))),
+            "execution": execution_on_cpu(model.precision),
+        },
+        "embedding": {
+            "name": Path(embedding.name).name,  # not the path, which would reveal folders
+            "key": embedding.key,
+            "step": embedding.step,
+            **{f"block_{name}": samples for name, samples in asdict(embedding.blocks).items()},
+            **asdict(embedding.filterbank),
+        },
+        "clustering": asdict(evaluator.accuracy.clustering),
+        "measured": {
             "der": der,
             "size_mib": size,
             "rtf": rtf,
-            "errors": attributes["der"],
-            **{name: attributes[name] for name in ("rtf_spread", "rtf_ratio", "threads", "params", "kept_units")},
-            "update_latency": attributes.get("update_latency"),
-            "recordings": len(attributes["recordings"]),
+            "errors": attributes[record.POOLED],
+            **{name: attributes[name] for name in SHOWN},
+            "update_latency": attributes.get(record.UPDATE_LATENCY),
+            "recordings": len(attributes[record.RECORDINGS]),
             "corpus": Path(definition.corpus).name,
             "split": definition.split,
-            "machine": attributes["machine"],
-            "execution": attributes["execution"],
+            "machine": attributes[record.MACHINE],
+            "execution": attributes[record.EXECUTION],
         },
-        parity={},
-        provenance={
+        "parity": {},
+        "provenance": {
             "study": study.study_name,
             "trial": trial.number,
             "origin": record.origin_of(trial),
@@ -235,13 +221,14 @@ def _point_file(
             "measured_with": attributes.get(record.VERSIONS) or {},
             "model_sha256": model.sha256,
             "compression": asdict(evaluator.compressor.settings),
-            "story": attributes["story"],
+            "story": attributes[record.STORY],
             "exported": datetime.now(UTC).isoformat(timespec="seconds"),
         },
-        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        licences=_licences(definition),
-        files={path.name: describe_file(path) for path in sorted(folder.iterdir())},
-    )
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "licences": _licences(definition),
+        "files": {path.name: describe_file(path) for path in sorted(folder.iterdir())},
+    }
+    return Manifest.model_validate(described)
 
 
 def _licences(definition: StudyDefinition) -> dict[str, str]:
@@ -254,8 +241,8 @@ def _licences(definition: StudyDefinition) -> dict[str, str]:
     return {**dict.fromkeys((MODEL, WEIGHTS, CHECKPOINT), segmentation), EMBEDDING: embedding, PROJECTION: embedding}
 
 
-def _write_point(folder: Path, point_file: PointFile) -> None:
-    (folder / POINT).write_text(point_file.model_dump_json(indent=2) + "\n", encoding="utf-8")
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    (folder / POINT).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def _refuse_taken(folder: Path, force: bool) -> None:

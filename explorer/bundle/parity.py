@@ -1,6 +1,6 @@
 """Check that an exported operating point does what its trial did, by measuring it again with the exported files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -57,11 +57,6 @@ class Parity:
     stock_agreement: float | None
     stock_windows: int
     live_seconds: float | None
-
-    @property
-    def der_difference(self) -> float:
-        """The bundle's DER minus the trial's, in points."""
-        return self.der_bundle - self.der_trial
 
 
 def measure_parity(
@@ -121,7 +116,7 @@ def _stock_agreement(bundle: Bundle, runtime: Runtime, waveform: np.ndarray) -> 
     None if there is no checkpoint.
     """
     checkpoint = bundle.folder / CHECKPOINT
-    if CHECKPOINT not in bundle.told.files:
+    if CHECKPOINT not in bundle.manifest.files:
         return None
     stock = load_as_stock(checkpoint)
     windows = sliding_windows(waveform, runtime.contract.window, SAMPLE_RATE)[:STOCK_WINDOWS].copy()
@@ -151,14 +146,17 @@ def _live(bundle: Bundle, runtime: Runtime, waveform: np.ndarray) -> float:
 
 
 def _alike(turns: tuple[Spoken, ...], expected: Hypothesis) -> bool:
-    """Whether turns are the same except for the speakers' names."""
-    ours = sorted((round(turn.start * SAMPLE_RATE), round(turn.end * SAMPLE_RATE), turn.speaker) for turn in turns)
-    ours_by_speaker: dict[int | None, list[tuple[int, int]]] = {}
-    theirs_by_speaker: dict[int | None, list[tuple[int, int]]] = {}
-    for found, by_speaker in ((ours, ours_by_speaker), (list(expected.turns), theirs_by_speaker)):
-        for start, end, speaker in found:
-            by_speaker.setdefault(speaker, []).append((start, end))
-    return sorted(ours_by_speaker.values()) == sorted(theirs_by_speaker.values())
+    """Return whether turns are the same except for the speakers' names."""
+    ours = ((round(turn.start * SAMPLE_RATE), round(turn.end * SAMPLE_RATE), turn.speaker) for turn in turns)
+    return _by_speaker(ours) == _by_speaker(expected.turns)
+
+
+def _by_speaker(turns: Iterable[tuple[int, int, int | None]]) -> list[list[tuple[int, int]]]:
+    """Return the intervals of each speaker, in an order that does not depend on the speakers' names."""
+    found: dict[int | None, list[tuple[int, int]]] = {}
+    for start, end, speaker in turns:
+        found.setdefault(speaker, []).append((start, end))
+    return sorted(map(sorted, found.values()))
 
 
 def _refuse(parity: Parity, exported: str | None, measured: str) -> None:
@@ -169,7 +167,7 @@ def _refuse(parity: Parity, exported: str | None, measured: str) -> None:
         faults.append(f"model.onnx gives {100 * parity.agreement:.2f} % of frames the trial's class")
     if parity.stock_agreement is not None and not parity.stock_agreement >= LEAST_AGREEMENT:
         faults.append(f"stock pyannote.audio gives {100 * parity.stock_agreement:.2f} % of frames that of model.onnx")
-    if not abs(parity.der_difference) <= MOST_DER:
+    if not abs(parity.der_bundle - parity.der_trial) <= MOST_DER:
         faults.append(f"the DER is {parity.der_bundle:.2f} % where the trial's was {parity.der_trial:.2f} %")
     if faults:
         raise BundleError(

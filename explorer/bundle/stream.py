@@ -1,7 +1,7 @@
 """Run a bundle on audio as it arrives: report turns as they become known, and what it took. Needs no torch."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,6 @@ from objectives.streaming.hypothesis import Turn
 from objectives.streaming.loop import LiveLoop
 from objectives.streaming.provisional_labels import FinalNames, LiveNames
 from objectives.streaming.schedule import ENDLESS, Schedule
-
-PIECE = SAMPLE_RATE // 10  # samples in a piece of a recording that is played as if from a microphone
 
 
 @dataclass(frozen=True)
@@ -159,22 +157,6 @@ def _spoken(turn: Turn, heard: int) -> Spoken:
     start, end, speaker = turn
     name = None if speaker == UNNAMED else speaker
     return Spoken(start / SAMPLE_RATE, end / SAMPLE_RATE, name, heard / SAMPLE_RATE)
-
-
-def as_spoken(
-    audio: Iterable[np.ndarray], began: float, clock: Callable[[], float], sleep: Callable[[float], None]
-) -> Iterator[np.ndarray]:
-    """Yield a recording at the speed of speech: pieces of 0.1 s, each when its last sample would have been spoken.
-
-    began: the clock when its first sample is spoken.
-    """
-    spoken = 0
-    for samples in audio:
-        for start in range(0, len(samples), PIECE):
-            piece = samples[start : start + PIECE]
-            spoken += len(piece)
-            sleep(max(0.0, began + spoken / SAMPLE_RATE - clock()))
-            yield piece
 
 
 def rttm(turns: Iterable[Spoken], uri: str) -> str:

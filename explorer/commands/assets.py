@@ -18,7 +18,7 @@ from rich.progress import (
     TextColumn,
 )
 
-from explorer.terminal.screen import giving_way, say, screen, whole
+from explorer.terminal.screen import WHOLE, WRAPPED, say, screen
 from explorer.terminal.streams import echo_json
 from explorer.terminal.tables import Table, names, print_table, words
 from objectives.cache import assets, download
@@ -130,10 +130,10 @@ def progress_bars() -> Iterator[download.ProgressCallback]:
     console = screen(stderr=True)
     bars = Progress(
         SpinnerColumn(),
-        TextColumn("{task.fields[asset]}", table_column=giving_way()),
-        TextColumn("[dim]{task.description}", table_column=giving_way()),
+        TextColumn("{task.fields[asset]}", table_column=WRAPPED),
+        TextColumn("[dim]{task.description}", table_column=WRAPPED),
         BarColumn(bar_width=16),
-        DownloadColumn(binary_units=True, table_column=whole()),
+        DownloadColumn(binary_units=True, table_column=WHOLE),
         console=console,
         transient=True,
         disable=not console.is_terminal,

@@ -12,7 +12,7 @@ from explorer.commands.options import (
     TrustOption,
     trusted_files,
 )
-from explorer.statistics.differences import Points, ends, points, scored_of, told_points
+from explorer.statistics.differences import Points, ends, points, points_in_words, scored_of
 from explorer.terminal.corpus_remarks import print_remarks
 from explorer.terminal.progress import progress
 from explorer.terminal.screen import say, screen
@@ -111,7 +111,7 @@ def _print(
     for one in shown:
         cells = [f"{value:g}" if len(names) > 1 else f"{value:.2f}" for value in _named(one.value).values()]
         difference = beside[one.value]
-        cells += [f"{one.der:.2f}", "" if difference is None else told_points(difference)]
+        cells += [f"{one.der:.2f}", "" if difference is None else points_in_words(difference)]
         table.add(*cells, style="bold green" if one.value == best else "")
     console = screen()
     print_table(table, console)

@@ -199,7 +199,7 @@ def _summary(bundle: "Bundle", account: "Account") -> dict[str, Any]:
         "chunk_length": point.chunk_length,
         "right_context": point.right_context,
         "latency": point.latency,
-        "execution": bundle.told.segmentation.execution,
+        "execution": bundle.manifest.segmentation.execution,
         "update": _percentiles(account.updates),
         "clustering": account.clustering,
         "delay": _percentiles(account.delays),

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from explorer.commands.options import FormatOption, TrustOption, print_as, trusted_files
 from explorer.commands.study_options import StorageOption, StudyArgument, StudyDeviceOption, TrialArgument, open_study
-from explorer.statistics.differences import told_points
+from explorer.statistics.differences import points_in_words
 from explorer.terminal.progress import progress
 from explorer.terminal.screen import say
 from explorer.terminal.tables import Table, print_table, words
@@ -75,7 +75,7 @@ def print_answer(answer: "Explanation", console: Console) -> None:
 
 
 def _tables(answer: "Explanation") -> Iterator[Table]:
-    costs = {"segmentation": told_points(answer.segmentation), "clustering": told_points(answer.clustering)}
+    costs = {"segmentation": points_in_words(answer.segmentation), "clustering": points_in_words(answer.clustering)}
     rows = [(CONDITIONS[one.perfect], one, costs.get(one.perfect, "")) for one in answer.errors]
     if answer.added is not None:
         beside = "" if answer.added.trial is None else f" (trial {answer.added.trial})"
@@ -89,7 +89,7 @@ def _tables(answer: "Explanation") -> Iterator[Table]:
     if answer.added is not None:
         table = Table(words("added by compression"), words("points"))
         for part in ("total", "segmentation", "clustering"):
-            table.add(f"{part:<{LABEL}}", told_points(getattr(answer.added, part)))
+            table.add(f"{part:<{LABEL}}", points_in_words(getattr(answer.added, part)))
         yield table
     if answer.time is not None:
         table = Table(words("time"), "RTF", "share")

@@ -44,12 +44,12 @@ def export(
     from explorer.bundle.export import export_trial
 
     with progress() as show:
-        exported = export_trial(loaded, trial, folder, force, show, trusted_files(trust))
-    facts = exported.bundle.told
+        bundle = export_trial(loaded, trial, folder, force, show, trusted_files(trust))
+    manifest = bundle.manifest
     if format == "json":
-        echo_json({"folder": str(folder), **facts.model_dump()})
+        echo_json({"folder": str(folder), **manifest.model_dump()})
         return
     console = screen()
     for path in sorted(folder.iterdir()):
         say(f"{path.stat().st_size / 2**20:8.3f} MiB  {path}", console)
-    say(parity_in_words(facts.parity), console)
+    say(parity_in_words(manifest.parity), console)

@@ -17,7 +17,7 @@ from explorer.commands.simulate import (
     speaker_range,
 )
 from explorer.commands.study_options import StorageOption, StudyArgument, StudyDeviceOption, TrialArgument, open_study
-from explorer.statistics.differences import told_points
+from explorer.statistics.differences import points_in_words
 from explorer.terminal.progress import progress
 from explorer.terminal.screen import say
 from explorer.terminal.tables import Column, Table, print_table, words
@@ -105,9 +105,9 @@ def print_answer(answer: "Answer", console: Console) -> None:
     for place, (cell, added) in enumerate(zip(stressed.cells, answer.added, strict=True)):
         rates = (cell.der, cell.false_alarm, cell.missed_detection, cell.confusion)
         row = [f"{100 * cell.overlap_share:.1f}", "none" if cell.noise is None else f"{cell.noise:g}"]
-        row += [*(f"{rate:.2f}" for rate in rates), "" if added is None else told_points(added)]
+        row += [*(f"{rate:.2f}" for rate in rates), "" if added is None else points_in_words(added)]
         if other is not None:
-            row += [f"{other.cells[place].der:.2f}", told_points(answer.apart[place])]
+            row += [f"{other.cells[place].der:.2f}", points_in_words(answer.apart[place])]
         table.add(*row)
     console.print()
     print_table(table, console)

@@ -169,7 +169,7 @@ class Artifacts:
         recordings = by_recording(trial.user_attrs[RECORDINGS])
         if kind == CSV:
             return BytesIO(as_csv(recordings).encode())
-        der = trial.user_attrs.get("der")  # a stopped trial has none
+        der = trial.user_attrs.get(record.POOLED)  # a stopped trial has none
         pooled = f"DER {der['der']:.2f} % in all" if der else f"stopped after {len(recordings)} recordings"
         return BytesIO(as_png(recordings, f"Trial {trial.number}, {record.origin_of(trial)}: {pooled}"))
 

@@ -97,7 +97,7 @@ def _render(template: str, **values: Any) -> str:
 
 def _machine(trial: FrozenTrial) -> dict[str, object]:
     """Return what a trial was measured on and with, by name."""
-    described = {**trial.user_attrs["machine"], "threads of the model": trial.user_attrs.get("threads", "–")}
+    described = {**trial.user_attrs[record.MACHINE], "threads of the model": trial.user_attrs.get(record.THREADS, "–")}
     return described | {name: value for name, value in (versions_of(trial) or {}).items() if name not in described}
 
 

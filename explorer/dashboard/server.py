@@ -48,12 +48,11 @@ Headers = list[tuple[str, str]]
 class Served:
     """One snapshot behind optuna-dashboard's own application. Raises StudyError if it cannot be read."""
 
-    def __init__(self, source: Source, file: Path, before: "Served | None") -> None:
+    def __init__(self, source: Source, file: Path) -> None:
         self._file = file
         taken = datetime.now()
         source.copy_to(file)
-        known = None if before is None else before._storage
-        self._storage: SnapshotStorage = SnapshotStorage(file, source.name, known)
+        self._storage = SnapshotStorage(file, source.name)
         self._annotations = annotate(self._storage, source.name, taken)
         self._artifacts = Artifacts(self._storage)
         self._application = optuna_dashboard.wsgi(self._storage, artifact_store=self._artifacts)
@@ -101,7 +100,7 @@ class Dashboard:
         self._switch = threading.Lock()
         self._users: dict[Served, int] = {}  # number of requests that each snapshot is answering
         self._taken = 0
-        self._current = self._take(None)
+        self._current = self._take()
 
     @property
     def studies(self) -> int:
@@ -115,7 +114,7 @@ class Dashboard:
         """
         if not self._source.has_changed():
             return False
-        old, new = self._current, self._take(self._current)
+        old, new = self._current, self._take()
         with self._switch:
             self._current = new
             unused = not self._users.get(old)
@@ -155,10 +154,10 @@ class Dashboard:
         if unused:
             served.close()
 
-    def _take(self, before: Served | None) -> Served:
+    def _take(self) -> Served:
         self._taken += 1
         with machine.working():  # waits for a study that is timing on this machine
-            return Served(self._source, self._folder / f"{self._taken}.db", before)
+            return Served(self._source, self._folder / f"{self._taken}.db")
 
 
 def _private(start_response: StartResponse) -> Callable[..., Any]:

@@ -66,7 +66,7 @@ class Change:
 
 def changes(trial: FrozenTrial, machine: Mapping[str, str], versions: Mapping[str, str]) -> tuple[Change, ...]:
     """Return how the machine and the package versions differ from those that a trial was measured with."""
-    described = trial.user_attrs.get("machine", {})
+    described = trial.user_attrs.get(record.MACHINE, {})
     recorded = trial.user_attrs.get(record.VERSIONS, {})
     # torch and ONNX Runtime have always been kept with the machine
     packages = {name: version for name, version in recorded.items() if name not in described}
@@ -87,9 +87,9 @@ def compare_model(
     """
     attributes = trial.user_attrs
     figures = [
-        Figure.of("parameters", attributes.get("params"), params),
-        Figure.of("size, bytes", attributes.get("size_bytes"), size_bytes),
-        Figure.of("units kept", attributes.get("kept_units"), dict(kept)),
+        Figure.of("parameters", attributes.get(record.PARAMS), params),
+        Figure.of("size, bytes", attributes.get(record.SIZE_BYTES), size_bytes),
+        Figure.of("units kept", attributes.get(record.KEPT_UNITS), dict(kept)),
     ]
     if trial.values is not None:
         figures.append(Figure.of("size, MiB", trial.values[1], size_bytes / 2**20))
@@ -112,7 +112,7 @@ def compare_errors(
     if trial.values is not None:
         der = trial.values[0]
         figures.append(Figure.of("DER, %", der, pooled.der, exact=exact or abs(der - pooled.der) > MOST_DER))
-        figures += _by_kind(None, trial.user_attrs["der"], pooled, exact)
+        figures += _by_kind(None, trial.user_attrs[record.POOLED], pooled, exact)
     for uri in {**stored, **counts}:
         if uri in stored and uri in counts:
             figures += _by_kind(uri, stored[uri], counts[uri], exact)
@@ -134,13 +134,13 @@ def _by_kind(uri: str | None, stored: Mapping[str, Any], counts: ErrorCounts, ex
 def compare_cost(trial: FrozenTrial, timing: Timing) -> CostCheck:
     """Compare the RTF of a trial that has one."""
     attributes = trial.user_attrs
-    low, high = attributes["rtf_spread"]
+    low, high = attributes[record.RTF_SPREAD]
     ours = timing.spread
-    repeats = sorted(attributes["rtf_repeats"])
+    repeats = sorted(attributes[record.RTF_REPEATS])
     return CostCheck(
         stored=trial.values[2] if trial.values is not None else repeats[len(repeats) // 2],
         stored_spread=(low, high),
-        stored_ratio=attributes["rtf_ratio"],
+        stored_ratio=attributes[record.RTF_RATIO],
         measured=timing.median,
         measured_spread=ours,
         measured_ratio=timing.ratio,

@@ -19,7 +19,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from explorer.diagnostics.measured_trials import evaluator_of, in_words, measured_trials, point_of, same_model
-from explorer.statistics.differences import Points, few_recordings, points, scored_of, told_points
+from explorer.statistics.differences import Points, few_recordings, points, points_in_words, scored_of
 from explorer.storage import bulk_sql
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import stored_definition
@@ -159,7 +159,7 @@ def explanation(
 
 def _trial_of(study: optuna.Study, point: OperatingPoint, space: SearchSpace) -> int | None:
     """Return the first complete trial of an operating point."""
-    for trial in bulk_sql.read_all(study):
+    for trial in bulk_sql.read(study).values():
         if trial.state is TrialState.COMPLETE and recall(trial, space) == point:
             return int(trial.number)
     return None
@@ -179,13 +179,13 @@ def added_by_compression(ours: Isolated, theirs: Isolated, trial: int | None) ->
 
 def time_of(trial: FrozenTrial) -> Time | None:
     """Return the time that a trial recorded."""
-    repeats = trial.user_attrs.get("rtf_repeats")
+    repeats = trial.user_attrs.get(record.RTF_REPEATS)
     if not repeats:
         return None
     rtf = float(median(repeats))
-    shares = trial.user_attrs.get("stage_shares") or None
+    shares = trial.user_attrs.get(record.STAGE_SHARES) or None
     stages: dict[str, float] | None = shares and {stage: rtf * shares[stage] for stage in STAGES}
-    return Time(rtf, shares, stages, trial.user_attrs.get("execution") == "emulated")
+    return Time(rtf, shares, stages, record.is_emulated(trial))
 
 
 def _said_of_errors(found: Explanation) -> Iterator[str]:
@@ -202,7 +202,7 @@ def _said_of_errors(found: Explanation) -> Iterator[str]:
     )
     ranked = [("segmentation", found.segmentation), ("clustering", found.clustering)]
     (more, most), (less, least) = ranked if found.apart.points > 0 else ranked[::-1]
-    answer = f"the {more} costs more points ({told_points(most)}) than the {less} ({told_points(least)})"
+    answer = f"the {more} costs more points ({points_in_words(most)}) than the {less} ({points_in_words(least)})"
     recordings = len(as_it_is.recordings)
     yield f"These {recordings} recordings cannot show whether {answer}." if found.apart.tied else f"So {answer}."
 
@@ -223,8 +223,8 @@ def _said_of_added(added: Added | None, point: OperatingPoint) -> Iterator[str]:
     tied = " These recordings cannot distinguish that difference from zero." if added.total.tied else ""
     yield (
         f"Beside the unpruned FP32 model at this point ({added.errors[0].der:.2f} %), {model} changes the DER by "
-        f"{told_points(added.total)} points: {told_points(added.segmentation)} by the segmentation, "
-        f"{told_points(added.clustering)} by the clustering, which is given other local speakers.{tied}"
+        f"{points_in_words(added.total)} points: {points_in_words(added.segmentation)} by the segmentation, "
+        f"{points_in_words(added.clustering)} by the clustering, which is given other local speakers.{tied}"
     )
 
 

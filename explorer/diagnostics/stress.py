@@ -19,10 +19,10 @@ import optuna
 
 from explorer.diagnostics.measured_trials import evaluator_of, in_words, measured_trials, point_of, same_model
 from explorer.diagnostics.stress_results import Cell, Stressed
-from explorer.statistics.differences import Points, few_recordings, points, told_points
+from explorer.statistics.differences import Points, few_recordings, points, points_in_words
+from explorer.storage.bulk_sql import refuse_read_only
 from explorer.storage.study_record import keep_json, stored_definition
 from explorer.workers.protocol import OnStage, prefixed
-from explorer.writable import refuse_read_only
 from objectives.cache.files import writing
 from objectives.cache.scratch import passing_cache
 from objectives.corpora.corpus import Recording
@@ -249,9 +249,10 @@ def _said(found: Answer) -> Iterator[str]:
         overlapped = cell.noise == first.noise and cell.overlap == last.overlap
         noisy = cell.overlap == first.overlap and cell.noise == last.noise
         if more is not None and (overlapped or noisy):
+            before, after = (in_words_of_cell(one.overlap, one.noise) for one in (first, cell))
             yield (
-                f"From {in_words_of_cell(first.overlap, first.noise)} to {in_words_of_cell(cell.overlap, cell.noise)} "
-                f"the DER of trial {stressed.trial} goes from {first.der:.2f} to {cell.der:.2f} %: {told_points(more)}."
+                f"From {before} to {after} the DER of trial {stressed.trial} goes from {first.der:.2f} to "
+                f"{cell.der:.2f} %: {points_in_words(more)}."
             )
     if against is not None:
         worse = sum(one.tied is False and one.points > 0 for one in found.apart)

@@ -133,7 +133,7 @@ def _verify_one(
     attributes = trial.user_attrs
     changed = agreement.changes(trial, evaluator.machine, versions())
     exact = all(change.exact for change in changed)
-    latency = attributes.get("latency", attributes.get(record.STOP, {}).get("latency"))
+    latency = attributes.get(record.LATENCY, attributes.get(record.STOP, {}).get("latency"))
     figures = [Figure.of("latency, s", latency, record.latency_of(point))]
     key = attributes.get(record.MODEL_KEY)
     model: Model | None = None
@@ -146,7 +146,7 @@ def _verify_one(
             sha256 = attributes.get(record.MODEL_SHA256) or known.get(key)
             figures += agreement.compare_model(trial, made.params, made.size_bytes, made.kept, made.sha256, sha256)
             figures += _errors(trial, point, evaluator, exact, on_progress)
-            if cost and "rtf_spread" in attributes:
+            if cost and record.RTF_SPREAD in attributes:
                 timing = agreement.compare_cost(trial, evaluator.timing(point, on_progress))
     return Verified(
         trial=trial.number,
@@ -181,7 +181,7 @@ def _caveats(trial: FrozenTrial, point: OperatingPoint, exact: bool) -> Iterator
     attributes = trial.user_attrs
     if record.MODEL_KEY not in attributes:
         yield "nothing was measured of it: it was stopped before it had a model"
-    if attributes.get("execution") == "emulated":
+    if attributes.get(record.EXECUTION) == "emulated":
         yield f"{point.precision} is emulated: its RTF is not a gain"
     if record.MODEL_KEY in attributes and not attributes.get(record.VERSIONS):
         yield "it was measured by an earlier version, which recorded neither versions of packages nor the SHA-256"

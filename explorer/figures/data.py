@@ -136,11 +136,11 @@ def other_trials(
     study: optuna.Study, shown: Sequence[FrontRow], tracking: Tracking | None = None
 ) -> tuple[OtherTrial, ...]:
     """Return complete search trials that are not in `shown`. tracking: only of this mode; None for all of them."""
-    trials = mode_filter.skim(study, (record.ORIGIN, "latency", record.MODEL_KEY), tracking)
+    trials = mode_filter.skim(study, (record.ORIGIN, record.LATENCY, record.MODEL_KEY), tracking)
     known = {row.trial for row in shown}
     return tuple(
         OtherTrial(
-            trial.number, der, size, rtf, trial.user_attrs.get("latency"), trial.user_attrs.get(record.MODEL_KEY)
+            trial.number, der, size, rtf, trial.user_attrs.get(record.LATENCY), trial.user_attrs.get(record.MODEL_KEY)
         )
         for trial in mode_filter.tracked(trials, tracking)
         if trial.state is TrialState.COMPLETE and trial.number not in known

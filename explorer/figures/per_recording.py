@@ -11,6 +11,7 @@ from explorer.front.comparisons import Comparison, matched
 from explorer.front.comparisons import key as key_of
 from explorer.front.rows import FrontRow
 from explorer.statistics.rank_correlation import RankCorrelation, rank_correlation
+from explorer.storage import trial_record as record
 from objectives.operating_point import Precision
 from studies.paper_results import TABLE2
 
@@ -149,7 +150,7 @@ def _is_reference(row: FrontRow, quantized: FrontRow) -> bool:
 
 def _ders(trial: FrozenTrial) -> tuple[dict[str, float], tuple[str, ...]]:
     """Return the DER in percent by recording, and the recordings that have none."""
-    recordings = trial.user_attrs["recordings"]
+    recordings = trial.user_attrs[record.RECORDINGS]
     ders = {uri: float(errors["der"]) for uri, errors in recordings.items() if errors["der"] is not None}
     return ders, tuple(uri for uri in recordings if uri not in ders)
 

@@ -97,7 +97,7 @@ def _complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def _is_emulated(trial: FrozenTrial) -> bool:
-    return trial.user_attrs.get("execution") == "emulated"
+    return record.is_emulated(trial)
 
 
 def _copy(trials: Sequence[FrozenTrial]) -> optuna.Study:

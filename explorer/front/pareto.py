@@ -172,14 +172,14 @@ def row_of(
     if trial.state is not TrialState.COMPLETE:
         return replace(row, error=attributes.get(record.ERROR) if row.standing == "failed" else None)
     der, size, rtf = trial.values
-    low, high = attributes["rtf_spread"]
-    errors = attributes["der"]
+    low, high = attributes[record.RTF_SPREAD]
+    errors = attributes[record.POOLED]
     return replace(
         row,
         dominated_by=dominated_by,
         exceeded=exceeded,
-        kept=attributes["kept_units"],
-        params=attributes["params"],
+        kept=attributes[record.KEPT_UNITS],
+        params=attributes[record.PARAMS],
         der=der,
         false_alarm=errors["false_alarm"],
         missed_detection=errors["missed_detection"],
@@ -188,13 +188,13 @@ def row_of(
         rtf=rtf,
         rtf_low=low,
         rtf_high=high,
-        rtf_ratio=attributes["rtf_ratio"],
+        rtf_ratio=attributes[record.RTF_RATIO],
         # trials of an earlier version may lack these
-        update_latency=attributes.get("update_latency"),
-        stage_shares=attributes.get("stage_shares"),
-        peak_memory_mib=attributes.get("peak_memory_mib"),
-        execution=attributes["execution"],
-        kernel=attributes.get("kernel"),
+        update_latency=attributes.get(record.UPDATE_LATENCY),
+        stage_shares=attributes.get(record.STAGE_SHARES),
+        peak_memory_mib=attributes.get(record.PEAK_MEMORY),
+        execution=attributes[record.EXECUTION],
+        kernel=attributes.get(record.KERNEL),
         reused_from=attributes.get(record.REUSED_FROM),
         model_key=attributes.get(record.MODEL_KEY),
         model_sha256=attributes.get(record.MODEL_SHA256) or None,

@@ -21,7 +21,7 @@ from objectives.errors import StudyError
 from objectives.operating_point import Tracking
 from studies.definition import StudyDefinition
 
-ATTRIBUTES = (record.ORIGIN, record.REUSED_FROM, "latency")
+ATTRIBUTES = (record.ORIGIN, record.REUSED_FROM, record.LATENCY)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Point:
     def values(self) -> dict[str, float]:
         """The quantities that budgets limit; without latency in an offline study."""
         der, size, rtf = self.trial.values
-        latency = self.trial.user_attrs["latency"]
+        latency = self.trial.user_attrs[record.LATENCY]
         return {"der": der, "size": size, "rtf": rtf} | ({} if latency is None else {"latency": latency})
 
 

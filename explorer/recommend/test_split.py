@@ -15,10 +15,10 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from explorer.storage import trial_record as record
+from explorer.storage.bulk_sql import refuse_read_only
 from explorer.storage.study_record import damaged, device_of, evaluated_by, keep_json, kept_json, user_attributes
 from explorer.terminal.corpus_remarks import print_remarks
 from explorer.workers.protocol import Evaluator, OnStage, prefixed
-from explorer.writable import refuse_read_only
 from objectives.errors import (
     AssetError,
     CorpusError,

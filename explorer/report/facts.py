@@ -73,7 +73,7 @@ def facts(
 ) -> tuple[tuple[str, str], ...]:
     """Describe what was searched, the data, machine, versions and dates. overlap: share of the split's speech."""
     complete = [trial for trial in trials.values() if trial.state is TrialState.COMPLETE]
-    recordings = complete[0].user_attrs["recordings"]
+    recordings = complete[0].user_attrs[record.RECORDINGS]
     seconds = record.reference_seconds(complete[0])
     shared = "" if overlap is None else f"; {100 * overlap:.1f} % of the annotated speech is overlapped"
     kernels = sorted({row.kernel for row in rows if row.kernel is not None})

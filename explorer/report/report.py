@@ -25,6 +25,7 @@ from explorer.report.pairs import pairs_exhibit
 from explorer.report.stress import stress_exhibit
 from explorer.search.status import status
 from explorer.storage import bulk_sql
+from explorer.storage import trial_record as record
 from explorer.storage.foreign_trials import in_words
 from explorer.storage.study_record import stored_definition
 from explorer.storage.urls import without_paths
@@ -89,7 +90,7 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
         on_step(in_words(left_out))
     trials = bulk_sql.read(study, [row.trial for row in measured if row.trial is not None])
     on_step(f"reading the references of {report_facts.corpus_name(progress.definition, study)}")
-    speech = _speech(study, definition, trials[next(iter(trials))].user_attrs["recordings"])
+    speech = _speech(study, definition, trials[next(iter(trials))].user_attrs[record.RECORDINGS])
     on_step("drawing")
     joint = data.joint_front(rows, data.other_trials(study, rows))
     return Report(

@@ -15,7 +15,7 @@ from explorer.search.observer import Observer
 from explorer.search.status import Best, best_values
 from explorer.storage import trial_record as record
 from explorer.storage.foreign_trials import LeftOut, in_words
-from explorer.terminal.screen import giving_way, say, whole
+from explorer.terminal.screen import WHOLE, WRAPPED, say
 from objectives.operating_point import UNPRUNED, OperatingPoint
 
 
@@ -56,13 +56,13 @@ class Display(Observer):
         self._running: dict[int, str] = {}  # number of a running trial → its description
         self._tasks: dict[int | None, TaskID] = {}  # number of a trial, or None for anything else → its bar
         self._study_bar = Progress(
-            TextColumn("[bold]study"), BarColumn(), MofNCompleteColumn(table_column=whole()),
-            TextColumn("{task.fields[times]}", table_column=giving_way()), console=console,
+            TextColumn("[bold]study"), BarColumn(), MofNCompleteColumn(table_column=WHOLE),
+            TextColumn("{task.fields[times]}", table_column=WRAPPED), console=console,
         )  # fmt: skip
         self._study_task = self._study_bar.add_task("study", total=None, times="")
         self._trial_bar = Progress(
             TextColumn("[bold]trial"), BarColumn(bar_width=20), TaskProgressColumn(),
-            TextColumn("{task.description}", markup=False, table_column=giving_way()), console=console,
+            TextColumn("{task.description}", markup=False, table_column=WRAPPED), console=console,
         )  # fmt: skip
         self._show(None, "getting ready", 0.0)
         self._best = Text("")

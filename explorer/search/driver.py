@@ -116,7 +116,7 @@ def _leave_out(study: optuna.Study) -> LeftOut:
     storage = study._storage
     if isinstance(storage, OwnTrials):
         storage.standard = standard_of(study)
-        bulk_sql.read_all(study, left_out=left_out)
+        bulk_sql.read(study, left_out=left_out)
         storage.left_out |= left_out
     return left_out
 

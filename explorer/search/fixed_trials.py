@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import TypeAdapter
 
 from explorer.statistics.bootstrap import Scored
-from explorer.statistics.differences import points, scored_of, told_points
+from explorer.statistics.differences import points, points_in_words, scored_of
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import damaged, kept_json
 from explorer.workers.protocol import OnStage, prefixed
@@ -54,7 +54,7 @@ class Choice:
         der = f"{name} {self.der[name]:.2f}"
         if self.variant is None or not {name, self.variant} <= self.scored.keys():
             return der
-        return f"{der}, {told_points(points(self.scored[name], self.scored[self.variant]))}"
+        return f"{der}, {points_in_words(points(self.scored[name], self.scored[self.variant]))}"
 
 
 def choice_of(study: optuna.Study, definition: StudyDefinition) -> Choice | None:

@@ -18,7 +18,7 @@ from explorer.search.failure_report import Failure, diagnosis
 from explorer.search.judge import FrontJudge
 from explorer.search.known_points import Ledger
 from explorer.search.observer import Observer
-from explorer.search.shared_study import Claim, Others, SoleClaim, fail, fail_abandoned, is_mine, pause
+from explorer.search.shared_study import Claim, Others, fail, fail_abandoned, is_mine, pause
 from explorer.search.status import remaining
 from explorer.storage import bulk_sql
 from explorer.storage import trial_record as record
@@ -62,7 +62,7 @@ class Loop:
     workers: Workers
     observer: Observer
     ledger: Ledger
-    held: Claim = field(default_factory=SoleClaim)
+    held: Claim = field(default_factory=Claim)
     trials: int = 0
     failed: int = 0
     _running: dict[int, _Asked] = field(default_factory=dict)

@@ -9,12 +9,14 @@ turns, under a lock that all drivers of the study share.
 """
 
 import hashlib
+import os
 import secrets
+import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -26,8 +28,8 @@ from sqlalchemy.exc import DBAPIError
 
 from explorer.storage import bulk_sql
 from explorer.storage import trial_record as record
-from explorer.storage.connection import shown, sole_driver
-from explorer.storage.lock_note import who_i_am
+from explorer.storage.connection import shown
+from explorer.storage.driver_lock import sole_driver
 from explorer.storage.urls import without_paths
 from objectives.errors import StudyError
 from objectives.operating_point import OperatingPoint
@@ -41,68 +43,39 @@ LOOK = 0.5  # seconds between two checks of what other drivers do
 TRIAL, STUDY = models.TrialModel, models.StudyModel
 
 
-class Claim(Protocol):
-    """One driver's claim on a study."""
+class Claim:
+    """The claim of a driver that is the only one: there is nothing to record and nobody to keep out.
 
-    @property
-    def shared(self) -> bool:
-        """Whether others may drive the study at the same time."""
-        ...
+    shared: whether others may drive the study at the same time. key: a number that differs for every driver; 0 if there
+    can be only one.
+    """
 
-    @property
-    def key(self) -> int:
-        """A number that differs for every driver; 0 if there can be only one."""
-        ...
+    shared = False
+    key = 0
 
     def turn(self) -> AbstractContextManager[None]:
         """Keep other drivers from asking, placing and repairing trials inside the block.
 
         Raises StudyError if the claim was lost.
         """
-        ...
-
-    def choice(self) -> AbstractContextManager[bool]:
-        """Yield whether this driver is to choose Table 2's variant. If so, no other driver does so inside the block."""
-        ...
-
-    def living(self) -> frozenset[int]:
-        """Return the keys of all running drivers, this one included. Raises StudyError if the claim was lost."""
-        ...
-
-    def sign(self, study: optuna.Study, trial_id: int) -> None:
-        """Record this driver in a trial that it has just asked for, in the same turn."""
-        ...
-
-    def evaluates(self, study: optuna.Study, trial_id: int) -> None:
-        """Record that a trial is being measured now."""
-        ...
-
-
-class SoleClaim:
-    """The claim of a driver that is the only one: there is nothing to record and nobody to keep out."""
-
-    shared, key = False, 0
-
-    def turn(self) -> AbstractContextManager[None]:
-        """See Claim.turn."""
         return nullcontext()
 
     def choice(self) -> AbstractContextManager[bool]:
-        """See Claim.choice."""
+        """Yield whether this driver is to choose Table 2's variant. If so, no other driver does so inside the block."""
         return nullcontext(True)
 
     def living(self) -> frozenset[int]:
-        """See Claim.living."""
+        """Return the keys of all running drivers, this one included. Raises StudyError if the claim was lost."""
         return frozenset({self.key})
 
     def sign(self, study: optuna.Study, trial_id: int) -> None:
-        """See Claim.sign."""
+        """Record this driver in a trial that it has just asked for, in the same turn."""
 
     def evaluates(self, study: optuna.Study, trial_id: int) -> None:
-        """See Claim.evaluates."""
+        """Record that a trial is being measured now."""
 
 
-class SharedClaim:
+class SharedClaim(Claim):
     """The claim of one of several drivers in PostgreSQL: advisory locks on a connection that does nothing else."""
 
     shared = True
@@ -116,7 +89,7 @@ class SharedClaim:
         self._lost = False
         self._connection = storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         settings = {
-            "application_name": f"explorer run {name} ({who_i_am()})",
+            "application_name": f"explorer run {name} ({socket.gethostname()}:{os.getpid()})",
             "lock_timeout": f"{1000 * PATIENCE:.0f}ms",
             # a host that vanished without closing its connection is noticed after a minute, not after two hours
             "tcp_keepalives_idle": "30",
@@ -132,7 +105,6 @@ class SharedClaim:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """See Claim.turn."""
         self._ask("SELECT pg_advisory_lock(:study, :key)", {"study": self._study, "key": TURN})
         try:
             self._let_writes_land()
@@ -142,7 +114,6 @@ class SharedClaim:
 
     @contextmanager
     def choice(self) -> Iterator[bool]:
-        """See Claim.choice."""
         given = {"study": self._study, "key": CHOICE}
         ours = bool(self._ask("SELECT pg_try_advisory_lock(:study, :key)", given)[0][0])
         try:
@@ -152,7 +123,6 @@ class SharedClaim:
                 self._release(CHOICE)
 
     def living(self) -> frozenset[int]:
-        """See Claim.living."""
         held = self._ask(
             "SELECT CAST(objid AS bigint), pid = pg_backend_pid() FROM pg_locks WHERE locktype = 'advisory' AND granted"
             " AND classid = CAST(:study AS oid) AND objsubid = 2"
@@ -165,11 +135,9 @@ class SharedClaim:
         return frozenset(row[0] for row in held if row[0] >= FIRST_KEY)
 
     def sign(self, study: optuna.Study, trial_id: int) -> None:
-        """See Claim.sign."""
         study._storage.set_trial_system_attr(trial_id, DRIVER, self.key)
 
     def evaluates(self, study: optuna.Study, trial_id: int) -> None:
-        """See Claim.evaluates."""
         study._storage.set_trial_system_attr(trial_id, EVALUATING, True)
 
     def close(self) -> None:
@@ -225,7 +193,7 @@ def claim(name: str, url: str, storage: RDBStorage) -> Iterator[Claim]:
     """
     if storage.engine.dialect.name != "postgresql":
         with sole_driver(name, url):
-            yield SoleClaim()
+            yield Claim()
         return
     shared = SharedClaim(name, storage)
     try:
@@ -272,7 +240,6 @@ class Others:
     searching: int = 0
     fixed: int = 0
     points: frozenset[OperatingPoint] = frozenset()
-    _known: Sequence[FrozenTrial] = field(default_factory=list)
 
     def look(self) -> list[FrozenTrial]:
         """Mark abandoned trials as failed, and take in what other drivers do. Call it in a turn.
@@ -280,11 +247,10 @@ class Others:
         Returns every trial of the study that has ended. Raises StudyError if the claim was lost, and
         optuna.exceptions.StorageInternalError if the database cannot be read or written.
         """
-        trials = bulk_sql.read_all(self.study, self._known)
+        trials = self.study.get_trials(deepcopy=False)
         dead = {trial.number: trial for trial in abandoned(self.held, trials)}
         trials = [fail(self.study, trial._trial_id, ABANDONED) if trial.number in dead else trial for trial in trials]
         theirs = [trial for trial in trials if trial.state is TrialState.RUNNING and not is_mine(self.held, trial)]
-        self._known = trials
         self.waiting = sum(trial.state is TrialState.WAITING for trial in trials)
         self.searching = sum(record.is_searched(trial) for trial in theirs)
         self.fixed = len(theirs) - self.searching

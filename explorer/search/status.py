@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -17,10 +17,6 @@ from explorer.storage.study_record import data_of, stored_definition
 from studies.definition import StudyDefinition
 from studies.queued_trials import wrong
 
-if TYPE_CHECKING:  # it brings torch, which neither the front nor the status of a study should wait for
-    pass
-
-
 # the user attributes of trials that a status is computed from
 ATTRIBUTES = (
     record.ORIGIN,
@@ -30,7 +26,7 @@ ATTRIBUTES = (
     record.ERROR,
     record.STOP,
     record.VERSIONS,
-    "execution",
+    record.EXECUTION,
 )
 
 
@@ -110,7 +106,7 @@ def status(study: optuna.Study) -> StudyStatus:
             for trial in trials
             if trial.state is TrialState.FAIL
         ),
-        machine=whole[measured[-1].number].user_attrs["machine"] if measured else {},
+        machine=whole[measured[-1].number].user_attrs[record.MACHINE] if measured else {},
         versions=(provenance.versions_of(measured[-1]) if measured else None) or {},
         mixed=provenance.mixed_versions({trial.number: provenance.versions_of(trial) for trial in measured}),
         data=data_of(study),
@@ -133,7 +129,7 @@ def best_values(trials: Sequence[FrozenTrial]) -> tuple[Best, ...]:
     A trial with an emulated precision is not a candidate for the best RTF, which is not the deployed model's.
     """
     feasible = [trial for trial in trials if trial.state is TrialState.COMPLETE and not record.exceeded(trial)]
-    native = [trial for trial in feasible if trial.user_attrs.get("execution") != "emulated"]
+    native = [trial for trial in feasible if not record.is_emulated(trial)]
     bests = []
     for axis, (metric, candidates) in enumerate(zip(record.METRIC_NAMES, (feasible, feasible, native), strict=True)):
         if candidates:

@@ -42,7 +42,7 @@ def in_words(difference: float, low: float | None, high: float | None, tied: boo
     return f"{_signed(difference)} [{_signed(low)}, {_signed(high)}]" + (" tied" if tied else "")
 
 
-def told_points(difference: Points) -> str:
+def points_in_words(difference: Points) -> str:
     """Return a difference in words, as `in_words` does."""
     low, high = ends(difference.interval)
     return in_words(difference.points, low, high, difference.tied)

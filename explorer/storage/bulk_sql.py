@@ -10,7 +10,7 @@ and are used through Optuna's interface.
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,9 +20,10 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
+from explorer.storage import errors
 from explorer.storage import trial_record as record
 from explorer.storage.foreign_trials import Standard, refusal, standard_of
 from explorer.storage.study_record import complaint
@@ -32,7 +33,6 @@ from objectives.errors import StudyError
 TRIAL, VALUE, PARAM = models.TrialModel, models.TrialValueModel, models.TrialParamModel
 DATES = TRIAL.__table__.c  # dates as stored: in UTC
 PEERS = 5  # complete trials that are read to see which data a study's trials are measured with
-MANY = 10_000  # most trials to ask for by number: SQLite takes about 30,000 values in one statement
 USER, SYSTEM = models.TrialUserAttributeModel, models.TrialSystemAttributeModel
 
 
@@ -51,78 +51,22 @@ def skim(
     Raises StudyError if the study's own attributes are damaged, and optuna.exceptions.StorageInternalError if the
     database cannot be read.
     """
-    database = database_of(study)
-    if database is None:
-        return _own(standard_of(study), study.get_trials(deepcopy=False), False, {}, left_out)
-    of_study = TRIAL.study_id == study._study_id
-    return _read(database, standard_of(study), of_study, USER.key.in_(keys), False, left_out, params)
+    return _own(study, None, keys, params, left_out)
 
 
 def read(
-    study: optuna.Study, numbers: Collection[int], left_out: dict[int, str] | None = None
+    study: optuna.Study, numbers: Collection[int] | None = None, left_out: dict[int, str] | None = None
 ) -> dict[int, FrozenTrial]:
-    """Read those of these trials that are the study's own, by number.
+    """Read the trials that are the study's own, by number and in order: those among `numbers`, or all if it is None.
 
     They are whole except for intermediate values, which trials with several objectives do not have. left_out: filled
     with the others, by number, and the reasons. Raises as `skim` does.
     """
-    database = database_of(study)
-    if database is None:
-        wanted = [trial for trial in study.get_trials(deepcopy=False) if trial.number in numbers]
-        return _alike(_own(standard_of(study), wanted, True, {}, left_out), left_out)
-    these = (TRIAL.study_id == study._study_id) & TRIAL.number.in_(numbers)
-    return _alike(read_where(database, standard_of(study), these, left_out), left_out)
-
-
-def read_where(
-    database: RDBStorage, standard: Standard, which: ColumnElement[bool], left_out: dict[int, str] | None = None
-) -> list[FrozenTrial]:
-    """Read trials of any database as `read` does, but check each one on its own, against a standard that is known."""
-    return _read(database, standard, which, None, True, left_out)
-
-
-def read_all(
-    study: optuna.Study, known: Sequence[FrozenTrial] = (), left_out: dict[int, str] | None = None
-) -> list[FrozenTrial]:
-    """Read every trial that is the study's own, in order, as `read` does.
-
-    known: trials that were read before; those that had finished are not read again. Raises as `skim` does.
-    """
-    database = database_of(study)
-    if database is None:
-        trials = _own(standard_of(study), study.get_trials(deepcopy=False), True, {}, left_out)
-        return list(_alike(trials, left_out).values())
-    of_study = TRIAL.study_id == study._study_id
-    finished = {trial._trial_id: trial for trial in known if trial.state.is_finished()}
-    present = present_in(database, of_study)
-    # the date is compared too: if a study was deleted and made again, its trials have the old numbers
-    same = {
-        trial_id: finished[trial_id]
-        for trial_id, number, state, complete in present
-        if (trial := finished.get(trial_id)) is not None
-        and (trial.number, trial.state, trial.datetime_complete) == (number, state, _local(complete))
-    }
-    new = [number for trial_id, number, _, _ in present if trial_id not in same]
-    few = len(new) < MANY
-    wanted = of_study & TRIAL.number.in_(new) if few else of_study
-    read_now = read_where(database, standard_of(study), wanted, left_out) if new else []
-    by_number = {trial.number: trial for trial in [*same.values(), *read_now]}
-    return list(_alike([by_number[number] for number in sorted(by_number)], left_out).values())
-
-
-def present_in(
-    database: RDBStorage, which: ColumnElement[bool]
-) -> Sequence[Row[int, int, TrialState, datetime | None]]:
-    """Return (trial id, number, state, end date in UTC) for each trial, whether or not it is the study's own.
-
-    Raises StorageInternalError if the database cannot be read.
-    """
-    columns = (TRIAL.trial_id, TRIAL.number, TRIAL.state, DATES.datetime_complete)
-    try:
-        with database.engine.connect() as connection:
-            return connection.execute(select(*columns).where(which)).all()
-    except DBAPIError as error:
-        raise StorageInternalError("the trials of a study could not be read") from error
+    trials = _own(study, numbers, None, (), left_out)
+    odd = unlike_the_others(trials)
+    if left_out is not None:
+        left_out |= odd
+    return {trial.number: trial for trial in trials if trial.number not in odd}
 
 
 def read_own(study: optuna.Study, number: int) -> FrozenTrial:
@@ -214,15 +158,58 @@ def database_of(study: optuna.Study) -> RDBStorage | None:
     return storage if isinstance(storage, RDBStorage) else None
 
 
-def _read(
+def refuse_read_only(study: optuna.Study) -> None:
+    """Raise StudyError if the database of a study is read-only. Nothing in it is changed.
+
+    Call it before working for minutes on what will be stored there.
+    """
+    database = database_of(study)
+    if database is None:
+        return
+    table = models.StudyModel
+    same = update(table).where(table.study_id == study._study_id).values(study_name=table.study_name)
+    try:
+        with database.engine.connect() as connection:
+            connection.execute(same)
+            connection.rollback()
+    except DBAPIError as error:
+        raise errors.refusal(f"the study {study.study_name!r} cannot be written", error) from error
+
+
+def _own(
+    study: optuna.Study,
+    numbers: Collection[int] | None,
+    keys: Collection[str] | None,
+    params: Collection[str],
+    left_out: dict[int, str] | None,
+) -> list[FrozenTrial]:
+    database, standard = database_of(study), standard_of(study)
+    if database is None:
+        trials = study.get_trials(deepcopy=False)
+        wanted = [trial for trial in trials if numbers is None or trial.number in numbers]
+        checked = [(trial, standard.fault(trial, whole=keys is None)) for trial in wanted]
+    else:
+        which = TRIAL.study_id == study._study_id
+        these = which if numbers is None else which & TRIAL.number.in_(numbers)
+        checked = read_checked(database, standard, these, keys, params)
+    if left_out is not None:
+        left_out |= {trial.number: why for trial, why in checked if why is not None}
+    return [trial for trial, why in checked if why is None]
+
+
+def read_checked(
     database: RDBStorage,
     standard: Standard,
     which: ColumnElement[bool],
-    attributes: ColumnElement[bool] | None,
-    whole: bool,
-    left_out: dict[int, str] | None,
+    keys: Collection[str] | None = None,
     names: Collection[str] = (),
-) -> list[FrozenTrial]:
+) -> list[tuple[FrozenTrial, str | None]]:
+    """Read trials of any database, each with the reason why it is not its study's own, or None if it is.
+
+    keys: the user attributes to read, with the parameters `names`, as in `skim`; None to read trials whole.
+    Raises StorageInternalError if the database cannot be read.
+    """
+    whole = keys is None
     faults: dict[int, str] = {}
     try:
         with database.engine.connect() as connection:
@@ -230,17 +217,18 @@ def _read(
             # trials first: one that is complete then has all of its rows, whatever a driver writes in the meantime
             trials = connection.execute(select(*columns).where(which).order_by(TRIAL.number)).all()
             values = _values(connection, which)
-            user = _attributes(connection, USER, which, attributes, faults)
-            of_system = None if whole else SYSTEM.key.startswith(record.CONSTRAINTS)
-            system = _attributes(connection, SYSTEM, which, of_system, faults)
+            user = _attributes(connection, USER, which if keys is None else which & USER.key.in_(keys), faults)
+            of_system = which if whole else which & SYSTEM.key.startswith(record.CONSTRAINTS)
+            system = _attributes(connection, SYSTEM, of_system, faults)
             named = which if whole else which & PARAM.param_name.in_(names)
             params = _params(connection, named, faults) if whole or names else {}
             if not whole:
                 _find_lacking(connection, which, faults)
     except DBAPIError as error:
         raise StorageInternalError("the trials of a study could not be read") from error
-    made = [
-        FrozenTrial(
+    checked = []
+    for trial_id, number, state, start, complete in trials:
+        trial = FrozenTrial(
             number=number,
             trial_id=trial_id,
             state=state,
@@ -254,36 +242,9 @@ def _read(
             system_attrs=system.get(trial_id, {}),
             intermediate_values={},
         )
-        for trial_id, number, state, start, complete in trials
-    ]
-    return _own(standard, made, whole, faults, left_out)
-
-
-def _own(
-    standard: Standard,
-    trials: Iterable[FrozenTrial],
-    whole: bool,
-    faults: Mapping[int, str],
-    left_out: dict[int, str] | None,
-) -> list[FrozenTrial]:
-    """Return the trials that are the study's own. faults: those found while reading, by trial id."""
-    own = []
-    for trial in trials:
-        unread = None if trial.state is TrialState.WAITING else faults.get(trial._trial_id)
-        why = unread or standard.fault(trial, whole)
-        if why is None:
-            own.append(trial)
-        elif left_out is not None:
-            left_out[trial.number] = why
-    return own
-
-
-def _alike(trials: Sequence[FrozenTrial], left_out: dict[int, str] | None) -> dict[int, FrozenTrial]:
-    """Return the trials that were measured with and on the same data, by number."""
-    odd = unlike_the_others(trials)
-    if left_out is not None:
-        left_out |= odd
-    return {trial.number: trial for trial in trials if trial.number not in odd}
+        unread = None if state is TrialState.WAITING else faults.get(trial_id)
+        checked.append((trial, unread or standard.fault(trial, whole)))
+    return checked
 
 
 def _local(stored: datetime | None) -> datetime | None:
@@ -306,14 +267,12 @@ def _attributes(
     connection: Connection,
     table: type[models.TrialUserAttributeModel] | type[models.TrialSystemAttributeModel],
     which: ColumnElement[bool],
-    keys: ColumnElement[bool] | None,
     faults: dict[int, str],
 ) -> Mapping[int, dict[str, Any]]:
     """Read attributes by trial id. One that is not JSON is added to `faults`."""
     query = select(table.trial_id, table.key, table.value_json).join(TRIAL, TRIAL.trial_id == table.trial_id)
-    query = query.where(which) if keys is None else query.where(which, keys)
     by_trial: defaultdict[int, dict[str, Any]] = defaultdict(dict)
-    for trial_id, key, value in connection.execute(query).all():
+    for trial_id, key, value in connection.execute(query.where(which)).all():
         try:
             by_trial[trial_id][key] = json.loads(value)
         except (TypeError, ValueError, RecursionError) as error:

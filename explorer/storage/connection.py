@@ -1,6 +1,5 @@
-"""Open study storages at any Optuna RDB URL, with errors that a user can act on, and lock them for one driver."""
+"""Open study storages at any Optuna RDB URL, with errors that a user can act on."""
 
-import hashlib
 import os
 import shutil
 import sqlite3
@@ -10,16 +9,14 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import optuna
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from optuna.storages import RDBStorage
 from sqlalchemy import NullPool, StaticPool, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from explorer.storage import lock_note
 from explorer.storage.errors import PATIENCE, other_version, refusal
 from explorer.storage.urls import DEFAULT_URL, parse, sqlite_file, without_password
-from objectives.cache.files import cache_dir
 from objectives.errors import StudyError, reason_of
 
 UNSHARED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)  # SQLite's error codes without shared memory
@@ -124,35 +121,6 @@ def load_study(name: str, url: str) -> optuna.Study:
         raise StudyError(f"{shown(url)} holds no study named {name!r}; it holds: {known}") from error
 
 
-@contextmanager
-def sole_driver(name: str, url: str) -> Iterator[None]:
-    """Lock the study for one driver on this machine. The lock is released when the process ends, for whatever reason.
-
-    Raises StudyError if another running process drives it.
-    """
-    file = _lock_file(name, url)
-    lock = FileLock(file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        by = lock_note.read_note(file)
-        who, where = ("another process", "") if by is None else (str(by), f" (`kill {by.process}` on {by.host})")
-        raise StudyError(
-            f"the study {name!r} in {shown(url)} is being run by {who}: wait for it, or stop it{where}, which loses "
-            "nothing but the trials that it is running, or give --name to run a second study"
-        ) from error
-    except OSError as error:
-        raise StudyError(
-            f"{lock.lock_file}: cannot be locked ({error.strerror}): give a --storage where you may write"
-        ) from error
-    try:
-        lock_note.leave_note(file)
-        yield
-    finally:
-        lock_note.take_note_away(file)
-        lock.release()
-
-
 def _connect(url: URL, file: Path | None) -> RDBStorage:
     if file is None:
         return _open_server(url)
@@ -248,17 +216,3 @@ def _write_ahead(connection: sqlite3.Connection, _: object) -> None:
 def _is_missing(file: Path) -> bool:
     """Whether a database is missing. An empty file counts: SQLite leaves one if a first connection is cut short."""
     return not file.exists() or file.stat().st_size == 0
-
-
-def _lock_file(name: str, url: str) -> Path:
-    """Return the lock file of a study: beside an SQLite file, where all its users find it; in the cache folder for a
-    database server."""
-    parsed = parse(url)
-    file = sqlite_file(parsed)
-    study = hashlib.sha256(name.encode()).hexdigest()[:12]
-    if file is not None:
-        return file.with_name(f".{file.name}.{study}.lock")
-    server = hashlib.sha256(parsed.render_as_string(hide_password=True).encode()).hexdigest()[:12]
-    folder = cache_dir() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{server}.{study}.lock"

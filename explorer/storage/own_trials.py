@@ -9,7 +9,7 @@ that are not the study's own.
 from optuna.distributions import BaseDistribution
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo  # what Optuna puts before any database
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import or_
 
 from explorer.storage import bulk_sql
 from explorer.storage.bulk_sql import TRIAL
@@ -42,23 +42,16 @@ class OwnTrials(_CachedStorage):
         with self._lock:
             known = self._studies.setdefault(study_id, _StudyInfo())
             news = or_(TRIAL.trial_id > known.last_finished_trial_id, TRIAL.trial_id.in_(known.unfinished_trial_ids))
-            which: ColumnElement[bool] = (TRIAL.study_id == study_id) & news
-            present = bulk_sql.present_in(self._backend, which)
-            if not present:
-                return
-            few = len(present) < bulk_sql.MANY
-            which = TRIAL.trial_id.in_([row.trial_id for row in present]) if few else TRIAL.study_id == study_id
-            trials = bulk_sql.read_where(self._backend, self.standard, which, self.left_out)
-            own = [trial for trial in trials if trial.number not in self.left_out]
-            self._add_trials_to_cache(study_id, own)
-            ours = {trial.number for trial in own}
-            for row in present:
-                if row.number not in ours:  # it may be cached: it waited or ran when it was last seen
-                    known.trials.pop(row.number, None)
-                    self._trial_id_to_study_id_and_number.pop(row.trial_id, None)
-            for trial_id, _, state, _ in present:
-                if state.is_finished():
-                    known.unfinished_trial_ids.discard(trial_id)
-                    known.last_finished_trial_id = max(known.last_finished_trial_id, trial_id)
+            which = (TRIAL.study_id == study_id) & news
+            checked = bulk_sql.read_checked(self._backend, self.standard, which)
+            self.left_out |= {trial.number: why for trial, why in checked if why is not None}
+            self._add_trials_to_cache(study_id, [trial for trial, _ in checked if trial.number not in self.left_out])
+            for trial, _ in checked:
+                if trial.number in self.left_out:  # it may be cached: it waited or ran when it was last seen
+                    known.trials.pop(trial.number, None)
+                    self._trial_id_to_study_id_and_number.pop(trial._trial_id, None)
+                if trial.state.is_finished():
+                    known.unfinished_trial_ids.discard(trial._trial_id)
+                    known.last_finished_trial_id = max(known.last_finished_trial_id, trial._trial_id)
                 else:
-                    known.unfinished_trial_ids.add(trial_id)
+                    known.unfinished_trial_ids.add(trial._trial_id)

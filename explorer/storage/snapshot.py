@@ -107,18 +107,17 @@ class Source:
 class SnapshotStorage(RDBStorage):
     """A database that no longer changes, so the trials of each study are read only once.
 
-    source: name of the original, for errors. before: an earlier copy, whose finished trials need not be read again.
+    source: name of the original, for errors.
     Raises StudyError if the database was made by another version of Optuna.
     """
 
-    def __init__(self, file: Path, source: str, before: "SnapshotStorage | None" = None) -> None:
+    def __init__(self, file: Path, source: str) -> None:
         try:
             super().__init__(f"sqlite:///{file}", engine_kwargs={"connect_args": {"timeout": PATIENCE}})
         except RuntimeError as error:
             raise other_version(source, error) from error
         self.left_out: dict[int, LeftOut] = {}  # by study
         self._known: dict[int, list[FrozenTrial]] = {}
-        self._before = dict(before._known) if before else {}
 
     def _get_trials(
         self,
@@ -142,9 +141,9 @@ class SnapshotStorage(RDBStorage):
             # bulk_sql does not read intermediate values, which only studies of other programs have
             study = optuna.Study(self.get_study_name_from_id(study_id), self)
             left_out: dict[int, str] = {}
-            trials = bulk_sql.read_all(study, self._before.pop(study_id, ()), left_out)
+            trials = bulk_sql.read(study, left_out=left_out)
             self.left_out[study_id] = left_out
-            return trials
+            return list(trials.values())
         of_others: list[FrozenTrial] = super()._get_trials(study_id, None, set(), -1)
         return of_others
 

@@ -1,4 +1,7 @@
-"""The attributes that a trial carries besides its parameters: this module names, writes and reads them."""
+"""The attributes that a trial carries besides its parameters: this module names, writes and reads them.
+
+Nobody else writes their names as strings. explorer/storage/trial_schema.py says which values they may have.
+"""
 
 import math
 from collections.abc import Mapping
@@ -22,15 +25,33 @@ REFUSED = "refused"  # of a trial that another program queued without a valid op
 SECONDS = "seconds"
 REUSED_FROM = "reused_from"
 
+LATENCY = "latency"
+PRUNING = "pruning"
+KEPT_UNITS = "kept_units"
 RECORDINGS = "recordings"  # errors by recording
+EXECUTION = "execution"
+KERNEL = "kernel"
 MODEL_KEY = "model_key"
+PARAMS = "params"
+SIZE_BYTES = "size_bytes"
+STORY = "story"
+MACHINE = "machine"
 MODEL_SHA256 = "model_sha256"  # of the model's file; earlier versions did not write this and the next two
 DATA = "data"  # what it was measured with and on, by content: corpus, split, weights, settings
 VERSIONS = "versions"  # of the packages that affect an answer
+RTF_REPEATS = "rtf_repeats"
+RTF_BASELINE_REPEATS = "rtf_baseline_repeats"
+RTF_SPREAD = "rtf_spread"
+RTF_RATIO = "rtf_ratio"
+THREADS = "threads"
+UPDATE_LATENCY = "update_latency"
+STAGE_SHARES = "stage_shares"
+PEAK_MEMORY = "peak_memory_mib"
+POOLED = "der"  # errors over all recordings, absent from a stopped trial
 STOP = "stop"  # why a trial was not measured to the end: {"kind", "reason", ...}
 
-ROUNDING = 1e-6  # points of DER by which a sum over recordings may differ when it is read again
 CONSTRAINTS = "constraints"  # the system attribute that optuna-dashboard reads
+ROUNDING = 1e-6  # points of DER by which a sum over recordings may differ when it is read again
 
 
 def origin_of(trial: FrozenTrial) -> str:
@@ -66,12 +87,12 @@ def latency_of(point: OperatingPoint) -> float | None:
 
 def attributes_of(measurement: Measurement) -> dict[str, Any]:
     """Return the attributes of a measurement beside its three values, as JSON. The keys say the units."""
-    return {**_facts(measurement), **_timed(measurement.timing), "der": errors_of(measurement.pooled)}
+    return {**_facts(measurement), **_timed(measurement.timing), POOLED: errors_of(measurement.pooled)}
 
 
 def attributes_of_stopped(stopped: Stopped) -> dict[str, Any]:
     """Return the attributes of a stopped trial, as far as it was measured. It has no DER."""
-    stop = {"kind": stopped.stop.kind, "reason": stopped.stop.reason, **stopped.stop.told}
+    stop = {"kind": stopped.stop.kind, "reason": stopped.stop.reason, **stopped.stop.details}
     return {**_facts(stopped), **(_timed(stopped.timing) if stopped.timing else {}), STOP: stop}
 
 
@@ -80,8 +101,8 @@ def reached_by_stopped(stopped: Stopped) -> dict[str, float]:
     reached = {"size": stopped.size_bytes / 2**20}
     if stopped.timing:
         reached["rtf"] = stopped.timing.median
-    if "least_der" in stopped.stop.told:
-        reached["der"] = stopped.stop.told["least_der"]
+    if "least_der" in stopped.stop.details:
+        reached["der"] = stopped.stop.details["least_der"]
     return reached
 
 
@@ -119,23 +140,23 @@ def scored_seconds(recordings: Mapping[str, Any]) -> dict[str, tuple[float, floa
 
 def reference_seconds(trial: FrozenTrial) -> float:
     """Return the seconds of scored reference speech in all recordings, the same for every complete trial of a study."""
-    return float(trial.user_attrs["der"]["total_seconds"])
+    return float(trial.user_attrs[POOLED]["total_seconds"])
 
 
 def _facts(measurement: "Measurement | Stopped") -> dict[str, Any]:
     point = measurement.operating_point
     return {
-        "latency": latency_of(point),
-        "pruning": str(point.pruning),
-        "kept_units": dict(measurement.kept),
+        LATENCY: latency_of(point),
+        PRUNING: str(point.pruning),
+        KEPT_UNITS: dict(measurement.kept),
         RECORDINGS: {uri: errors_of(counts) for uri, counts in measurement.counts.items()},
-        "execution": measurement.execution,
-        "kernel": measurement.kernel,
+        EXECUTION: measurement.execution,
+        KERNEL: measurement.kernel,
         MODEL_KEY: measurement.model_key,
-        "params": measurement.params,
-        "size_bytes": measurement.size_bytes,
-        "story": dict(measurement.story),
-        "machine": dict(measurement.machine),
+        PARAMS: measurement.params,
+        SIZE_BYTES: measurement.size_bytes,
+        STORY: dict(measurement.story),
+        MACHINE: dict(measurement.machine),
         MODEL_SHA256: measurement.model_sha256,
         DATA: dict(measurement.data),
         VERSIONS: dict(measurement.versions),
@@ -146,14 +167,14 @@ def _timed(timing: Timing) -> dict[str, Any]:
     low, high = timing.spread
     updates, shares = timing.update_latency, timing.stage_shares
     return {
-        "rtf_repeats": list(timing.rtf),
-        "rtf_baseline_repeats": list(timing.baseline_rtf),
-        "rtf_spread": [low, high],
-        "rtf_ratio": timing.ratio,
-        "threads": timing.threads,
-        "update_latency": updates and asdict(updates),
-        "stage_shares": shares and dict(shares),
-        "peak_memory_mib": timing.peak_memory_mib,
+        RTF_REPEATS: list(timing.rtf),
+        RTF_BASELINE_REPEATS: list(timing.baseline_rtf),
+        RTF_SPREAD: [low, high],
+        RTF_RATIO: timing.ratio,
+        THREADS: timing.threads,
+        UPDATE_LATENCY: updates and asdict(updates),
+        STAGE_SHARES: shares and dict(shares),
+        PEAK_MEMORY: timing.peak_memory_mib,
     }
 
 
@@ -191,6 +212,11 @@ def excesses_of(trial: FrozenTrial) -> dict[str, float]:
 def exceeded(trial: FrozenTrial) -> tuple[str, ...]:
     """Return the names of the limits that a trial exceeds."""
     return tuple(name for name, excess in excesses_of(trial).items() if excess > 0)
+
+
+def is_emulated(trial: FrozenTrial) -> bool:
+    """Whether a trial's precision was emulated, so that its time is not the deployed model's."""
+    return bool(trial.user_attrs.get(EXECUTION) == "emulated")
 
 
 def is_measured(trial: FrozenTrial) -> bool:

@@ -19,8 +19,8 @@ from objectives.errors import quoted
 from objectives.measurement import DATA
 
 REQUIRED = (  # of a complete trial
-    "der", "execution", "kept_units", "latency", "machine", record.MODEL_KEY, "params", record.RECORDINGS,
-    "rtf_repeats", "rtf_ratio", "rtf_spread", "threads",
+    record.POOLED, record.EXECUTION, record.KEPT_UNITS, record.LATENCY, record.MACHINE, record.MODEL_KEY, record.PARAMS,
+    record.RECORDINGS, record.RTF_REPEATS, record.RTF_RATIO, record.RTF_SPREAD, record.THREADS,
 )  # fmt: skip
 KEPT = {  # attributes of every trial in that state
     TrialState.COMPLETE: REQUIRED,
@@ -94,7 +94,7 @@ class _Stop(_Strict):
     least_der: float | None = None
 
 
-class _Attributes(_Strict):
+class TrialAttributes(_Strict):
     """All attributes of a trial that explorer reads. Defaults stand for absent attributes."""
 
     origin: Name = record.SEARCH
@@ -128,8 +128,8 @@ class _Attributes(_Strict):
     stop: _Stop | None = None
 
     @model_validator(mode="after")
-    def _is_timed_whole(self) -> "_Attributes":
-        timed = {"rtf_repeats", "rtf_spread", "rtf_ratio"}
+    def _is_timed_whole(self) -> "TrialAttributes":
+        timed = {record.RTF_REPEATS, record.RTF_SPREAD, record.RTF_RATIO}
         if lacking := timed - self.model_fields_set if timed & self.model_fields_set else ():
             raise ValueError(f"it was timed, and {', '.join(sorted(lacking))} is not there")
         return self
@@ -143,7 +143,7 @@ def fault(trial: FrozenTrial, whole: bool) -> str | None:
     if not trial.state.is_finished():
         return None
     try:
-        _Attributes.model_validate(trial.user_attrs)
+        TrialAttributes.model_validate(trial.user_attrs)
     except ValidationError as error:
         return unreadable((error.errors()[0]["loc"] or ("all",))[0], error)
     for name, excess in trial.system_attrs.items():

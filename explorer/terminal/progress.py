@@ -5,14 +5,14 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from explorer.terminal.screen import giving_way, screen, whole
+from explorer.terminal.screen import WHOLE, WRAPPED, screen
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, float], None]]:
     """Show a bar on stderr, removed when done: `with progress() as show: show(stage, fraction)`."""
-    stage = TextColumn("{task.description}", markup=False, table_column=giving_way())
-    columns = (stage, BarColumn(), TaskProgressColumn(), TimeRemainingColumn(table_column=whole()))
+    stage = TextColumn("{task.description}", markup=False, table_column=WRAPPED)
+    columns = (stage, BarColumn(), TaskProgressColumn(), TimeRemainingColumn(table_column=WHOLE))
     console = screen(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("getting ready", total=1.0)

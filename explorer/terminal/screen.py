@@ -13,25 +13,14 @@ from explorer.terminal.streams import shown
 
 UNBOUNDED = 1_000_000  # columns, for output that is not a terminal: lines are never broken
 USUAL = 80  # columns of a terminal that does not report its width
+WHOLE, WRAPPED = Column(no_wrap=True), Column()  # of a progress bar: words are wrapped before a figure is cut
 HEIGHT = 25  # rich asks for it together with the width; nothing here depends on it
 
 
 def screen(stderr: bool = False) -> Console:
     """Return a console on standard output, or standard error, for tables and sentences. Markup is not interpreted."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(
-        stderr=stderr, width=_columns(stream), height=HEIGHT, highlight=False, markup=False, emoji=False
-    )  # fmt: skip
-
-
-def whole() -> Column:
-    """Return a column of a progress bar for a figure, which is kept whole on a narrow screen."""
-    return Column(no_wrap=True)
-
-
-def giving_way() -> Column:
-    """Return a column of a progress bar for words, which are wrapped before a figure is cut."""
-    return Column()
+    return Console(stderr=stderr, width=_columns(stream), height=HEIGHT, highlight=False, markup=False, emoji=False)
 
 
 def width_of(console: Console) -> int:

@@ -5,7 +5,6 @@ lost. Signals that a shell has set to be ignored (`nohup`, a job in the backgrou
 """
 
 import errno
-import os
 import signal
 import sys
 import termios
@@ -15,9 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from explorer.terminal.streams import ERROR, OUTPUT, discard
+
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAME_REQUEST = 5.0  # seconds; `timeout` sends its signal twice, a closed terminal up to three times
-OUTPUT, ERROR = 1, 2
 
 
 def exit_code(number: int) -> int:
@@ -74,11 +74,9 @@ class _Request:
 
 def let_go_of_terminal() -> None:
     """Discard what would be printed on a terminal that is being closed, so that no write to it fails."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
     for number in (OUTPUT, ERROR):
         if _is_terminal(number):
-            os.dup2(nowhere, number)
-    os.close(nowhere)
+            discard(number)
 
 
 def _is_terminal(number: int) -> bool:

@@ -38,15 +38,15 @@ def guard() -> None:
     if closed:
         raise OutputError("standard output is closed: give it a file or a pipe, or > /dev/null")
     if sys.stdout is sys.__stdout__:
-        sys.stdout = _wrapped(sys.stdout, _Output(OUTPUT, "wb", closefd=False))
+        sys.stdout = _wrapped(sys.stdout, OUTPUT)
     if sys.stderr is None or sys.stderr is sys.__stderr__:
-        sys.stderr = _wrapped(sys.stderr, _Errors(ERROR, "wb", closefd=False))
+        sys.stderr = _wrapped(sys.stderr, ERROR)
 
 
-def give_up_output() -> None:
-    """Discard what is still in buffers, so that no second error is reported when the process ends."""
+def discard(descriptor: int) -> None:
+    """Discard what is written to a file descriptor from now on, and what is still in buffers."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, OUTPUT)
+    os.dup2(nowhere, descriptor)
     os.close(nowhere)
 
 
@@ -56,11 +56,8 @@ def shown(text: str, encoding: str) -> str:
     Signs are replaced by similar ones (`≈` by `~`) or by `?`, letters by their code (`\\xe9`), so that names stay
     distinct.
     """
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return "".join(letter if _has(encoding, letter) else _replacement(letter) for letter in text)
-    return text
+    codecs.register_error(PLAIN, _plain)
+    return text.encode(encoding, PLAIN).decode(encoding)
 
 
 def echo_json(value: object, indent: int | None = 2) -> None:
@@ -69,30 +66,24 @@ def echo_json(value: object, indent: int | None = 2) -> None:
     typer.echo(json.dumps(value, indent=indent, ensure_ascii=not encoding.lower().startswith("utf")))
 
 
-class _Output(io.FileIO):
-    """Standard output that raises OutputError, since libraries take an OSError for their own and exit silently."""
+class _Stream(io.FileIO):
+    """Standard output that raises OutputError, since libraries take an OSError for their own and exit silently; or
+    standard error, which drops what cannot be written."""
 
     def write(self, data: "bytes | bytearray | memoryview", /) -> int:  # type: ignore[override]
         try:
             return super().write(data)
         except OSError as error:
+            if self.fileno() == ERROR:
+                return memoryview(data).nbytes
             raise OutputError(
                 f"standard output cannot be written ({error.strerror}): make room where it goes, or send it elsewhere"
             ) from error
 
 
-class _Errors(io.FileIO):
-    """Standard error that drops what cannot be written."""
-
-    def write(self, data: "bytes | bytearray | memoryview", /) -> int:  # type: ignore[override]
-        try:
-            return super().write(data)
-        except OSError:
-            return memoryview(data).nbytes
-
-
-def _wrapped(stream: object, raw: io.FileIO) -> TextIO:
-    """Return a text stream on top of `raw`, with the encoding and buffering of `stream`; UTF-8 if that is closed."""
+def _wrapped(stream: object, descriptor: int) -> TextIO:
+    """Return a text stream on a file descriptor, with the encoding and buffering of `stream`; UTF-8 if it is closed."""
+    raw: io.FileIO = _Stream(descriptor, "wb", closefd=False)
     buffer = io.BufferedWriter(raw)
     if not isinstance(stream, io.TextIOWrapper):
         return io.TextIOWrapper(buffer, "utf-8", PLAIN)
@@ -115,14 +106,6 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(_replacement, error.object[error.start : error.end])), error.end
-
-
-def _has(encoding: str, letter: str) -> bool:
-    try:
-        letter.encode(encoding)
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _replacement(letter: str) -> str:

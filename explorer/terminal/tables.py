@@ -7,6 +7,8 @@ If not even that fits, each field has its own line.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -46,19 +48,9 @@ class Table:
         self.rows.append((cells, style))
 
 
-def words(header: str) -> Column:
-    """Return a column of words from a small set."""
-    return Column(header, "word")
-
-
-def names(header: str) -> Column:
-    """Return a column of names, which may be long."""
-    return Column(header, "name")
-
-
-def sentences(header: str) -> Column:
-    """Return a column of sentences."""
-    return Column(header, "text")
+words = partial(Column, kind="word")  # from a small set
+names = partial(Column, kind="name")  # which may be long
+sentences = partial(Column, kind="text")
 
 
 def print_table(table: Table, console: Console) -> None:
@@ -96,19 +88,14 @@ def print_fields(fields: Iterable[tuple[str, str]], console: Console, style: str
 
 
 def _print_row(kinds: list[Kind], widths: Widths, cells: list[str], style: str, console: Console) -> None:
-    columns = [_lines(kinds[place], cells[place], width, console) for place, width in widths.items()]
-    for height in range(max(map(len, columns))):
-        parts = [column[height] if height < len(column) else "" for column in columns]
-        padded = [
-            _padded(kinds[place], part, width) for (place, width), part in zip(widths.items(), parts, strict=True)
-        ]
+    columns = []
+    for place, width in widths.items():
+        kind, cell = kinds[place], cells[place]
+        lines = folded(cell, width) if kind == "text" else [middle_out(cell, width, _mark(console))]
+        columns.append([_padded(kind, line, width) for line in lines])
+    for parts in zip_longest(*columns, fillvalue=None):
+        padded = [" " * width if part is None else part for part, width in zip(parts, widths.values(), strict=True)]
         _print_line((" " * GAP).join(padded), style, console)
-
-
-def _lines(kind: Kind, cell: str, width: int, console: Console) -> list[str]:
-    if kind == "text":
-        return folded(cell, width)
-    return [middle_out(cell, width, _mark(console))]
 
 
 def _padded(kind: Kind, part: str, width: int) -> str:

@@ -1,11 +1,11 @@
 """Evaluate trials on the worker processes of a Dask cluster, which explorer/workers/dask_cluster.py starts or finds.
 
-Dask only carries orders and answers. The assignment is made here: each trial goes to one free worker, so that a worker
-never has two trials, and a trial whose worker died goes to another worker once.
+Dask runs the orders, retrieves their results and reports who joins and leaves. The assignment is made here, since Dask
+has no counterpart of two rules: a worker never has two trials, however many threads it has, and a trial whose worker
+died is begun again once, on any worker, whatever the scheduler allows.
 """
 
 import functools
-import itertools
 import logging
 import queue
 import time
@@ -13,17 +13,16 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from types import TracebackType
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from distributed import Client, Future, KilledWorker, LocalCluster, fire_and_forget
+from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, fire_and_forget
 
 from explorer.workers import worker_process
-from explorer.workers.protocol import Answer, Build, OnProgress, OnStage, Task
-from explorer.workers.roster import Roster
-from explorer.workers.worker_process import Kind, Order, Outcome
-from objectives.errors import EvaluationError, ExplorerError, StudyError
+from explorer.workers.protocol import Answer, Build, Evaluator, OnProgress, OnStage, Task
+from explorer.workers.roster import Member, Roster
+from explorer.workers.worker_process import Greeting, Outcome
+from objectives.errors import DeviceError, EvaluationError, ExplorerError, StudyError
 from objectives.measurement import ErrorCounts
 from objectives.operating_point import OperatingPoint
 
@@ -31,7 +30,6 @@ ATTEMPTS = 2  # at a trial: a second one if the worker of the first dies
 STILLBORN = 3  # workers in a row that die before they are ready, after which the run stops
 PATIENCE = 120.0  # seconds to wait without any worker
 CLOSING = 15.0  # seconds for processes to end by themselves; one that is being restarted takes longest
-ADMISSION: tuple[Kind, ...] = ("greet", "introduce")  # what a worker is asked before it is ready
 POLL = 0.5  # seconds between two checks that the scheduler is still there
 logger = logging.getLogger(__name__)
 
@@ -40,18 +38,16 @@ logger = logging.getLogger(__name__)
 class Job:
     """Something to be done by a worker.
 
-    address: of the only worker that may do it; None for any free one. future: set while a worker has the job. doer: the
-    address of that worker. last_word: its last report of progress, in words. outcome: set once the job is done.
+    address: of the only worker that may do it; None for any. trial: its number, if it is one. future: of the latest
+    attempt. last_word: the last report of progress, in words. outcome: set once the job is done.
     """
 
-    number: int
-    kind: Kind
-    on_stage: OnStage
-    about: Task | OperatingPoint | None = None
+    do: Callable[[Evaluator, OnStage], Any]
+    on_stage: OnStage = lambda stage, fraction: None
     address: str | None = None
+    trial: int | None = None
     attempts: int = 0
     future: Future | None = None
-    doer: str = ""
     last_word: str = ""
     outcome: Outcome | None = None
 
@@ -80,14 +76,12 @@ class DaskWorkers:
         """
         self._client, self._cluster = client, cluster
         self._build, self._on_progress = build, on_progress
-        self._address: str = client.scheduler_info()["address"]
+        self._scheduler = client.scheduler_info()
         self._id = f"explorer-{uuid.uuid4().hex}"
         self._patience = patience
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._roster = Roster(expected)
-        self._numbers = itertools.count()
-        self._jobs: dict[int, Job] = {}  # not finished
-        self._waiting: deque[Job] = deque()  # those of them that wait for a free worker
+        self._waiting: deque[Job] = deque()  # for a free worker
         self._answers: deque[Answer] = deque()
         self._stillborn = 0
         self._opening = True
@@ -101,26 +95,12 @@ class DaskWorkers:
     @property
     def slots(self) -> int:
         """See Workers.slots."""
-        return self._roster.ready
-
-    @property
-    def identity(self) -> Mapping[str, str]:
-        """See Workers.identity."""
-        return self._roster.identity
-
-    @property
-    def versions(self) -> Mapping[str, str]:
-        """See Workers.versions."""
-        return self._roster.versions
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """See Workers.remarks."""
-        return self._roster.remarks
+        return len(self._roster.ready())
 
     def submit(self, task: Task) -> None:
         """See Workers.submit."""
-        self._add("measure", functools.partial(self._on_progress, task.number), about=task)
+        on_stage = functools.partial(self._on_progress, task.number)
+        self._add(Job(functools.partial(worker_process.measure, task), on_stage, trial=task.number))
 
     def wait(self) -> Answer | None:
         """See Workers.wait."""
@@ -133,14 +113,17 @@ class DaskWorkers:
 
     def cancel(self) -> None:
         """See Workers.cancel. A trial that runs on a worker ends when it next reports progress."""
-        for job in list(self._jobs.values()):
-            if job.kind not in ADMISSION:
-                self._drop(job)
+        self._waiting.clear()
         self._answers.clear()
+        for member in self._roster.ready().values():
+            if member.job is not None:
+                member.job.future.cancel()
+                member.job = None
 
-    def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> "Mapping[str, ErrorCounts]":
+    def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> Mapping[str, ErrorCounts]:
         """See Workers.calibration_errors. Running trials continue in the meantime."""
-        return self._result_of(self._add("calibrate", on_progress, about=point))
+        (errors,) = self._results(Job(functools.partial(worker_process.calibrate, point), on_progress))
+        return errors
 
     def prepare(self, on_progress: Callable[[float], None]) -> None:
         """See Workers.prepare."""
@@ -151,12 +134,9 @@ class DaskWorkers:
             done[host] = fraction
             on_progress(min(done.values()))
 
-        jobs = [
-            self._add("prepare", functools.partial(report, host), address=address)
-            for host, address in one_a_host.items()
-        ]
-        for job in jobs:
-            self._result_of(job)
+        self._results(
+            *(Job(worker_process.prepare, functools.partial(report, host), one) for host, one in one_a_host.items())
+        )
         on_progress(1.0)
 
     def close(self) -> None:
@@ -166,17 +146,16 @@ class DaskWorkers:
             if self._cluster is not None:
                 stack.callback(self._cluster.close, timeout=CLOSING)
             stack.callback(self._client.close, timeout=CLOSING)
-            if self._is_connected():
+            if self._client.status == "running":
                 self._client.unsubscribe_topic("all")
                 self.cancel()
-                self._dismiss()
+                for address in self._roster:
+                    fire_and_forget(self._send(address, worker_process.close))
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     # Dask calls these in its own threads. They only put events into the queue.
@@ -184,85 +163,86 @@ class DaskWorkers:
     def _on_cluster_event(self, event: tuple[float, Any]) -> None:
         match event[1]:
             case {"action": "add-worker", "worker": address}:
-                self._events.put(functools.partial(self._joined, address))
+                self._events.put(functools.partial(self._joined, [address]))
             case {"action": "remove-worker", "worker": address}:
                 self._events.put(functools.partial(self._left, address))
 
     def _on_worker_event(self, event: tuple[float, Any]) -> None:
-        message = event[1]
-        report = (*message["order"], message["memory"], *message["progress"])
-        self._events.put(functools.partial(self._progressed, *report))
+        self._events.put(functools.partial(self._progressed, *event[1]))
 
-    def _on_done(self, number: int, attempt: int, future: Future) -> None:
-        outcome, error = None, None
+    def _on_done(self, job: Job, future: Future) -> None:
         try:
-            if future.status != "cancelled":
-                outcome = future.result()
-        except Exception as raised:  # noqa: BLE001 — _done reports it, whatever it is
-            error = raised
-        self._events.put(functools.partial(self._done, number, attempt, outcome, error))
+            outcome = future.result()
+        except Exception as error:  # noqa: BLE001 — of Dask; _done reports it, whatever it is
+            outcome = Outcome(None, error, 0.0, "")
+        self._events.put(functools.partial(self._done, job, future, outcome))
 
     # Everything below runs in the driver's thread, while it waits.
 
     def _open(self, expected: int) -> None:
         self._client.subscribe_topic("all", self._on_cluster_event)
         self._client.subscribe_topic(self._id, self._on_worker_event)
-        for address in self._client.scheduler_info()["workers"]:
-            self._events.put(functools.partial(self._joined, address))
-        while self.slots < expected or not self._roster.settled:
+        # greeted together, since the cores of a host are divided among the workers that are there
+        self._joined(list(self._client.scheduler_info()["workers"]))
+        while self.slots < expected or any(member.state == "met" for member in self._roster.values()):
             self._step()
+        assert self._roster.first is not None
+        _, found = self._roster.first
+        self.identity, self.versions, self.remarks = found.identity, found.versions, found.remarks
         self._opening = False
 
     def _step(self) -> None:
         """Handle the next event, or time out if there is none; then assign jobs and check the cluster."""
-        if not self._is_connected():
-            raise StudyError(
-                f"the Dask scheduler at {self._address} is gone: start it and its workers again, then run the same "
-                "command; every finished trial is kept"
-            )
+        self._refuse_lost_scheduler()
         with suppress(queue.Empty):
             self._events.get(timeout=POLL)()
         self._assign()
         now = time.monotonic()
-        if self._roster.hopeful:
+        if any(member.state != "refused" for member in self._roster.values()):
             self._hopeful = now
         elif now - self._hopeful >= self._patience:
+            address = self._scheduler["address"]
             raise StudyError(
-                f"the Dask scheduler at {self._address} has had no worker to use for {self._patience:g} s: start some "
-                f"with `dask worker {self._address}`, then run the same command"
+                f"the Dask scheduler at {address} has had no worker to use for {self._patience:g} s: start some with "
+                f"`dask worker {address}`, then run the same command"
             )
 
-    def _is_connected(self) -> bool:
-        return self._client.status == "running"
+    def _refuse_lost_scheduler(self) -> None:
+        if self._client.status != "running":
+            raise StudyError(
+                f"the Dask scheduler at {self._scheduler['address']} is gone: start it and its workers again, then run "
+                "the same command; every finished trial is kept"
+            )
 
-    def _joined(self, address: str) -> None:
-        if address not in self._roster:
-            self._roster.join(address)
-            self._add("greet", _unheard, address=address)
-
-    def _greeted(self, address: str, outcome: Outcome) -> None:
-        if outcome.error is None:
-            self._roster.greet(address, outcome.value)
-            self._add("introduce", _unheard, address=address)
-            return
-        error = StudyError(
-            f"the worker at {address} cannot run explorer ({type(outcome.error).__name__}: {outcome.error}): install "
-            "the same versions for the scheduler, its workers and this command"
-        )
-        self._refuse(address, error)
+    def _joined(self, addresses: list[str]) -> None:
+        new = {address: Member() for address in addresses if address not in self._roster}
+        self._roster.update(new)
+        greetings = self._client.run(worker_process.greet, workers=list(new), on_error="return") if new else {}
+        for address, greeting in greetings.items():
+            if isinstance(greeting, Greeting):
+                self._roster.greet(address, greeting)
+            elif not isinstance(greeting, OSError):  # that of one that died at once; its removal is an event too
+                error = StudyError(
+                    f"the worker at {address} cannot run explorer ({type(greeting).__name__}: {greeting}): install the "
+                    "same versions for the scheduler, its workers and this command"
+                )
+                self._refuse(address, error)
+        for address, member in new.items():
+            if member.greeting is not None:
+                self._give(Job(worker_process.introduce), address)
 
     def _introduced(self, address: str, outcome: Outcome) -> None:
-        if isinstance(outcome.error, ExplorerError):
-            worker = self._roster.name(address)
-            self._refuse(address, type(outcome.error)(f"worker {worker}: {outcome.error}"))
-        elif outcome.error is not None:
-            self._refuse(address, outcome.error)
-        else:
+        error = outcome.error
+        if error is None:
+            self._stillborn = 0
             try:
                 self._roster.introduce(address, outcome.value)
-            except StudyError as error:
-                self._refuse(address, error)
-            self._stillborn = 0
+            except StudyError as differs:
+                error = differs
+        elif isinstance(error, ExplorerError):
+            error = type(error)(f"worker {self._roster.name(address)}: {error}")
+        if error is not None:
+            self._refuse(address, error)
 
     def _refuse(self, address: str, error: Exception) -> None:
         self._roster[address].state = "refused"
@@ -271,17 +251,14 @@ class DaskWorkers:
         logger.warning("a worker that joined is not used: %s", error)
 
     def _left(self, address: str) -> None:
-        if address not in self._roster:
-            return
         worker = self._roster.name(address)
-        member = self._roster.leave(address)
-        for job in [job for job in self._jobs.values() if address == (job.address or job.doer)]:
-            if job.number == member.job:
-                self._lost(job, worker)
-            elif job.future is None and job.kind in ADMISSION:
-                self._drop(job)
-            elif job.future is None:
-                job.address = None
+        member = self._roster.pop(address, None)
+        if member is None:
+            return
+        for job in self._waiting:
+            job.address = None if job.address == address else job.address
+        if member.job is not None:
+            member.job.future.cancel()
         if member.state == "met":
             self._stillborn += 1
             if self._stillborn >= STILLBORN and not self.slots:
@@ -289,118 +266,97 @@ class DaskWorkers:
                     f"{self._stillborn} workers died one after the other before they were ready, {worker} last: is "
                     "there enough memory? Try fewer of them"
                 )
+        elif member.job is not None:
+            self._lost(member.job, worker)
 
     def _lost(self, job: Job, worker: str) -> None:
         """Handle the death of the worker that had a job."""
-        assert job.future is not None
-        job.future.cancel()
-        job.future = None
-        if job.kind in ADMISSION:  # the worker that replaces it is greeted itself
-            del self._jobs[job.number]
-        elif job.attempts < ATTEMPTS:
+        if job.attempts < ATTEMPTS:
             logger.warning("worker %s died%s; what it did is begun again", worker, job.last_word)
             job.address = None
             self._waiting.appendleft(job)
-        else:
-            error = EvaluationError(
-                f"the worker that evaluated it died, in each of {ATTEMPTS} attempts, {worker} last{job.last_word}: "
-                "killed, as the system does where memory runs out (`dmesg` tells)? Try fewer workers on a host "
-                "(--jobs), or look at the worker's log"
-            )
-            self._finish(job, Outcome(None, error, 0.0, worker))
-
-    def _progressed(self, number: int, attempt: int, memory: int, stage: str, fraction: float) -> None:
-        job = self._jobs.get(number)
-        if job is not None and job.future is not None and job.attempts == attempt:
-            job.last_word = f"; last heard of at {stage!r}, with {memory / 2**20:.0f} MiB in use"
-            job.on_stage(stage, fraction)
-
-    def _done(self, number: int, attempt: int, outcome: Outcome | None, error: Exception | None) -> None:
-        job = self._jobs.get(number)
-        if job is None or job.future is None or job.attempts != attempt:
-            return  # dropped or started again in the meantime
-        if outcome is None and error is None:
-            if not self._is_connected():
-                return  # the next step raises
-            error = StudyError(f"the Dask scheduler at {self._address} dropped what it had been given: run again")
-        if isinstance(error, KilledWorker):  # the scheduler allows no failures; its removal event comes later
-            self._left(job.doer)
             return
-        self._roster[job.doer].job = job.future = None
-        if outcome is not None and outcome.leaves:
-            self._roster[job.doer].state = "refused"
-        self._finish(job, outcome or Outcome(None, error, 0.0, self._roster.name(job.doer)))
+        error = EvaluationError(
+            f"the worker that evaluated it died, in each of {ATTEMPTS} attempts, {worker} last{job.last_word}: killed, "
+            "as the system does where memory runs out (`dmesg` tells)? Try fewer workers on a host (--jobs), or look "
+            "at the worker's log"
+        )
+        self._finish(job, Outcome(None, error, 0.0, worker))
+
+    def _progressed(self, key: str, stage: str, fraction: float, memory: int) -> None:
+        for member in self._roster.values():
+            if (job := member.job) is not None and job.future.key == key:
+                job.last_word = f"; last heard of at {stage!r}, with {memory / 2**20:.0f} MiB in use"
+                job.on_stage(stage, fraction)
+
+    def _done(self, job: Job, future: Future, outcome: Outcome) -> None:
+        address = next((address for address, member in self._roster.items() if member.job is job), None)
+        if address is None or job.future is not future:
+            return  # dropped or begun again in the meantime
+        member, error = self._roster[address], outcome.error
+        if isinstance(error, KilledWorker):  # the scheduler allows no failures; its removal event comes later
+            self._left(address)
+            return
+        if isinstance(error, CancelledError):
+            self._refuse_lost_scheduler()
+            raise StudyError(
+                f"the Dask scheduler at {self._scheduler['address']} dropped what it had been given: run again"
+            )
+        member.job = None
+        if isinstance(error, DeviceError):  # a new process may get the GPU again: this trial fails, the study goes on
+            outcome = replace(outcome, error=EvaluationError(str(error)))
+            self._replace_process(address)
+        if job.do is worker_process.introduce:
+            self._introduced(address, outcome)
+        self._finish(job, outcome)
+
+    def _replace_process(self, address: str) -> None:
+        """End a worker. If it has a nanny, that starts another in its place."""
+        self._roster[address].state = "refused"
+        try:
+            self._client.restart_workers([address], raise_for_error=False)
+        except ValueError:  # no nanny
+            self._client.retire_workers([address])
 
     def _finish(self, job: Job, outcome: Outcome) -> None:
-        del self._jobs[job.number]
         job.outcome = outcome
-        if job.kind == "greet":
-            self._greeted(job.doer, outcome)
-        elif job.kind == "introduce":
-            self._introduced(job.doer, outcome)
-        elif isinstance(job.about, Task):
-            number, attempts = job.about.number, job.attempts
+        if job.trial is not None:
             self._answers.append(
-                Answer(number, outcome.value, outcome.error, outcome.seconds, outcome.worker, attempts)
+                Answer(job.trial, outcome.value, outcome.error, outcome.seconds, outcome.worker, job.attempts)
             )
 
-    def _result_of(self, job: Job) -> Any:
-        while job.outcome is None:
-            self._step()
-        if job.outcome.error is not None:
-            raise job.outcome.error
-        return job.outcome.value
+    def _results(self, *jobs: Job) -> list[Any]:
+        """Have jobs done, and return their values. Raises the first error."""
+        values = []
+        for job in jobs:
+            self._add(job)
+        for job in jobs:
+            while job.outcome is None:
+                self._step()
+            if job.outcome.error is not None:
+                raise job.outcome.error
+            values.append(job.outcome.value)
+        return values
 
-    def _add(
-        self, kind: Kind, on_stage: OnStage, about: Task | OperatingPoint | None = None, address: str | None = None
-    ) -> Job:
-        job = Job(next(self._numbers), kind, on_stage, about, address)
-        self._jobs[job.number] = job
+    def _add(self, job: Job) -> None:
         self._waiting.append(job)
         self._assign()
-        return job
 
     def _assign(self) -> None:
         """Give waiting jobs to free workers."""
         for job in list(self._waiting):
-            if (address := self._free_for(job)) is not None:
+            free = (address for address, member in self._roster.ready().items() if member.job is None)
+            address = next((one for one in free if job.address in (None, one)), None)
+            if address is not None:
                 self._waiting.remove(job)
                 self._give(job, address)
 
-    def _free_for(self, job: Job) -> str | None:
-        if job.address is None:
-            return next(iter(self._roster.free()), None)
-        # cores are divided among the workers that are present, so all are greeted before the first is introduced
-        early = job.kind == "introduce" and self._opening and not self._roster.greeted
-        return None if early or self._roster[job.address].job is not None else job.address
-
     def _give(self, job: Job, address: str) -> None:
         job.attempts += 1
-        job.doer = address
-        self._roster[address].job = job.number
+        self._roster[address].job = job
         threads = self._roster.threads(address)
-        order = Order(self._id, job.number, job.attempts, job.kind, self._build, threads, job.about)
-        job.future = self._send(order, address)
-        job.future.add_done_callback(functools.partial(self._on_done, job.number, job.attempts))
+        job.future = self._send(address, worker_process.execute, self._id, self._build, threads, job.do)
+        job.future.add_done_callback(functools.partial(self._on_done, job))
 
-    def _send(self, order: Order, address: str) -> Future:
-        return self._client.submit(
-            worker_process.execute, order, key=order.key, workers=[address], allow_other_workers=False, pure=False
-        )
-
-    def _drop(self, job: Job) -> None:
-        del self._jobs[job.number]
-        if job.future is None:
-            self._waiting.remove(job)
-        else:
-            job.future.cancel()
-            self._roster[job.doer].job = job.future = None
-
-    def _dismiss(self) -> None:
-        """Have every worker close its evaluator as soon as it is free."""
-        for number, address in enumerate(self._roster.addresses()):
-            fire_and_forget(self._send(Order(self._id, -1, number, "close", self._build), address))
-
-
-def _unheard(stage: str, fraction: float) -> None:
-    """Ignore the progress of a job that nobody watches."""
+    def _send(self, address: str, function: Callable[..., Any], *arguments: Any) -> Future:
+        return self._client.submit(function, *arguments, workers=[address], allow_other_workers=False, pure=False)

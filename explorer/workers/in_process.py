@@ -3,39 +3,25 @@
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Self
 
 from explorer.workers.protocol import Answer, Evaluator, OnProgress, OnStage, Task, name_of_this_process
 from objectives.machine import versions
-from objectives.measurement import ErrorCounts, Measurement, Stopped
+from objectives.measurement import UNHURRIED, ErrorCounts
 from objectives.operating_point import OperatingPoint
 
 
 class InProcess:
-    """Evaluates in this process, one trial at a time, while the driver waits."""
+    """Evaluates in this process, one trial at a time, while the driver waits. See Workers."""
 
     slots = 1
 
     def __init__(self, evaluator: Evaluator, on_progress: OnProgress):
+        self.identity, self.remarks = evaluator.identity, evaluator.remarks
+        self.versions: Mapping[str, str] = versions()
         self._evaluator = evaluator
         self._on_progress = on_progress
         self._tasks: deque[Task] = deque()
-
-    @property
-    def identity(self) -> Mapping[str, str]:
-        """See Workers.identity."""
-        return self._evaluator.identity
-
-    @property
-    def versions(self) -> Mapping[str, str]:
-        """See Workers.versions."""
-        return versions()
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """See Workers.remarks."""
-        return self._evaluator.remarks
 
     def submit(self, task: Task) -> None:
         """See Workers.submit."""
@@ -47,8 +33,10 @@ class InProcess:
         started = time.monotonic()
         measurement, error = None, None
         try:
-            measurement = measure(
-                self._evaluator, task, lambda stage, fraction: self._on_progress(task.number, stage, fraction)
+            measurement = self._evaluator(
+                task.point,
+                lambda stage, fraction: self._on_progress(task.number, stage, fraction),
+                task.judge or UNHURRIED,
             )
         except Exception as raised:  # noqa: BLE001 — for the driver, which distinguishes a bug from a failed trial
             error = raised
@@ -58,7 +46,7 @@ class InProcess:
         """See Workers.cancel."""
         self._tasks.clear()
 
-    def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> "Mapping[str, ErrorCounts]":
+    def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> Mapping[str, ErrorCounts]:
         """See Workers.calibration_errors."""
         return self._evaluator.calibration_errors(point, on_progress)
 
@@ -70,14 +58,5 @@ class InProcess:
         self._evaluator.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._evaluator.__exit__(kind, error, trace)
-
-
-def measure(evaluator: Evaluator, task: Task, on_progress: OnStage) -> "Measurement | Stopped":
-    """Have an evaluator measure a trial, with its judge if it has one."""
-    if task.judge is None:
-        return evaluator(task.point, on_progress)
-    return evaluator(task.point, on_progress, task.judge)
+    def __exit__(self, *error: object) -> None:
+        self._evaluator.__exit__(None, None, None)

@@ -9,9 +9,9 @@ a shared file system.
 import os
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from objectives.measurement import ErrorCounts, Judge, Measurement, Stopped
 from objectives.operating_point import OperatingPoint
@@ -20,7 +20,7 @@ OnStage = Callable[[str, float], None]  # (stage, fraction of the stage that is 
 OnProgress = Callable[[int, str, float], None]  # (number of the trial, stage, fraction of the stage that is done)
 
 
-class Evaluator(Protocol):
+class Evaluator(AbstractContextManager["Evaluator"], Protocol):
     """Measures operating points: objectives.evaluation.evaluator.Evaluator, or a test's stand-in for it.
 
     identity: everything except the operating point that changes an answer: corpus, weights, settings, machine. remarks:
@@ -33,19 +33,13 @@ class Evaluator(Protocol):
     @property
     def remarks(self) -> tuple[str, ...]: ...
 
-    def __call__(self, point: OperatingPoint, on_progress: OnStage, judge: Judge = ...) -> Measurement | Stopped: ...
+    def __call__(self, point: OperatingPoint, on_progress: OnStage, judge: Judge, /) -> Measurement | Stopped: ...
 
     def errors(self, point: OperatingPoint, on_progress: OnStage) -> Mapping[str, ErrorCounts]: ...
 
     def calibration_errors(self, point: OperatingPoint, on_progress: OnStage) -> Mapping[str, ErrorCounts]: ...
 
     def prepare(self, on_progress: Callable[[float], None]) -> None: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None: ...
 
 
 # Builds an evaluator whose accuracy plane runs on this many threads. It must pickle
@@ -78,27 +72,20 @@ class Answer:
     attempts: int = 1
 
 
-class Workers(Protocol):
-    """Evaluates trials, up to `slots` at once. A context manager that releases everything at its end."""
+class Workers(AbstractContextManager["Workers"], Protocol):
+    """Evaluates trials, up to `slots` at once. A context manager that releases everything at its end.
+
+    identity, remarks: those of the evaluators, which are the same for all of them. versions: of the packages that
+    affect an answer.
+    """
+
+    identity: Mapping[str, str]
+    remarks: tuple[str, ...]
+    versions: Mapping[str, str]
 
     @property
     def slots(self) -> int:
         """How many trials may be submitted and unanswered at a time. It changes as workers join and leave."""
-        ...
-
-    @property
-    def identity(self) -> Mapping[str, str]:
-        """The identity of the evaluators, which is the same for all of them."""
-        ...
-
-    @property
-    def versions(self) -> Mapping[str, str]:
-        """Versions of the packages that affect an answer, on the workers: the same for all of them."""
-        ...
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What the corpus leaves out, in the words of the first evaluator."""
         ...
 
     def submit(self, task: Task) -> None:
@@ -126,12 +113,6 @@ class Workers(Protocol):
     def prepare(self, on_progress: Callable[[float], None]) -> None:
         """Read every recording once on each host. Raises CorpusError if one is invalid."""
         ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None: ...
 
 
 def name_of_this_process() -> str:

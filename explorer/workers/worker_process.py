@@ -1,6 +1,5 @@
 """Run in a worker process of a Dask cluster: build one evaluator and carry out a driver's orders with it."""
 
-import asyncio
 import multiprocessing
 import os
 import pickle
@@ -8,25 +7,21 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import threadpoolctl
 from distributed import Worker, get_worker
 
-from explorer.workers.in_process import measure
 from explorer.workers.protocol import Build, Evaluator, OnStage, Task, name_of_this_process
-from objectives.errors import DeviceError, EvaluationError
 from objectives.evaluation.settings import EvaluatorSettings
-from objectives.machine import versions
+from objectives.machine import usable_cores, versions
+from objectives.measurement import UNHURRIED, ErrorCounts, Measurement, Stopped
 from objectives.operating_point import OperatingPoint
 
 REPORT_EVERY = 0.5  # seconds between two reports of progress, unless another stage begins
-DELIVERY = 10.0  # seconds for a driver to fetch an answer from a process that is about to end
 LOOK_EVERY = 0.1  # seconds between two checks that the answer is still wanted
-
-Kind = Literal["greet", "introduce", "measure", "calibrate", "prepare", "close"]
 
 
 @dataclass(frozen=True)
@@ -52,40 +47,13 @@ class Introduction:
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a driver wants done.
-
-    driver: a unique name of the driver; also the Dask topic that progress is reported under. job, attempt: identify the
-    order among those of this driver. threads: of the accuracy plane. about: a Task to `measure`, an OperatingPoint to
-    `calibrate`.
-    """
-
-    driver: str
-    job: int
-    attempt: int
-    kind: Kind
-    build: Build
-    threads: int = 1
-    about: Task | OperatingPoint | None = None
-
-    @property
-    def key(self) -> str:
-        """Name of the order in the cluster."""
-        return f"{self.driver}-{self.job}-{self.attempt}"
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """The result of an order: a value, or the error that was raised, with its traceback as a note.
-
-    leaves: whether the process ends once this is delivered, so that it must not be given more orders.
-    """
+    """The result of an order: a value, or the error that was raised, with its traceback as a note."""
 
     value: Any
     error: Exception | None
     seconds: float
     worker: str = field(default_factory=name_of_this_process)
-    leaves: bool = False
 
 
 class Unwanted(BaseException):
@@ -112,29 +80,46 @@ def dask_setup(worker: Worker) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def execute(order: Order) -> Outcome:
-    """Carry out an order. Errors are returned, not raised; only Unwanted is raised."""
+def greet() -> Greeting:
+    """Say who this is."""
+    return Greeting(socket.gethostname(), os.getpid(), usable_cores())
+
+
+def execute(driver: str, build: Build, threads: int, do: Callable[[Evaluator, OnStage], Any]) -> Outcome:
+    """Carry out a driver's order. Errors are returned, not raised; only Unwanted is raised.
+
+    driver: a unique name of the driver; also the Dask topic that progress is reported under. threads: of the accuracy
+    plane.
+    """
     started = time.monotonic()
-    value, error, leaves = None, None, False
+    value, error = None, None
     try:
         # BLAS always runs on one thread: its sums, and so the features, depend on the number of threads
-        with threadpoolctl.threadpool_limits({"openmp": order.threads, "blas": 1}):
-            value = _answer(order)
-    except DeviceError as raised:  # a new process may get the GPU again: this trial fails, the study goes on
-        error = portable(EvaluationError(str(raised)))
-        get_worker().loop.add_callback(_begin_anew, get_worker(), order.key)
-        leaves = True
+        with threadpoolctl.threadpool_limits({"openmp": threads, "blas": 1}):
+            value = do(evaluator_for(driver, build, threads), _reporter(driver))
     except Exception as raised:  # noqa: BLE001 — for the driver, which distinguishes a bug from a failed trial
         error = portable(raised)
-    return Outcome(value, error, time.monotonic() - started, leaves=leaves)
+    return Outcome(value, error, time.monotonic() - started)
 
 
-async def _begin_anew(worker: Worker, key: str) -> None:
-    """End this process once its answer has been fetched. Dask's nanny starts another in its place."""
-    patience = time.monotonic() + DELIVERY
-    while key in worker.state.tasks and time.monotonic() < patience:
-        await asyncio.sleep(LOOK_EVERY)
-    await worker.close_gracefully(restart=True, reason="its GPU serves it no more")
+def introduce(evaluator: Evaluator, report: OnStage) -> Introduction:
+    """Say what is measured with."""
+    return Introduction(dict(evaluator.identity), versions(), evaluator.remarks)
+
+
+def measure(task: Task, evaluator: Evaluator, report: OnStage) -> Measurement | Stopped:
+    """Measure a trial."""
+    return evaluator(task.point, report, task.judge or UNHURRIED)
+
+
+def calibrate(point: OperatingPoint, evaluator: Evaluator, report: OnStage) -> Mapping[str, ErrorCounts]:
+    """Measure a point on the calib split."""
+    return evaluator.calibration_errors(point, report)
+
+
+def prepare(evaluator: Evaluator, report: OnStage) -> None:
+    """Read every recording."""
+    evaluator.prepare(lambda fraction: report("reading the recordings", fraction))
 
 
 def portable(error: Exception) -> Exception:
@@ -153,50 +138,23 @@ def portable(error: Exception) -> Exception:
     return error
 
 
-def _answer(order: Order) -> Any:
-    match order.kind:
-        case "greet":
-            return Greeting(socket.gethostname(), os.getpid(), _cores())
-        case "close":
-            return _close()
-        case "introduce":
-            evaluator = _evaluator(order)
-            return Introduction(dict(evaluator.identity), versions(), evaluator.remarks)
-        case "prepare":
-            report = _reporter(order)
-            return _evaluator(order).prepare(lambda fraction: report("reading the recordings", fraction))
-        case "calibrate":
-            assert isinstance(order.about, OperatingPoint)
-            return _evaluator(order).calibration_errors(order.about, _reporter(order))
-        case "measure":
-            assert isinstance(order.about, Task)
-            return measure(_evaluator(order), order.about, _reporter(order))
+def evaluator_for(driver: str, build: Build, threads: int) -> Evaluator:
+    """Return the open evaluator if it was built for this driver and number of threads; else close it and build another.
 
-
-def _cores() -> frozenset[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return frozenset(os.sched_getaffinity(0))
-    return frozenset(range(os.cpu_count() or 1))
-
-
-def _evaluator(order: Order) -> Evaluator:
-    """Return the evaluator for this order's driver and threads. Closes another one that was open.
-
-    A driver always builds the same; `build` itself is another object in each order, since it was pickled. A new driver
-    gets a new evaluator, since recordings may have changed on disk.
+    A driver always builds the same. A new driver gets a new evaluator, since recordings may have changed on disk.
     """
     global _open
-    wanted = (order.driver, order.threads)
-    if _open is not None and _open[0] == wanted:
+    if _open is not None and _open[0] == (driver, threads):
         return _open[1]
-    _close()
+    close()
     _permit_children()
-    evaluator = order.build(order.threads).__enter__()
-    _open = (wanted, evaluator)
+    evaluator = build(threads).__enter__()
+    _open = ((driver, threads), evaluator)
     return evaluator
 
 
-def _close() -> None:
+def close() -> None:
+    """Close the evaluator that is open, if one is."""
     global _open
     if _open is not None:
         _, evaluator = _open
@@ -215,10 +173,11 @@ def _permit_children() -> None:
         process.daemon = False
 
 
-def _reporter(order: Order) -> OnStage:
-    """Return a callback that regularly reports an order's progress to the driver, and raises Unwanted if its answer is
-    no longer wanted."""
+def _reporter(driver: str) -> OnStage:
+    """Return a callback that regularly reports the running task's progress to the driver, and raises Unwanted if its
+    answer is no longer wanted."""
     worker = get_worker()
+    key = worker.get_current_task()
     last: tuple[str, float] = ("", 0.0)  # (stage, when it was reported)
     looked = 0.0
 
@@ -227,23 +186,12 @@ def _reporter(order: Order) -> OnStage:
         now = time.monotonic()
         if now - looked >= LOOK_EVERY:
             looked = now
-            if not _is_wanted(worker, order):
+            task = worker.state.tasks.get(key)  # dropped by the scheduler if the driver drops it, or is gone
+            if task is None or task.state != "executing":
                 raise Unwanted
         if stage != last[0] or now - last[1] >= REPORT_EVERY:
             last = (stage, now)
-            worker.log_event(
-                order.driver,
-                {
-                    "order": [order.job, order.attempt],
-                    "progress": [stage, float(fraction)],  # float: Dask cannot send NumPy numbers
-                    "memory": worker.monitor.get_process_memory(),
-                },
-            )
+            # float: Dask cannot send NumPy numbers
+            worker.log_event(driver, [key, stage, float(fraction), worker.monitor.get_process_memory()])
 
     return report
-
-
-def _is_wanted(worker: Worker, order: Order) -> bool:
-    """Whether the scheduler still wants the answer. It drops the task if the driver does, or is gone."""
-    task = worker.state.tasks.get(order.key)
-    return task is not None and task.state == "executing"

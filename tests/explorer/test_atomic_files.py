@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from explorer import atomic_files as module
 from explorer.atomic_files import appearing, descriptor_of, refuse_unwritable, write_whole
 from objectives.errors import BundleError
 from tests.faults.disks import on_read_only, on_small_disk
@@ -22,14 +21,6 @@ def write(folder: Path, text: str, replace: bool = False) -> None:
         assert staged.parent == folder.parent
 
 
-@pytest.fixture(params=["in one step", "in two"])
-def steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system that exchanges folders, and one that cannot."""
-    if request.param == "in two":
-        monkeypatch.setattr(module, "_exchanged", lambda one, other: False)
-
-
-@pytest.mark.usefixtures("steps")
 def test_it_appears_and_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "a [strange] name"
     write(folder, "one")
@@ -150,35 +141,11 @@ def test_a_folder_that_cannot_be_moved_comes_back(tmp_path: Path, monkeypatch: p
             raise OSError(errno.EIO, "I/O error")
         rename(source, target)
 
-    monkeypatch.setattr(module, "_exchanged", lambda one, other: False)
     monkeypatch.setattr(os, "rename", refuse)
     with pytest.raises(BundleError, match="I/O error"):
         write(folder, "two", replace=True)
     assert (folder / "file").read_text() == "one"
     assert [*tmp_path.iterdir()] == [folder]
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux exchanges folders in one step")
-def test_somebody_reads_one_or_the_other_while_they_are_exchanged(tmp_path: Path) -> None:
-    folder = tmp_path / "point"
-    write(folder, "one")
-    ended, missing = threading.Event(), []
-
-    def read() -> None:
-        while not ended.is_set():
-            if not folder.is_dir():
-                missing.append(folder)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        for number in range(30):
-            write(folder, str(number), replace=True)
-    finally:
-        ended.set()
-        reader.join()
-    assert missing == []
-    assert (folder / "file").read_text() == "29"
 
 
 def hang(folder: Path, begun: Path) -> None:
@@ -218,7 +185,6 @@ def exchange_by_half(folder: Path, begun: Path) -> None:
             threading.Event().wait()
         os.replace(source, target)
 
-    module._exchanged = lambda one, other: False
     os.rename = rename
     write(folder, "two", replace=True)
 

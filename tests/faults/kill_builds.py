@@ -65,7 +65,7 @@ def exports(kills: int, folder: Path, seed: int) -> list[Tally]:
 
 def check_bundle(folder: Path) -> None:
     """A bundle is whole: every file that it names is there, and is what it says."""
-    files = read_bundle(folder).told.files
+    files = read_bundle(folder).manifest.files
     assert files, "a bundle names its files"
     assert {name: describe_file(folder / name) for name in files} == dict(files)
 

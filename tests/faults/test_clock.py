@@ -91,9 +91,7 @@ def test_what_is_shown_of_it_is_the_same(url: str, tmp_path: Path, clock: Clock)
     study.ask()
     assert source.has_changed()
     source.copy_to(tmp_path / "second.db")
-    first = SnapshotStorage(tmp_path / "first.db", url)
-    optuna.load_study(study_name="study", storage=first).get_trials()
-    second = SnapshotStorage(tmp_path / "second.db", url, first)
+    second = SnapshotStorage(tmp_path / "second.db", url)
     assert optuna.load_study(study_name="study", storage=second).trials == load_study("study", url).trials
     assert len(compose(study).exhibits) > 2
 

@@ -132,7 +132,7 @@ def _point(_: object, path: Path) -> None:
     point = bundle.point
     assert 0 < point.chunk_length <= 5
     assert 0 <= point.right_context <= 5
-    contract = bundle.told.segmentation.contract()
+    contract = bundle.manifest.segmentation.contract()
     assert len(contract.powerset) < 1000
     assert bundle.clustering.threshold >= 0
 

@@ -111,7 +111,7 @@ def _look(study: optuna.Study, number: int, drawn: bool) -> None:
     facts.unfinished(study, told)
     if drawn:
         report.render(report.compose(study))
-    driver.bulk_sql.read_all(study)
+    driver.bulk_sql.read(study)
     _verify(study, number)
     export._complete(study, number)
 

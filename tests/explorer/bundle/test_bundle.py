@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from explorer.bundle.bundle import EMBEDDING, MODEL, POINT, PROJECTION, Bundle, PointFile, describe_file, read_bundle
+from explorer.bundle.bundle import EMBEDDING, MODEL, POINT, PROJECTION, Bundle, Manifest, describe_file, read_bundle
 from objectives.errors import BundleError
 from objectives.operating_point import BASELINE, OperatingPoint, Pruning
 from tests.support.export_study import Exports
@@ -108,7 +108,7 @@ def test_what_was_written_is_read(folder: Path) -> None:
     bundle = read_bundle(folder)
     assert bundle.point == OperatingPoint(0.5, 0.25, Pruning("hidden", 0.4), "int8_ptq")
     assert (bundle.clustering.method, bundle.clustering.threshold) == ("centroid", 0.8)
-    assert bundle.told.segmentation.contract().frames == 589
+    assert bundle.manifest.segmentation.contract().frames == 589
 
 
 FREE = ("measured", "parity", "provenance")  # they hold whatever they hold, for people
@@ -319,9 +319,9 @@ def test_one_model_in_the_place_of_the_other_is_named(real: Bundle) -> None:
     ],
 )
 def test_what_the_models_do_not_do_is_said(real: Bundle, part: str, change: dict[str, int], needle: str) -> None:
-    told = real.told.model_dump()
+    told = real.manifest.model_dump()
     told[part] |= change
-    other = replace(real, told=PointFile(**told))
+    other = replace(real, manifest=Manifest(**told))
     with pytest.raises(BundleError, match=needle):
         _ = other.runtime() if part == "segmentation" else other.embedding()
 

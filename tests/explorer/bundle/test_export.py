@@ -62,7 +62,7 @@ def test_a_bundle_is_whole_and_can_be_handed_on(exports: Exports, point: Operati
     folder, bundle = exports.folders[point], exports.bundle(point)
     named = {MODEL, WEIGHTS, EMBEDDING, PROJECTION, CARD} | ({CHECKPOINT} if point == BASELINE else set())
     assert {path.name for path in folder.iterdir()} == named | {POINT}
-    assert set(bundle.told.files) == named
+    assert set(bundle.manifest.files) == named
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
     assert folder.stat().st_mode & 0o777 == 0o755
     assert bundle.point == point
@@ -88,7 +88,7 @@ def test_what_it_says_is_what_the_trial_measured(exports: Exports, point: Operat
 
 @POINTS
 def test_the_card_says_it_in_words(exports: Exports, point: OperatingPoint) -> None:
-    card, told = (exports.folders[point] / CARD).read_text(), exports.bundle(point).told
+    card, told = (exports.folders[point] / CARD).read_text(), exports.bundle(point).manifest
     assert f"C = {point.chunk_length:g} s, R = {point.right_context:g} s" in card
     for name in told.files.keys() - {CARD}:
         assert told.files[name].sha256 in card
@@ -114,7 +114,7 @@ def test_onnx_runtime_runs_it_and_so_does_stock_pyannote(
     assert heard.shape == (3, 589)
     assert len(np.unique(heard)) > 1, "somebody speaks, and not always"
     np.testing.assert_array_equal(heard, exports.evaluator.runtime(point).scores(windows).argmax(axis=-1))
-    if CHECKPOINT in exports.bundle(point).told.files:
+    if CHECKPOINT in exports.bundle(point).manifest.files:
         stock = Model.from_pretrained(folder / CHECKPOINT).eval()
         with torch.inference_mode():
             theirs = stock(torch.from_numpy(windows)[:, None]).argmax(dim=-1).numpy()
@@ -203,7 +203,7 @@ def test_a_model_that_is_only_named_as_it_should_be_is_found_out(
 @pytest.fixture
 def unmeasured(quick: Exports, monkeypatch: pytest.MonkeyPatch) -> Exports:
     """Where only the folder matters: what lies in it is not measured again."""
-    parity = Parity(**quick.bundle(LOW_BIT).told.parity)
+    parity = Parity(**quick.bundle(LOW_BIT).manifest.parity)
     monkeypatch.setattr(explorer.bundle.export, "measure_parity", lambda *given: parity)
     return quick
 
@@ -386,9 +386,9 @@ def offline(excerpts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_offline_point_is_exported_and_not_streamed(offline: Path) -> None:
     bundle = read_bundle(offline)
-    assert bundle.told.operating_point.chunk_length is None
-    assert (bundle.told.parity["agreement"], bundle.told.parity["live_seconds"]) == (1.0, None)
-    assert bundle.told.parity["der_bundle"] == bundle.told.parity["der_trial"]
+    assert bundle.manifest.operating_point.chunk_length is None
+    assert (bundle.manifest.parity["agreement"], bundle.manifest.parity["live_seconds"]) == (1.0, None)
+    assert bundle.manifest.parity["der_bundle"] == bundle.manifest.parity["der_trial"]
     assert "An offline point has no C and R" in (offline / CARD).read_text()
     with pytest.raises(BundleError, match="offline"):
         Listener(bundle, lambda turn: None)

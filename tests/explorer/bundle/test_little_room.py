@@ -76,7 +76,7 @@ def test_an_export(exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyP
         export()
         before = read_bundle(folder)
         refused(disk, SPARE[-1], export, BundleError, folder)  # with --force: the old one stays
-        assert read_bundle(folder).told == before.told
+        assert read_bundle(folder).manifest == before.manifest
 
     on_small_disk(tmp_path / "disk", "100m", body)
 

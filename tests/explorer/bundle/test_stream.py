@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import resample_poly
 
-from explorer.bundle.audio_input import pcm_pieces
-from explorer.bundle.stream import PIECE, Account, Listener, Spoken, as_spoken, rttm
+from explorer.bundle.audio_input import PIECE, pcm_pieces, played
+from explorer.bundle.stream import Account, Listener, Spoken, rttm
 from objectives.corpora.rttm import parse_rttm
 from objectives.errors import BundleError, CorpusError
 from objectives.models.contract import SAMPLE_RATE
@@ -233,7 +233,7 @@ class Clock:
 def test_a_recording_is_played_at_the_speed_of_speech() -> None:
     clock, waveform = Clock(), np.arange(4 * PIECE + 160, dtype=np.float32)
     heard = []
-    for number, piece in enumerate(as_spoken([waveform], 50.0, clock, clock.sleep)):
+    for number, piece in enumerate(played([waveform], 50.0, clock, clock.sleep)):
         heard.append(piece)
         if number == 1:
             clock.now += 0.15  # an update that took its time: the next piece has been spoken meanwhile

@@ -18,10 +18,10 @@ from explorer.cli import app
 from explorer.diagnostics import stress as stressing
 from explorer.diagnostics.stress import Answer, Grid, answer, stress
 from explorer.diagnostics.stress_results import stressed_trials
-from explorer.statistics.differences import told_points
+from explorer.statistics.differences import points_in_words
+from explorer.storage.bulk_sql import refuse_read_only
 from explorer.storage.connection import load_study
 from explorer.storage.trial_record import errors_of
-from explorer.writable import refuse_read_only
 from objectives.cache.scratch import passing_cache
 from objectives.corpora.simulation.speakers import Source, Voices, speech_folder, spoken_alone
 from objectives.corpora.sources import load_corpus
@@ -318,8 +318,8 @@ def test_the_command_prints_a_table_and_json(told: Answer, monkeypatch: pytest.M
     assert told.added[3] is not None
     for needle in (
         "against trial 1",
-        told_points(told.added[3]),
-        told_points(told.apart[0]),
+        points_in_words(told.added[3]),
+        points_in_words(told.apart[0]),
         *told.said,
         *told.caveats,
     ):

@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 from explorer.search.driver import _create_or_resume
 from explorer.search.fixed_trials import enqueue_missing
 from explorer.storage import trial_record as record
-from explorer.storage.connection import load_study, open_storage, sole_driver
+from explorer.storage.connection import load_study, open_storage
+from explorer.storage.driver_lock import sole_driver
 from explorer.storage.study_record import stored_definition
 from objectives.errors import StudyError
 from objectives.measurement import ErrorCounts

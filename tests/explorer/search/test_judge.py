@@ -55,7 +55,7 @@ def test_what_a_budget_stops(
     assert (stop is None) == (stops is None)
     if stop is not None and stops is not None:
         assert (stop.kind, stops in stop.reason) == ("limit", True)
-        assert stop.told == ({"least_der": pytest.approx(10.5)} if "der" in limits else {})
+        assert stop.details == ({"least_der": pytest.approx(10.5)} if "der" in limits else {})
 
 
 def test_without_a_trial_that_was_scored_nobody_knows_of_how_much_speech_errors_are() -> None:
@@ -69,7 +69,7 @@ def test_a_race_begins_once_size_and_rtf_are_known() -> None:
     assert one.look(4.0, 0.1, errors(a=40.0)) is None  # it may still be as good
     stop = one.look(4.0, 0.1, errors(a=40.1))
     assert stop is not None
-    assert (stop.kind, stop.told["beaten_by"], stop.told["recordings"], stop.told["of"]) == ("raced", 3, 1, 2)
+    assert (stop.kind, stop.details["beaten_by"], stop.details["recordings"], stop.details["of"]) == ("raced", 3, 1, 2)
     assert one.order(3.9, 0.1, {"a": 10.0, "b": 100.0}) == ()  # smaller than the rival: it reaches the front anyway
     assert one.look(3.9, 0.1, errors(a=99.0)) is None
 

@@ -17,8 +17,8 @@ from explorer.search.shared_study import (
     ABANDONED,
     DRIVER,
     EVALUATING,
+    Claim,
     Others,
-    SoleClaim,
     abandoned,
     fail,
     fail_abandoned,
@@ -35,7 +35,7 @@ POINT = OperatingPoint(0.3, 0.0)
 
 
 @dataclass
-class Shared:
+class Shared(Claim):
     """A claim beside another driver that lives."""
 
     alive: set[int] = field(default_factory=lambda: {MINE, LIVES})
@@ -98,8 +98,8 @@ def test_a_running_trial_is_abandoned_where_no_living_driver_has_it(study: optun
     assert [trial.number for trial in abandoned(Shared(), trials)] == [dead, nameless]
     assert [trial.number for trial in trials if is_mine(Shared(), trial)] == [mine]
     # a driver that is the only one has left none of these
-    assert [trial.number for trial in abandoned(SoleClaim(), trials)] == [mine, theirs, dead, nameless]
-    assert all(is_mine(SoleClaim(), trial) for trial in trials)
+    assert [trial.number for trial in abandoned(Claim(), trials)] == [mine, theirs, dead, nameless]
+    assert all(is_mine(Claim(), trial) for trial in trials)
 
 
 def test_what_the_dead_left_is_failed_and_nothing_else(study: optuna.Study) -> None:
@@ -108,7 +108,7 @@ def test_what_the_dead_left_is_failed_and_nothing_else(study: optuna.Study) -> N
     fail_abandoned(study, Shared())
     assert states(study) == ["RUNNING", "RUNNING", "FAIL"]
     assert study.trials[2].user_attrs[record.ERROR] == ABANDONED
-    fail_abandoned(study, SoleClaim())
+    fail_abandoned(study, Claim())
     assert states(study) == ["FAIL"] * 3
 
 

@@ -16,9 +16,10 @@ from sqlalchemy import text
 from explorer.search import shared_study as drivers
 from explorer.search.fixed_trials import choice_of
 from explorer.search.shared_study import DRIVER, claim
-from explorer.storage import lock_note
+from explorer.storage import driver_lock
 from explorer.storage import trial_record as record
-from explorer.storage.connection import _lock_file, load_study, open_storage, sole_driver
+from explorer.storage.connection import load_study, open_storage
+from explorer.storage.driver_lock import _lock_file, sole_driver
 from objectives.errors import StudyError
 from objectives.operating_point import OperatingPoint
 from studies.definition import StudyDefinition
@@ -304,19 +305,16 @@ def test_the_second_is_told_who_holds_the_study(url: str) -> None:
     [
         None,
         b"",
-        b'{"host": "h',
+        b"process 1 on h, si",
         b"\xff\xfe",
-        b"[]",
-        b'{"host": "h", "process": "x", "since": "2026-01-01 00:00:00 UTC"}',
-        b'{"host": "\\u001b[2J", "process": 1, "since": "2026-01-01 00:00:00 UTC"}',
-        b'{"host": "h", "process": 1, "since": "\\u001b[2J"}',
-        b'{"host": "h", "process": -1, "since": "2026-01-01 00:00:00 UTC"}',
-        b'{"host": "h", "process": 1, "since": "2026-01-01 00:00:00 UTC"' + b" " * 9999 + b"}",
-        b'{"host": "'
-        + socket.gethostname().encode()
-        + b'", "process": 2147483647, "since": "2026-01-01 00:00:00 UTC"}',
+        b"process x on h, since 2026-01-01 00:00:00 UTC",
+        b"process 1 on \x1b[2J, since 2026-01-01 00:00:00 UTC",
+        b"process 1 on h, since \x1b[2J",
+        b"process -1 on h, since 2026-01-01 00:00:00 UTC",
+        b"process 1 on h, since 2026-01-01 00:00:00 UTC" + b" " * 9999,
+        b"process 999999999 on " + socket.gethostname().encode() + b", since 2026-01-01 00:00:00 UTC",
     ],
-    ids=["none", "empty", "half", "no text", "list", "word", "escape", "no date", "negative", "long", "dead"],
+    ids=["none", "empty", "half", "no text", "word", "escape", "no date", "negative", "long", "dead"],
 )
 def test_a_note_that_cannot_be_right_only_makes_the_message_say_less(
     url: str, note: bytes | None, monkeypatch: pytest.MonkeyPatch
@@ -325,26 +323,28 @@ def test_a_note_that_cannot_be_right_only_makes_the_message_say_less(
         if note is not None:
             lock.with_suffix(".holder").write_bytes(note)
 
-    monkeypatch.setattr(lock_note, "leave_note", leave)
+    monkeypatch.setattr(driver_lock, "leave_note", leave)
     told = refusal(url)
     assert "is being run by another process: wait for it" in told
     assert "\x1b" not in told
 
 
 def test_the_note_of_another_host_is_passed_on(tmp_path: Path) -> None:
-    lock = tmp_path / "x.lock"
-    (tmp_path / "x.holder").write_text('{"host": "far-away", "process": 7, "since": "2026-01-01 00:00:00 UTC"}')
-    assert str(lock_note.read_note(lock)) == "process 7 on far-away, since 2026-01-01 00:00:00 UTC"
-    lock_note.leave_note(lock)  # the next holder's replaces it
-    told = lock_note.read_note(lock)
-    assert told is not None
-    assert told.process == os.getpid()
-    lock_note.take_note_away(lock)
-    assert lock_note.read_note(lock) is None
+    lock, words = tmp_path / "x.lock", "process 7 on far-away, since 2026-01-01 00:00:00 UTC"
+    (tmp_path / "x.holder").write_text(words)
+    far = driver_lock.read_note(lock)
+    assert far is not None
+    assert far[0] == words
+    driver_lock.leave_note(lock)  # the next holder's replaces it
+    here = driver_lock.read_note(lock)
+    assert here is not None
+    assert int(here[1]) == os.getpid()
+    (tmp_path / "x.holder").unlink()
+    assert driver_lock.read_note(lock) is None
 
 
 def test_a_note_that_cannot_be_written_stops_nobody(url: str) -> None:
-    (tmp_of(url) / f"{_lock_file('study', url).stem}.holder.new").mkdir()
+    (tmp_of(url) / f"{_lock_file('study', url).stem}.holder").mkdir()
     assert "is being run by another process: wait for it" in refusal(url)
     run_study("study", small_study(trials=0, fixed={}), AnalyticEvaluator(), url)
 

@@ -177,7 +177,7 @@ def test_a_foreign_trial_is_left_out_and_named(
     *after, _ = look(url)
     assert after == before
     remarks: dict[int, str] = {}
-    bulk_sql.read_all(load_study("study", url), left_out=remarks)
+    bulk_sql.read(load_study("study", url), left_out=remarks)
     assert list(remarks) == [6]
     assert needle in remarks[6]
     assert "trial 6: " in foreign_trials.in_words(remarks)
@@ -204,7 +204,7 @@ def test_a_run_goes_on_as_if_it_were_not_there(url: str, tmp_path: Path, sampler
             study.add_trial(added(params={"x": 0.0}, distributions={"x": FloatDistribution(0, 1)}))
             study.add_trial(added(TrialState.PRUNED, params={}))
         outcome = run_study("study", definition.vary("a test", trials=18), AnalyticEvaluator(), where)
-        own = bulk_sql.read_all(load_study("study", where))
+        own = list(bulk_sql.read(load_study("study", where)).values())
         assert outcome.failed == 0
         return [(trial.params, trial.values, trial.state, record.origin_of(trial)) for trial in own]
 
@@ -262,7 +262,7 @@ def test_what_was_changed_by_hand_stops_nothing(study: optuna.Study, url: str, s
     *_, left_out = look(url)
     assert left_out in ([1], [])  # parameters of what is shown nowhere are not read
     remarks: dict[int, str] = {}
-    bulk_sql.read_all(load_study("study", url), left_out=remarks)
+    bulk_sql.read(load_study("study", url), left_out=remarks)
     assert list(remarks) == [1]
     assert run_study("study", small_study(trials=4), AnalyticEvaluator(), url).failed == 0
 

@@ -11,11 +11,9 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import Connection
 
-from explorer.storage import trial_record as record
-from explorer.storage.connection import load_study, open_storage
+from explorer.storage.connection import load_study
 from explorer.storage.snapshot import SnapshotStorage, Source
 from objectives.errors import StudyError
-from studies.search_space import suggest
 from tests.support import dashboard_study
 from tests.support.analytic_evaluator import AnalyticEvaluator, run_study, small_study
 
@@ -190,38 +188,3 @@ def test_trials_of_others_keep_their_intermediate_values(url: str, tmp_path: Pat
     Source(url).copy_to(tmp_path / "copy.db")
     (read,) = SnapshotStorage(tmp_path / "copy.db", url).get_all_trials(1)
     assert read.intermediate_values == {3: 0.5}
-
-
-def test_what_was_finished_in_the_copy_before_is_not_read_again(study: optuna.Study, url: str, tmp_path: Path) -> None:
-    source = Source(url)
-    running = study.ask()
-    source.copy_to(tmp_path / "1.db")
-    first = SnapshotStorage(tmp_path / "1.db", url)
-    before = first.get_all_trials(1, deepcopy=False)
-    suggest(running, small_study().space)
-    for name, value in record.measured_attributes(before[0]).items():
-        running.set_user_attr(name, value)
-    study.tell(running, (1.0, 2.0, 3.0))
-    study.ask()
-    source.copy_to(tmp_path / "2.db")
-    after = SnapshotStorage(tmp_path / "2.db", url, first).get_all_trials(1, deepcopy=False)
-    assert [one is other for one, other in zip(before, after, strict=False)] == [True] * 5 + [False]
-    assert after[5].values == [1.0, 2.0, 3.0]
-    assert [trial.state.name for trial in after[6:]] == ["RUNNING"]
-
-
-def test_a_study_that_was_made_again_is_read_again(url: str, tmp_path: Path) -> None:
-    def make() -> None:
-        run_study("study", small_study(trials=0), AnalyticEvaluator(), url)
-
-    make()
-    source = Source(url)
-    source.copy_to(tmp_path / "1.db")
-    first = SnapshotStorage(tmp_path / "1.db", url)
-    before = first.get_all_trials(1, deepcopy=False)
-    optuna.delete_study(study_name="study", storage=open_storage(url))
-    make()
-    source.copy_to(tmp_path / "2.db")
-    after = SnapshotStorage(tmp_path / "2.db", url, first).get_all_trials(1, deepcopy=False)
-    assert [trial._trial_id for trial in after] == [trial._trial_id for trial in before]  # SQLite gives them again
-    assert not any(one is other for one, other in zip(before, after, strict=True))

@@ -1,15 +1,17 @@
 """What of a stored trial is believed: one thing after the other is damaged, and each is named."""
 
+import ast
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from explorer.storage import trial_record as record
-from explorer.storage.trial_schema import REQUIRED, fault, unlike_the_others
+from explorer.storage.trial_schema import REQUIRED, TrialAttributes, fault, unlike_the_others
 from objectives.operating_point import BASELINE
 from tests.support.analytic_evaluator import measurement
 
@@ -127,3 +129,48 @@ def test_trials_of_other_recordings_than_most_are_named() -> None:
     assert unlike_the_others(three) == {3: f"{other} (a, b, c)"}
     three = [of("a", "b", number=1), of("a", number=2), of("a", "b", number=3)]
     assert unlike_the_others(three) == {2: f"{other} (a)"}
+
+
+# --- names of attributes
+
+PRODUCT = Path(record.__file__).parents[1]
+
+
+def test_every_attribute_of_the_schema_has_a_name_and_no_other_does() -> None:
+    others = {"SEARCH", "CONSTRAINTS"}
+    named = {value for name, value in vars(record).items() if name.isupper() and isinstance(value, str)}
+    assert named - {getattr(record, name) for name in others} == set(TrialAttributes.model_fields)
+
+
+def literal_names(code: ast.AST) -> Iterator[ast.Constant]:
+    """The strings by which code reads or writes attributes of a trial, or of `attributes` taken from one."""
+
+    def attributes(node: ast.expr) -> bool:
+        name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)
+        return name in ("user_attrs", "attributes")
+
+    for node in ast.walk(code):
+        key: ast.expr | None = None
+        match node:
+            case ast.Subscript(value=owner, slice=inside) if attributes(owner):
+                key = inside
+            case ast.Call(func=ast.Attribute(value=owner, attr="get" | "pop"), args=[first, *_]) if attributes(owner):
+                key = first
+            case ast.Call(func=ast.Attribute(attr="set_user_attr" | "set_trial_user_attr"), args=[*_, name, _]):
+                key = name
+            case ast.Compare(left=left, comparators=[owner]) if attributes(owner):
+                key = left
+        if isinstance(key, ast.Constant):
+            yield key
+
+
+def test_no_attribute_is_named_by_a_string() -> None:
+    found = [
+        f"{path.relative_to(PRODUCT)}:{name.lineno}: {name.value!r}"
+        for path in sorted(PRODUCT.rglob("*.py"))
+        for name in literal_names(ast.parse(path.read_text()))
+        if name.value in TrialAttributes.model_fields
+    ]
+    assert found == []
+    example = "trial.user_attrs['der'], attributes.get('a', 0), 'b' in trial.user_attrs, trial.set_user_attr('c', 1)"
+    assert sorted(name.value for name in literal_names(ast.parse(example))) == ["a", "b", "c", "der"]

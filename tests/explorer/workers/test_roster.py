@@ -2,7 +2,7 @@
 
 import pytest
 
-from explorer.workers.roster import Roster
+from explorer.workers.roster import Member, Roster
 from explorer.workers.worker_process import Greeting, Introduction
 from objectives.errors import StudyError
 
@@ -13,7 +13,7 @@ def roster_of(*greetings: Greeting, expected: int = 1) -> Roster:
     """Addresses are `0`, `1`, …; all have told who they are, none what it measures with."""
     roster = Roster(expected)
     for address, greeting in enumerate(greetings):
-        roster.join(str(address))
+        roster[str(address)] = Member()
         roster.greet(str(address), greeting)
     return roster
 
@@ -43,20 +43,19 @@ def test_workers_share_the_cores_that_they_have_in_common(
 def test_who_leaves_keeps_a_share_for_who_comes_instead() -> None:
     one, other, instead = (Greeting("a", process, frozenset(range(4))) for process in (1, 2, 3))
     roster = roster_of(one, other)
-    roster.leave("1")
+    del roster["1"]
     assert roster.threads("0") == 2
-    roster.join("2")
+    roster["2"] = Member()
     roster.greet("2", instead)
     assert roster.threads("0") == roster.threads("2") == 2
 
 
 def test_those_that_differ_from_the_first_are_refused_with_both_values() -> None:
     roster = roster_of(*(Greeting("host", process, frozenset({0})) for process in (7, 8, 9)))
-    with pytest.raises(StudyError, match="no worker has told yet"):
-        _ = roster.identity
+    assert roster.first is None
     roster.introduce("0", ALIKE)
     roster.introduce("1", ALIKE)
-    assert roster.free() == ["0", "1"]
+    assert list(roster.ready()) == ["0", "1"]
     other = Introduction({"corpus": "c 2", "split": "eval"}, {"python": "3.11.7", "torch": "2.12.0"})
     with pytest.raises(StudyError) as refused:
         roster.introduce("2", other)
@@ -67,14 +66,14 @@ def test_those_that_differ_from_the_first_are_refused_with_both_values() -> None
         "  split: (absent) → eval",
         "Use workers of one kind.",
     ]
-    assert roster.identity == {"corpus": "c 1"}
-    assert roster.ready == 2
+    assert roster.first[1].identity == {"corpus": "c 1"}
+    assert len(roster.ready()) == 2
 
 
 def test_the_first_stays_the_measure_after_it_left() -> None:
     roster = roster_of(Greeting("host", 1, frozenset({0})), Greeting("host", 2, frozenset({0})))
     roster.introduce("0", ALIKE)
-    roster.leave("0")
+    del roster["0"]
     with pytest.raises(StudyError, match="differs from worker host:1"):
         roster.introduce("1", Introduction({"corpus": "c 2"}, ALIKE.versions))
 

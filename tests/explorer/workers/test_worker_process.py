@@ -2,12 +2,12 @@
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
 from explorer.workers import worker_process
-from explorer.workers.worker_process import Order, _evaluator
+from explorer.workers.worker_process import evaluator_for
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,21 @@ class Evaluator:
 def nothing_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(worker_process, "_open", None)
     yield
-    worker_process._close()
+    worker_process.close()
 
 
 def test_an_evaluator_serves_the_orders_of_one_driver_and_number_of_threads() -> None:
     heard: list[str] = []
-    order = Order("one", 1, 1, "measure", Builder("a", heard), threads=2)
-    first = _evaluator(order)
-    unpickled = functools.partial(order.build)  # as in every order: no two are equal
-    assert _evaluator(replace(order, job=2, attempt=2, kind="calibrate", build=unpickled)) is first
+    build = Builder("a", heard)
+    first = evaluator_for("one", build, 2)
+    unpickled = functools.partial(build)  # as in every order: no two are equal
+    assert evaluator_for("one", unpickled, 2) is first
     assert heard == ["open a2"]
-    changes = ({"threads": 1}, {"driver": "other"})  # whose recordings may be others
-    for change in changes:
-        other = _evaluator(replace(order, **change))
+    for driver, threads in (("one", 1), ("other", 2)):  # whose recordings may be others
+        other = evaluator_for(driver, build, threads)
         assert other is not first
-        assert _evaluator(replace(order, job=3, **change)) is other
-        first = _evaluator(order)
+        assert evaluator_for(driver, build, threads) is other
+        first = evaluator_for("one", build, 2)
     # none is open beside another, since both would take memory
     closed = [word for word in heard if word.startswith("close")]
     opened = [word for word in heard if word.startswith("open")]
