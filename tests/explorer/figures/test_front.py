@@ -37,7 +37,7 @@ def colours(mark: PathCollection) -> tuple[Sequence[float], Sequence[float]]:
 
 def point(trial: int, size: float, **changes: object) -> FrontRow:
     """A point of a size that no other has, with a DER of 20 times that."""
-    return row(trial, der=20.0 * size, size=size, chunk_length=float(size), **changes)
+    return row(trial, der=20.0 * size, size=size, chunk_length=size / 2, **changes)
 
 
 def test_points_of_the_front_are_filled_and_all_others_hollow() -> None:
