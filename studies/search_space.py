@@ -307,7 +307,7 @@ def outside(point: OperatingPoint, space: SearchSpace) -> str | None:
         if isinstance(value, float) and not low <= value <= high:
             return f"{name} = {value:g} is outside space.{name} = [{low:g}, {high:g}]"
     if _between_steps(point.pruning.ratio):
-        return f"pruning_ratio = {point.pruning.ratio:g} is no multiple of {PRUNING_RATIO_STEP:g}, its step"
+        return f"pruning_ratio = {point.pruning.ratio:g} is not a multiple of {PRUNING_RATIO_STEP:g}, its step"
     for name in ("tracking", "look_ahead", "pruning_structure", "precision"):
         if name == "tracking" and not point.streamed:
             continue

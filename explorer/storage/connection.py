@@ -94,7 +94,7 @@ def _check_tables(url: str, file: Path) -> None:
     with closing(to_read(file)) as connection:
         known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'studies'").fetchone()
     if known is None:
-        raise StudyError(f"{shown(url)} is no study storage: check its name, or run `explorer run STUDY` first")
+        raise StudyError(f"{shown(url)} is not a study storage: check its name, or run `explorer run STUDY` first")
 
 
 def existing_file(url: str) -> Path | None:
