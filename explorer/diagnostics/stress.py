@@ -257,7 +257,8 @@ def _said(found: Answer) -> Iterator[str]:
         if more is not None and (overlapped or noisy):
             yield (
                 f"From {in_words_of_cell(first.overlap, first.noise)} to {in_words_of_cell(cell.overlap, cell.noise)} "
-                f"the DER of trial {stressed.trial} goes from {first.der:.2f} to {cell.der:.2f} %: {points_in_words(more)}."
+                f"the DER of trial {stressed.trial} goes from {first.der:.2f} to {cell.der:.2f} %: "
+                f"{points_in_words(more)}."
             )
     if against is not None:
         worse = sum(one.tied is False and one.points > 0 for one in found.apart)

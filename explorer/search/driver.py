@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.storages import RDBStorage
 
 from explorer.search import fixed_trials, study_guard
-from explorer.search.known_points import Ledger
+from explorer.search.known_points import KnownPoints
 from explorer.search.loop import Ending, Loop
 from explorer.search.observer import Observer
 from explorer.search.shared_study import claim, fail_abandoned
@@ -76,7 +76,7 @@ def run_study(
         # a driver that runs at the same time
         seed = definition.seed + len(trials) + (0 if alone else held.key)
         study.sampler = build_sampler(definition.sampler, seed % 2**32)
-        loop = Loop(study, definition, workers, observer, Ledger.of(definition.space, trials), held)
+        loop = Loop(study, definition, workers, observer, KnownPoints.of(definition.space, trials), held)
         with study_guard.guarded(study, storage_url):
             ending = loop.run()
         storage.engine.dispose()  # closes the connections, so SQLite folds its write-ahead log into the file
