@@ -127,7 +127,10 @@ def _refuse_differences(name: str, old: Mapping[str, Any], new: Mapping[str, Any
     old = _with_later_settings(old, new)
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     if keys:
-        lines = "".join(f"\n  {_short(key)}: {_shown(old, key)} → {_shown(new, key)}" for key in keys[:MOST_SHOWN])
+        lines = "".join(
+            f"\n  {_short(key)}: {_short(old.get(key, '(absent)'))} → {_short(new.get(key, '(absent)'))}"
+            for key in keys[:MOST_SHOWN]
+        )
         if len(keys) > MOST_SHOWN:
             lines += f"\n  and {len(keys) - MOST_SHOWN} more"
         raise StudyError(
@@ -149,12 +152,8 @@ def _with_later_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict
     return settings
 
 
-def _shown(settings: Mapping[str, Any], key: str) -> str:
-    return _short(str(settings.get(key, "(absent)")))
-
-
-def _short(text: str) -> str:
-    return shortened(ascii_controls(text))
+def _short(value: object) -> str:
+    return shortened(ascii_controls(str(value)))
 
 
 def build_sampler(name: Sampler, seed: int) -> BaseSampler:
