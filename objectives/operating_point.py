@@ -100,6 +100,15 @@ class OnlineTracking:
         own = {name: value for name, value in asdict(self).items() if value is not None}
         return replace(tuned, **own)
 
+    @property
+    def untuned(self) -> dict[str, float]:
+        """The settings that differ from those tuned for the embedding, by name."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if value is not None and value != getattr(AS_TUNED, name)
+        }
+
 
 AS_TUNED = OnlineTracking()
 
@@ -153,12 +162,40 @@ class OperatingPoint:
         return self.online if self.mode == "online" else None
 
     @property
+    def model(self) -> str:
+        """The segmentation model in words: `Hidden-40 int8_ptq`, `fp32`."""
+        return self.precision if self.pruning == UNPRUNED else f"{self.pruning} {self.precision}"
+
+    @property
+    def label(self) -> str:
+        """The point as a short name in a figure: `C=2.5 R=0.17 Both-5 int4_ptq`, `online C=1 R=0 fp32`."""
+        tracking = "online " if self.mode == "online" else ""
+        streamed = f"C={self.chunk_length:.2g} R={self.right_context:.2g} " if self.streamed else ""
+        return f"{tracking}{streamed}{self.model}"
+
+    @property
     def latency(self) -> float:
         """Algorithmic latency in seconds: C + R. In the online mode it includes min_duration_off; in the offline mode
         it is infinite."""
         if not self.streamed:
             return math.inf
         return self.chunk_length + self.right_context + self.online.min_duration_off
+
+
+def describe(point: OperatingPoint) -> str:
+    """Describe a point in words: `C 1 s, R 0.5 s, Hidden-40, fp32`.
+
+    The mode follows if it is not chunk-wise, with what is not as tuned: `..., online, delta_new 0.6`, `..., offline`.
+    """
+    streamed = [f"C {point.chunk_length:.3g} s", f"R {point.right_context:.3g} s"] if point.streamed else []
+    pruning = "unpruned" if point.pruning == UNPRUNED else str(point.pruning)
+    mode = [] if point.mode == "chunk-wise" else [mode_in_words(point)]
+    return ", ".join([*streamed, pruning, point.precision, *mode])
+
+
+def mode_in_words(point: OperatingPoint) -> str:
+    """Describe a mode: `online`, or `online, delta_new 0.6` if that is not as tuned."""
+    return ", ".join([point.mode, *(f"{name} {value:.4g}" for name, value in point.online.untuned.items())])
 
 
 def _check_range(name: str, value: float, bounds: tuple[float, float], or_zero: bool = False) -> None:

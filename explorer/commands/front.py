@@ -11,10 +11,11 @@ from rich.console import Console
 from explorer.commands.study_options import StorageOption, StudyArgument, open_study, remark_on
 from explorer.figures.plot_file import KNOWN, check_plot, write_plot
 from explorer.front import comparisons, frames
-from explorer.front.comparisons import MATCHED, Comparison
+from explorer.front.comparisons import MATCHED
 from explorer.front.pareto import table_rows
 from explorer.front.pareto import whole_front as front_of
-from explorer.front.rows import FrontRow
+from explorer.front.rows import Comparison, FrontRow, flat
+from explorer.front.table import COLUMNS, UNKNOWN, beside_paper, cells, columns_of, kept_in_words
 from explorer.storage.provenance import in_words, mixed_versions
 from explorer.terminal.screen import say, screen
 from explorer.terminal.streams import echo_json
@@ -22,10 +23,7 @@ from explorer.terminal.tables import Column, Table, names, print_table, sentence
 from objectives.operating_point import Tracking
 from studies.paper_results import CAPTION, TABLE2_VARIANT, PaperTable
 
-COLUMNS: tuple[Column | str, ...] = (
-    "trial", names("origin"), "C s", "R s", "latency s", words("pruning"), words("precision"), "params M", "DER %",
-    words("Δ DER to"), "FA / miss / conf %", "MiB", "RTF", "x base",
-)  # fmt: skip
+KINDS = {"origin": names, "standing": sentences}  # of columns; all others are figures or words
 
 
 def front(
@@ -64,7 +62,7 @@ def front(
     Below the table are pairs that differ in one choice alone: QAT or PTQ, online or chunk-wise, lower precision or
     FP32, pruned or not.
 
-    RTF is the median of the repeats with its spread; *x base* is the ratio to the FP32 baseline, timed in turns with
+    RTF is the median of the repeats with its spread; *× base* is the ratio to the FP32 baseline, timed in turns with
     the point. If the machine has no kernel for a precision, the execution is *emulated*: its RTF is not a gain, and it
     has no ratio.
 
@@ -98,14 +96,9 @@ def front(
             else:
                 print_tables(rows, screen(), compared)
         case "csv":
-            typer.echo(frames.as_csv(frames.pairs(compared)) if pairs else as_csv(rows), nl=False)
+            typer.echo(frames.as_csv(frames.pairs(compared) if pairs else frames.front(rows)), nl=False)
         case "json":
-            echo_json([dataclasses.asdict(one) for one in (compared if pairs else rows)])
-
-
-def as_csv(rows: Sequence[FrontRow]) -> str:
-    """Return one line for each row under a header of FrontRow's fields."""
-    return frames.as_csv(frames.front(rows))
+            echo_json([dataclasses.asdict(one) for one in compared] if pairs else [flat(row) for row in rows])
 
 
 def print_tables(rows: Sequence[FrontRow], console: Console, compared: Sequence[Comparison] = ()) -> None:
@@ -113,11 +106,10 @@ def print_tables(rows: Sequence[FrontRow], console: Console, compared: Sequence[
     print_front(rows, console)
     for line in comparisons.of_differences(rows, compared):
         say(line, console)
-    if by := sorted({row.kernel for row in rows if row.kernel is not None and row.kernel.startswith("torch ")}):
+    measured = {row.number: row.figures for row in rows if row.measurement}
+    if by := sorted({kernel for one in measured.values() if (kernel := one.kernel or "").startswith("torch ")}):
         say(f"DER: windows run by {', '.join(by)}; RTF is the CPU's.", console)
-    if mixed := mixed_versions(
-        {row.trial: row.versions for row in rows if row.trial is not None and row.der is not None}
-    ):
+    if mixed := mixed_versions({trial: one.versions for trial, one in measured.items()}):
         caveat = in_words(mixed)
         say(f"{caveat[0].upper()}{caveat[1:]}.", console, "yellow")
     if matched := [one for one in compared if one.kind in MATCHED]:
@@ -149,71 +141,28 @@ def _print_beside_paper(which: PaperTable, rows: Sequence[FrontRow], console: Co
     title = "Table 1: pruning, FP32" if which == "table1" else f"Table 2: precision of {ours} (paper: {TABLE2_VARIANT})"
     table = Table(words("variant"), "kept units", "params M", "MiB", "DER %", "RTF", title=title)
     for row in rows:
-        kept = " ".join(f"{part} {units}" for part, units in row.kept.items()) or "–"
+        found = beside_paper(row)
+        emulated = " emulated" if row.emulated else ""
+        pairs = [" / ".join(found[name]) for name in ("params M", "MiB", "DER %", "RTF")]
         table.add(
             row.origin.rpartition(":")[2],
-            kept,
-            _pair(_millions(row.params), row.paper_params, 2),
-            _pair(row.size, row.paper_size, 2),
-            _pair(row.der, row.paper_der, 2),
-            _pair(row.rtf, row.paper_rtf, 4) + (" emulated" if row.execution == "emulated" else ""),
-            style="" if row.der is not None else "dim",
+            kept_in_words(row) or UNKNOWN,
+            *pairs[:-1],
+            pairs[-1] + emulated,
+            style="" if row.measurement else "dim",
         )
     print_table(table, console)
 
 
-def _millions(params: int | None) -> float | None:
-    return None if params is None else params / 1e6
-
-
-def _pair(ours: float | None, paper: float | None, digits: int) -> str:
-    return " / ".join("–" if value is None else f"{value:.{digits}f}" for value in (ours, paper))
-
-
 def print_front(rows: Sequence[FrontRow], console: Console) -> None:
     """Print the front as a table."""
-    several = any(row.mode == "online" for row in rows)
-    table = Table(*COLUMNS, *([words("tracking")] if several else []), sentences("standing"), keys=2)
+    columns = columns_of(rows)
+    kinds = [KINDS.get(name, Column if COLUMNS[name] else words) for name in columns]
+    table = Table(*(kind(name) for kind, name in zip(kinds, columns, strict=True)), keys=2)
     for row in rows:
-        style = {"front": "bold green", "failed": "red"}.get(row.standing, "" if row.der is not None else "dim")
-        cells = [*_cells(row), *([row.mode] if several else []), _standing(row)]
-        table.add(*cells, style=style)
+        style = {"front": "bold green", "failed": "red"}.get(row.standing, "" if row.measurement else "dim")
+        found = cells(row)
+        table.add(*(found[name] for name in columns), style=style)
     print_table(table, console)
     on_front = sum(row.standing == "front" for row in rows)
     say(f"{on_front} on the front of DER, size and RTF. RTF: median [smallest–largest].", console)
-
-
-def _cells(row: FrontRow) -> list[str]:
-    axes = [
-        "–" if row.trial is None else str(row.trial),
-        row.origin,
-        *("–" if value is None else f"{value:.3g}" for value in (row.chunk_length, row.right_context, row.latency)),
-        row.pruning,
-        row.precision,
-    ]
-    if row.der is None:
-        return [*axes, "", "", "", "", "", "", ""]
-    return [
-        *axes,
-        f"{_millions(row.params):.2f}",
-        f"{'≈ ' if row.tied_with_best else ''}{row.der:.2f}",
-        comparisons.to_trial(row),
-        f"{row.false_alarm:.1f} / {row.missed_detection:.1f} / {row.confusion:.1f}",
-        f"{row.size:.2f}",
-        f"{row.rtf:.4f} [{row.rtf_low:.4f}–{row.rtf_high:.4f}]",
-        "emulated" if row.execution == "emulated" else f"{row.rtf_ratio:.2f}",
-    ]
-
-
-def _standing(row: FrontRow) -> str:
-    match row.standing:
-        case "front":
-            return "front"
-        case "dominated":
-            return f"dominated by {', '.join(map(str, row.dominated_by))}"
-        case "infeasible":
-            return f"infeasible: over {', '.join(row.exceeded)}"
-        case "failed":
-            return f"failed: {row.error}"
-        case _:
-            return row.standing

@@ -2,15 +2,16 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
 from explorer.commands.options import LATENCY, TrustOption, trusted_files
 from explorer.commands.study_options import StorageOption, StudyArgument, open_study, remark_on
-from explorer.front.mode_pairs import mode_in_words
-from explorer.front.rows import FrontRow
+from explorer.front.rows import flat
+from explorer.front.table import UNKNOWN
+from explorer.front.table import cells as front_cells
 from explorer.recommend import caveats
 from explorer.recommend.budgets import NAMES, UNITS, Budgets, der_increase, within
 from explorer.recommend.distance import DerDistance, Distance
@@ -23,7 +24,7 @@ from explorer.terminal.progress import progress
 from explorer.terminal.screen import say, screen
 from explorer.terminal.streams import echo_json
 from explorer.terminal.tables import Column, Table, names, print_table, sentences, words
-from objectives.operating_point import Tracking
+from objectives.operating_point import Tracking, describe
 
 # not numbers
 LEFT = {"origin": names, "tracking": words, "pruning": words, "precision": words, "roles": sentences}
@@ -87,13 +88,20 @@ def recommend(
     remark_on(advice.left_out)
     match format:
         case "json":
-            echo_json(dataclasses.asdict(advice))
+            echo_json(as_json(advice))
         case "markdown":
             typer.echo("\n".join(markdown(advice)))
         case "table":
             print_advice(advice, screen())
     if advice.shortfall is not None:
         raise typer.Exit(1)
+
+
+def as_json(advice: Advice) -> dict[str, Any]:
+    """Return everything, with the rows flat."""
+    recommendations = [dataclasses.asdict(one) | {"row": flat(one.row)} for one in advice.recommendations]
+    nearest = None if advice.nearest is None else flat(advice.nearest)
+    return dataclasses.asdict(advice) | {"recommendations": recommendations, "nearest": nearest}
 
 
 def print_advice(advice: Advice, console: Console) -> None:
@@ -181,7 +189,7 @@ def shortfall_lines(advice: Advice) -> Iterator[str]:
         yield f"{NAMES[miss.budget]} binds: {kept}the least is {reached}, {_percent(miss.excess)} over {limit}"
     assert advice.nearest is not None, "a shortfall has a nearest point"
     by = ", ".join(f"{NAMES[name]} by {_percent(more)}" for name, more in advice.shortfall.excesses.items())
-    yield f"Nearest is trial {advice.nearest.trial} ({setting(advice.nearest)}): over {by}"
+    yield f"Nearest is trial {advice.nearest.trial} ({describe(advice.nearest.point)}): over {by}"
 
 
 def _quantity(name: str, value: float) -> str:
@@ -198,41 +206,27 @@ def columns(advice: Advice) -> list[str]:
 
 
 def _tells_mode(advice: Advice) -> bool:
-    return any(one.row.mode == "online" for one in advice.recommendations)
+    return any(one.row.point.mode == "online" for one in advice.recommendations)
 
 
 def cells(one: Recommendation, advice: Advice) -> list[str]:
     """Return one row of the table."""
-    row = one.row
-    ders = [f"{row.der:.2f}"]
-    if any(other.test for other in advice.recommendations):
-        ders.insert(0, "–" if one.test is None else f"{one.test.der:.2f}")
-    return [
-        str(row.trial),
-        row.origin,
-        *("–" if value is None else f"{value:.3g}" for value in (row.chunk_length, row.right_context, row.latency)),
-        *([row.mode] if _tells_mode(advice) else []),  # the title has what is not as tuned
-        row.pruning,
-        row.precision,
-        *ders,
-        f"{row.size:.2f}",
-        f"{row.rtf:.4f}" + (" emulated" if row.execution == "emulated" else ""),
-        ", ".join(role.name for role in one.roles),
-    ]
+    row, measured, known = one.row, one.row.figures, front_cells(one.row)
+    ders = {
+        f"DER % {advice.split}": f"{measured.der:.2f}",
+        f"DER % {TEST}": UNKNOWN if one.test is None else f"{one.test.der:.2f}",
+    }
+    own = {
+        "RTF": f"{measured.rtf:.4f}" + (" emulated" if row.emulated else ""),
+        "roles": ", ".join(role.name for role in one.roles),
+    }
+    return [{**known, **ders, **own}[name] for name in columns(advice)]
 
 
 def title(one: Recommendation) -> str:
     """`Trial 13 (search): C 2.51 s, R 0.168 s, Both-5, int4_ptq`."""
     origins = ", ".join([one.row.origin, *one.also])
-    return f"Trial {one.row.trial} ({origins}): {setting(one.row)}"
-
-
-def setting(row: FrontRow) -> str:
-    """`C 1 s, R 0.5 s, Hidden-40, fp32`; `online` and what is not as tuned there, or `offline`, at the end."""
-    streamed = [] if row.latency is None else [f"C {row.chunk_length:.3g} s", f"R {row.right_context:.3g} s"]
-    pruned = "unpruned" if row.pruning == "none" else row.pruning
-    mode = [] if row.mode == "chunk-wise" else [mode_in_words(row)]
-    return ", ".join([*streamed, pruned, row.precision, *mode])
+    return f"Trial {one.row.trial} ({origins}): {describe(one.row.point)}"
 
 
 def paragraph(one: Recommendation, advice: Advice) -> Iterator[tuple[str, str]]:

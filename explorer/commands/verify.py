@@ -98,7 +98,7 @@ def _as_json(answer: "Verification") -> dict[str, Any]:
 def print_answer(answer: "Verification", console: Console) -> None:
     """Print one row per trial, the differences below, and what the trials were compared with."""
     table = Table(
-        "trial", names("origin"), "DER % then", "now", "MiB", "RTF then", "now", "x base then", "now", words("model"),
+        "trial", names("origin"), "DER % then", "now", "MiB", "RTF then", "now", "× base then", "now", words("model"),
         sentences(""), keys=2,
     )  # fmt: skip
     for one in answer.trials:

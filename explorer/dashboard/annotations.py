@@ -73,7 +73,7 @@ def _annotate(
     rows = {row.trial: row for row in every_row(study, trials)}
     drawn = _drawn(list(rows.values()))
     figures, missing = _figures(trials, drawn)
-    left_out = sum(row.der is not None for row in rows.values()) - len(drawn)
+    left_out = sum(row.measurement is not None for row in rows.values()) - len(drawn)
     look = Look(f"{taken:%Y-%m-%d %H:%M:%S}", source, missing, left_out)
     front = whole_front(study)
     unshown = storage.left_out.get(study._study_id, {})
@@ -124,7 +124,7 @@ def _compared(study: optuna.Study, rows: Sequence[FrontRow], trials: Sequence[Fr
 
 def _drawn(rows: Sequence[FrontRow]) -> list[FrontRow]:
     """Return the rows of a figure that stays quick to load and to turn: all that matter, and the latest of the rest."""
-    measured = [row for row in rows if row.der is not None]
+    measured = [row for row in rows if row.measurement]
     matter = [row for row in measured if row.standing == "front" or row.origin != record.SEARCH]
     others = [row for row in measured if not (row.standing == "front" or row.origin != record.SEARCH)]
     return [*matter, *others[max(0, len(others) - max(0, MOST_POINTS - len(matter))) :]]

@@ -10,19 +10,24 @@ from optuna.trial import FrozenTrial, TrialState
 
 from explorer import markdown
 from explorer.front import comparisons
-from explorer.front.comparisons import MATCHED, Comparison, of_differences
-from explorer.front.rows import FrontRow
+from explorer.front.comparisons import MATCHED, of_differences
+from explorer.front.rows import Comparison, FrontRow
+from explorer.front.table import cells, columns_of
 from explorer.recommend.caveats import NEAR_REAL_TIME
 from explorer.storage import trial_record as record
 from explorer.storage.foreign_trials import LeftOut
 from explorer.storage.foreign_trials import in_words as left_out_in_words
 from explorer.storage.provenance import in_words, mixed_versions, versions_of
+from objectives.operating_point import describe
 from studies.definition import BUDGET, StudyDefinition
+from studies.paper_results import published
 
 EMULATED = (
     "**Emulated**: the machine has no kernel for this precision. The DER is that of the low-bit weights, the size that "
     "of the stored file, and the RTF that of a stand-in: never a gain."
 )
+LEFT_OUT = ("latency s", "params M", "FA / miss / conf %")  # columns, from the table of the front
+MOST_NAMED = 4  # of the trials that dominate a row
 FEW_SECONDS = 600.0  # of scored speech: with less, one recording can change the DER by several percent
 
 
@@ -51,6 +56,7 @@ def study_note(
     measured = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     settings = definition.identity() | definition.model_dump(mode="json", include=set(BUDGET))
     mixed = mixed_versions({trial.number: versions_of(trial) for trial in measured})
+    columns = [name for name in columns_of(rows) if name not in LEFT_OUT]
     return _render(
         "study.md.j2",
         name=name,
@@ -61,7 +67,9 @@ def study_note(
         reference_seconds=record.reference_seconds(measured[0]) if measured else 0.0,
         machine=_machine(measured[-1]) if measured else {},
         mixed_versions=in_words(mixed) if mixed else "",
-        rows=rows,
+        columns=columns,
+        rows=[[cells(row, MOST_NAMED)[name] for name in columns] for row in rows],
+        emulated=any(row.emulated for row in rows),
         differences=" ".join(of_differences(rows, compared)),
         pairs=[one for one in compared if one.kind in MATCHED],
         look=look,
@@ -80,8 +88,10 @@ def trial_note(trial: FrozenTrial, row: FrontRow | None) -> str:
         why_stopped=record.why_stopped(trial),
         exceeded=record.exceeded(trial),
         recordings=trial.user_attrs.get(record.RECORDINGS) or {},
-        reference_seconds=record.reference_seconds(trial) if row is not None and row.der is not None else 0.0,
+        reference_seconds=record.reference_seconds(trial) if row is not None and row.measurement else 0.0,
         row=row,
+        point=describe(row.point) if row else "",
+        paper=published(row.origin) if row else None,
     )
 
 

@@ -18,7 +18,7 @@ from statistics import median
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from explorer.diagnostics.measured_trials import evaluator_of, in_words, measured_trials, point_of, same_model
+from explorer.diagnostics.measured_trials import evaluator_of, measured_trials, point_of, same_model
 from explorer.statistics.differences import Points, few_recordings, points, points_in_words, scored_of
 from explorer.storage import bulk_sql
 from explorer.storage import trial_record as record
@@ -27,7 +27,7 @@ from explorer.workers.protocol import OnStage, prefixed
 from objectives.evaluation.oracle import CONDITIONS, Condition, Isolated, isolate
 from objectives.machine import Device
 from objectives.measurement import DATA, STAGES, pool
-from objectives.operating_point import UNPRUNED, OperatingPoint
+from objectives.operating_point import UNPRUNED, OperatingPoint, describe
 from studies.search_space import SearchSpace, recall
 
 COMPARED: tuple[Condition, ...] = ("none", "clustering")  # conditions of the uncompressed model
@@ -140,7 +140,7 @@ def explanation(
         study=study,
         trial=trial.number,
         origin=record.origin_of(trial),
-        point=in_words(point),
+        point=describe(point),
         model_key=model_key,
         scored_seconds=pool(isolated["none"].values()).total,
         data=data,

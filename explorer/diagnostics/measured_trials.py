@@ -92,10 +92,3 @@ def same_model(trial: FrozenTrial, point: OperatingPoint, evaluator: Evaluator, 
             "explains nothing of the trial. Run the study again under another --name"
         )
     return key
-
-
-def in_words(point: OperatingPoint) -> str:
-    """Describe a point: `C 1 s, R 0 s, Linear-40, int8_ptq`."""
-    streamed = f"C {point.chunk_length:g} s, R {point.right_context:g} s" if point.streamed else "offline"
-    online = ", online" if point.mode == "online" else ""
-    return f"{streamed}{online}, {point.pruning}, {point.precision}"

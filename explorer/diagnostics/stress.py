@@ -17,7 +17,7 @@ from pathlib import Path
 
 import optuna
 
-from explorer.diagnostics.measured_trials import evaluator_of, in_words, measured_trials, point_of, same_model
+from explorer.diagnostics.measured_trials import evaluator_of, measured_trials, point_of, same_model
 from explorer.diagnostics.stress_results import Cell, Stressed
 from explorer.statistics.differences import Points, few_recordings, points, points_in_words
 from explorer.storage.bulk_sql import refuse_read_only
@@ -35,7 +35,7 @@ from objectives.corpora.sources import load_corpus
 from objectives.errors import CorpusError, StudyError, reason_of
 from objectives.evaluation.evaluator import Evaluator
 from objectives.machine import Device
-from objectives.operating_point import OperatingPoint
+from objectives.operating_point import OperatingPoint, describe
 
 LEAST_SPEECH = 3.0  # seconds in all: whoever says less takes no part
 MOST_CELLS = 100
@@ -132,7 +132,7 @@ def stress(
     }
     now = datetime.now(UTC).isoformat(timespec="seconds")
     found = [
-        Stressed(one, in_words(operating[one]), key, conditions, tuple(cells[one]), dict(evaluator.machine), now)
+        Stressed(one, describe(operating[one]), key, conditions, tuple(cells[one]), dict(evaluator.machine), now)
         for one, key in keys.items()
     ]
     for stressed in found:

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from explorer.diagnostics import agreement
 from explorer.diagnostics.agreement import Change, CostCheck, Figure
-from explorer.diagnostics.measured_trials import evaluator_of, in_words, measured_trials, point_of, source_of
+from explorer.diagnostics.measured_trials import evaluator_of, measured_trials, point_of, source_of
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import stored_definition
 from explorer.workers.protocol import OnStage, prefixed
@@ -22,7 +22,7 @@ from objectives.cache.scratch import FreshCache, fresh_cache, kept_models
 from objectives.evaluation.evaluator import Evaluator
 from objectives.machine import Device, versions
 from objectives.measurement import DATA, pool
-from objectives.operating_point import OperatingPoint
+from objectives.operating_point import OperatingPoint, describe
 
 Model = Literal["kept", "made anew", "another"]
 
@@ -151,7 +151,7 @@ def _verify_one(
     return Verified(
         trial=trial.number,
         origin=record.origin_of(trial),
-        point=in_words(point),
+        point=describe(point),
         measured_by=trial.number,
         stopped=record.why_stopped(trial) if trial.state is TrialState.PRUNED else "",
         exact=exact,

@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import optuna
 from optuna.trial import TrialState
 
 from explorer.front import mode_filter
-from explorer.front.comparisons import Key, key
 from explorer.front.rows import FrontRow, Standing
 from explorer.storage import trial_record as record
-from objectives.operating_point import Precision, Structure, Tracking
+from objectives.operating_point import OperatingPoint, Precision, Structure, Tracking
 from studies.fixed_points import FIGURE1_CHUNK_LENGTH, FIGURE2_RIGHT_CONTEXT, Sweep
 from studies.paper_results import BASELINE_VARIANT
 
@@ -121,10 +119,10 @@ class StageShares:
 def joint_front(rows: Sequence[FrontRow], others: Sequence[OtherTrial] = ()) -> JointFront:
     """Return the figure of a front. rows: as from explorer.front.pareto.front; those without a measurement are left
     out."""
-    groups: dict[Key, list[FrontRow]] = {}
+    groups: dict[OperatingPoint, list[FrontRow]] = {}
     for row in rows:
-        if row.der is not None:
-            groups.setdefault(key(row), []).append(row)
+        if row.measurement:
+            groups.setdefault(row.point, []).append(row)
     points = sorted((_front_point(members) for members in groups.values()), key=lambda point: point.der)
     ders = [point.der for point in points]
     sensible = [der for der in ders if der <= NOTHING_RIGHT]
@@ -150,11 +148,18 @@ def other_trials(
 
 def sweep_curve(rows: Sequence[FrontRow], figure: Sweep) -> SweepCurve | None:
     """Return the study's points on a figure's curve: fixed, unpruned, FP32. None if there are fewer than two."""
-    plain = [row for row in rows if row.der is not None and _is_plain(row)]
-    zero = next((_sweep_point(row, 0.0) for row in plain if _at(row) == (FIGURE1_CHUNK_LENGTH, 0.0)), None)
+    plain = [row for row in rows if row.measurement and _is_plain(row)]
+    zero = next(
+        (
+            _sweep_point(row, 0.0)
+            for row in plain
+            if row.point.chunk_length == FIGURE1_CHUNK_LENGTH and row.point.right_context == 0.0
+        ),
+        None,
+    )
     found: dict[float, SweepPoint] = {}
     for row in sorted(plain, key=lambda row: not row.origin.startswith(f"paper:{figure}:")):
-        chunk_length, right_context = _at(row)
+        chunk_length, right_context = row.point.chunk_length, row.point.right_context
         if figure == "figure1" and chunk_length == FIGURE1_CHUNK_LENGTH and right_context > 0:
             found.setdefault(right_context, _sweep_point(row, right_context))
         elif figure == "figure2" and right_context == FIGURE2_RIGHT_CONTEXT:
@@ -186,27 +191,16 @@ def short_name(row: FrontRow) -> str:
     """Name a row in a figure: `baseline`, `R=0.5`, `Linear-40`, `Linear-40 int8_ptq`; a search trial by its axes."""
     source, _, rest = row.origin.partition(":")
     if row.origin == record.SEARCH:
-        return _axes(row)
+        return row.point.label
     if rest.startswith("table2:"):
-        return row.pruning if row.precision == "fp32" else f"{row.pruning} {row.precision}"
+        return row.pruning if row.point.precision == "fp32" else f"{row.pruning} {row.point.precision}"
     name = rest.rpartition(":")[2] or source
     return f"{source} {name}" if source == ONLINE else "baseline" if name == BASELINE_VARIANT else name
 
 
-def _axes(row: FrontRow) -> str:
-    parts: list[str] = [row.mode] if row.mode == "online" else []
-    if row.chunk_length is not None and row.right_context is not None:
-        parts += [f"C={row.chunk_length:.2g}", f"R={row.right_context:.2g}"]
-    if row.pruning != "none":
-        parts.append(row.pruning)
-    return " ".join([*parts, row.precision])
-
-
 def _front_point(members: Sequence[FrontRow]) -> FrontPoint:
     row = members[0]
-    assert row.der is not None
-    assert row.size is not None
-    assert row.rtf is not None
+    figures = row.figures
     fixed = [member for member in members if member.origin != record.SEARCH]
     names = dict.fromkeys(short_name(member) for member in fixed or members)
     return FrontPoint(
@@ -214,33 +208,23 @@ def _front_point(members: Sequence[FrontRow]) -> FrontPoint:
         label=" / ".join(names),
         fixed=bool(fixed),
         standing=row.standing,
-        der=row.der,
-        size=row.size,
-        rtf=row.rtf,
+        der=figures.der,
+        size=figures.size,
+        rtf=figures.rtf,
         latency=row.latency,
-        structure=cast("Structure", row.pruning.partition("-")[0].lower()),
-        precision=cast("Precision", row.precision),
-        emulated=row.execution == "emulated",
-        stage_shares=row.stage_shares,
+        structure=row.point.pruning.structure,
+        precision=row.point.precision,
+        emulated=row.emulated,
+        stage_shares=figures.stage_shares,
         tied_with_best=row.tied_with_best,
     )
 
 
 def _is_plain(row: FrontRow) -> bool:
-    return (
-        row.mode == "chunk-wise" and row.origin != record.SEARCH and row.pruning == "none" and row.precision == "fp32"
-    )
-
-
-def _at(row: FrontRow) -> tuple[float, float]:
-    assert row.chunk_length is not None
-    assert row.right_context is not None
-    return row.chunk_length, row.right_context
+    point = row.point
+    return row.origin != record.SEARCH and (point.mode, point.model) == ("chunk-wise", "fp32")
 
 
 def _sweep_point(row: FrontRow, value: float) -> SweepPoint:
-    measured = (row.trial, row.der, row.false_alarm, row.missed_detection, row.confusion)
-    timed = (row.rtf, row.rtf_low, row.rtf_high)
-    assert None not in (*measured, *timed), "a row with a DER has the rest as well"
-    trial, *errors = measured
-    return SweepPoint(cast("int", trial), row.origin, value, *cast("list[float]", [*errors, *timed]))
+    names = ("der", "false_alarm", "missed_detection", "confusion", "rtf", "rtf_low", "rtf_high")
+    return SweepPoint(row.number, row.origin, value, *(getattr(row.figures, name) for name in names))

@@ -7,27 +7,23 @@ Large is on the front, small and faint is dominated, an x is infeasible, hollow 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from explorer.figures.style import BLACK, PRECISION_COLOURS, STRUCTURE_MARKERS
-from explorer.front.rows import FrontRow
+from explorer.front.rows import Figures, FrontRow
+from explorer.front.table import spread, standing
 from explorer.storage import trial_record as record
 from objectives.errors import StudyError
-from objectives.operating_point import PRECISIONS, STRUCTURES, Precision, Structure
+from objectives.operating_point import PRECISIONS, STRUCTURES, describe
 
-DER, SIZE, RTF = "der", "size", "rtf"
-LATENCY = "latency"
-TITLES = {
-    DER: "DER (%)",
-    SIZE: "model size (MiB)",
-    RTF: "real-time factor",
-    LATENCY: "algorithmic latency (s)",
-}
+DER, SIZE, RTF, LATENCY = "der", "size", "rtf", "latency"
+TITLES = {DER: "DER (%)", SIZE: "model size (MiB)", RTF: "real-time factor", LATENCY: "algorithmic latency (s)"}
 GREY = "#7f7f7f"
 FAINT = 0.5
+MOST_NAMED = 5  # of the trials that dominate a row
+Box = tuple[float, float, float, float]  # left, right, bottom, top, in shares of a panel's width and height
 WIDE = 3.0  # an axis whose largest value is at least this many times its smallest has a log scale
 
 
@@ -59,44 +55,29 @@ class Axis:
     high: float
     log: bool
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Both ends as plotly counts: values, or their logarithms."""
+        return (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
+
     def place(self, value: float) -> float:
         """Return the position of a value, 0 at the low end and 1 at the high end."""
-        low, high, at = (math.log10(v) if self.log else v for v in (self.low, self.high, value))
-        return (at - low) / (high - low)
+        low, high = self.ends
+        return ((math.log10(value) if self.log else value) - low) / (high - low)
 
     def coordinate(self, place: float) -> float:
         """Return what an annotation needs for a position: a value, or its logarithm."""
-        low, high = (math.log10(v) if self.log else v for v in (self.low, self.high))
+        low, high = self.ends
         return low + place * (high - low)
 
     def layout(self) -> dict[str, object]:
         """Return the axis as plotly's settings."""
-        layout: dict[str, object] = {"title": {"text": TITLES[self.name]}, "range": [self.low, self.high]}
-        if self.log:
-            ticks = _ticks(self.low, self.high)
-            layout |= {
-                "title": {"text": f"{TITLES[self.name]}, log"},
-                "type": "log",
-                "range": [math.log10(self.low), math.log10(self.high)],
-                "tickvals": ticks,
-                "ticktext": [f"{tick:g}" for tick in ticks],
-            }
-        return layout
-
-
-@dataclass(frozen=True)
-class Box:
-    """A part of a panel, in shares of its width and height."""
-
-    left: float
-    right: float
-    bottom: float
-    top: float
-
-    def covers(self, other: "Box") -> bool:
-        """Return whether the two share more than an edge."""
-        across = self.left < other.right and other.left < self.right
-        return across and self.bottom < other.top and other.bottom < self.top
+        title, ends = TITLES[self.name], list(self.ends)
+        if not self.log:
+            return {"title": {"text": title}, "range": ends}
+        ticks = _ticks(self.low, self.high)
+        labelled = {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+        return {"title": {"text": f"{title}, log"}, "range": ends, "type": "log", **labelled}
 
 
 def front_figure(rows: Sequence[FrontRow], form: Format = PAGE) -> go.Figure:
@@ -136,7 +117,7 @@ def der_against_latency(rows: Sequence[FrontRow], form: Format = PAGE) -> go.Fig
         curve = _curve(shown, varied)
         if len(curve) > 2:
             line = {"color": GREY, "width": 1, "dash": dash}
-            x, y = [row.latency for row in curve], [row.der for row in curve]
+            x, y = ([_value(row, name) for row in curve] for name in (LATENCY, DER))
             figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=line, name=name, hoverinfo="skip"))
     figure.add_traces([*_traces(shown, LATENCY, form), *_legend(shown, form)])
     for label in _labels(shown, across, heights, replace(form, width=2 * form.width)):
@@ -148,51 +129,33 @@ def der_against_latency(rows: Sequence[FrontRow], form: Format = PAGE) -> go.Fig
 
 def hover(row: FrontRow) -> str:
     """List everything needed to choose an operating point, as lines of plotly's HTML."""
-    lines = [f"<b>trial {row.trial}</b>, {row.origin}", f"<b>{standing(row)}</b>"]
+    lines = [f"<b>trial {row.trial}</b>, {row.origin}", f"<b>{standing(row, MOST_NAMED)}</b>", describe(row.point)]
     if row.latency is not None:
-        lines.append(f"C = {row.chunk_length:.3g} s, R = {row.right_context:.3g} s, latency {row.latency:.3g} s")
-    lines.append(f"{row.mode}, pruning {row.pruning}, precision {row.precision}")
-    if row.params is not None:
-        kept = " ".join(f"{key} {value}" for key, value in row.kept.items())
-        lines.append(f"{row.params / 1e6:.2f} million parameters, kept {kept}")
-    lines.append(
-        f"DER {row.der:.2f} % = {row.false_alarm:.1f} false alarm + {row.missed_detection:.1f} missed "
-        f"+ {row.confusion:.1f} confusion"
-    )
-    lines.append(f"size {row.size:.2f} MiB")
-    ratio = "emulated: no gain" if row.execution == "emulated" else f"{row.rtf_ratio:.2f} × the FP32 baseline"
-    lines.append(f"RTF {row.rtf:.4f} [{row.rtf_low:.4f}–{row.rtf_high:.4f}], {ratio}")
-    if row.update_latency:
-        lines.append("update {median:.3f} s, 95 % of them below {p95:.3f} s".format(**row.update_latency))
-    if row.reused_from is not None:
-        lines.append(f"measured in trial {row.reused_from}")
+        lines.append(f"latency {row.latency:.3g} s")
+    found = row.figures
+    kept = " ".join(f"{key} {value}" for key, value in found.kept.items())
+    lines += [
+        f"{found.params / 1e6:.2f} million parameters, kept {kept}",
+        f"DER {found.der:.2f} % = {found.false_alarm:.1f} false alarm + {found.missed_detection:.1f} missed "
+        f"+ {found.confusion:.1f} confusion",
+        f"size {found.size:.2f} MiB",
+        f"RTF {rtf_in_words(found)}",
+    ]
+    if found.update_latency:
+        lines.append("update {median:.3f} s, 95 % of them below {p95:.3f} s".format(**found.update_latency))
+    if found.reused_from is not None:
+        lines.append(f"measured in trial {found.reused_from}")
     return "<br>".join(lines)
 
 
-def standing(row: FrontRow) -> str:
-    """Describe how a row stands."""
-    match row.standing:
-        case "front":
-            return "on the front"
-        case "dominated":
-            return f"dominated by {', '.join(f'trial {number}' for number in row.dominated_by[:5])}" + (
-                f" and {len(row.dominated_by) - 5} more" if len(row.dominated_by) > 5 else ""
-            )
-        case "infeasible":
-            return f"infeasible: over the budget of {', '.join(row.exceeded)}"
-        case "failed":
-            return f"failed: {row.error}"
-        case _:
-            return row.standing
-
-
-def label_of(origin: str) -> str:
-    """Return `Linear-40` for `paper:table1:Linear-40`, `R=0.5` for `paper:figure1:R=0.5`."""
-    return origin.rpartition(":")[2]
+def rtf_in_words(found: Figures) -> str:
+    """Describe an RTF: `0.1000 [0.0900–0.1100], 0.52 × the FP32 baseline`."""
+    ratio = "emulated: no gain" if found.emulated else f"{found.rtf_ratio:.2f} × the FP32 baseline"
+    return f"{spread(found.rtf, found.rtf_low, found.rtf_high)}, {ratio}"
 
 
 def _measured(rows: Sequence[FrontRow]) -> list[FrontRow]:
-    return [row for row in rows if row.der is not None]
+    return [row for row in rows if row.measurement]
 
 
 def _caption(rows: Sequence[FrontRow]) -> str:
@@ -200,14 +163,20 @@ def _caption(rows: Sequence[FrontRow]) -> str:
     parts = [f"{sum(row.standing == 'front' for row in shown)} on the front, {len(shown)} shown."]
     if missing := len(rows) - len(shown):
         parts.append(f"{missing} not measured (yet).")
-    if any(row.execution == "emulated" for row in shown):
+    if any(row.emulated for row in shown):
         parts.append("Hollow: emulated, its RTF is not a gain.")
     return " ".join(parts)
 
 
+def _value(row: FrontRow, name: str) -> float:
+    value = row.latency if name == LATENCY else getattr(row.figures, name)
+    assert value is not None, "only points that have one are drawn over it"
+    return float(value)
+
+
 def _axis(name: str, rows: Sequence[FrontRow]) -> Axis:
     """Return a range around all values; log for size and RTF, which are ratios by nature, and for a wide DER."""
-    values = [cast("float", getattr(row, name)) for row in rows]
+    values = [_value(row, name) for row in rows]
     low, high = min(values), max(values)
     log = low > 0 and (name in (SIZE, LATENCY) or high > WIDE * low)
     if log:
@@ -230,14 +199,13 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _colour(row: FrontRow) -> str:
-    return PRECISION_COLOURS[cast("Precision", row.precision)]
+    return PRECISION_COLOURS[row.point.precision]
 
 
 def _symbol(row: FrontRow) -> str:
     if row.standing == "infeasible":
         return "x"
-    structure = cast("Structure", row.pruning.partition("-")[0].lower())
-    return STRUCTURE_MARKERS[structure] + ("-open" if row.execution == "emulated" else "")
+    return STRUCTURE_MARKERS[row.point.pruning.structure][0] + ("-open" if row.emulated else "")
 
 
 def _traces(rows: Sequence[FrontRow], across: str, form: Format) -> list[go.Scatter]:
@@ -245,7 +213,9 @@ def _traces(rows: Sequence[FrontRow], across: str, form: Format) -> list[go.Scat
     fixed = [row for row in rows if _is_fixed(row)]
     traces = [_points(fixed, across, _ring(form), legendgroup="fixed", hoverinfo="skip")]
     for precision in PRECISIONS:
-        these = sorted((row for row in rows if row.precision == precision), key=lambda row: row.standing == "front")
+        these = sorted(
+            (row for row in rows if row.point.precision == precision), key=lambda row: row.standing == "front"
+        )
         if these:
             marker = {
                 "color": _colour(these[0]),
@@ -263,22 +233,22 @@ def _ring(form: Format) -> dict[str, object]:
 
 
 def _points(rows: Sequence[FrontRow], across: str, marker: Mapping[str, object], **more: object) -> go.Scatter:
-    x, y = [getattr(row, across) for row in rows], [row.der for row in rows]
+    x, y = ([_value(row, name) for row in rows] for name in (across, DER))
     return go.Scatter(x=x, y=y, mode="markers", marker=marker, showlegend=False, **more)
 
 
 def _legend(rows: Sequence[FrontRow], form: Format) -> list[go.Scatter]:
     """Explain colours, shapes, sizes and rings, as legend entries without points."""
-    used = {row.pruning.partition("-")[0].lower() for row in rows}
+    used = {row.point.pruning.structure for row in rows}
     entries: list[tuple[str, str, dict[str, object]]] = [
         (precision, precision, {"color": PRECISION_COLOURS[precision], "size": form.small + 1})
         for precision in PRECISIONS
-        if any(row.precision == precision for row in rows)
+        if any(row.point.precision == precision for row in rows)
     ]
     grey: dict[str, object] = {"color": GREY, "size": form.small + 1}
     for structure in STRUCTURES:
         if structure in used:
-            entries.append((f"pruning: {structure}", "", grey | {"symbol": STRUCTURE_MARKERS[structure]}))
+            entries.append((f"pruning: {structure}", "", grey | {"symbol": STRUCTURE_MARKERS[structure][0]}))
     entries.append(("large: on the front", "", grey | {"size": form.large}))
     if any(_is_fixed(row) for row in rows):
         entries.append(("ring: fixed point", "fixed", _ring(form)))
@@ -286,7 +256,7 @@ def _legend(rows: Sequence[FrontRow], form: Format) -> list[go.Scatter]:
         entries.append(("faint: dominated", "", grey | {"opacity": FAINT}))
     if any(row.standing == "infeasible" for row in rows):
         entries.append(("x: over a budget", "", grey | {"symbol": "x"}))
-    if any(row.execution == "emulated" for row in rows):
+    if any(row.emulated for row in rows):
         entries.append(("hollow: RTF emulated", "", grey | {"symbol": "circle-open"}))
     return [
         go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=name, legendgroup=group or name)
@@ -303,21 +273,21 @@ def _labels(rows: Sequence[FrontRow], across: Axis, heights: Axis, form: Format)
 
     The baseline is placed first, then the front, then the others.
     """
-    at = [(across.place(getattr(row, across.name)), heights.place(cast("float", row.der))) for row in rows]
+    at = [(across.place(_value(row, across.name)), heights.place(_value(row, DER))) for row in rows]
     # in shares of the panel: half a marker, a letter, a line
     wide, high = form.ring / 2 / form.width, form.ring / 2 / form.height
     letter, line = 0.56 * form.font / form.width, 1.3 * form.font / form.height
-    taken = [Box(x - wide, x + wide, y - high, y + high) for x, y in at]
+    taken: list[Box] = [(x - wide, x + wide, y - high, y + high) for x, y in at]
     fixed = [(row, *place) for row, place in zip(rows, at, strict=True) if _is_fixed(row)]
     fixed.sort(key=lambda one: (one[0].origin != "baseline", one[0].standing != "front"))
     labels: list[dict[str, object]] = []
     for row, x, y in fixed:
-        text = label_of(row.origin)
+        text = row.origin.rpartition(":")[2]
         half = letter * (len(text) + 1) / 2
         right, up = wide + half, high + line / 2
         for dx, dy in ((right, 0.0), (-right, 0.0), (0.0, up), (0.0, -up)):
-            box = Box(x + dx - half, x + dx + half, y + dy - line / 2, y + dy + line / 2)
-            if box.left >= 0 and box.right <= 1 and not any(box.covers(other) for other in taken):
+            box = left, right_end, _, _ = (x + dx - half, x + dx + half, y + dy - line / 2, y + dy + line / 2)
+            if left >= 0 and right_end <= 1 and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 where = {"x": across.coordinate(x + dx), "y": heights.coordinate(y + dy)}
                 labels.append({**where, "text": text, "showarrow": False, "font": {"size": form.font}})
@@ -325,11 +295,17 @@ def _labels(rows: Sequence[FrontRow], across: Axis, heights: Axis, form: Format)
     return labels
 
 
+def _overlap(one: Box, other: Box) -> bool:
+    """Return whether two boxes share more than an edge."""
+    across = one[0] < other[1] and other[0] < one[1]
+    return across and one[2] < other[3] and other[2] < one[3]
+
+
 def _curve(rows: Sequence[FrontRow], varied: str) -> list[FrontRow]:
     """Return unpruned FP32 points that differ in C or in R alone, by latency: one of the paper's curves."""
     held, value = ("chunk_length", 1.0) if varied == "right_context" else ("right_context", 0.0)
-    plain = [row for row in rows if _is_fixed(row) and row.pruning == "none" and row.precision == "fp32"]
-    these = {getattr(row, varied): row for row in plain if getattr(row, held) == value}
+    plain = [row for row in rows if _is_fixed(row) and row.point.model == "fp32"]
+    these = {getattr(row.point, varied): row for row in plain if getattr(row.point, held) == value}
     return [these[key] for key in sorted(these)]
 
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from explorer.front.comparisons import Comparison, matched
-from explorer.front.comparisons import key as key_of
-from explorer.front.rows import FrontRow
+from explorer.front.comparisons import matched
+from explorer.front.rows import Comparison, FrontRow
 from explorer.statistics.rank_correlation import RankCorrelation, rank_correlation
 from explorer.storage import trial_record as record
 from objectives.operating_point import Precision
@@ -103,25 +102,28 @@ def precision_deltas(
     trials: of the rows, whole, by number. compared: as from explorer.front.pareto. None if the study lacks the rows, or
     their FP32.
     """
-    measured = [row for row in rows if row.der is not None]
-    modes = {row.precision: row for row in measured if row.origin.startswith("paper:table2:")}
+    measured = [row for row in rows if row.measurement]
+    modes: Mapping[str, FrontRow] = {
+        row.point.precision: row for row in measured if row.origin.startswith("paper:table2:")
+    }
     quantized = [modes[mode.lower()] for mode in TABLE2 if mode != "FP32" and mode.lower() in modes]
-    reference = next((row for row in measured if quantized and _is_reference(row, quantized[0])), None)
-    if reference is None or reference.trial is None:
+    fp32 = replace(quantized[0].point, precision="fp32") if quantized else None
+    reference = next((row for row in measured if row.point == fp32), None)
+    if reference is None:
         return None
     to_fp32 = matched(measured, compared, "lower precision against FP32")
-    base, unscored = _ders(trials[reference.trial])
+    base, unscored = _ders(trials[reference.number])
     deltas: list[RecordingDelta] = []
     summaries: list[DeltaSummary] = []
     for row in quantized:
-        assert row.trial is not None
-        ders, _ = _ders(trials[row.trial])
+        ders, _ = _ders(trials[row.number])
         own = [
-            RecordingDelta(row.precision, row.trial, uri, ders[uri], base[uri], ders[uri] - base[uri]) for uri in base
+            RecordingDelta(row.point.precision, row.number, uri, ders[uri], base[uri], ders[uri] - base[uri])
+            for uri in base
         ]
         deltas += own
-        summaries.append(_summary(row, reference, own, to_fp32.get(key_of(row))))
-    return PrecisionDeltas(quantized[0].pruning, reference.trial, tuple(deltas), tuple(summaries), unscored)
+        summaries.append(_summary(row, reference, own, to_fp32.get(row.point)))
+    return PrecisionDeltas(quantized[0].pruning, reference.number, tuple(deltas), tuple(summaries), unscored)
 
 
 def overlap_figure(series: Mapping[str, FrozenTrial], speech: Mapping[str, "SpeechSummary"]) -> OverlapFigure:
@@ -144,10 +146,6 @@ def overlap_figure(series: Mapping[str, FrozenTrial], speech: Mapping[str, "Spee
     return OverlapFigure(tuple(points), ranks, tuple(unscored))
 
 
-def _is_reference(row: FrontRow, quantized: FrontRow) -> bool:
-    return key_of(row) == key_of(replace(quantized, precision="fp32"))
-
-
 def _ders(trial: FrozenTrial) -> tuple[dict[str, float], tuple[str, ...]]:
     """Return the DER in percent by recording, and the recordings that have none."""
     recordings = trial.user_attrs[record.RECORDINGS]
@@ -158,14 +156,11 @@ def _ders(trial: FrozenTrial) -> tuple[dict[str, float], tuple[str, ...]]:
 def _summary(
     row: FrontRow, reference: FrontRow, deltas: Sequence[RecordingDelta], change: Comparison | None
 ) -> DeltaSummary:
-    assert row.trial is not None
-    assert row.der is not None
-    assert reference.der is not None
     values = np.array([delta.delta for delta in deltas])
     smallest, lower, median, upper, p90, largest = np.percentile(values, (0, 25, 50, 75, 90, 100)).tolist()
     return DeltaSummary(
-        precision=cast("Precision", row.precision),
-        trial=row.trial,
+        precision=row.point.precision,
+        trial=row.number,
         number=len(values),
         smallest=smallest,
         lower_quartile=lower,
@@ -173,10 +168,10 @@ def _summary(
         upper_quartile=upper,
         p90=p90,
         largest=largest,
-        pooled=row.der - reference.der,
+        pooled=row.figures.der - reference.figures.der,
         pooled_low=change.der_low if change else None,
         pooled_high=change.der_high if change else None,
         tied=change.tied if change else None,
-        published=TABLE2[row.precision.upper()].der - TABLE2["FP32"].der,
-        emulated=row.execution == "emulated",
+        published=TABLE2[row.point.precision.upper()].der - TABLE2["FP32"].der,
+        emulated=row.emulated,
     )

@@ -30,7 +30,7 @@ def write_plot(study: optuna.Study, rows: Sequence[FrontRow], path: Path, tracki
     unknown, if nothing of the study was measured yet, or if the file cannot be written.
     """
     check_plot(path)
-    if all(row.der is None for row in rows):
+    if not any(row.measurement for row in rows):
         raise StudyError(f"the study {study.study_name!r} has nothing to plot yet: no operating point was measured")
     made = _page(rows) if path.suffix.lower() == INTERACTIVE else _picture(study, rows, path.suffix.lower(), tracking)
     with writing(path, StudyError, "FILE"):

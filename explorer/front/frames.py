@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 
 from optuna.trial import FrozenTrial, TrialState
 
-from explorer.front.comparisons import Comparison
 from explorer.front.recordings import RecordingErrors, by_recording
-from explorer.front.rows import FrontRow
+from explorer.front.rows import COLUMNS, Comparison, FrontRow, flat
 from explorer.storage import trial_record as record
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NUMBERS = {int: "Int64", float: "float64", bool: "boolean"}  # the pandas types that hold a missing value
+TYPES = {int: "Int64", float: "float64", bool: "boolean", str: "str"}  # the pandas types that hold a missing value
 
 
 def front(rows: Iterable[FrontRow]) -> "pd.DataFrame":
@@ -56,7 +55,10 @@ def front(rows: Iterable[FrontRow]) -> "pd.DataFrame":
         tied: whether that interval contains zero.
         tied_with_best: the same for the difference to the lowest DER of the front.
     """
-    return frame_of(FrontRow, rows)
+    import pandas as pd
+
+    records = [flat(row) for row in rows]
+    return pd.DataFrame({name: _column([one[name] for one in records], kind) for name, kind in COLUMNS.items()})
 
 
 def pairs(compared: Iterable[Comparison]) -> "pd.DataFrame":
@@ -92,9 +94,9 @@ def recordings(trials: Iterable[FrozenTrial]) -> "pd.DataFrame":
         (trial, errors) for trial in trials for errors in by_recording(trial.user_attrs.get(record.RECORDINGS, {}))
     ]
     frame = frame_of(RecordingErrors, (errors for _, errors in found))
-    frame.insert(0, "trial", _column([trial.number for trial, _ in found], int))
-    frame.insert(1, "origin", _column([record.origin_of(trial) for trial, _ in found], str))
-    frame.insert(2, "complete", _column([trial.state is TrialState.COMPLETE for trial, _ in found], bool))
+    frame.insert(0, "trial", _column([trial.number for trial, _ in found], "Int64"))
+    frame.insert(1, "origin", _column([record.origin_of(trial) for trial, _ in found], "str"))
+    frame.insert(2, "complete", _column([trial.state is TrialState.COMPLETE for trial, _ in found], "boolean"))
     return frame
 
 
@@ -104,7 +106,8 @@ def frame_of(kind: type[Any], rows: Iterable[Any]) -> "pd.DataFrame":
 
     found, hints = list(rows), get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]
-    return pd.DataFrame({name: _column([getattr(row, name) for row in found], hints[name]) for name in names})
+    columns = {name: _column([getattr(row, name) for row in found], _type_of(hints[name])) for name in names}
+    return pd.DataFrame(columns)
 
 
 def as_csv(frame: "pd.DataFrame") -> str:
@@ -114,34 +117,33 @@ def as_csv(frame: "pd.DataFrame") -> str:
     """
     import pandas as pd
 
-    flat = {name: _column([_cell(cell) for cell in column], object) for name, column in _objects(frame).items()}
-    return str(pd.DataFrame({**frame, **flat}).to_csv(index=False, lineterminator="\n"))
+    text = {
+        name: pd.Series([_cell(cell) for cell in column], dtype=object)
+        for name, column in frame.items()
+        if column.dtype == object
+    }
+    return str(pd.DataFrame({**frame, **text}).to_csv(index=False, lineterminator="\n"))
 
 
-def _objects(frame: "pd.DataFrame") -> "dict[str, pd.Series]":
-    return {name: column for name, column in frame.items() if column.dtype == object}
-
-
-def _column(values: list[Any], hint: Any) -> "pd.Series":
+def _column(values: list[Any], kind: str) -> "pd.Series":
     import numpy as np
     import pandas as pd
 
-    (kind,) = _alternatives(hint) or (object,)
-    if kind is str:
-        # not backed by Arrow, which has no room for a file name that is not UTF-8
-        return pd.Series(values, dtype=pd.StringDtype("python", na_value=np.nan))
-    return pd.Series(values, dtype=NUMBERS.get(kind, object))
+    # text is not backed by Arrow, which has no room for a file name that is not UTF-8
+    return pd.Series(values, dtype=pd.StringDtype("python", na_value=np.nan) if kind == "str" else kind)
 
 
-def _alternatives(hint: Any) -> tuple[Any, ...]:
-    """The one class that a value has, if it is not None; nothing if there are several."""
-    if get_origin(hint) in (Union, types.UnionType):
-        found = {kind for part in get_args(hint) if part is not type(None) for kind in _alternatives(part)}
-    elif get_origin(hint) is Literal:
-        found = {type(value) for value in get_args(hint)}
-    else:
-        found = {hint}
-    return tuple(found) if len(found) == 1 else ()
+def _type_of(hint: Any) -> str:
+    """Return the pandas type of a field: that of the one class its values have, if they are not None."""
+    classes = {type(value) if isinstance(value, str) else value for value in _flattened(hint)} - {types.NoneType}
+    return TYPES.get(classes.pop(), "object") if len(classes) == 1 else "object"
+
+
+def _flattened(hint: Any) -> tuple[Any, ...]:
+    """Return the alternatives of a union and the values of a literal."""
+    if get_origin(hint) in (Union, types.UnionType, Literal):
+        return tuple(one for part in get_args(hint) for one in _flattened(part))
+    return (hint,)
 
 
 def _cell(cell: object) -> object:

@@ -2,14 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from explorer.front.comparisons import Comparison
-from explorer.front.rows import FrontRow
-from objectives.operating_point import AS_TUNED
+from explorer.front.rows import Comparison, FrontRow
 
 Model = tuple[str, str]  # pruning, precision
-TUNED = asdict(AS_TUNED)
 MOST_LINES = 3  # pairs of curves that are distinguishable in a figure
 FEWEST_PLACES = 2  # chunk lengths that make a curve
 
@@ -68,16 +65,6 @@ def mode_pairs(rows: Sequence[FrontRow], compared: Sequence[Comparison]) -> tupl
     return tuple(sorted(pairs, key=lambda pair: (pair.right_context, pair.pruning, pair.precision, pair.chunk_length)))
 
 
-def untuned(row: FrontRow) -> dict[str, float]:
-    """Return the settings of an online row's tracking that differ from those tuned for the embedding, by name."""
-    return {name: value for name, value in (row.online or {}).items() if value is not None and value != TUNED[name]}
-
-
-def mode_in_words(row: FrontRow) -> str:
-    """Describe a mode: `online`; `online, delta_new 0.6` if that is not as tuned."""
-    return ", ".join([row.mode, *(f"{name} {value:.4g}" for name, value in untuned(row).items())])
-
-
 def mode_curves(pairs: Sequence[ModePair]) -> tuple[ModeCurve, ...]:
     """Return the longest curves over C, unpruned FP32 first; empty if no model has two chunk lengths at one R."""
     found: dict[tuple[float, Model], dict[float, ModePair]] = defaultdict(dict)
@@ -94,29 +81,22 @@ def mode_curves(pairs: Sequence[ModePair]) -> tuple[ModeCurve, ...]:
 
 
 def _pair(chunkwise: FrontRow, online: FrontRow, found: Comparison) -> ModePair:
-    figures = (
-        chunkwise.chunk_length, chunkwise.right_context, online.latency, chunkwise.confusion, online.confusion,
-        chunkwise.rtf, online.rtf,
-    )  # fmt: skip
-    assert None not in figures, "a row with a DER has the rest as well"
-    length, context, latency, confusion, other_confusion, rtf, other_rtf = (
-        float(one) for one in figures if one is not None
-    )
+    assert online.latency is not None, "it streams"
     return ModePair(
-        chunk_length=length,
-        right_context=context,
+        chunk_length=chunkwise.point.chunk_length,
+        right_context=chunkwise.point.right_context,
         pruning=chunkwise.pruning,
-        precision=chunkwise.precision,
+        precision=chunkwise.point.precision,
         chunkwise_trial=found.versus,
         online_trial=found.trial,
-        thresholds=untuned(online),
-        latency=latency,
+        thresholds=online.point.online.untuned,
+        latency=online.latency,
         chunkwise_der=found.versus_der,
         online_der=found.der,
-        chunkwise_confusion=confusion,
-        online_confusion=other_confusion,
-        chunkwise_rtf=rtf,
-        online_rtf=other_rtf,
+        chunkwise_confusion=chunkwise.figures.confusion,
+        online_confusion=online.figures.confusion,
+        chunkwise_rtf=chunkwise.figures.rtf,
+        online_rtf=online.figures.rtf,
         der_difference=found.der_difference,
         der_low=found.der_low,
         der_high=found.der_high,

@@ -1,7 +1,7 @@
 """The Pareto front as data: the trials on it, with every fixed point. Tables and files are made from this."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 import optuna
 from optuna.study._multi_objective import (  # Optuna's own dominance; it has no public name
@@ -12,19 +12,17 @@ from optuna.trial import FrozenTrial, TrialState
 
 from explorer.front import comparisons as comparison
 from explorer.front import mode_filter
-from explorer.front.comparisons import Comparison
-from explorer.front.rows import FrontRow, Standing
+from explorer.front.rows import Comparison, Figures, FrontRow, Standing
 from explorer.search import fixed_trials
 from explorer.storage import bulk_sql, provenance
 from explorer.storage import trial_record as record
 from explorer.storage.foreign_trials import LeftOut
 from explorer.storage.study_record import data_of, stored_definition
-from objectives.operating_point import OperatingPoint, Tracking
+from objectives.operating_point import Tracking
 from studies.definition import StudyDefinition
-from studies.paper_results import TABLE1, TABLE2, PaperTable, place, published
+from studies.paper_results import TABLE1, TABLE2, PaperTable, place
 from studies.search_space import recall
 
-NOT_CHOSEN = "not chosen"  # instead of a pruning, while Table 2's variant is not chosen yet
 UNMEASURED: dict[TrialState, Standing] = {TrialState.WAITING: "waiting", TrialState.RUNNING: "running"}
 
 
@@ -67,7 +65,7 @@ def whole_front(study: optuna.Study, tracking: Tracking | None = None) -> Front:
     known = [row_of(study, definition, trial, best) for trial in shown.values()]
     rows = [row for row in known if row is not None]
     rows += _not_queued(study, definition, {row.origin for row in rows})
-    ordered = in_order(row for row in rows if tracking is None or row.mode == tracking)
+    ordered = in_order(row for row in rows if tracking is None or row.point.mode == tracking)
     compared = comparison.compare(ordered, shown)
     return Front(comparison.beside(ordered, compared), compared, left_out)
 
@@ -88,7 +86,7 @@ def dominates(study: optuna.Study, one: FrozenTrial, other: FrozenTrial) -> bool
 
 
 def _order(row: FrontRow) -> tuple[bool, float, float]:
-    return row.der is None, row.der or 0.0, row.latency or 0.0
+    return row.measurement is None, row.measurement.der if row.measurement else 0.0, row.latency or 0.0
 
 
 def every_row(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[FrontRow, ...]:
@@ -127,36 +125,12 @@ def _fixed_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 def _not_queued(study: optuna.Study, definition: StudyDefinition, present: set[str]) -> list[FrontRow]:
     """Return fixed points that are not queued yet: the driver died before, or Table 2's variant is not chosen."""
     known = fixed_trials.fixed_points(study, definition)
-    rows = [_bare(None, fixed.origin, "waiting", fixed.point) for fixed in known]
+    rows = [FrontRow(None, fixed.origin, fixed.point, "waiting") for fixed in known]
     if fixed_trials.is_pending(study, definition):
         # any candidate will do: nothing that depends on it is shown
         unknown = [fixed for fixed in definition.fixed_points_for(definition.candidates[0]) if fixed not in known]
-        rows += [replace(_bare(None, u.origin, "waiting", u.point), pruning=NOT_CHOSEN) for u in unknown]
+        rows += [FrontRow(None, u.origin, u.point, "waiting", variant_chosen=False) for u in unknown]
     return [row for row in rows if row.origin not in present]
-
-
-def _bare(trial: int | None, origin: str, standing: Standing, point: OperatingPoint) -> FrontRow:
-    """Return a row without a measurement."""
-    streamed = point.streamed
-    paper = published(origin)
-    return FrontRow(
-        trial=trial,
-        origin=origin,
-        standing=standing,
-        dominated_by=(),
-        exceeded=(),
-        chunk_length=point.chunk_length if streamed else None,
-        right_context=point.right_context if streamed else None,
-        latency=record.latency_of(point),
-        pruning=str(point.pruning),
-        precision=point.precision,
-        mode=point.mode,
-        online=asdict(point.online) if point.mode == "online" else None,
-        paper_params=paper.params if paper else None,
-        paper_size=paper.size if paper else None,
-        paper_rtf=paper.rtf if paper else None,
-        paper_der=paper.der if paper else None,
-    )
 
 
 def row_of(
@@ -166,20 +140,19 @@ def row_of(
     point = recall(trial, definition.space)
     if point is None:
         return None
-    attributes = trial.user_attrs
     standing, dominated_by, exceeded = _stand(study, trial, best)
-    row = _bare(trial.number, record.origin_of(trial), standing, point)
-    if trial.state is not TrialState.COMPLETE:
-        return replace(row, error=attributes.get(record.ERROR) if row.standing == "failed" else None)
+    row = FrontRow(trial.number, record.origin_of(trial), point, standing, dominated_by, exceeded)
+    if trial.state is TrialState.COMPLETE:
+        return replace(row, measurement=_figures(study, trial))
+    return replace(row, error=trial.user_attrs.get(record.ERROR) if standing == "failed" else None)
+
+
+def _figures(study: optuna.Study, trial: FrozenTrial) -> Figures:
+    attributes = trial.user_attrs
     der, size, rtf = trial.values
     low, high = attributes[record.RTF_SPREAD]
     errors = attributes[record.POOLED]
-    return replace(
-        row,
-        dominated_by=dominated_by,
-        exceeded=exceeded,
-        kept=attributes[record.KEPT_UNITS],
-        params=attributes[record.PARAMS],
+    return Figures(
         der=der,
         false_alarm=errors["false_alarm"],
         missed_detection=errors["missed_detection"],
@@ -189,11 +162,13 @@ def row_of(
         rtf_low=low,
         rtf_high=high,
         rtf_ratio=attributes[record.RTF_RATIO],
+        params=attributes[record.PARAMS],
+        kept=attributes[record.KEPT_UNITS],
+        execution=attributes[record.EXECUTION],
         # trials of an earlier version may lack these
         update_latency=attributes.get(record.UPDATE_LATENCY),
         stage_shares=attributes.get(record.STAGE_SHARES),
         peak_memory_mib=attributes.get(record.PEAK_MEMORY),
-        execution=attributes[record.EXECUTION],
         kernel=attributes.get(record.KERNEL),
         reused_from=attributes.get(record.REUSED_FROM),
         model_key=attributes.get(record.MODEL_KEY),

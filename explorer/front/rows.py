@@ -1,80 +1,177 @@
 """A row of the front: one operating point, its measurement, and its standing among the others."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
-from objectives.operating_point import Mode
+from objectives.operating_point import OperatingPoint
+from studies.paper_results import published
 
 Standing = Literal["front", "dominated", "infeasible", "waiting", "running", "failed"]
+Kind = Literal[
+    "front neighbours",
+    "lowest DER",
+    "dominated",
+    "over a budget",
+    "QAT against PTQ",
+    "online against chunk-wise",
+    "lower precision against FP32",
+    "pruned against unpruned",
+]
+
+NOT_CHOSEN = "not chosen"  # instead of a pruning, while Table 2's variant is not chosen yet
+# the flat row: column → its pandas type
+COLUMNS = {
+    "trial": "Int64", "origin": "str", "standing": "str", "dominated_by": "object", "exceeded": "object",
+    "chunk_length": "float64", "right_context": "float64", "latency": "float64", "pruning": "str", "precision": "str",
+    "mode": "str", "online": "object", "kept": "object", "params": "Int64", "der": "float64", "false_alarm": "float64",
+    "missed_detection": "float64", "confusion": "float64", "size": "float64", "rtf": "float64", "rtf_low": "float64",
+    "rtf_high": "float64", "rtf_ratio": "float64", "update_latency": "object", "stage_shares": "object",
+    "peak_memory_mib": "float64", "execution": "str", "kernel": "str", "reused_from": "Int64", "error": "str",
+    "model_key": "str", "model_sha256": "str", "data": "object", "versions": "object", "paper_params": "float64",
+    "paper_size": "float64", "paper_rtf": "float64", "paper_der": "float64", "versus": "Int64",
+    "der_difference": "float64", "der_low": "float64", "der_high": "float64", "tied": "boolean",
+    "tied_with_best": "boolean",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class FrontRow:
-    """One operating point and its standing. Fields that were not measured are None.
+class Figures:
+    """What a complete trial measured. Trials of an earlier version may lack what may be None.
 
-    trial: number in the study; None if a fixed point is not queued yet. standing: `front` is feasible and not
-    dominated; `dominated` is feasible, and `dominated_by` are the trials of the front that dominate it; `infeasible`
-    exceeds the limits named in `exceeded`. mode: `chunk-wise`, `online` or `offline`. online: how speakers are tracked
-    in that mode (objectives.operating_point.OnlineTracking); a None in it stands for the value tuned for the embedding.
-    chunk_length, right_context, latency: seconds, None in an offline study.
-    pruning: `Hidden-40`, `none`. kept: units that are left, {"hidden": 84, "linear": 128}. params: of the segmentation
-    model. der, false_alarm, missed_detection, confusion: percent of scored speech. size: MiB. rtf: median; rtf_low and
-    rtf_high: its spread; rtf_ratio: over the FP32 baseline timed in turns with it. update_latency: seconds of compute
-    of an update, {"median", "p95", "p99"} over so many "updates"; None offline. stage_shares: of the RTF,
-    {"segmentation", "embedding", "clustering", "other"}. peak_memory_mib: of the timing process, see
+    kept: units that are left, {"hidden": 84, "linear": 128}. params: of the segmentation model. der, false_alarm,
+    missed_detection, confusion: percent of scored speech. size: MiB. rtf: median; rtf_low and rtf_high: its spread;
+    rtf_ratio: over the FP32 baseline timed in turns with it, None if emulated. update_latency: seconds of compute of an
+    update, {"median", "p95", "p99"} over so many "updates"; None offline. stage_shares: of the RTF, {"segmentation",
+    "embedding", "clustering", "other"}. peak_memory_mib: of the timing process, see
     objectives.evaluation.timing_process. execution: if `emulated`, the RTF says nothing about a gain. kernel: what ran
-    the windows for the DER. model_key, model_sha256: of the finished model and its file. data: what it was measured on
-    and with, by content: corpus (name and fingerprint), split, weights, clustering. versions: of packages, None if they
-    were not recorded. paper_*: what the paper published for a row of its Tables 1 and 2 (params in millions), on other
-    recordings and another machine: see studies.paper_results. versus: the trial that the DER is compared with: on the
-    front the next better one, for a dominated point the best of those that dominate it, for one over a budget the
-    baseline. der_difference, der_low, der_high: by how many points the DER exceeds that trial's, with the 95 %
-    interval; tied: whether the interval contains zero; None with a single recording: see comparisons.Comparison.
-    tied_with_best: whether a point of the front cannot be distinguished from the lowest DER; None for that one.
+    the windows for the DER. reused_from: the trial whose measurement this is. model_key, model_sha256: of the finished
+    model and its file. data: what it was measured on and with, by content: corpus (name and fingerprint), split,
+    weights, clustering. versions: of packages.
     """
 
-    trial: int | None
-    origin: str
-    standing: Standing
-    dominated_by: tuple[int, ...]
-    exceeded: tuple[str, ...]
-    chunk_length: float | None
-    right_context: float | None
-    latency: float | None
-    pruning: str
-    precision: str
-    mode: Mode = "chunk-wise"
-    online: Mapping[str, float | None] | None = None
-    kept: Mapping[str, int] = field(default_factory=dict)
-    params: int | None = None
-    der: float | None = None
-    false_alarm: float | None = None
-    missed_detection: float | None = None
-    confusion: float | None = None
-    size: float | None = None
-    rtf: float | None = None
-    rtf_low: float | None = None
-    rtf_high: float | None = None
-    rtf_ratio: float | None = None
+    der: float
+    false_alarm: float
+    missed_detection: float
+    confusion: float
+    size: float
+    rtf: float
+    rtf_low: float
+    rtf_high: float
+    rtf_ratio: float | None
+    params: int
+    kept: Mapping[str, int]
+    execution: str
     update_latency: Mapping[str, float] | None = None
     stage_shares: Mapping[str, float] | None = None
     peak_memory_mib: float | None = None
-    execution: str | None = None
     kernel: str | None = None
     reused_from: int | None = None
-    error: str | None = None
     model_key: str | None = None
     model_sha256: str | None = None
     data: Mapping[str, str] | None = None
     versions: Mapping[str, str] | None = None
-    paper_params: float | None = None
-    paper_size: float | None = None
-    paper_rtf: float | None = None
-    paper_der: float | None = None
-    versus: int | None = None
-    der_difference: float | None = None
-    der_low: float | None = None
-    der_high: float | None = None
-    tied: bool | None = None
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the RTF says nothing about a gain."""
+        return self.execution == "emulated"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two operating points of a study, each by the number of its trial and in words.
+
+    der, versus_der: percent. der_difference: their difference in points, above 0 if `trial` has more errors.
+    der_low, der_high: the 95 % interval of the difference over so many `recordings`; None if there is only one
+    recording, which has no spread. tied: whether the interval contains zero; None without an interval.
+    """
+
+    kind: Kind
+    trial: int
+    versus: int
+    point: str
+    versus_point: str
+    der: float
+    versus_der: float
+    der_difference: float
+    der_low: float | None
+    der_high: float | None
+    recordings: int
+    tied: bool | None
+
+
+@dataclass(frozen=True)
+class FrontRow:
+    """One operating point, its measurement and its standing.
+
+    trial: number in the study; None if a fixed point is not queued yet. standing: `front` is feasible and not
+    dominated; `dominated` is feasible, and `dominated_by` are the trials of the front that dominate it; `infeasible`
+    exceeds the limits named in `exceeded`. measurement: None if the trial is not complete; then `error` says why it
+    failed. comparison: on the front with the next better point, for a dominated point with the best of those that
+    dominate it, for one over a budget with the baseline. tied_with_best: whether a point of the front cannot be
+    distinguished from the lowest DER; None for that one. variant_chosen: False for a row of Table 2 whose model the
+    study has yet to choose: its pruning is a placeholder.
+    """
+
+    trial: int | None
+    origin: str
+    point: OperatingPoint
+    standing: Standing
+    dominated_by: tuple[int, ...] = ()
+    exceeded: tuple[str, ...] = ()
+    measurement: Figures | None = None
+    error: str | None = None
+    comparison: Comparison | None = None
     tied_with_best: bool | None = None
+    variant_chosen: bool = field(default=True, kw_only=True)
+
+    @property
+    def figures(self) -> Figures:
+        """The measurement of a row that has one."""
+        assert self.measurement is not None, "it was measured"
+        return self.measurement
+
+    @property
+    def number(self) -> int:
+        """The number of a row that has a trial."""
+        assert self.trial is not None, "it has a trial"
+        return self.trial
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds; None in the offline mode."""
+        return self.point.latency if self.point.streamed else None
+
+    @property
+    def pruning(self) -> str:
+        """`Hidden-40`, `none`, or `not chosen`."""
+        return str(self.point.pruning) if self.variant_chosen else NOT_CHOSEN
+
+    @property
+    def emulated(self) -> bool:
+        """Whether it was measured, with an RTF that says nothing about a gain."""
+        return self.measurement is not None and self.measurement.emulated
+
+
+def flat(row: FrontRow) -> dict[str, Any]:
+    """Return a row for CSV, JSON and data frames: a value for each of COLUMNS, None if it has none.
+
+    chunk_length, right_context, latency: None in an offline study. online: the tracking of that mode, in which None
+    stands for the value tuned for the embedding. paper_*: what the paper published for a row of its Tables 1 and 2
+    (params in millions), on other recordings and another machine: see studies.paper_results. versus and what follows:
+    the comparison. For the rest see FrontRow, OperatingPoint and Figures.
+    """
+    point, paper = row.point, published(row.origin)
+    values = {
+        "kept": {},
+        **(vars(row.comparison) if row.comparison else {}),
+        **(vars(row.measurement) if row.measurement else {}),
+        **vars(row),
+        **(vars(point) if point.streamed else {"precision": point.precision, "mode": point.mode}),
+        "latency": row.latency,
+        "pruning": row.pruning,
+        "online": asdict(point.online) if point.mode == "online" else None,
+        **({f"paper_{name}": value for name, value in vars(paper).items()} if paper else {}),
+    }
+    return {name: values.get(name) for name in COLUMNS}

@@ -19,8 +19,8 @@ def caveats(
     baseline: its distance to the baseline. split, recordings: what its DER in the study was measured on. moved: whether
     its DER on `test` was measured on another machine."""
     said = [*_of_scoring(test, split, recordings), *_of_interval(baseline, split), *_of_time(row)]
-    if row.kernel is not None and row.kernel.startswith("torch "):
-        said.append(f"its DER is of windows run by {row.kernel}, its RTF of ONNX Runtime on the CPU")
+    if (kernel := row.figures.kernel or "").startswith("torch "):
+        said.append(f"its DER is of windows run by {kernel}, its RTF of ONNX Runtime on the CPU")
     if moved:
         said.append(f"its DER on {TEST} is of another machine than the study's, which may decide a tie otherwise")
     return tuple(said)
@@ -47,15 +47,15 @@ def _of_interval(baseline: Distance | None, split: str) -> list[str]:
 
 
 def _of_time(row: FrontRow) -> list[str]:
-    said = []
-    if row.execution == "emulated":
+    said, measured = [], row.figures
+    if measured.emulated:
         said.append(
-            f"{row.precision} is emulated on this machine: its RTF is no gain, nor is what it beats by RTF alone"
+            f"{row.point.precision} is emulated on this machine: its RTF is no gain, nor is what it beats by RTF alone"
         )
-    if row.rtf is not None and row.rtf > NEAR_REAL_TIME:
-        said.append(f"RTF {row.rtf:.2f} is near 1: a machine {1 / row.rtf:.1f} times as busy falls behind")
-    if row.rtf_high is not None and row.rtf_high > 1.0:
-        said.append(f"its slowest repeat had an RTF of {row.rtf_high:.2f}: it does not always keep up")
+    if measured.rtf > NEAR_REAL_TIME:
+        said.append(f"RTF {measured.rtf:.2f} is near 1: a machine {1 / measured.rtf:.1f} times as busy falls behind")
+    if measured.rtf_high > 1.0:
+        said.append(f"its slowest repeat had an RTF of {measured.rtf_high:.2f}: it does not always keep up")
     return said
 
 

@@ -54,18 +54,15 @@ class Side:
 
 def distance(one: Side, other: Side, origin: str) -> Distance:
     """Return the distance between two rows of complete trials. origin: the name to give the other one."""
-    ours, theirs = one.row, other.row
-    assert ours.size is not None, "its trial is complete"
-    assert theirs.size is not None, "its trial is complete"
-    assert theirs.trial is not None, "a trial measured it"
-    emulated = "emulated" in (ours.execution, theirs.execution)
+    ours, theirs = one.row.figures, other.row.figures
     # in the baseline's own trial the ratio is noise around 1, since the model timed beside it is the same one; not so
     # in a study of the online mode alone
-    beside = 1.0 if origin == BASELINE and theirs.mode != "online" else theirs.rtf_ratio
-    same = ours.trial == theirs.trial
+    beside = 1.0 if origin == BASELINE and other.row.point.mode != "online" else theirs.rtf_ratio
+    emulated = ours.emulated or theirs.emulated
+    same = one.row.trial == other.row.trial
     return Distance(
         origin=origin,
-        trial=theirs.trial,
+        trial=other.row.number,
         der=_der_distance(one.scored, other.scored, same),
         test=None if one.test is None or other.test is None else _der_distance(one.test, other.test, same),
         times_smaller=theirs.size / ours.size,

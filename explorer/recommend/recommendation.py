@@ -135,7 +135,7 @@ def recommend(
         study=study.study_name,
         tracking=tracking,
         limits=found.limits,
-        baseline_der=rows[references[BASELINE]].der if BASELINE in references else None,
+        baseline_der=rows[references[BASELINE]].figures.der if BASELINE in references else None,
         points=len(found.points),
         inside=len(found.inside),
         front=len(found.front),
@@ -157,7 +157,7 @@ def recommend(
 
 def _of_versions(rows: Iterable[FrontRow]) -> tuple[str, ...]:
     """Return a warning if the points were measured with several versions of a package."""
-    mixed = provenance.mixed_versions({row.trial: row.versions for row in rows if row.trial is not None})
+    mixed = provenance.mixed_versions({row.number: row.figures.versions for row in rows})
     return (f"The points were {provenance.in_words(mixed)}.",) if mixed else ()
 
 

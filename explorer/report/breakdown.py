@@ -66,14 +66,14 @@ def overlap_exhibit(found: OverlapFigure, same: bool) -> Exhibit:
 
 def overlap_series(rows: Sequence[FrontRow], trials: Mapping[int, FrozenTrial]) -> tuple[dict[str, FrozenTrial], bool]:
     """Return the baseline and the lowest DER of the front beside it, by name; and whether that is the baseline's."""
-    baseline = next((row for row in rows if row.origin == "baseline" and row.der is not None), None)
+    baseline = next((row for row in rows if row.origin == "baseline" and row.measurement), None)
     front = [row for row in rows if row.standing == "front"]
-    same = bool(front) and baseline is not None and front[0].der == baseline.der
+    same = bool(front) and baseline is not None and front[0].figures.der == baseline.figures.der
     series = {}
-    if baseline is not None and baseline.trial is not None:
-        series[f"baseline (trial {baseline.trial})"] = trials[baseline.trial]
-    other = next((row for row in front if baseline is None or row.der != baseline.der), None)
-    if other is not None and other.trial is not None:
+    if baseline is not None:
+        series[f"baseline (trial {baseline.number})"] = trials[baseline.number]
+    other = next((row for row in front if baseline is None or row.figures.der != baseline.figures.der), None)
+    if other is not None:
         rank = "next" if same else "lowest"
-        series[f"{rank} DER of the front (trial {other.trial})"] = trials[other.trial]
+        series[f"{rank} DER of the front (trial {other.number})"] = trials[other.number]
     return series, same

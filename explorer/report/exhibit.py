@@ -6,10 +6,6 @@ from itertools import groupby
 
 from matplotlib.figure import Figure
 
-from explorer.figures.data import SweepPoint
-from explorer.front.rows import FrontRow
-
-UNKNOWN = "–"
 NO_BREAK, JOINED = "\u00a0", "\u2060"  # a space, and no space at all, where a line must not break
 
 
@@ -57,35 +53,10 @@ def trials_in_words(numbers: Iterable[int]) -> str:
     return f"trial{'s' if len(known) != 1 else ''} {ranges}"
 
 
-def number(value: float | None, digits: int) -> str:
-    """Format a number with so many decimals; a dash if it is unknown."""
-    return UNKNOWN if value is None else f"{value:.{digits}f}"
-
-
 def signed(value: float, digits: int = 2) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def _two_lines(text: str) -> str:
+def two_lines(text: str) -> str:
     """Let a figure break before its brackets and nowhere else."""
     return text.replace(" ", NO_BREAK).replace(f"{NO_BREAK}[", " [").replace("–", f"{JOINED}–{JOINED}")
-
-
-def _axis(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:.3g}"
-
-
-def _parts(row: FrontRow | SweepPoint) -> str:
-    return " / ".join(number(part, 1) for part in (row.false_alarm, row.missed_detection, row.confusion))
-
-
-def _spread(rtf: float | None, low: float | None, high: float | None) -> str:
-    return UNKNOWN if rtf is None else f"{rtf:.4f} [{low:.4f}–{high:.4f}]"
-
-
-def _ratio(row: FrontRow) -> str:
-    return "emulated" if row.execution == "emulated" else number(row.rtf_ratio, 2)
-
-
-def _millions(row: FrontRow) -> float | None:
-    return None if row.params is None else row.params / 1e6

@@ -12,7 +12,6 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from explorer.front.comparisons import key
 from explorer.front.rows import FrontRow
 from explorer.search.status import StudyStatus
 from explorer.storage import bulk_sql
@@ -21,6 +20,7 @@ from explorer.storage.foreign_trials import LeftOut
 from explorer.storage.provenance import in_words
 from explorer.storage.study_record import stored_identity
 from explorer.storage.urls import without_paths
+from objectives.operating_point import describe
 from studies.definition import StudyDefinition
 
 STATES = {"pruned": "stopped early", "fail": "failed"}  # Optuna's states, avoiding confusion with pruned models
@@ -43,12 +43,13 @@ def name_of_model(model: str) -> str:
 def headlines(rows: Sequence[FrontRow], progress: StudyStatus) -> tuple[Headline, ...]:
     """Return the baseline, the front, and the best of each objective."""
     found = []
-    baseline = next((row for row in rows if row.origin == "baseline" and row.der is not None), None)
+    baseline = next((row for row in rows if row.origin == "baseline" and row.measurement), None)
     if baseline is not None:
-        value = f"{baseline.der:.1f} % · {baseline.size:.2f} MiB · RTF {baseline.rtf:.3f}"
+        its = baseline.figures
+        value = f"{its.der:.1f} % · {its.size:.2f} MiB · RTF {its.rtf:.3f}"
         found.append(Headline("baseline", value, f"unpruned, FP32; trial {baseline.trial}"))
     on_front = [row for row in rows if row.standing == "front"]
-    points = len({key(row) for row in on_front})
+    points = len({row.point for row in on_front})
     fixed = sum(row.origin != record.SEARCH for row in on_front)
     found.append(
         Headline("on the front", f"{points} operating points", f"{fixed} of {len(on_front)} trials are fixed points")
@@ -56,8 +57,8 @@ def headlines(rows: Sequence[FrontRow], progress: StudyStatus) -> tuple[Headline
     by_number = {row.trial: row for row in rows}
     for best in progress.best:
         row = by_number.get(best.trial)
-        what = "" if row is None else f"{_in_words(row)}; "
-        tied = {key(row) for row in on_front if row.tied_with_best} if best.metric == record.METRIC_NAMES[0] else ()
+        what = "" if row is None else f"{describe(row.point)}; "
+        tied = {row.point for row in on_front if row.tied_with_best} if best.metric == record.METRIC_NAMES[0] else ()
         also = f"; tied with {len(tied)} more of the front" if tied else ""
         found.append(Headline(f"best {best.metric}", f"{best.value:.3g}", f"{what}trial {best.trial}{also}"))
     return tuple(found)
@@ -76,7 +77,7 @@ def facts(
     recordings = complete[0].user_attrs[record.RECORDINGS]
     seconds = record.reference_seconds(complete[0])
     shared = "" if overlap is None else f"; {100 * overlap:.1f} % of the annotated speech is overlapped"
-    kernels = sorted({row.kernel for row in rows if row.kernel is not None})
+    kernels = sorted({kernel for row in rows if row.measurement and (kernel := row.measurement.kernel)})
     found = {
         "study": study.study_name,
         "space": _space(definition),
@@ -166,7 +167,7 @@ def notes(definition: StudyDefinition, rows: Sequence[FrontRow]) -> tuple[str, .
             "(min_duration_off) as well; the time to compute comes on top."
         )
         found.insert(4, latency)
-    if any(row.kernel is not None and row.kernel.startswith("torch ") for row in rows):
+    if any(row.measurement and (row.measurement.kernel or "").startswith("torch ") for row in rows):
         found.append("Windows for the DER were run by torch; the RTF is the CPU's.")
     return tuple(found)
 
@@ -189,13 +190,6 @@ def identified_corpus(study: optuna.Study) -> tuple[str, str]:
     identity = stored_identity(study).get("evaluator.corpus", "")
     name, _, fingerprint = str(identity).rpartition(" ")
     return name, fingerprint
-
-
-def _in_words(row: FrontRow) -> str:
-    pruning = "unpruned" if row.pruning == "none" else row.pruning
-    at = "offline" if row.latency is None else f"C = {row.chunk_length:.3g} s, R = {row.right_context:.3g} s"
-    at += ", online" if row.mode == "online" else ""
-    return f"{pruning}, {row.precision}, {at}"
 
 
 def _space(definition: StudyDefinition) -> str:

@@ -4,24 +4,14 @@ from collections.abc import Sequence
 
 from explorer.figures import front as drawing_front
 from explorer.figures.data import FrontPoint, JointFront, OtherTrial
-from explorer.front import comparisons
-from explorer.front.comparisons import Comparison, of_differences
-from explorer.front.rows import FrontRow
+from explorer.front import frames
+from explorer.front.comparisons import of_differences
+from explorer.front.rows import Comparison, FrontRow
+from explorer.front.table import COLUMNS, cells, columns_of
 from explorer.report.csv_files import as_csv
-from explorer.report.exhibit import (
-    UNKNOWN,
-    Exhibit,
-    Grid,
-    _axis,
-    _millions,
-    _parts,
-    _ratio,
-    _spread,
-    _two_lines,
-    number,
-    trials_in_words,
-)
+from explorer.report.exhibit import Exhibit, Grid, trials_in_words, two_lines
 
+TWO_LINES = ("Δ DER to", "RTF")  # columns whose cells may break before their bracket
 MOST_NAMED = 4  # of the trials that dominate a row; the CSV has all
 
 
@@ -60,7 +50,7 @@ def front_exhibits(front: JointFront) -> tuple[Exhibit, ...]:
                 name=f"front-{axis}",
                 title=f"DER against {words[axis]}",
                 caption=" ".join(said),
-                figure=drawing_front.draw_panel(front, axis),
+                figure=drawing_front.draw_front(front, axis),
                 alternative=(
                     f"DER against {words[axis]} for {len(front.points)} operating points, {len(on_front)} of them on "
                     f"the front. Lowest DER: {best.der:.1f} % ({best.label})."
@@ -73,6 +63,7 @@ def front_exhibits(front: JointFront) -> tuple[Exhibit, ...]:
 
 def whole_front(rows: Sequence[FrontRow], compared: Sequence[Comparison] = ()) -> Exhibit:
     """Show the front and every fixed point as a table. compared: as from explorer.front.pareto."""
+    columns = columns_of(rows)
     return Exhibit(
         name="front",
         title="The front and every fixed point",
@@ -84,34 +75,17 @@ def whole_front(rows: Sequence[FrontRow], compared: Sequence[Comparison] = ()) -
             )
         ),
         grid=Grid(
-            (
-                "trial", "origin", "C s", "R s", "latency s", "pruning", "precision", "params M", "DER %",
-                "Δ DER to", "FA / miss / conf %", "MiB", "RTF", "× base", "standing",
+            tuple(columns),
+            tuple(
+                tuple(_cell(name, found[name]) for name in columns) for found in (cells(r, MOST_NAMED) for r in rows)
             ),
-            tuple(_front_row(row) for row in rows),
             strong=frozenset(place for place, row in enumerate(rows) if row.standing == "front"),
-            left=frozenset({1, 5, 6, 9, 14}),
-            wraps=frozenset({9, 12}),
+            left=frozenset(place for place, name in enumerate(columns) if not COLUMNS[name]),
+            wraps=frozenset(map(columns.index, TWO_LINES)),
         ),
-        sheets={"front": as_csv(FrontRow, rows)},
-    )  # fmt: skip
+        sheets={"front": frames.as_csv(frames.front(rows))},
+    )
 
 
-def _front_row(row: FrontRow) -> tuple[str, ...]:
-    by = ", ".join(map(str, row.dominated_by[:MOST_NAMED])) + (", …" if len(row.dominated_by) > MOST_NAMED else "")
-    standing = {
-        "dominated": f"dominated by {by}",
-        "infeasible": f"infeasible: over {', '.join(row.exceeded)}",
-    }.get(row.standing, row.standing)
-    return (
-        UNKNOWN if row.trial is None else str(row.trial),
-        row.origin,
-        _axis(row.chunk_length), _axis(row.right_context), _axis(row.latency),
-        row.pruning,
-        row.precision if row.mode != "online" else f"{row.precision}, online",
-        number(_millions(row), 2),
-        f"{'≈ ' if row.tied_with_best else ''}{number(row.der, 2)}", _two_lines(comparisons.to_trial(row)) or UNKNOWN,
-        _parts(row) if row.der is not None else UNKNOWN, number(row.size, 2),
-        _two_lines(_spread(row.rtf, row.rtf_low, row.rtf_high)), _ratio(row) if row.der is not None else UNKNOWN,
-        standing,
-    )  # fmt: skip
+def _cell(column: str, text: str) -> str:
+    return two_lines(text) if column in TWO_LINES else text

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from explorer.front import comparisons
-from explorer.front.comparisons import MATCHED, Comparison, difference_in_words
-from explorer.front.rows import FrontRow
+from explorer.front.comparisons import MATCHED, difference_in_words
+from explorer.front.rows import Comparison, FrontRow
 from explorer.report.csv_files import as_csv
 from explorer.report.exhibit import Absent, Exhibit, Grid, trials_in_words
 

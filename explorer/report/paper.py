@@ -5,37 +5,25 @@ from collections.abc import Sequence
 from explorer.figures import curves
 from explorer.figures.data import SweepCurve, SweepPoint
 from explorer.figures.per_recording import DeltaSummary, PrecisionDeltas, RecordingDelta
-from explorer.front import comparisons
-from explorer.front.comparisons import Comparison
+from explorer.front import comparisons, frames
 from explorer.front.pareto import table_rows
-from explorer.front.rows import FrontRow
+from explorer.front.rows import Comparison, FrontRow, Kind
+from explorer.front.table import UNKNOWN, beside_paper, kept_in_words, parts, ratio, spread
 from explorer.report.csv_files import as_csv
-from explorer.report.exhibit import (
-    UNKNOWN,
-    Exhibit,
-    Grid,
-    _millions,
-    _parts,
-    _ratio,
-    _spread,
-    _two_lines,
-    number,
-    signed,
-    trials_in_words,
-)
+from explorer.report.exhibit import Exhibit, Grid, signed, trials_in_words, two_lines
 from explorer.statistics import differences
 from studies.paper_results import CAPTION, REMARKS, TABLE2_VARIANT, PaperTable
 
 
 def sweep_exhibit(curve: SweepCurve) -> Exhibit:
     """Show Figure 1 or 2, with what the paper's text says about it."""
-    number = curve.figure.removeprefix("figure")
+    figure = curve.figure.removeprefix("figure")
     shown = [*curve.points, *([curve.zero] if curve.zero else [])]
-    swept, fixed = ("right context R", "C = 1 s") if number == "1" else ("chunk length C", "R = 0")
+    swept, fixed = ("right context R", "C = 1 s") if figure == "1" else ("chunk length C", "R = 0")
     ends = curve.points[0], curve.points[-1]
     return Exhibit(
         name=curve.figure,
-        title=f"Figure {number}: DER over {swept} at {fixed}",
+        title=f"Figure {figure}: DER over {swept} at {fixed}",
         caption=(
             f"Measured here, unpruned in FP32: {trials_in_words(point.trial for point in shown)}. Published (SIMSAMU, "
             f"NVIDIA L40S; the text prints no value of this curve): {REMARKS[curve.figure].text}; that part is hatched."
@@ -48,7 +36,13 @@ def sweep_exhibit(curve: SweepCurve) -> Exhibit:
         grid=Grid(
             (f"{swept[-1]} s", "trial", "DER %", "FA / miss / conf %", "RTF"),
             tuple(
-                (f"{p.value:g}", str(p.trial), f"{p.der:.2f}", _parts(p), _spread(p.rtf, p.rtf_low, p.rtf_high))
+                (
+                    f"{p.value:g}",
+                    str(p.trial),
+                    f"{p.der:.2f}",
+                    parts(p.false_alarm, p.missed_detection, p.confusion),
+                    spread(p.rtf, p.rtf_low, p.rtf_high),
+                )
                 for p in sorted(shown, key=lambda point: point.value)
             ),
         ),
@@ -60,14 +54,14 @@ def table_exhibit(rows: Sequence[FrontRow], table: PaperTable, compared: Sequenc
     """Show Table 1 or 2, ours beside the published figures; None if the study has no measured row of it.
     compared: as from explorer.front.pareto; it has the effect of each pruning or precision."""
     found = table_rows(rows, table)
-    measured = [row for row in found if row.der is not None]
+    measured = [row for row in found if row.measurement]
     if not measured:
         return None
     pruned = ", ".join(dict.fromkeys(row.pruning for row in found))
     title = (
         "Table 1: pruning in FP32" if table == "table1" else f"Table 2: precision of {pruned} (paper: {TABLE2_VARIANT})"
     )
-    kind: comparisons.Kind = "pruned against unpruned" if table == "table1" else "lower precision against FP32"
+    kind: Kind = "pruned against unpruned" if table == "table1" else "lower precision against FP32"
     changes = comparisons.matched(rows, compared, kind)
     latencies = {row.latency for row in measured}
     mode = "offline, as the paper" if latencies == {None} else "streamed at C = 1 s, R = 0; the paper ran it offline"
@@ -95,11 +89,11 @@ def table_exhibit(rows: Sequence[FrontRow], table: PaperTable, compared: Sequenc
                 "× base",
                 "published",
             ),
-            tuple(_table_row(row, changes.get(comparisons.key(row))) for row in found),
+            tuple(_table_row(row, changes.get(row.point)) for row in found),
             left=frozenset({0, 2, 9}),
             wraps=frozenset({9}),
         ),
-        sheets={table: as_csv(FrontRow, found)},
+        sheets={table: frames.as_csv(frames.front(found))},
     )
 
 
@@ -115,13 +109,12 @@ def delta_exhibit(found: PrecisionDeltas) -> Exhibit:
     ]
     if found.unscored:
         said.append(f"Left out, since nothing in them is scored: {', '.join(found.unscored)}.")
-    number = found.summaries[0].number
     return Exhibit(
         name="figure3",
         title=f"Figure 3: ΔDER by recording under quantization of {found.pruning}",
         caption=" ".join(said),
         figure=curves.draw_deltas(found),
-        alternative=f"ΔDER over {number} recordings, median: "
+        alternative=f"ΔDER over {found.summaries[0].number} recordings, median: "
         + "; ".join(f"{summary.precision} {signed(summary.median, 1)}" for summary in found.summaries)
         + " percentage points.",
         grid=Grid(
@@ -149,13 +142,15 @@ def delta_exhibit(found: PrecisionDeltas) -> Exhibit:
 
 
 def _table_row(row: FrontRow, change: Comparison | None) -> tuple[str, ...]:
+    ours, pairs = row.measurement, beside_paper(row)
+    sizes = [text for name in ("params M", "MiB", "DER %") for text in pairs[name]]
     return (
         row.origin.rpartition(":")[2],
         UNKNOWN if row.trial is None else str(row.trial),
-        ", ".join(f"{part} {units}" for part, units in row.kept.items()) or row.standing,
-        number(_millions(row), 2), number(row.paper_params, 2),
-        number(row.size, 2), number(row.paper_size, 2),
-        number(row.der, 2), number(row.paper_der, 2),
-        UNKNOWN if change is None else _two_lines(comparisons.difference_in_words(change)),
-        _spread(row.rtf, row.rtf_low, row.rtf_high), _ratio(row), number(row.paper_rtf, 4),
-    )  # fmt: skip
+        kept_in_words(row) or row.standing,
+        *sizes,
+        UNKNOWN if change is None else two_lines(comparisons.difference_in_words(change)),
+        UNKNOWN if ours is None else spread(ours.rtf, ours.rtf_low, ours.rtf_high),
+        UNKNOWN if ours is None else ratio(ours),
+        pairs["RTF"][1],
+    )

@@ -13,9 +13,9 @@ import optuna
 from explorer.atomic_files import appearing, writing
 from explorer.figures import data, per_recording
 from explorer.figures.style import as_bytes, as_inline_svg
-from explorer.front.comparisons import Comparison
 from explorer.front.mode_pairs import mode_pairs
 from explorer.front.pareto import whole_front
+from explorer.front.rows import Comparison, FrontRow
 from explorer.report import breakdown, front, paper
 from explorer.report import facts as report_facts
 from explorer.report.exhibit import Absent, Exhibit
@@ -78,7 +78,7 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
     definition = stored_definition(study)
     found = whole_front(study)
     rows = [replace(row, error=row.error and without_paths(row.error)) for row in found.rows]
-    measured = [row for row in rows if row.der is not None]
+    measured = [row for row in rows if row.measurement]
     if not measured:
         raise StudyError(
             f"the study {study.study_name!r} has nothing to report yet: no operating point of it was measured; "
@@ -88,7 +88,7 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
     left_out = {**found.left_out, **progress.left_out}
     if left_out:
         on_step(in_words(left_out))
-    trials = bulk_sql.read(study, [row.trial for row in measured if row.trial is not None])
+    trials = bulk_sql.read(study, [row.number for row in measured])
     on_step(f"reading the references of {report_facts.corpus_name(progress.definition, study)}")
     speech = _speech(study, definition, trials[next(iter(trials))].user_attrs[record.RECORDINGS])
     on_step("drawing")
@@ -174,7 +174,7 @@ def _fill(folder: Path, report: Report, study: str) -> None:
 
 
 def _paper(
-    rows: Sequence[data.FrontRow], trials: Mapping[int, optuna.trial.FrozenTrial], compared: Sequence[Comparison]
+    rows: Sequence[FrontRow], trials: Mapping[int, optuna.trial.FrozenTrial], compared: Sequence[Comparison]
 ) -> tuple[Exhibit | Absent, ...]:
     shown: list[Exhibit | Absent] = []
     for figure in SWEEPS:
@@ -205,7 +205,7 @@ def _stages(joint: data.JointFront, definition: StudyDefinition) -> Exhibit | Ab
 
 
 def _overlap(
-    rows: Sequence[data.FrontRow],
+    rows: Sequence[FrontRow],
     trials: Mapping[int, optuna.trial.FrozenTrial],
     speech: "Mapping[str, SpeechSummary] | str",
 ) -> Exhibit | Absent:

@@ -16,17 +16,7 @@ from explorer.search.status import Best, best_values
 from explorer.storage import trial_record as record
 from explorer.storage.foreign_trials import LeftOut, in_words
 from explorer.terminal.screen import WHOLE, WRAPPED, say
-from objectives.operating_point import UNPRUNED, OperatingPoint
-
-
-def describe(point: OperatingPoint) -> str:
-    """Return an operating point in words, such as `C 1 s  R 0.5 s  Hidden-40  fp32`."""
-    parts: list[str] = [point.mode] if point.mode != "chunk-wise" else []
-    if point.streamed:
-        parts.append(f"C {point.chunk_length:.3g} s  R {point.right_context:.3g} s")
-    if point.pruning != UNPRUNED:
-        parts.append(str(point.pruning))
-    return "  ".join([*parts, point.precision])
+from objectives.operating_point import OperatingPoint, describe
 
 
 def clock(seconds: float) -> str:

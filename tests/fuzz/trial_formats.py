@@ -105,7 +105,7 @@ def _look(study: optuna.Study, number: int, drawn: bool) -> None:
     definition = stored_definition(study)
     whole_front(rows)
     joint_front(rows, other_trials(study, rows))
-    trials = driver.bulk_sql.read(study, [row.trial for row in rows if row.trial is not None and row.der is not None])
+    trials = driver.bulk_sql.read(study, [row.number for row in rows if row.measurement])
     facts.facts(study, definition, told, rows, trials, None)
     facts.headlines(rows, told)
     facts.unfinished(study, told)

@@ -49,7 +49,7 @@ def test_a_complete_trial_tells_all_that_was_measured(study: optuna.Study) -> No
     tell(study, BASELINE, "baseline")
     (told,) = notes(study)
     assert told.startswith("## Trial 0: baseline\n\n**On the front**")
-    assert "C 1 s, R 0 s: latency C + R 1 s; pruning none; precision fp32." in told
+    assert "C 1 s, R 0 s, unpruned, fp32; latency 1 s." in told
     for line in (
         "| DER&emsp; | 15.00 % = 7.50 missed + 3.75 false alarm + 3.75 confusion |",
         "| size&emsp; | 4.000 MiB |",
@@ -145,9 +145,9 @@ def test_the_note_of_a_study(study: optuna.Study) -> None:
     table = [line.replace("&emsp;", "") for line in told.splitlines() if line.startswith("| ")]
     assert (
         r"| 0 | baseline | 1 | 0 | none | fp32 | 15.00 | 2: +2.50 \[+2.50, +2.50\] | 4.00 | 0.0300 \[0.0270–0.0330\] "
-        "| 1.00 | dominated |" in table
+        "| 1.00 | dominated by 2 |" in table
     )
-    assert any("fixed:C=0.1" in line and line.endswith("| 7.00 | infeasible: rtf |") for line in table)
+    assert any("fixed:C=0.1" in line and line.endswith("| 7.00 | infeasible: over rtf |") for line in table)
     assert any("| fp16 |" in line and "| emulated | front |" in line for line in table)
     assert any("paper:figure1:R=0.5" in line and line.startswith("| – |") for line in table)  # not queued yet
     assert EMULATED in told

@@ -147,7 +147,7 @@ def test_many_trials_are_thinned_out_but_for_those_that_matter(
     best = next(row for row in front(study) if row.standing == "front")
     fixed = replace(best, trial=100, origin="baseline", standing="dominated")
     others = [replace(best, trial=number, origin=record.SEARCH, standing="dominated") for number in range(101, 105)]
-    unmeasured = replace(best, der=None)
+    unmeasured = replace(best, measurement=None)
     monkeypatch.setattr(annotations, "MOST_POINTS", 4)
     assert annotations._drawn([*others, unmeasured, fixed, best]) == [fixed, best, *others[-2:]]
     monkeypatch.setattr(annotations, "MOST_POINTS", 1)

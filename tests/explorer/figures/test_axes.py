@@ -18,7 +18,7 @@ def places(axes: Axes) -> set[tuple[float, float]]:
 
 
 def test_a_front_is_drawn_over_size_and_latency_on_logarithmic_scales() -> None:
-    rows = [row(0, "baseline", der=20.0, size=4.0), row(1, "search", der=30.0, size=1.0, chunk_length=0.5, latency=0.5)]
+    rows = [row(0, "baseline", der=20.0, size=4.0), row(1, "search", der=30.0, size=1.0, chunk_length=0.5)]
     panels = [axes for axes in draw_front(joint_front(rows)).axes if axes.get_ylabel()]
     assert [scales(axes) for axes in panels] == [
         ("size, MiB (log)", "log", "DER, % (log)", "log"),

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,46 +15,24 @@ from pyannote.core import Annotation, Segment, Timeline
 
 from explorer.figures.curves import draw_stages
 from explorer.figures.data import FrontPoint, OtherTrial, joint_front, short_name, stage_shares, sweep_curve
-from explorer.figures.front import draw_front, draw_panel, labelled
+from explorer.figures.front import draw_front, labelled
 from explorer.figures.per_recording import BETWEEN, RecordingDelta, overlap_figure, precision_deltas
 from explorer.figures.style import as_bytes, spread, styled
-from explorer.front.comparisons import Comparison
-from explorer.front.rows import FrontRow
+from explorer.front import frames
+from explorer.front.rows import Comparison, FrontRow
 from explorer.report.breakdown import overlap_series
-from explorer.report.csv_files import as_csv
 from explorer.report.exhibit import trials_in_words
 from explorer.report.facts import name_of_model, without_paths
 from objectives.corpora.corpus import Recording
 from objectives.corpora.summary import SpeechSummary, summarize_recording
+from tests.support.front_rows import front_row
 
 STAGES = {"segmentation": 0.5, "embedding": 0.3, "clustering": 0.15, "other": 0.05}
 
 
 def row(trial: int, origin: str = "search", der: float | None = 20.0, **changes: object) -> FrontRow:
     """A measured row at C = 1 s, R = 0, unpruned in FP32, unless told otherwise."""
-    plain = FrontRow(
-        trial=trial,
-        origin=origin,
-        standing="front",
-        dominated_by=(),
-        exceeded=(),
-        chunk_length=1.0,
-        right_context=0.0,
-        latency=1.0,
-        pruning="none",
-        precision="fp32",
-        der=der,
-        false_alarm=1.0,
-        missed_detection=2.0,
-        confusion=3.0,
-        size=5.6,
-        rtf=0.1,
-        rtf_low=0.09,
-        rtf_high=0.12,
-        execution="native",
-        stage_shares=STAGES,
-    )
-    return replace(plain, **changes)
+    return front_row(trial, origin=origin, der=der, **{"stage_shares": STAGES, **changes})
 
 
 def trial(number: int, ders: dict[str, float | None]) -> FrozenTrial:
@@ -98,7 +75,7 @@ def test_what_was_not_measured_is_not_drawn() -> None:
     ],
 )
 def test_a_der_far_beyond_the_others_does_not_flatten_them(ders: list[float], ceiling: float | None) -> None:
-    front = joint_front([row(n, der=der, chunk_length=1.0 + n) for n, der in enumerate(ders)])
+    front = joint_front([row(n, der=der, chunk_length=1.0 + n / 10) for n, der in enumerate(ders)])
     assert front.ceiling == (None if ceiling is None else pytest.approx(ceiling))
     assert [point.der for point in front.points] == ders  # the data keep what the drawing cuts
 
@@ -114,7 +91,7 @@ def test_a_der_far_beyond_the_others_does_not_flatten_them(ders: list[float], ce
         ("paper:table2:FP32", {"pruning": "Linear-20"}, "Linear-20"),
         ("paper:table2:INT8_PTQ", {"pruning": "Linear-20", "precision": "int8_ptq"}, "Linear-20 int8_ptq"),
         ("search", {"chunk_length": 0.123, "right_context": 0.0}, "C=0.12 R=0 fp32"),
-        ("search", {"chunk_length": None, "right_context": None, "pruning": "Both-5"}, "Both-5 fp32"),
+        ("search", {"mode": "offline", "pruning": "Both-5"}, "Both-5 fp32"),
     ],
 )
 def test_names_of_points(origin: str, changes: dict[str, object], name: str) -> None:
@@ -123,10 +100,11 @@ def test_names_of_points(origin: str, changes: dict[str, object], name: str) -> 
 
 def test_no_two_names_of_a_crowded_front_overlap() -> None:
     crowd = [
-        row(n, f"fixed:point-{n}", der=40 + 0.01 * n, chunk_length=1.0 + n, standing="dominated") for n in range(30)
+        row(n, f"fixed:point-{n}", der=40 + 0.01 * n, chunk_length=1.0 + n / 10, standing="dominated")
+        for n in range(30)
     ]
-    crowd += [row(30 + n, der=41.0 + 0.5 * n, chunk_length=40.0 + n, pruning="Both-95") for n in range(12)]
-    front = joint_front([*crowd, row(99, der=250.0, chunk_length=99.0)])
+    crowd += [row(30 + n, der=41.0 + 0.5 * n, chunk_length=4.0 + n / 20, pruning="Both-95") for n in range(12)]
+    front = joint_front([*crowd, row(99, der=250.0, chunk_length=5.0)])
     figure = draw_front(front)
     with styled():
         as_bytes(figure, "png")
@@ -143,8 +121,8 @@ def test_no_two_names_of_a_crowded_front_overlap() -> None:
 
 
 def test_fixed_points_are_named_first_where_there_is_no_room_for_all() -> None:
-    rows = [row(n, f"fixed:p{n}", der=20.0 + n, chunk_length=1.0 + n) for n in range(20)]
-    rows += [row(100 + n, der=10.0 + n / 100, chunk_length=100.0 + n) for n in range(200)]
+    rows = [row(n, f"fixed:p{n}", der=20.0 + n, chunk_length=1.0 + n / 10) for n in range(20)]
+    rows += [row(100 + n, der=10.0 + n / 100, chunk_length=3.0 + n / 200) for n in range(200)]
     named = labelled(joint_front(rows).points)
     assert len(named) == 60
     assert sum(point.fixed for point in named) == 20
@@ -152,7 +130,7 @@ def test_fixed_points_are_named_first_where_there_is_no_room_for_all() -> None:
 
 
 def test_an_offline_front_is_drawn_over_the_rtf() -> None:
-    offline = {"chunk_length": None, "right_context": None, "latency": None}
+    offline = {"mode": "offline"}
     front = joint_front([row(0, "baseline", **offline), row(1, pruning="Hidden-20", rtf=0.05, **offline)])
     labels = [axes.get_xlabel() for axes in draw_front(front).axes]
     assert "RTF (log)" in labels
@@ -161,7 +139,7 @@ def test_an_offline_front_is_drawn_over_the_rtf() -> None:
 
 def test_the_rest_of_the_search_is_drawn_too() -> None:
     front = joint_front([row(0)], [OtherTrial(5, 30.0, 2.0, 0.1, 1.5), OtherTrial(6, 31.0, 2.0, 0.1, None)])
-    drawn = [c.get_offsets().tolist() for axes in draw_panel(front, "latency").axes for c in axes.collections]
+    drawn = [c.get_offsets().tolist() for axes in draw_front(front, "latency").axes for c in axes.collections]
     assert [[1.5, 30.0]] in drawn
 
 
@@ -274,7 +252,7 @@ def test_without_fp32_of_the_same_model_there_are_no_deltas() -> None:
 
 
 def test_a_page_of_stages_takes_the_front_first() -> None:
-    rows = [row(n, f"fixed:p{n}", der=20.0 + n, chunk_length=1.0 + n, standing="dominated") for n in range(35)]
+    rows = [row(n, f"fixed:p{n}", der=20.0 + n, chunk_length=1.0 + n / 10, standing="dominated") for n in range(35)]
     rows += [row(50, der=90.0, pruning="Both-95"), row(51, der=10.0, pruning="Both-5", stage_shares=None)]
     found = stage_shares(joint_front(rows).points)
     assert found is not None
@@ -285,7 +263,7 @@ def test_a_page_of_stages_takes_the_front_first() -> None:
 
 def test_names_of_bars_fit_into_the_figure() -> None:
     point = joint_front(
-        [row(0, chunk_length=0.0123, right_context=0.012, pruning="Hidden-95", precision="int8_ptq")]
+        [row(0, chunk_length=0.023, right_context=0.012, pruning="Hidden-95", precision="int8_ptq")]
     ).points
     bars = stage_shares(point)
     assert bars is not None
@@ -373,7 +351,7 @@ def test_a_model_given_by_a_path_is_named_by_its_file() -> None:
 
 def test_a_sheet_keeps_every_digit() -> None:
     deltas = [RecordingDelta("fp16", 4, "call, one", 1 / 3, 0.1 + 0.2, -1e-17)]
-    (line,) = csv.DictReader(io.StringIO(as_csv(RecordingDelta, deltas)))
+    (line,) = csv.DictReader(io.StringIO(frames.as_csv(frames.frame_of(RecordingDelta, deltas))))
     assert (
         RecordingDelta(
             line["precision"],
@@ -386,7 +364,7 @@ def test_a_sheet_keeps_every_digit() -> None:
         == deltas[0]
     )
     points = joint_front([row(0, "baseline"), row(4, "paper:figure2:C=1")]).points
-    (line,) = csv.DictReader(io.StringIO(as_csv(FrontPoint, points)))
+    (line,) = csv.DictReader(io.StringIO(frames.as_csv(frames.frame_of(FrontPoint, points))))
     assert (line["trials"], line["stage_shares"]) == (
         "0 4",
         "segmentation=0.5 embedding=0.3 clustering=0.15 other=0.05",

@@ -23,25 +23,16 @@ from explorer.figures.front_plotly import (
 from explorer.figures.style import PRECISION_COLOURS
 from explorer.front.rows import FrontRow
 from objectives.errors import StudyError
+from tests.support.front_rows import front_row
+
+OFFLINE = {"mode": "offline", "right_context": 0.0}
 
 
 def row(trial: int, der: float | None = 20.0, size: float = 4.0, rtf: float = 0.1, **changes: Any) -> FrontRow:
-    known: dict[str, Any] = {
-        "origin": "search",
-        "standing": "front",
-        "dominated_by": (),
-        "exceeded": (),
-        "chunk_length": 1.0,
-        "right_context": 0.5,
-        "latency": 1.5,
-        "pruning": "none",
-        "precision": "fp32",
-    }
-    if der is not None:
-        parts = {"missed_detection": der / 2, "false_alarm": der / 4, "confusion": der / 4}
-        timed = {"rtf_low": rtf * 0.9, "rtf_high": rtf * 1.2, "rtf_ratio": rtf / 0.1, "execution": "native"}
-        known |= {"der": der, "size": size, "rtf": rtf, "params": 1_450_000, "kept": {"hidden": 84}, **parts, **timed}
-    return FrontRow(trial=trial, **known | changes)
+    parts = {} if der is None else {"missed_detection": der / 2, "false_alarm": der / 4, "confusion": der / 4}
+    timed = {"rtf_low": rtf * 0.9, "rtf_high": rtf * 1.2, "rtf_ratio": rtf / 0.1}
+    known = {"right_context": 0.5, "der": der, "size": size, "rtf": rtf, **parts, **timed}
+    return front_row(trial, **known | changes)
 
 
 def points(figure: go.Figure, panel: str) -> list[tuple[float, float, str, str, float, float]]:
@@ -100,9 +91,9 @@ def test_the_hover_text_has_all_that_one_chooses_by() -> None:
     told = hover(row(7, origin="paper:figure1:R=0.5", update_latency=latency, pruning="Linear-40")).split("<br>")
     assert told == [
         "<b>trial 7</b>, paper:figure1:R=0.5",
-        "<b>on the front</b>",
-        "C = 1 s, R = 0.5 s, latency 1.5 s",
-        "chunk-wise, pruning Linear-40, precision fp32",
+        "<b>front</b>",
+        "C 1 s, R 0.5 s, Linear-40, fp32",
+        "latency 1.5 s",
         "1.45 million parameters, kept hidden 84",
         "DER 20.00 % = 5.0 false alarm + 10.0 missed + 5.0 confusion",
         "size 4.00 MiB",
@@ -112,10 +103,9 @@ def test_the_hover_text_has_all_that_one_chooses_by() -> None:
 
 
 def test_the_hover_text_of_an_emulated_offline_infeasible_reused_point() -> None:
-    offline = {"chunk_length": None, "right_context": None, "latency": None}
-    one = row(7, standing="infeasible", exceeded=("rtf", "size"), execution="emulated", reused_from=3, **offline)
+    one = row(7, standing="infeasible", exceeded=("rtf", "size"), execution="emulated", reused_from=3, **OFFLINE)
     told = hover(one)
-    assert "infeasible: over the budget of rtf, size" in told
+    assert "infeasible: over rtf, size" in told
     assert "emulated: no gain" in told
     assert "× the FP32 baseline" not in told
     assert "latency" not in told
@@ -124,10 +114,9 @@ def test_the_hover_text_of_an_emulated_offline_infeasible_reused_point() -> None
 
 def test_der_against_latency_draws_the_sweeps() -> None:
     sweep = [
-        row(n, 30.0 - n, origin=f"fixed:{n}", chunk_length=1.0, right_context=r, latency=1.0 + r)
-        for n, r in enumerate((2.0, 0.0, 0.5))
+        row(n, 30.0 - n, origin=f"fixed:{n}", chunk_length=1.0, right_context=r) for n, r in enumerate((2.0, 0.0, 0.5))
     ]
-    figure = der_against_latency([*sweep, row(9, chunk_length=0.4, right_context=0.0, latency=0.4)])
+    figure = der_against_latency([*sweep, row(9, chunk_length=0.4, right_context=0.0)])
     (curve,) = [trace for trace in figure.data if trace.mode == "lines"]
     assert (curve.name, list(curve.x), list(curve.y)) == ("R at C = 1 s", [1.0, 1.5, 3.0], [29.0, 28.0, 30.0])
     assert sorted(x for x, *_ in points(figure, "x")) == [0.4, 1.0, 1.5, 3.0]
@@ -137,7 +126,7 @@ def test_what_cannot_be_drawn_says_why() -> None:
     with pytest.raises(StudyError, match="no trial is complete"):
         front_figure([row(0, None, standing="waiting")])
     with pytest.raises(StudyError, match="offline"):
-        der_against_latency([row(0, latency=None)])
+        der_against_latency([row(0, **OFFLINE)])
 
 
 values = st.tuples(st.floats(1.0, 200.0), st.floats(0.1, 6.0), st.floats(0.001, 2.0))
@@ -163,5 +152,5 @@ def test_labels_lie_inside_the_panel_and_cover_neither_points_nor_each_other(pla
     for one, other in itertools.combinations(boxes, 2):
         assert one[1] <= other[0] or other[1] <= one[0] or one[3] <= other[2] or other[3] <= one[2]
     for point in rows:
-        x, y = across.place(getattr(point, name)), heights.place(point.der or 0.0)
+        x, y = across.place(getattr(point.figures, name)), heights.place(point.figures.der)
         assert not any(left < x < right and bottom < y < top for left, right, bottom, top in boxes)

@@ -18,9 +18,9 @@ from explorer.cli import app
 from explorer.commands.front import print_tables
 from explorer.dashboard.notes import trial_note
 from explorer.front import comparisons
-from explorer.front.comparisons import Comparison, Kind, compare, difference_in_words
+from explorer.front.comparisons import compare, difference_in_words
 from explorer.front.pareto import whole_front as front_of
-from explorer.front.rows import FrontRow
+from explorer.front.rows import Comparison, FrontRow, Kind
 from explorer.report.exhibit import Absent
 from explorer.report.front import whole_front
 from explorer.report.pairs import pairs_exhibit
@@ -28,6 +28,7 @@ from explorer.statistics import bootstrap
 from explorer.storage import bulk_sql
 from explorer.storage import trial_record as record
 from objectives.operating_point import OperatingPoint, Pruning
+from tests.support.front_rows import front_row
 from tests.support.recommendation_study import add, add_baseline, empty_study
 
 LINEAR = Pruning("linear", 0.4)
@@ -63,9 +64,7 @@ def the(found: tuple[Comparison, ...], kind: Kind, trial: int) -> Comparison:
 
 
 def row(trial: int, der: float, precision: str = "fp32", **more: object) -> FrontRow:
-    told = {"standing": "front", "dominated_by": (), "exceeded": (), "pruning": "none", "latency": 1.0}
-    place = {"chunk_length": 1.0, "right_context": 0.0, "origin": f"fixed:{trial}"}
-    return FrontRow(trial=trial, precision=precision, der=der, **{**told, **place, **more})  # type: ignore[arg-type]
+    return front_row(trial, precision=precision, der=der, **{"origin": f"fixed:{trial}", **more})
 
 
 def trial(errors: Mapping[str, float]) -> FrozenTrial:
@@ -85,7 +84,7 @@ def test_each_point_stands_beside_what_it_has_to_beat(study: optuna.Study) -> No
     assert by_kind(found, "dominated") == [(5, 1), (3, 0)]  # 5 is larger than 1 and 2 alone; 0 is the best of 3's
     assert by_kind(found, "over a budget") == [(4, 5)]
     rows = {row.trial: row for row in front_of(study).rows}
-    assert {number: row.versus for number, row in rows.items() if number is not None} == {
+    assert {number: row.comparison and row.comparison.versus for number, row in rows.items() if number is not None} == {
         0: None, 1: 0, 2: 1, 3: 0, 4: 5, 5: 1
     }  # fmt: skip
     assert {number: row.tied_with_best for number, row in rows.items()}[2] is True
@@ -98,7 +97,8 @@ def test_a_dominated_point_stands_beside_the_best_that_dominates_it_and_not_the_
     add(study, (20.0, 20.0), size=5.0, point=OperatingPoint(2.0), origin="fixed:C=2")
     dominated = {row.trial: row for row in front_of(study).rows}[2]
     assert dominated.dominated_by == (0, 1)
-    assert (dominated.versus, dominated.der_difference) == (1, 5.0)
+    assert dominated.comparison is not None
+    assert (dominated.comparison.versus, dominated.comparison.der_difference) == (1, 5.0)
 
 
 def test_differences_by_hand(study: optuna.Study) -> None:
@@ -122,9 +122,9 @@ def test_one_point_in_two_rows_is_not_its_own_neighbour() -> None:
     assert by_kind(found, "lowest DER") == [(2, 0), (3, 0), (4, 0)]
     assert by_kind(found, "lower precision against FP32") == [(2, 0), (4, 0)]
     filled = comparisons.beside(rows, found)
-    assert [one.versus for one in filled] == [None, None, 1, 1, 3]
+    assert [one.comparison and one.comparison.versus for one in filled] == [None, None, 1, 1, 3]
     low_bit = comparisons.matched(filled, found, "lower precision against FP32")
-    assert set(low_bit) == {comparisons.key(rows[2]), comparisons.key(rows[4])}
+    assert set(low_bit) == {rows[2].point, rows[4].point}
 
 
 def test_pairs_differ_in_one_choice_alone() -> None:
@@ -147,8 +147,10 @@ def test_pairs_differ_in_one_choice_alone() -> None:
         "lower precision against FP32": [(1, 0), (2, 0), (7, 5)],
         "pruned against unpruned": [(3, 2)],
     }
-    assert the(found, "online against chunk-wise", 7).point == "int4_qat, C 1 s, R 0 s, online"
-    assert the(found, "pruned against unpruned", 3).point == "Linear-40 int4_qat, C 1 s, R 0 s"
+    assert the(found, "online against chunk-wise", 7).point == (
+        "C 1 s, R 0 s, unpruned, int4_qat, online, tau_active 0.5, rho_update 0.3, delta_new 1"
+    )
+    assert the(found, "pruned against unpruned", 3).point == "C 1 s, R 0 s, Linear-40, int4_qat"
 
 
 def test_a_single_recording_has_no_interval_and_no_tie() -> None:

@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import optuna
@@ -14,10 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from explorer.front import frames
-from explorer.front.comparisons import Comparison
 from explorer.front.pareto import whole_front
 from explorer.front.recordings import RecordingErrors
-from explorer.front.rows import FrontRow
+from explorer.front.rows import COLUMNS, Comparison, flat
 from tests.support.recommendation_study import add, add_baseline, empty_study
 
 
@@ -34,18 +33,21 @@ class Line:
 
 
 def by_hand(kind: type[Any], rows: list[Any]) -> str:
+    return lines_by_hand([field.name for field in dataclasses.fields(kind)], map(vars, rows))
+
+
+def lines_by_hand(names: Iterable[str], rows: Iterable[Mapping[str, object]]) -> str:
     """CSV as it was written before there were frames."""
 
-    def flat(cell: object) -> object:
+    def text(cell: object) -> object:
         if isinstance(cell, Mapping):
             return " ".join(f"{key}={value}" for key, value in cell.items())
         return " ".join(map(str, cell)) if isinstance(cell, tuple) else cell
 
     sheet = io.StringIO()
     writer = csv.writer(sheet, lineterminator="\n")
-    names = [field.name for field in dataclasses.fields(kind)]
     writer.writerow(names)
-    writer.writerows([flat(getattr(row, name)) for name in names] for row in rows)
+    writer.writerows([text(row[name]) for name in names] for row in rows)
     return sheet.getvalue()
 
 
@@ -83,9 +85,9 @@ def test_the_front_and_its_pairs_have_a_row_for_each(study: optuna.Study) -> Non
     front, pairs = frames.front(whole.rows), frames.pairs(whole.comparisons)
     assert list(front.origin) == [row.origin for row in whole.rows]
     assert front.trial.dtype == pairs.trial.dtype == "Int64"
-    assert front.der.isna().tolist() == [row.der is None for row in whole.rows]
+    assert front.der.isna().tolist() == [row.measurement is None for row in whole.rows]
     assert list(pairs.kind) == [one.kind for one in whole.comparisons] != []
-    assert frames.as_csv(front) == by_hand(FrontRow, list(whole.rows))
+    assert frames.as_csv(front) == lines_by_hand(COLUMNS, map(flat, whole.rows))
     assert frames.as_csv(pairs) == by_hand(Comparison, list(whole.comparisons))
 
 
@@ -93,7 +95,7 @@ def test_types_do_not_depend_on_what_is_there() -> None:
     empty, waiting = frames.front([]), frames.front(whole_front(empty_study()).rows)
     assert len(waiting) == 3
     assert list(empty.dtypes) == list(waiting.dtypes)
-    assert frames.as_csv(empty) == by_hand(FrontRow, [])
+    assert frames.as_csv(empty) == lines_by_hand(COLUMNS, [])
 
 
 def test_recordings_of_all_trials_are_told_apart_by_trial(study: optuna.Study) -> None:

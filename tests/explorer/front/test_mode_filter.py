@@ -10,15 +10,16 @@ import pytest
 from typer.testing import CliRunner
 
 from explorer.cli import app
-from explorer.commands.recommend import columns, setting, title
+from explorer.commands.recommend import columns, title
 from explorer.figures.data import OtherTrial, other_trials
 from explorer.front.pareto import whole_front
 from explorer.recommend.budgets import Budgets
 from explorer.recommend.recommendation import recommend
 from explorer.storage.connection import load_study
 from objectives.measurement import UNHURRIED, Judge, Measurement, Stopped
-from objectives.operating_point import OperatingPoint
+from objectives.operating_point import OperatingPoint, describe
 from tests.support.analytic_evaluator import AnalyticEvaluator, judged, measurement, run_study, small_study
+from tests.support.front_rows import vary
 from tests.support.recommendation_study import add, empty_study
 
 # 10 + 5 / latency, and RTF 0.01 + 0.02 / C; all of the same size
@@ -86,7 +87,7 @@ def test_only_points_of_the_mode_are_recommended(both: optuna.Study) -> None:
     assert (everything.points, [one.row.trial for one in everything.recommendations]) == (7, [2])
     assert (online.points, online.inside, online.front) == (4, 4, 1)
     (best,) = online.recommendations
-    assert (best.row.trial, best.row.standing, best.row.der) == (4, "front", pytest.approx(15.25))
+    assert (best.row.trial, best.row.standing, best.row.figures.der) == (4, "front", pytest.approx(15.25))
     assert {one.trial for one in best.dominates} == {1, 5, 6}
     assert best.baseline is not None
     assert best.baseline.trial == 0  # the study's baseline, whatever its mode
@@ -104,14 +105,12 @@ def test_budgets_are_kept_among_points_of_the_mode(both: optuna.Study) -> None:
 def test_the_mode_and_what_is_not_as_tuned_are_named(both: optuna.Study) -> None:
     rows = {row.trial: row for row in whole_front(both, "online").rows}
     row = rows[4]
-    assert setting(row) == "C 4 s, R 0 s, unpruned, fp32, online"
-    assert row.online is not None
-    assert setting(replace(row, online={**row.online, "delta_new": 0.6, "min_duration_off": 0.5})) == (
+    assert describe(row.point) == "C 4 s, R 0 s, unpruned, fp32, online"
+    assert describe(vary(row, online={"delta_new": 0.6, "min_duration_off": 0.5}).point) == (
         "C 4 s, R 0 s, unpruned, fp32, online, delta_new 0.6, min_duration_off 0.5"
     )
-    assert setting(replace(row, mode="chunk-wise", online=None)) == "C 4 s, R 0 s, unpruned, fp32"
-    offline = replace(row, mode="offline", online=None, chunk_length=None, right_context=None, latency=None)
-    assert setting(offline) == "unpruned, fp32, offline"
+    assert describe(vary(row, mode="chunk-wise", online={}).point) == "C 4 s, R 0 s, unpruned, fp32"
+    assert describe(OperatingPoint(mode="offline")) == "unpruned, fp32, offline"
     assert "tracking" in columns(recommend(both, Budgets(), test=False, tracking="online"))
     chunkwise = recommend(both, Budgets(), test=False)
     assert "tracking" not in columns(chunkwise)

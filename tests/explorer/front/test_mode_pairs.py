@@ -7,10 +7,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from explorer.front.comparisons import Comparison
 from explorer.front.mode_pairs import ModePair, mode_curves, mode_pairs
 from explorer.front.pareto import whole_front
-from explorer.front.rows import FrontRow
+from explorer.front.rows import Comparison
 from explorer.report.exhibit import Absent, Exhibit
 from explorer.report.modes import modes_exhibit
 from explorer.report.report import write_report
@@ -18,6 +17,7 @@ from explorer.storage.connection import load_study
 from objectives.measurement import UNHURRIED, ErrorCounts, Judge, Measurement, Stopped
 from objectives.operating_point import OperatingPoint
 from tests.support.analytic_evaluator import AnalyticEvaluator, judged, measurement, run_study, small_study
+from tests.support.front_rows import front_row
 
 WORSE = {
     0.5: (5.0, 10.0),
@@ -85,11 +85,10 @@ def test_a_curve_has_one_pair_for_each_c_as_tuned(study: optuna.Study) -> None:
 
 def pair_by_hand() -> ModePair:
     """No two of its figures are alike."""
-    place = {"origin": "search", "standing": "front", "dominated_by": (), "exceeded": (), "pruning": "Linear-40"}
-    place |= {"precision": "fp16", "chunk_length": 0.75, "right_context": 0.25}
-    chunkwise = FrontRow(trial=3, der=25.0, confusion=7.0, rtf=0.1, latency=1.0, **place)
-    tracking = {"tau_active": None, "rho_update": 0.3, "delta_new": None, "min_duration_off": 0.5}
-    online = FrontRow(trial=5, der=31.0, confusion=11.0, rtf=0.2, latency=1.5, mode="online", online=tracking, **place)
+    place = {"pruning": "Linear-40", "precision": "fp16", "chunk_length": 0.75, "right_context": 0.25}
+    chunkwise = front_row(3, der=25.0, confusion=7.0, rtf=0.1, **place)
+    tracking = {"rho_update": 0.3, "min_duration_off": 0.5}
+    online = front_row(5, der=31.0, confusion=11.0, rtf=0.2, mode="online", online=tracking, **place)
     found = Comparison("online against chunk-wise", 5, 3, "", "", 31.0, 25.0, 6.0, 4.0, 9.0, recordings=2, tied=False)
     (pair,) = mode_pairs([chunkwise, online], [found])
     return pair

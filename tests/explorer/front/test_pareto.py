@@ -10,7 +10,8 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from explorer.commands.front import as_csv, print_front, print_tables
+from explorer.commands.front import print_front, print_tables
+from explorer.front import frames
 from explorer.front.pareto import front
 from explorer.front.rows import FrontRow
 from explorer.search.status import status
@@ -21,6 +22,7 @@ from objectives.measurement import ErrorCounts
 from objectives.operating_point import BASELINE, OperatingPoint, Pruning
 from studies.search_space import params_of, suggest
 from tests.support.analytic_evaluator import ORIGINS, measurement, small_study
+from tests.support.front_rows import vary
 from tests.support.recommendation_study import measured
 
 Values = tuple[float, float, float]
@@ -118,9 +120,9 @@ def test_fixed_points_in_every_state(study: optuna.Study) -> None:
     rows = {row.origin: row for row in front(study)}
     assert list(rows) == [ORIGINS[2], ORIGINS[0], ORIGINS[1]]  # by latency: nothing is measured
     failed, waiting, unknown = (rows[origin] for origin in ORIGINS)
-    assert (failed.standing, failed.error, failed.der) == ("failed", "a fault", None)
+    assert (failed.standing, failed.error, failed.measurement) == ("failed", "a fault", None)
     assert (waiting.standing, waiting.trial, waiting.latency) == ("waiting", 1, 1.5)
-    assert (unknown.standing, unknown.trial, unknown.chunk_length) == ("waiting", None, 0.5)
+    assert (unknown.standing, unknown.trial, unknown.point.chunk_length) == ("waiting", None, 0.5)
     suggest(study.ask(), small_study().space)
     assert {row.origin: row for row in front(study)}[ORIGINS[1]].standing == "running"
 
@@ -135,12 +137,19 @@ def test_a_point_that_failed_and_then_came_through_is_one_row(study: optuna.Stud
 def test_a_row_carries_the_measurement(study: optuna.Study) -> None:
     tell(study, record.values_of(measurement(BASELINE)), ORIGINS[0], BASELINE)
     row = front(study)[0]  # DER = 10 + 5 / 1 in two halves of speech: 7.5 missed, 3.75 false alarm, 3.75 confused
-    assert (row.der, row.missed_detection, row.false_alarm, row.confusion) == pytest.approx((15.0, 7.5, 3.75, 3.75))
-    assert (row.rtf, row.rtf_low, row.rtf_high) == pytest.approx((0.03, 0.027, 0.033))
-    assert (row.rtf_ratio, row.size, row.execution) == (pytest.approx(1.0), 4.0, "native")
-    assert row.update_latency == pytest.approx({"median": 0.03, "p95": 0.039, "p99": 0.0398, "updates": 3})
-    assert row.stage_shares == pytest.approx({"segmentation": 0.6, "embedding": 0.3, "clustering": 0.06, "other": 0.04})
-    assert row.peak_memory_mib == 400.0
+    assert (
+        row.figures.der,
+        row.figures.missed_detection,
+        row.figures.false_alarm,
+        row.figures.confusion,
+    ) == pytest.approx((15.0, 7.5, 3.75, 3.75))
+    assert (row.figures.rtf, row.figures.rtf_low, row.figures.rtf_high) == pytest.approx((0.03, 0.027, 0.033))
+    assert (row.figures.rtf_ratio, row.figures.size, row.figures.execution) == (pytest.approx(1.0), 4.0, "native")
+    assert row.figures.update_latency == pytest.approx({"median": 0.03, "p95": 0.039, "p99": 0.0398, "updates": 3})
+    assert row.figures.stage_shares == pytest.approx(
+        {"segmentation": 0.6, "embedding": 0.3, "clustering": 0.06, "other": 0.04}
+    )
+    assert row.figures.peak_memory_mib == 400.0
 
 
 def test_a_row_has_each_kind_of_error_under_its_own_name(study: optuna.Study) -> None:
@@ -149,7 +158,7 @@ def test_a_row_has_each_kind_of_error_under_its_own_name(study: optuna.Study) ->
     measured(study, told, ORIGINS[0])
     study.tell(0, record.values_of(told))
     row = front(study)[0]
-    assert (row.false_alarm, row.missed_detection, row.confusion) == (1.0, 2.0, 17.0)
+    assert (row.figures.false_alarm, row.figures.missed_detection, row.figures.confusion) == (1.0, 2.0, 17.0)
 
 
 def test_of_a_point_that_failed_twice_the_last_failure_is_told(study: optuna.Study) -> None:
@@ -162,9 +171,9 @@ def test_of_a_point_that_failed_twice_the_last_failure_is_told(study: optuna.Stu
 def test_a_trial_of_an_earlier_version_is_still_a_row(study: optuna.Study, name: str) -> None:
     tell(study, (15.0, 4.0, 0.03), ORIGINS[0], BASELINE, without=name)
     row = front(study)[0]
-    assert (row.standing, getattr(row, name), row.rtf_ratio) == ("front", None, pytest.approx(1.0))
+    assert (row.standing, getattr(row.figures, name), row.figures.rtf_ratio) == ("front", None, pytest.approx(1.0))
     assert "baseline" in printed((row,))
-    (line,) = csv.DictReader(io.StringIO(as_csv((row,))))
+    (line,) = csv.DictReader(io.StringIO(frames.as_csv(frames.front((row,)))))
     assert line[name] == ""
 
 
@@ -204,7 +213,7 @@ def test_csv_and_rows_say_the_same(study: optuna.Study) -> None:
     tell(study, (20.0, 4.0, 0.03), ORIGINS[0], BASELINE)
     tell(study, (19.0, 4.0, 0.03))
     rows = front(study)
-    read = list(csv.DictReader(io.StringIO(as_csv(rows))))
+    read = list(csv.DictReader(io.StringIO(frames.as_csv(frames.front(rows)))))
     assert [line["origin"] for line in read] == [row.origin for row in rows]
     baseline = next(line for line in read if line["origin"] == "baseline")
     assert (baseline["standing"], baseline["dominated_by"], float(baseline["der"])) == ("dominated", "1", 20.0)
@@ -222,7 +231,7 @@ def test_both_tables_of_the_paper_are_printed_beside_it() -> None:
     _, first, second = sheet.getvalue().split("\n\n")
     assert first.splitlines()[0].rstrip() == "Table 1: pruning, FP32"
     assert " ".join(first.splitlines()[2].split()) == (
-        "Hidden-40 hidden 128 linear 128 1.00 / 0.69 4.00 / 2.65 19.00 / 27.71 0.0300 / 0.0221"
+        "Hidden-40 hidden 128, linear 128 1.00 / 0.69 4.00 / 2.65 19.00 / 27.71 0.0300 / 0.0221"
     )
     assert second.splitlines()[0].rstrip() == "Table 2: precision of Hidden-40 (paper: Linear-40)"
     assert " ".join(second.splitlines()[2].split()) == "INT8_PTQ – – / 1.45 – / 1.54 – / 23.67 – / 0.0227"
@@ -232,17 +241,17 @@ def test_both_tables_of_the_paper_are_printed_beside_it() -> None:
 def test_errors_that_a_gpu_found_are_told_apart_from_the_time_of_the_cpu(study: optuna.Study) -> None:
     tell(study, (20.0, 4.0, 0.03), ORIGINS[0], BASELINE)
     (row, *_) = front(study)
-    assert row.kernel == "a formula"
+    assert row.figures.kernel == "a formula"
     sheet = io.StringIO()
     print_tables([row], Console(file=sheet, width=200))
     assert "windows run by" not in sheet.getvalue()
-    print_tables([replace(row, kernel="torch 2.13.0 cuda GPU emulated")], Console(file=sheet, width=200))
+    print_tables([vary(row, kernel="torch 2.13.0 cuda GPU emulated")], Console(file=sheet, width=200))
     assert "DER: windows run by torch 2.13.0 cuda GPU emulated; RTF is the CPU's." in sheet.getvalue()
 
 
 def test_csv_flattens_what_is_kept(study: optuna.Study) -> None:
     tell(study, (20.0, 4.0, 0.03), ORIGINS[0], BASELINE)
-    line = next(csv.DictReader(io.StringIO(as_csv(front(study)))))
+    line = next(csv.DictReader(io.StringIO(frames.as_csv(frames.front(front(study))))))
     assert (line["pruning"], line["kept"], line["params"]) == ("none", "hidden=128 linear=128", "1000000")
     assert (line["paper_der"], line["error"]) == ("", "")
 

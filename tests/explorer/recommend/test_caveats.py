@@ -5,17 +5,16 @@ from dataclasses import replace
 import pytest
 
 from explorer.front import comparisons
-from explorer.front.comparisons import Comparison
-from explorer.front.rows import FrontRow
+from explorer.front.rows import Comparison, FrontRow
 from explorer.recommend import caveats
 from explorer.recommend.distance import BASELINE, DerDistance, Distance, Side, distance
 from explorer.recommend.test_split import TestScore
 from explorer.statistics.bootstrap import Interval
+from tests.support.front_rows import front_row, vary
 
-ROW = FrontRow(
-    trial=1, origin="search", standing="front", dominated_by=(), exceeded=(), chunk_length=0.5, right_context=0.25,
-    latency=0.75, pruning="none", precision="fp16", size=2.0, rtf=0.1, rtf_low=0.1, rtf_high=0.1, rtf_ratio=0.5,
-    execution="native", kernel="a kernel",
+ROW = front_row(
+    chunk_length=0.5, right_context=0.25, precision="fp16", size=2.0, rtf_low=0.1, rtf_high=0.1, rtf_ratio=0.5,
+    kernel="a kernel",
 )  # fmt: skip
 ENOUGH = 10  # recordings
 
@@ -54,7 +53,7 @@ def test_nothing_is_said_of_what_is_sound() -> None:
     ],
 )
 def test_from_where_a_machine_may_fall_behind(rtf: float, high: float, expected: list[str]) -> None:
-    assert list(said(replace(ROW, rtf=rtf, rtf_high=high))) == expected
+    assert list(said(vary(ROW, rtf=rtf, rtf_high=high))) == expected
 
 
 @pytest.mark.parametrize(("low", "high", "wide"), [(-2.0, 2.0, False), (-2.0, 2.1, True), (5.0, 9.1, True)])
@@ -76,9 +75,9 @@ def test_few_recordings_are_those_of_the_split_that_is_believed() -> None:
 
 
 def test_what_ran_elsewhere_or_was_emulated_is_told() -> None:
-    (emulated,) = said(replace(ROW, execution="emulated"))
+    (emulated,) = said(vary(ROW, execution="emulated"))
     assert emulated.startswith("fp16 is emulated on this machine")
-    (by,) = said(replace(ROW, kernel="torch 2.13.0 cuda"))
+    (by,) = said(vary(ROW, kernel="torch 2.13.0 cuda"))
     assert by.startswith("its DER is of windows run by torch 2.13.0 cuda")
     (moved,) = said(moved=True)
     assert "another machine than the study's" in moved
@@ -107,7 +106,7 @@ def test_many_comparisons_err_by_chance(count: int, by_chance: bool) -> None:
     assert any("told apart by chance" in line for line in lines) == by_chance
     assert comparisons.of_differences([ROW], []) == ()
     assert "≈" not in " ".join(lines)
-    assert "≈" in " ".join(comparisons.of_differences([replace(ROW, tied_with_best=True)], [one]))
+    assert "≈" in " ".join(comparisons.of_differences([vary(ROW, tied_with_best=True)], [one]))
     single = replace(one, recordings=1, der_low=None, der_high=None, tied=None)
     assert "In brackets" not in " ".join(comparisons.of_differences([ROW], [single] * 20))
 
@@ -119,7 +118,7 @@ ON_TEST = {"x": (1.0, 10.0)}, {"x": (2.0, 10.0)}  # 10 and 20 %
 
 
 def test_a_distance_is_from_one_to_the_other() -> None:
-    baseline = replace(ROW, trial=7, size=5.0, rtf_ratio=1.25)
+    baseline = vary(ROW, trial=7, size=5.0, rtf_ratio=1.25)
     told = distance(Side(ROW, OURS, ON_TEST[0]), Side(baseline, THEIRS, ON_TEST[1]), "paper:table2:FP16")
     assert (told.origin, told.trial, told.times_smaller, told.rtf_ratio) == ("paper:table2:FP16", 7, 2.5, 0.4)
     assert (told.der.theirs, told.der.points, told.der.relative) == pytest.approx((20.0, 7.5, 37.5))
@@ -133,19 +132,19 @@ def test_a_distance_is_from_one_to_the_other() -> None:
 
 def test_the_ratio_to_the_baseline_is_that_of_the_same_breath_but_online() -> None:
     """What is timed beside a point is the chunk-wise baseline, whatever the study's own one is."""
-    baseline = replace(ROW, trial=7, rtf_ratio=1.25)
+    baseline = vary(ROW, trial=7, rtf_ratio=1.25)
     assert distance(Side(ROW, OURS, None), Side(baseline, THEIRS, None), BASELINE).rtf_ratio == 0.5
-    online = replace(baseline, mode="online")
+    online = vary(baseline, mode="online")
     assert distance(Side(ROW, OURS, None), Side(online, THEIRS, None), BASELINE).rtf_ratio == 0.4
 
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (replace(ROW, execution="emulated"), ROW),
-        (ROW, replace(ROW, execution="emulated")),
-        (replace(ROW, rtf_ratio=None), ROW),
-        (ROW, replace(ROW, rtf_ratio=None)),
+        (vary(ROW, execution="emulated"), ROW),
+        (ROW, vary(ROW, execution="emulated")),
+        (vary(ROW, rtf_ratio=None), ROW),
+        (ROW, vary(ROW, rtf_ratio=None)),
     ],
 )
 def test_no_ratio_of_what_was_emulated_or_not_told(ours: FrontRow, theirs: FrontRow) -> None:
@@ -156,5 +155,5 @@ def test_no_ratio_of_what_was_emulated_or_not_told(ours: FrontRow, theirs: Front
 def test_a_point_has_no_interval_to_itself_and_nothing_is_relative_to_no_errors() -> None:
     assert distance(Side(ROW, OURS, None), Side(ROW, OURS, None), BASELINE).der.interval is None
     perfect = {"a": (0.0, 100.0), "b": (0.0, 20.0)}
-    told = distance(Side(ROW, OURS, None), Side(replace(ROW, trial=7), perfect, None), BASELINE)
+    told = distance(Side(ROW, OURS, None), Side(vary(ROW, trial=7), perfect, None), BASELINE)
     assert (told.der.relative, told.der.points) == (None, pytest.approx(27.5))

@@ -2,15 +2,13 @@
 
 import pytest
 
-from explorer.front.rows import FrontRow
 from explorer.recommend.distance import BASELINE, Side, distance
+from tests.support.front_rows import front_row
 
 
 def side(trial: int, errors: float, test: float | None = None, **figures: object) -> Side:
     """So many seconds of error in each of two recordings of 100 s, and in one of the split `test`."""
-    told = {"origin": "search", "standing": "front", "dominated_by": (), "exceeded": (), "latency": 1.0}
-    told |= {"pruning": "none", "precision": "fp32", "chunk_length": 1.0, "right_context": 0.0, "execution": "native"}
-    row = FrontRow(trial=trial, der=errors, **{**told, **figures})
+    row = front_row(trial, der=errors, **figures)
     scored = dict.fromkeys(("a", "b"), (errors, 100.0))
     return Side(row, scored, None if test is None else {"c": (test, 100.0)})
 

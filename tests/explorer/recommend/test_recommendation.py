@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from explorer.front.rows import flat
 from explorer.recommend.budgets import Budgets, keeps
 from explorer.recommend.recommendation import Advice, Recommendation, recommend
 from objectives.errors import StudyError
@@ -200,7 +201,7 @@ def test_no_point_inside_is_a_shortfall_with_the_nearest_point(study: optuna.Stu
     assert advice.limits == pytest.approx({"size": 1.0, "der": 22.0})
     assert advice.shortfall is not None
     assert advice.nearest is not None
-    assert (advice.nearest.trial, advice.nearest.size) == (1, 2.0)
+    assert (advice.nearest.trial, advice.nearest.figures.size) == (1, 2.0)
     # without a budget of size the baseline is in; without one of DER nothing is
     assert [(miss.budget, miss.reachable) for miss in advice.shortfall.misses] == [("size", 5.0), ("der", None)]
 
@@ -221,7 +222,7 @@ def test_latency_means_nothing_offline() -> None:
     with pytest.raises(StudyError, match=r"--max-latency 1: .* offline"):
         advise(study, latency=1.0)
     (one,) = advise(study, size=9.0).recommendations
-    assert (one.row.latency, one.row.chunk_length) == (None, None)
+    assert (one.row.latency, flat(one.row)["chunk_length"]) == (None, None)
 
 
 def test_an_increase_over_a_baseline_that_is_not_there_is_refused(study: optuna.Study) -> None:
@@ -286,7 +287,7 @@ def test_what_is_recommended_keeps_the_budgets_and_is_dominated_by_nothing_that_
         )
     if inside:
         lowest = min(values[number][0] for number in inside)
-        assert advice.recommendations[0].row.der == pytest.approx(lowest)
+        assert advice.recommendations[0].row.figures.der == pytest.approx(lowest)
         assert (
             sum(any(role.name == "smallest tied with the best" for role in one.roles) for one in advice.recommendations)
             == 1

@@ -78,7 +78,7 @@ def test_each_recommended_point_is_scored_on_test_once(
     assert one.test is not None
     assert set(one.test.recordings) == set(TEST_URIS)
     assert one.test.der == pytest.approx(pooled_der(one.test.scored))
-    assert one.test.der != one.row.der
+    assert one.test.der != one.row.figures.der
     assert one.baseline is not None
     assert one.baseline.test is not None
     assert one.baseline.test.points == 0.0

@@ -214,7 +214,7 @@ def test_sheets_say_what_the_study_says(folder: Path, study: optuna.Study) -> No
     rows = front(study)
     lines = sheet(folder, "front")
     assert [(line["origin"], line["der"]) for line in lines] == [
-        (row.origin, "" if row.der is None else repr(row.der)) for row in rows
+        (row.origin, repr(row.figures.der) if row.measurement else "") for row in rows
     ]
     for line in sheet(folder, "figure2"):
         trial = study.trials[int(line["trial"])]

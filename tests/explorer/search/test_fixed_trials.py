@@ -5,7 +5,8 @@ import json
 import pytest
 from optuna.trial import TrialState
 
-from explorer.front.pareto import NOT_CHOSEN, front, table_rows
+from explorer.front.pareto import front, table_rows
+from explorer.front.rows import NOT_CHOSEN, flat
 from explorer.search.fixed_trials import Choice, choice_of, enqueue_missing
 from explorer.search.observer import Observer
 from explorer.search.status import status
@@ -215,15 +216,18 @@ def test_an_offline_study_has_no_latency(url: str) -> None:
     trials = outcome.study.trials
     assert {trial.state for trial in trials} == {TrialState.COMPLETE}
     assert all("chunk_length" not in trial.params and trial.user_attrs["latency"] is None for trial in trials)
-    assert {(row.chunk_length, row.right_context, row.latency) for row in front(outcome.study)} == {(None,) * 3}
+    assert {
+        flat(row)[name] for row in front(outcome.study) for name in ("chunk_length", "right_context", "latency")
+    } == {None}
     json.dumps([trial.user_attrs for trial in trials], allow_nan=False)
 
 
 def test_rows_of_a_table_come_in_the_papers_order_with_its_figures(url: str) -> None:
     rows = front(run_study("study", tables(), favour(HIDDEN), url).study)
     first, second = table_rows(rows, "table1")
-    assert (first.origin, first.paper_der, first.der) == ("paper:table1:Hidden-40", 27.71, pytest.approx(19.0))
-    assert (second.paper_size, second.paper_params, second.paper_rtf) == (5.55, 1.45, 0.0223)
-    assert [row.paper_size for row in table_rows(rows, "table2")] == [5.55, 2.78]
+    assert (first.origin, first.figures.der) == ("paper:table1:Hidden-40", pytest.approx(19.0))
+    assert flat(first)["paper_der"] == 27.71
+    assert [flat(second)[f"paper_{name}"] for name in ("size", "params", "rtf")] == [5.55, 1.45, 0.0223]
+    assert [flat(row)["paper_size"] for row in table_rows(rows, "table2")] == [5.55, 2.78]
     assert [row.pruning for row in table_rows(rows, "table2")] == ["Hidden-40", "Hidden-40"]
-    assert {row.paper_der for row in rows if row.origin == "baseline"} == {None}
+    assert {flat(row)["paper_der"] for row in rows if row.origin == "baseline"} == {None}

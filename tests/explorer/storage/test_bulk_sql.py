@@ -154,7 +154,7 @@ def test_the_front_of_many_trials_says_who_dominates_whom(url: str) -> None:
     study = run_study("study", small_study(trials=60, racing={"enabled": False}), AnalyticEvaluator(), url).study
     rows = front(load_study("study", url))
     assert {row.trial for row in rows if row.standing == "front"} == {trial.number for trial in study.best_trials}
-    assert any(row.origin == "baseline" and row.chunk_length == BASELINE.chunk_length for row in rows)
+    assert any(row.origin == "baseline" and row.point.chunk_length == BASELINE.chunk_length for row in rows)
 
 
 def test_the_display_knows_the_best_of_all_without_looking_at_all_again(study: optuna.Study) -> None:

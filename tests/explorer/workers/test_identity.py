@@ -10,8 +10,6 @@ from optuna.trial import create_trial
 
 import objectives.evaluation.evaluator
 from explorer.bundle.export import COMPARED
-from explorer.front.comparisons import key
-from explorer.front.rows import FrontRow
 from explorer.recommend.test_split import SETTINGS, _differs
 from explorer.search.driver import _refuse_differences, _with_later_settings
 from explorer.storage import trial_record as record
@@ -24,6 +22,7 @@ from objectives.measurement import DATA
 from objectives.operating_point import OnlineTracking
 from studies.definition import StudyDefinition, parse
 from tests.support.analytic_evaluator import AnalyticEvaluator
+from tests.support.front_rows import front_row, vary
 from tests.support.recommendation_study import empty_study
 
 # --- the settings of a study
@@ -204,24 +203,20 @@ def test_what_must_be_the_same_to_score_on_test(study: optuna.Study, name: str) 
 
 # --- which rows are the same operating point
 
-ROW = FrontRow(
-    trial=3, origin="search", standing="front", dominated_by=(), exceeded=(), chunk_length=0.5, right_context=0.25,
-    latency=0.75, pruning="Hidden-40", precision="fp16", mode="online",
-    online={"tau_active": 0.4, "rho_update": None, "delta_new": None, "min_duration_off": 0.0},
+ROW = front_row(
+    3, chunk_length=0.5, right_context=0.25, pruning="Hidden-40", precision="fp16", mode="online",
+    online={"tau_active": 0.4},
 )  # fmt: skip
 SAME = {"trial": 4, "origin": "baseline", "standing": "dominated", "der": 20.0, "rtf": 0.1, "size": 1.0}
 OTHER = {
-    "mode": "chunk-wise", "chunk_length": 0.6, "right_context": 0.0, "pruning": "Linear-40", "precision": "fp32",
-    "online": {**(ROW.online or {}), "tau_active": 0.5},
+    "chunk_length": 0.6, "right_context": 0.0, "pruning": "Linear-40", "precision": "fp32",
+    "online": {"tau_active": 0.5},
 }  # fmt: skip
 
 
-def changed(name: str, value: object) -> FrontRow:
-    return FrontRow(**{**vars(ROW), name: value})  # type: ignore[arg-type]
-
-
 def test_a_row_is_known_by_all_that_makes_its_point_and_by_nothing_else() -> None:
-    assert all(key(changed(name, value)) == key(ROW) for name, value in SAME.items())
-    assert all(key(changed(name, value)) != key(ROW) for name, value in OTHER.items())
+    assert all(vary(ROW, **{name: value}).point == ROW.point for name, value in SAME.items())
+    assert all(vary(ROW, **{name: value}).point != ROW.point for name, value in OTHER.items())
+    assert vary(ROW, mode="chunk-wise", online={}).point != ROW.point
     for threshold in ("rho_update", "delta_new", "min_duration_off"):
-        assert key(changed("online", {**(ROW.online or {}), threshold: 0.3})) != key(ROW)
+        assert vary(ROW, online={"tau_active": 0.4, threshold: 0.3}).point != ROW.point

@@ -16,7 +16,7 @@ from objectives.models.embedding import SpeakerEmbedding
 from objectives.models.filterbank import FBANK_WIDTH
 from objectives.models.windows import window_at
 from objectives.operating_point import OperatingPoint
-from objectives.runtime.torch_runtime import OnnxRuntime
+from objectives.runtime.runtime import OnnxRuntime
 from objectives.streaming.clustering import ClusteringSettings
 from objectives.streaming.schedule import Schedule
 
