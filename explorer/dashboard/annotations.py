@@ -22,10 +22,11 @@ from sqlalchemy import delete, insert, select
 
 from explorer.dashboard.notes import Look, study_note, trial_note, unread_note
 from explorer.figures.front_plotly import CARD, der_against_latency, front_figure
-from explorer.figures.recordings import as_csv, as_png, by_recording
+from explorer.figures.recordings import as_csv, as_png
 from explorer.figures.search_plotly import hypervolume_history, importance
 from explorer.front import comparisons
 from explorer.front.pareto import every_row, in_order, whole_front
+from explorer.front.recordings import by_recording
 from explorer.front.rows import FrontRow
 from explorer.storage import trial_record as record
 from explorer.storage.snapshot import SnapshotStorage

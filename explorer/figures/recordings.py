@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from explorer.figures.style import BLUE, ORANGE, SKY
 from explorer.front import frames
-from explorer.front.recordings import RecordingErrors, by_recording
-
-__all__ = ["RecordingErrors", "as_csv", "as_png", "by_recording"]
+from explorer.front.recordings import RecordingErrors
 
 PARTS = {"missed_detection": (BLUE, ""), "false_alarm": (ORANGE, "//"), "confusion": (SKY, "..")}  # colour, hatch
 ROW, FRAME, WIDTH = 0.28, 1.6, 9.0  # inches: of a bar, of what is around them, of the figure

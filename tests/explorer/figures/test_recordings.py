@@ -5,7 +5,8 @@ import io
 
 import pytest
 
-from explorer.figures.recordings import RecordingErrors, as_csv, as_png, by_recording
+from explorer.figures.recordings import as_csv, as_png
+from explorer.front.recordings import RecordingErrors, by_recording
 from explorer.storage.trial_record import attributes_of
 from objectives.operating_point import BASELINE
 from tests.support.analytic_evaluator import measurement
