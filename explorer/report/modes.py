@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from explorer.figures import style
 from explorer.figures.front import plain_log
 from explorer.figures.style import new_figure, styled
+from explorer.front.frames import frame_of
 from explorer.front.mode_pairs import ModeCurve, ModePair, mode_curves
-from explorer.report.csv_files import as_csv
 from explorer.report.exhibit import Absent, Exhibit, Grid, trials_in_words
 from explorer.statistics import bootstrap
 from explorer.statistics.differences import in_words
@@ -45,7 +45,7 @@ def modes_exhibit(pairs: Sequence[ModePair]) -> Exhibit | Absent:
             tuple(_row(pair) for pair in pairs),
             left=frozenset({2, 3}),
         ),
-        sheets={NAME: as_csv(ModePair, pairs)},
+        sheets={NAME: frame_of(ModePair, pairs)},
     )  # fmt: skip
 
 
