@@ -136,16 +136,13 @@ class StudyDefinition(Table):
         return EvaluatorSettings(
             corpus=self.corpus,
             split=self.split,
-            segmentation=self.models.segmentation,
-            embedding=self.models.embedding,
-            clustering_threshold=self.models.clustering_threshold,
-            repeats=self.cost.repeats,
-            threads=self.cost.threads,
             seed=self.seed,
             compression=self.compression_settings(),
             device=device,
             trusted=trusted,
             tracking=self.space.online if "online" in self.space.modes else None,
+            **self.models.model_dump(),
+            **self.cost.model_dump(),
         )
 
     def identity(self) -> dict[str, Any]:

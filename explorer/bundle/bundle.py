@@ -23,7 +23,7 @@ from objectives.models.embedding import Blocks, SpeakerEmbedding, features_by
 from objectives.models.filterbank import FBANK_STEP, FBANK_WIDTH, Filterbank, WindowName
 from objectives.models.sherpa_metadata import segmentation_metadata
 from objectives.operating_point import AS_TUNED, Mode, OnlineTracking, OperatingPoint, Precision, Pruning, Structure
-from objectives.runtime.runtime import DeployedModel
+from objectives.runtime.runtime import OnnxRuntime
 from objectives.streaming.clustering import ClusteringSettings
 
 FORMAT: Literal["explorer bundle 1"] = "explorer bundle 1"
@@ -198,12 +198,12 @@ class Bundle:
         """Settings of the speaker clustering."""
         return ClusteringSettings(self.manifest.clustering.threshold, self.manifest.clustering.method)
 
-    def runtime(self, threads: int = 1) -> DeployedModel:
+    def runtime(self, threads: int = 1) -> OnnxRuntime:
         """Load the segmentation model on this many threads of the CPU, and run it once. Raises BundleError."""
         part, path = self.manifest.segmentation, self.folder / MODEL
         contract = part.contract()
         with _as_bundle_errors(path):
-            model = DeployedModel(path, contract, part.execution, "bundle", threads)
+            model = OnnxRuntime(path, contract, part.execution, "bundle", threads)
             for name, value in segmentation_metadata(contract, SAMPLE_RATE).items():
                 if model.metadata.get(name) != value:
                     raise ValueError(f"{name} is {model.metadata.get(name)}, and by {POINT} it is {value}")

@@ -37,7 +37,8 @@ from explorer.terminal.corpus_remarks import print_remarks
 from objectives.backends.checkpoint import read_checkpoint
 from objectives.cache.assets import ASSETS
 from objectives.compression.compressor import FinishedModel, load_network
-from objectives.compression.plain_safetensors import save_plain
+from objectives.compression.low_bit import save_plain
+from objectives.compression.precisions import PRECISION_MODES
 from objectives.errors import BundleError, StudyError
 from objectives.evaluation.evaluator import Evaluator, build_evaluator
 from objectives.measurement import DATA
@@ -46,7 +47,6 @@ from objectives.models.segmentation import DEFAULT_SEGMENTATION, contract_of
 from objectives.models.sherpa_metadata import check_metadata
 from objectives.operating_point import OperatingPoint
 from objectives.runtime.segmentation_onnx import portable_onnx
-from objectives.runtime.torch_runtime import execution_on_cpu
 from objectives.streaming.online import tracking_of
 from studies.definition import StudyDefinition
 from studies.search_space import recall
@@ -187,7 +187,7 @@ def _manifest(
         },
         "segmentation": {
             **asdict(contract_of(load_network(model))),
-            "execution": execution_on_cpu(model.precision),
+            "execution": PRECISION_MODES[model.precision].execution("onnxruntime cpu"),
         },
         "embedding": {
             "name": Path(embedding.name).name,  # not the path, which would reveal folders

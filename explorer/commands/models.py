@@ -4,14 +4,14 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
+from explorer.commands.options import FormatOption, print_as
 from explorer.terminal.screen import say, screen
-from explorer.terminal.streams import echo_json
-from explorer.terminal.tables import Table, print_fields, print_table, words
+from explorer.terminal.tables import Column, Table, print_fields, print_table, words
 from objectives.cache.model_cleaning import Entry, stored_models
 from objectives.cache.model_cleaning import clean as delete
 from objectives.cache.model_store import models_dir
@@ -33,18 +33,8 @@ _STYLES = {"whole": "", "damaged": "bold red", "half-written": "bold red", "bein
 _AGES = ((DAY, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
-class Format(StrEnum):
-    """How models are printed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-Output = Annotated[Format, typer.Option("--format", help="`table` for people, `json` for programs.")]
-
-
 @app.command("list")
-def list_models(output: Output = Format.TABLE) -> None:
+def list_models(output: FormatOption = "table") -> None:
     """Show every kept model: how it was made, its size, its age, when it was last used, and its state.
 
     *MiB* is the model's own file, the size that studies minimise; *on disk* includes what was derived from it (the
@@ -57,21 +47,13 @@ def list_models(output: Output = Format.TABLE) -> None:
 
         explorer models list --format json | jq '.[] | select(.precision == "int8_ptq")'
     """
-    entries = stored_models()
-    if output is Format.JSON:
-        echo_json([_row(entry) for entry in entries])
-        return
-    console = screen()
-    if entries:
-        print_table(_table(entries), console)
-    total = _mib(sum(entry.size_bytes for entry in entries))
-    say(f"{_count(entries)}, {total} MiB in {models_dir()}", console)
+    print_as(output, stored_models(), _print_list, lambda entries: [_row(entry) for entry in entries])
 
 
 @app.command()
 def show(
     key: Annotated[str, typer.Argument(metavar="KEY", help="A model's key, or as much of its beginning as is unique.")],
-    output: Output = Format.TABLE,
+    output: FormatOption = "table",
 ) -> None:
     """Show one model: everything that it was made from, how that went, its files and their state.
 
@@ -86,10 +68,7 @@ def show(
         "made_from": entry.model.made_from if entry.model else {},
         "story": entry.model.story if entry.model else {},
     }
-    if output is Format.JSON:
-        echo_json(facts)
-        return
-    print_fields(_lines("", facts), screen())
+    print_as(output, facts, lambda facts, console: print_fields(_lines("", facts), console), dict)
 
 
 @app.command("prune", hidden=True)  # the old name, which suggested the pruning of models
@@ -129,15 +108,15 @@ def clean(
         say(_fate(entry, entry in chosen, dry_run), console)
     if not dry_run:
         if chosen and not yes:
-            typer.confirm(f"Delete {_models(len(chosen))} ({_sum(chosen)} MiB)?", abort=True)
+            typer.confirm(f"Delete {_models(len(chosen))} ({_mib(chosen)} MiB)?", abort=True)
         cleaned = delete(doomed, {entry.key for entry in chosen})
         for key, why in cleaned.spared.items():
             say(f"{key} stays: {why}", console)
         files = "1 file" if len(cleaned.deleted) == 1 else f"{len(cleaned.deleted)} files"
-        say(f"deleted {files}, {_mib(cleaned.freed)} MiB", console)
+        say(f"deleted {files}, {cleaned.freed / 2**20:.2f} MiB", console)
     if whole and not chosen and unused_for is None and not damaged:
         say(
-            f"{_models(len(whole))} ({_sum(whole)} MiB) kept: delete some with --unused-for DAYS, all with --all",
+            f"{_models(len(whole))} ({_mib(whole)} MiB) kept: delete some with --unused-for DAYS, all with --all",
             console,
         )
 
@@ -165,7 +144,7 @@ def _unused(whole: Iterable[Entry], days: float) -> list[Entry]:
 
 def _fate(entry: Entry, chosen: bool, dry_run: bool) -> str:
     verb = "would delete" if dry_run else "to delete:"
-    size = f"{_mib(entry.size_bytes)} MiB"
+    size = f"{_mib([entry])} MiB"
     if chosen:
         used = "never used" if entry.last_used is None else f"last used {_ago(entry.last_used)} ago"
         return f"{verb} {entry.key} ({_name(entry)}, {size}, {used})"
@@ -187,8 +166,8 @@ def _row(entry: Entry) -> dict[str, Any]:
         "structure": made_from.get("structure"),
         "ratio": made_from.get("ratio"),
         "precision": made_from.get("precision"),
-        "kept": story.get("kept", made_from.get("kept")),
-        "params": story.get("params", made_from.get("params")),
+        "kept": story.get("kept"),
+        "params": story.get("params"),
         "recovery": recovery.get("method") if isinstance(recovery, Mapping) else recovery,
         "path": str(model.path) if model else None,
         "size_bytes": model.size_bytes if model else None,
@@ -201,31 +180,38 @@ def _row(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _table(entries: Sequence[Entry]) -> Table:
-    table = Table(
-        words("key"), words("structure"), "ratio", words("precision"), words("kept"), "MiB", "on disk", "params",
-        words("recovery"), "built", "age", "used", words("state"),
-    )  # fmt: skip
+def _print_list(entries: Sequence[Entry], console: Console) -> None:
     digits = _digits(entries)
-    for entry in entries:
-        row = _row(entry)
-        cells = (
-            entry.key[:digits],
-            row["structure"],
-            f"{row['ratio']:g}" if row["ratio"] else None,
-            row["precision"],
-            _kept(row["kept"]),
-            None if row["size_bytes"] is None else _mib(row["size_bytes"]),
-            _mib(entry.size_bytes),
-            None if row["params"] is None else f"{row['params'] / 1e6:.3f} M",
-            row["recovery"],
-            None if row["build_seconds"] is None else f"{row['build_seconds']:.0f} s",
-            None if row["made"] is None else _ago(datetime.fromisoformat(row["made"]).timestamp()),
-            None if entry.last_used is None else _ago(entry.last_used),
-            row["state"],
-        )
-        table.add(*("–" if cell is None else str(cell) for cell in cells), style=_STYLES[entry.state])
-    return table
+    shown = [_cells(entry, digits) for entry in entries]
+    if shown:
+        table = Table(*shown[0])
+        for entry, cells in zip(entries, shown, strict=True):
+            table.add(*(str(cell or "–") for cell in cells.values()), style=_STYLES[entry.state])
+        print_table(table, console)
+    states = [entry.state for entry in entries]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in _STYLES if state in states)
+    listed = f"{_models(len(entries))} ({counts})" if counts else "no models"
+    say(f"{listed}, {_mib(entries)} MiB in {models_dir()}", console)
+
+
+def _cells(entry: Entry, digits: int) -> dict[Column | str, Any]:
+    """Return a row of the table by column. digits: of the key."""
+    row, model = _row(entry), entry.model
+    return {
+        words("key"): entry.key[:digits],
+        words("structure"): row["structure"],
+        "ratio": row["ratio"] and f"{row['ratio']:g}",
+        words("precision"): row["precision"],
+        words("kept"): ", ".join(f"{units} {name}" for name, units in (row["kept"] or {}).items()),
+        "MiB": model and f"{model.size_bytes / 2**20:.2f}",
+        "on disk": _mib([entry]),
+        "params": row["params"] and f"{row['params'] / 1e6:.3f} M",
+        words("recovery"): row["recovery"],
+        "built": model and f"{model.build_seconds:.0f} s",
+        "age": model and _ago(datetime.fromisoformat(model.made).timestamp()),
+        "used": entry.last_used and _ago(entry.last_used),
+        words("state"): entry.state,
+    }
 
 
 def _lines(before: str, values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -253,26 +239,12 @@ def _name(entry: Entry) -> str:
     return f"{cut}{row['precision']}"
 
 
-def _kept(kept: Mapping[str, int] | None) -> str | None:
-    return ", ".join(f"{units} {name}" for name, units in kept.items()) or None if kept else None
-
-
-def _count(entries: Sequence[Entry]) -> str:
-    states = [entry.state for entry in entries]
-    counts = [f"{states.count(state)} {state}" for state in _STYLES if state in states]
-    return f"{_models(len(entries))} ({', '.join(counts)})" if counts else "no models"
-
-
 def _models(number: int) -> str:
     return "1 model" if number == 1 else f"{number} models"
 
 
-def _sum(entries: Iterable[Entry]) -> str:
-    return _mib(sum(entry.size_bytes for entry in entries))
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:.2f}"
+def _mib(entries: Iterable[Entry]) -> str:
+    return f"{sum(entry.size_bytes for entry in entries) / 2**20:.2f}"
 
 
 def _ago(then: float) -> str:

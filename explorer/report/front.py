@@ -49,7 +49,7 @@ def front_exhibits(front: JointFront) -> tuple[Exhibit, ...]:
                 name=f"front-{axis}",
                 title=f"DER against {words[axis]}",
                 caption=" ".join(said),
-                figure=drawing_front.draw_panel(front, axis),
+                figure=drawing_front.draw_front(front, axis),
                 alternative=(
                     f"DER against {words[axis]} for {len(front.points)} operating points, {len(on_front)} of them on "
                     f"the front. Lowest DER: {best.der:.1f} % ({best.label})."

@@ -4,9 +4,8 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from objectives.compression.precisions import PRECISION_MODES
 from objectives.operating_point import UNPRUNED, OperatingPoint
-
-WHOLE = ("fp32", "fp16")  # precisions that need neither calibration nor training
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def in_common(failures: Sequence[Failure], recordings: Collection[str]) -> list[
     precisions = {point.precision for point in points}
     if len(precisions) == 1:
         shared.append(f"precision {precisions.pop()}")
-    elif not precisions & set(WHOLE):
+    elif all(PRECISION_MODES[precision].integer_bits for precision in precisions):
         shared.append("a low-bit precision")
     shared.extend(f"recording {uri}" for uri in recordings if all(_names(failure.reason, uri) for failure in failures))
     workers = {failure.worker for failure in failures}

@@ -109,6 +109,15 @@ def kept_json(study: optuna.Study, key: str) -> Mapping[str, Any] | None:
     return value
 
 
+def keep_json(study: optuna.Study, key: str, value: object, what: str, remedy: str) -> None:
+    """Write an attribute as JSON. Raises StudyError, with `what` is lost and the remedy, if the storage refuses."""
+    try:
+        study.set_user_attr(key, json.dumps(value))
+    except StorageInternalError as error:
+        why = reason_of(error.__cause__ or error)
+        raise StudyError(f"{what} cannot be kept in the study ({why}): {remedy}") from error
+
+
 def user_attributes(study: optuna.Study) -> Mapping[str, Any]:
     """Return all user attributes of a study.
 

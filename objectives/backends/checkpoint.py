@@ -61,7 +61,7 @@ def build_network(path: Path, checkpoint: dict[str, Any], kind: type[Network]) -
     except Exception as error:  # a checkpoint's values may be anything, and so may the errors that they cause
         if ran_out_of_memory(error):
             raise
-        raise not_a_checkpoint(path, error) from error
+        raise _not_a_checkpoint(path, error) from error
     if not stock:
         raise ModelError(f"{path}: holds a {name}, not a {kind.__name__} of pyannote.audio. Give a checkpoint of one.")
     return network.eval()
@@ -115,7 +115,7 @@ def from_hub(repository: str) -> Path:
         ) from error
 
 
-def not_a_checkpoint(path: Path, error: Exception) -> ModelError:
+def _not_a_checkpoint(path: Path, error: Exception) -> ModelError:
     """Return the error for a file that cannot be used as a checkpoint."""
     unpickling = isinstance(error, torch.serialization.pickle.UnpicklingError)
     reason = str(error).splitlines()[0] if unpickling else reason_of(error)
@@ -139,9 +139,9 @@ def _read(path: Path, content: bytes, trusted: Collection[str]) -> dict[str, Any
                 f"{path}: asks for more than weights ({wanted}), so that to load it may run any code. Was it meant "
                 f"to? If you trust whoever made it, give `--trust {sha256}`."
             ) from None
-        raise not_a_checkpoint(path, error) from error
+        raise _not_a_checkpoint(path, error) from error
     if not isinstance(checkpoint, dict):
-        raise not_a_checkpoint(path, TypeError(f"it holds a {type(checkpoint).__name__}, not a dictionary"))
+        raise _not_a_checkpoint(path, TypeError(f"it holds a {type(checkpoint).__name__}, not a dictionary"))
     return checkpoint
 
 

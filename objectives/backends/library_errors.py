@@ -31,12 +31,7 @@ def ran_out_of_memory(error: BaseException) -> bool:
     """Return whether an error reports that memory ran out, on the machine or on a GPU."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or (_of_a_library(error) and _says(error, _EXHAUSTED))
-
-
-def gpu_failed(error: BaseException) -> bool:
-    """Return whether an error reports a failure on a GPU other than running out of memory."""
-    return _of_a_library(error) and _says(error, _GPU) and not ran_out_of_memory(error)
+    return isinstance(error, MemoryError) or _a_library_says(error, _EXHAUSTED)
 
 
 @contextmanager
@@ -55,14 +50,14 @@ def failing_the_trial(what: str, let_go: Callable[[], None] = lambda: None) -> I
                 f"{what}: memory ran out ({_first_line(error)}): evaluate fewer trials at once (--jobs), or give it "
                 "more memory"
             ) from error
-        if gpu_failed(error) and _gpu_is_lost():
-            raise DeviceError(
-                f"{what}: the GPU failed ({_first_line(error)}), and after such an error it serves this process no "
-                "more: run the same command again, which goes on where this one stopped; if it happens again, try "
-                "device cpu"
-            ) from error
-        if gpu_failed(error):
-            raise EvaluationError(f"{what}: the GPU failed ({_first_line(error)}); try device cpu") from error
+        if _a_library_says(error, _GPU):
+            failed = f"{what}: the GPU failed ({_first_line(error)})"
+            if _gpu_is_lost():
+                raise DeviceError(
+                    f"{failed}, and after such an error it serves this process no more: run the same command again, "
+                    "which goes on where this one stopped; if it happens again, try device cpu"
+                ) from error
+            raise EvaluationError(f"{failed}; try device cpu") from error
         raise
 
 
@@ -78,14 +73,10 @@ def finite(values: np.ndarray, what: str) -> np.ndarray:
     return values
 
 
-def _of_a_library(error: BaseException) -> bool:
-    """Return whether a library raised an error. ONNX Runtime's errors are direct subclasses of Exception."""
-    return isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime.")
-
-
-def _says(error: BaseException, phrases: tuple[str, ...]) -> bool:
-    message = str(error).lower()
-    return any(phrase in message for phrase in phrases)
+def _a_library_says(error: BaseException, phrases: tuple[str, ...]) -> bool:
+    """Return whether a library's error has one of the phrases. Those of ONNX Runtime derive from Exception itself."""
+    raised = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime.")
+    return raised and any(phrase in str(error).lower() for phrase in phrases)
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,7 +19,8 @@ from objectives.backends.pyannote import PyanNet
 from objectives.backends.torchao import __version__ as torchao_version
 from objectives.cache.model_store import StoredModel, kept_model
 from objectives.compression import low_bit, recovery, training_windows
-from objectives.compression.low_bit import Bits, LowBitModel, Ranges
+from objectives.compression.low_bit import LowBitModel, Ranges
+from objectives.compression.precisions import PRECISION_MODES, Bits
 from objectives.compression.pruning import checkpoint_of, folded, kept_units, rebuild, schedule, units_to_keep
 from objectives.compression.pyannet_head import forward_tail
 from objectives.compression.settings import CompressionSettings, QuantizationOptions
@@ -39,8 +40,6 @@ LAST_SHARE = 0.7  # share of the recovery steps after the last pruning iteration
 QAT_RATE = 0.25  # of recovery's learning rate: the model is already close to its optimum
 
 TRAINING_CODE = (recovery.CODE_VERSION, training_windows.CODE_VERSION)
-
-BITS: Mapping[Precision, Bits] = {"int8_ptq": 8, "int8_qat": 8, "int4_ptq": 4, "int4_qat": 4}
 
 OnProgress = Callable[[str, float], None]  # (stage, fraction of it that is done)
 
@@ -71,7 +70,7 @@ class FinishedModel:
     @property
     def bits(self) -> Bits | None:
         """Bits of the LSTM and Linear weights if they are integers."""
-        return BITS.get(self.precision)
+        return PRECISION_MODES[self.precision].integer_bits
 
 
 def load_network(model: FinishedModel) -> PyanNet:
@@ -102,112 +101,66 @@ class Compressor:
 
         It is made on one thread, so that on CPUs its bytes do not depend on the number of cores. fp32 and fp16 models
         are stock pyannote.audio checkpoints; low-bit models are files of objectives/compression/low_bit.py.
-        Raises ModelError if the base is not a usable PyanNet, EvaluationError if a split that is needed is missing.
+
+        Args:
+            pruning: what to remove from the base before the precision is lowered.
+            precision: a key of `PRECISION_MODES`.
+            on_progress: called with the name of a stage and the fraction of it that is done.
+
+        Raises:
+            ModelError: if the base is not a usable PyanNet.
+            EvaluationError: if a split that is needed is missing.
         """
+        mode = PRECISION_MODES[precision]
         with one_torch_thread():
             stored = self._full_precision(pruning, on_progress)
-            if precision == "fp16":
-                stored = self._half(pruning, stored)
-            elif precision in BITS:
+            if mode.bits == 16:
+                stored = self._half(pruning, precision, stored)
+            elif mode.integer_bits is not None:
                 stored = self._low_bit(pruning, precision, stored, on_progress)
-        story = stored.story
-        return FinishedModel(
-            stored.key,
-            stored.path,
-            precision,
-            story["params"],
-            stored.sha256,
-            pruning,
-            story["kept"],
-            {**story, **_cost(stored)},
-        )
+        story = {**stored.story, "build_seconds": stored.build_seconds}
+        params, kept = story["params"], story["kept"]
+        return FinishedModel(stored.key, stored.path, precision, params, stored.sha256, pruning, kept, story)
 
     def _full_precision(self, pruning: Pruning, on_progress: OnProgress) -> StoredModel:
         """Return the model in 32 bits: the base itself, or the pruned and recovered one."""
         pruned = pruning != UNPRUNED
-        settings = self.settings.recovery
         ingredients = {
-            **self._named(pruning, "fp32"),
+            **_named(pruning, "fp32"),
             "base": file_sha256(self.base),
             "iterations": self.settings.iterations if pruned else None,
-            "recovery": {**asdict(settings), "qat_steps": None} if pruned else None,
-            "train": self._training().fingerprint if pruned else None,
-            "seed": self.settings.seed if pruned else None,
-            "code": [CODE_VERSION, *(TRAINING_CODE if pruned else ())],
-            "device": recovery.device().type if pruned else None,
+            **self._trained_with(pruned, unused="qat_steps"),
         }
-        return kept_model(
-            ingredients, ".bin", lambda path: self._make_full(pruning, path, on_progress), _waiting(on_progress)
-        )
-
-    def _make_full(self, pruning: Pruning, path: Path, on_progress: OnProgress) -> dict[str, Any]:
-        network = load_segmentation(self.base, self.trusted)
-        if wild := _wild(network.state_dict()):
-            raise ModelError(f"{self.base}: {wild} holds NaN or infinite weights: give a sound checkpoint")
-        steps: list[dict[str, Any]] = []
-        if pruning != UNPRUNED:
-            network, steps = self._prune(network, pruning, on_progress)
-        checkpoint = _in_precision(checkpoint_of(network, _bare(self.base, self.trusted)), "fp32")
-        _refuse_wild(checkpoint["state_dict"], f"the model pruned by {pruning} came out of its training")
-        save_checkpoint(checkpoint, path)
-        return {"params": parameter_count(network), "kept": kept_units(network), "recovered": steps}
-
-    def _prune(
-        self, network: PyanNet, pruning: Pruning, on_progress: OnProgress
-    ) -> tuple[PyanNet, list[dict[str, Any]]]:
-        windows = self._windows(QuantizationOptions(), on_progress)
-        settings = self.settings.recovery
-        loss = recovery.loss_of(settings.method, windows, contract_of(network))
-        records = []
-        plan = schedule(pruning, network, self.settings.iterations)
-        for number, (sizes, steps) in enumerate(zip(plan, _shares(settings.steps, len(plan)), strict=True), start=1):
-            kept = units_to_keep(network, **sizes)
-            if settings.method != "bce":  # the paper's method stays as published
-                with machine.working():
-                    network = folded(network, kept, windows.features[: windows.trained])
-            learner = recovery.trainable_copy(rebuild(network, kept))
-            trained = recovery.train(
-                _learning(learner),
-                functools.partial(forward_tail, learner),
-                loss,
-                windows,
-                steps,
-                settings.batch,
-                settings.learning_rate,
-                self.settings.seed + number,
-                _named_progress(on_progress, f"recovering {pruning}, {number} of {len(plan)}"),
-            )
-            network = _settled(learner)
-            records.append({"kept": kept_units(network), **asdict(trained)})
-        return network, records
-
-    def _half(self, pruning: Pruning, source: StoredModel) -> StoredModel:
-        ingredients = {**self._named(pruning, "fp16"), "source": source.key, "code": CODE_VERSION}
 
         def make(path: Path) -> dict[str, Any]:
-            checkpoint = _in_precision(_bare(source.path), "fp16")
-            _refuse_wild(checkpoint["state_dict"], "the model does not fit into 16 bits")
-            save_checkpoint(checkpoint, path)
+            network = load_segmentation(self.base, self.trusted)
+            if wild := _wild(network.state_dict()):
+                raise ModelError(f"{self.base}: {wild} holds NaN or infinite weights: give a sound checkpoint")
+            network, steps = self._prune(network, pruning, on_progress) if pruned else (network, [])
+            checkpoint = checkpoint_of(network, _bare(self.base, self.trusted))
+            _save_as(torch.float32, checkpoint, path, f"the model pruned by {pruning} came out of its training")
+            return {"params": parameter_count(network), "kept": kept_units(network), "recovered": steps}
+
+        return kept_model(ingredients, ".bin", make, _waiting(on_progress))
+
+    def _half(self, pruning: Pruning, precision: Precision, source: StoredModel) -> StoredModel:
+        def make(path: Path) -> dict[str, Any]:
+            _save_as(torch.float16, _bare(source.path), path, "the model does not fit into 16 bits")
             return {**source.story}
 
+        ingredients = {**_named(pruning, precision), "source": source.key, "code": CODE_VERSION}
         return kept_model(ingredients, ".bin", make)
 
     def _low_bit(
         self, pruning: Pruning, precision: Precision, source: StoredModel, on_progress: OnProgress
     ) -> StoredModel:
-        trained = precision.endswith("_qat")
-        settings = self.settings.recovery
         ingredients = {
-            **self._named(pruning, precision),
+            **_named(pruning, precision),
             "source": source.key,
             "quantization": asdict(self.settings.quantization),
             "calib": self._calibration().fingerprint,
-            "recovery": {**asdict(settings), "steps": None} if trained else None,
-            "train": self._training().fingerprint if trained else None,
-            "seed": self.settings.seed if trained else None,
-            "code": [CODE_VERSION, *(TRAINING_CODE if trained else ())],
             "torchao": torchao_version,
-            "device": recovery.device().type if trained else None,
+            **self._trained_with(PRECISION_MODES[precision].trained, unused="steps"),
         }
 
         def make(path: Path) -> dict[str, Any]:
@@ -218,17 +171,55 @@ class Compressor:
 
         return kept_model(ingredients, low_bit.SUFFIX, make, _waiting(on_progress))
 
+    def _trained_with(self, trained: bool, unused: str) -> dict[str, Any]:
+        """Return the ingredients of a model that change its training, None if it is not trained.
+
+        unused: the field of the recovery settings that this training does not use.
+        """
+        if not trained:
+            return {**dict.fromkeys(("recovery", "train", "seed", "device")), "code": [CODE_VERSION]}
+        return {
+            "recovery": {**asdict(self.settings.recovery), unused: None},
+            "train": self._training().fingerprint,
+            "seed": self.settings.seed,
+            "device": recovery.device().type,
+            "code": [CODE_VERSION, *TRAINING_CODE],
+        }
+
+    def _prune(
+        self, network: PyanNet, pruning: Pruning, on_progress: OnProgress
+    ) -> tuple[PyanNet, list[dict[str, Any]]]:
+        windows = self._windows(QuantizationOptions(), on_progress)
+        settings = self.settings.recovery
+        records = []
+        plan = schedule(pruning, network, self.settings.iterations)
+        for number, (sizes, steps) in enumerate(zip(plan, _shares(settings.steps, len(plan)), strict=True), start=1):
+            kept = units_to_keep(network, **sizes)
+            if settings.method != "bce":  # the paper's method stays as published
+                with machine.working():
+                    network = folded(network, kept, windows.features[: windows.trained])
+            learner = recovery.trainable_copy(rebuild(network, kept))
+            forward = functools.partial(forward_tail, learner)
+            told = functools.partial(on_progress, f"recovering {pruning}, {number} of {len(plan)}")
+            seed = self.settings.seed + number
+            outcome = self._train(learner, forward, windows, steps, settings.learning_rate, seed, told)
+            network = learner
+            records.append({"kept": kept_units(network), **outcome})
+        return network, records
+
     def _quantize(
         self, source: StoredModel, precision: Precision, on_progress: OnProgress
     ) -> tuple[LowBitModel, dict[str, Any]]:
-        bits, options = BITS[precision], self.settings.quantization
+        mode, options = PRECISION_MODES[precision], self.settings.quantization
+        bits = mode.integer_bits
+        assert bits is not None, "only modes with integer weights are quantized"
         network = low_bit.with_rounded_sincnet(load_segmentation(source.path), options)
         with machine.working():
             features = calibration_features(network, self._calibration())
             ranges = low_bit.observe_ranges(network, features)
         summary: dict[str, Any] = {"bits": bits, "calibration_windows": len(features)}
-        if precision.endswith("_qat"):
-            network, summary["trained"] = self._train_quantized(network, bits, ranges, str(precision), on_progress)
+        if mode.trained:
+            network, summary["trained"] = self._train_quantized(network, bits, ranges, precision, on_progress)
         with machine.working():
             return low_bit.quantize(network, bits, options, ranges), summary
 
@@ -237,23 +228,40 @@ class Compressor:
     ) -> tuple[PyanNet, dict[str, Any]]:
         """Train the network while running it with the rounding that `quantize` will apply."""
         settings, options = self.settings.recovery, self.settings.quantization
-        windows = self._windows(options, on_progress)
-        loss = recovery.loss_of(settings.method, windows, contract_of(network))
         learner = recovery.trainable_copy(network)
+
+        def forward(features: torch.Tensor) -> torch.Tensor:
+            return low_bit.run_low_bit(learner, features, low_bit.faked_weights(learner, bits, options), ranges)
+
+        windows, rate = self._windows(options, on_progress), settings.learning_rate * QAT_RATE
+        told = functools.partial(on_progress, f"quantization-aware training, {name}")
+        return learner, self._train(learner, forward, windows, settings.qat_steps, rate, self.settings.seed, told)
+
+    def _train(
+        self,
+        learner: PyanNet,
+        forward: recovery.Forward,
+        windows: TrainingWindows,
+        steps: int,
+        learning_rate: float,
+        seed: int,
+        on_progress: Callable[[float], None],
+    ) -> dict[str, Any]:
+        """Train a `trainable_copy` in place, and leave it on the CPU, in evaluation mode and without gradients."""
+        settings = self.settings.recovery
         trained = recovery.train(
-            _learning(learner),
-            lambda features: low_bit.run_low_bit(
-                learner, features, low_bit.faked_weights(learner, bits, options), ranges
-            ),
-            loss,
+            [parameter for parameter in learner.parameters() if parameter.requires_grad],
+            forward,
+            recovery.loss_of(settings.method, windows, contract_of(learner)),
             windows,
-            settings.qat_steps,
+            steps,
             settings.batch,
-            settings.learning_rate * QAT_RATE,
-            self.settings.seed,
-            _named_progress(on_progress, f"quantization-aware training, {name}"),
+            learning_rate,
+            seed,
+            on_progress,
         )
-        return _settled(learner), asdict(trained)
+        learner.cpu().eval().requires_grad_(False)
+        return asdict(trained)
 
     def _windows(self, options: QuantizationOptions, on_progress: OnProgress) -> TrainingWindows:
         """Return the windows to train on, with the output of SincNet as these options round it."""
@@ -265,7 +273,7 @@ class Compressor:
             self._training(),
             self.settings.recovery.windows,
             self.settings.seed,
-            _named_progress(on_progress, "drawing training windows"),
+            functools.partial(on_progress, "drawing training windows"),
         )
 
     def _training(self) -> TrainingData:
@@ -285,20 +293,25 @@ class Compressor:
             )
         return self.calibration
 
-    @staticmethod
-    def _named(pruning: Pruning, precision: Precision) -> dict[str, Any]:
-        return {"structure": pruning.structure, "ratio": pruning.ratio, "precision": precision}
 
-
-def finish(base: Path, precision: Precision) -> FinishedModel:
-    """Return the unpruned model of `base` in fp32 or fp16, which need no recordings. See Compressor.finish."""
-    return Compressor(base).finish(UNPRUNED, precision)
+def _named(pruning: Pruning, precision: Precision) -> dict[str, Any]:
+    return {"structure": pruning.structure, "ratio": pruning.ratio, "precision": precision}
 
 
 def _bare(path: Path, trusted: Collection[str] = ()) -> dict[str, Any]:
     """Return the content of a checkpoint as plain data, without its training state."""
     checkpoint = read_checkpoint(path, trusted)
     return plain(path, {name: value for name, value in checkpoint.items() if name not in DROPPED})
+
+
+def _save_as(dtype: torch.dtype, checkpoint: Mapping[str, Any], path: Path, what: str) -> None:
+    """Write a checkpoint with its weights in this precision. Raises EvaluationError as _refuse_wild does."""
+    state = {
+        name: value.to(torch.float32 if KEPT_WIDE in name else dtype) if value.is_floating_point() else value
+        for name, value in checkpoint["state_dict"].items()
+    }
+    _refuse_wild(state, what)
+    save_checkpoint({**checkpoint, "state_dict": state}, path)
 
 
 def save_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
@@ -321,17 +334,6 @@ def _vectors_together(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tens
     return together
 
 
-def _in_precision(checkpoint: dict[str, Any], precision: Precision) -> dict[str, Any]:
-    state = {name: _stored(name, value, precision) for name, value in checkpoint["state_dict"].items()}
-    return {**checkpoint, "state_dict": state}
-
-
-def _stored(name: str, value: torch.Tensor, precision: Precision) -> torch.Tensor:
-    if not value.is_floating_point():
-        return value
-    return value.to(torch.float16 if precision == "fp16" and KEPT_WIDE not in name else torch.float32)
-
-
 def _wild(values: Mapping[str, torch.Tensor]) -> str | None:
     """Return the name of the first tensor that holds NaN or infinite values."""
     return next((name for name, value in values.items() if not value.isfinite().all()), None)
@@ -343,28 +345,11 @@ def _refuse_wild(values: Mapping[str, torch.Tensor], what: str) -> None:
         raise EvaluationError(f"{what}: {wild} holds NaN or infinite values, so it was not kept")
 
 
-def _learning(learner: PyanNet) -> list[torch.nn.Parameter]:
-    return [parameter for parameter in learner.parameters() if parameter.requires_grad]
-
-
-def _settled(learner: PyanNet) -> PyanNet:
-    """Move a trained network to the CPU, in evaluation mode and without gradients."""
-    return learner.cpu().eval().requires_grad_(False)
-
-
 def _shares(steps: int, iterations: int) -> list[int]:
     """Return the number of recovery steps after each pruning iteration. Most come after the last."""
     early = round(steps * (1 - LAST_SHARE) / (iterations - 1)) if iterations > 1 else 0
     return [*[early] * (iterations - 1), steps - early * (iterations - 1)]
 
 
-def _named_progress(on_progress: OnProgress, stage: str) -> Callable[[float], None]:
-    return lambda fraction: on_progress(stage, fraction)
-
-
 def _waiting(on_progress: OnProgress) -> Callable[[], None]:
-    return lambda: on_progress("waiting for another process that makes this model", 0.0)
-
-
-def _cost(stored: StoredModel) -> dict[str, Any]:
-    return {"build_seconds": stored.build_seconds}
+    return functools.partial(on_progress, "waiting for another process that makes this model", 0.0)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 
 from objectives.backends.library_errors import ran_out_of_memory
 from objectives.backends.pyannote import Problem, PyanNet, Resolution, Specifications
-from objectives.compression.pyannet_head import CLASSIFIER, lstm_bias, run_tail, tail_weights
+from objectives.compression.precisions import Bits
+from objectives.compression.pyannet_head import CLASSIFIER, lstm_bias, new_network, run_tail, tail_weights
 from objectives.compression.quantization import (
     ActivationRange,
     QuantizedWeight,
@@ -32,12 +33,12 @@ from objectives.compression.settings import Clipping, QuantizationOptions
 from objectives.errors import ModelError, reason_of
 
 FORMAT = "explorer low-bit segmentation 2"
+PLAIN_FORMAT = "explorer plain 1"
 # one entry only: safetensors writes several in a random order, and equal models must give equal bytes
 METADATA = "explorer"
 SINCNET_WEIGHTS = ("sincnet.conv1d.1.weight", "sincnet.conv1d.2.weight")  # (outputs, inputs, taps)
 SUFFIX = ".safetensors"
 
-Bits = Literal[4, 8]
 Ranges = Mapping[str, ActivationRange]
 
 
@@ -73,10 +74,7 @@ def quantize(network: PyanNet, bits: Bits, options: QuantizationOptions, ranges:
     if options.sincnet == "int8":
         matrices |= {name: network.get_parameter(name).flatten(1) for name in SINCNET_WEIGHTS}
     weights = {name: quantize_weight(matrix, *_how(name, bits, options)) for name, matrix in matrices.items()}
-    kept = {name: value for name, value in network.state_dict().items() if name.startswith("sincnet.")}
-    rest = {f"lstm.{layer}.bias": lstm_bias(network, layer) for layer in range(network.lstm.num_layers)}
-    rest |= {name: value for name, value in network.named_parameters() if name.endswith(".bias") and "lstm" not in name}
-    others = {name: value.detach() for name, value in (kept | rest).items() if name not in weights}
+    others = _unquantized(network, weights)
     return LowBitModel(_network(describe_network(network), weights, others), weights, ranges, bits)
 
 
@@ -123,19 +121,14 @@ def save(model: LowBitModel, path: Path) -> None:
         stored[f"{name}.scale"] = weight.scale
         if weight.multipliers is not None:
             stored[f"{name}.multipliers"] = pack(weight.multipliers - 1)
-    network = model.network
-    for layer in range(network.lstm.num_layers):
-        stored[f"lstm.{layer}.bias"] = lstm_bias(network, layer).detach()
-    for name, value in network.state_dict().items():
-        if not name.startswith("lstm.") and name not in model.weights:
-            stored[name] = value
     described = {
         "format": FORMAT,
         "bits": model.bits,
-        "network": describe_network(network),
+        "network": describe_network(model.network),
         "weights": layout,
         "ranges": {layer: [entering.low, entering.high] for layer, entering in model.ranges.items()},
     }
+    stored |= _unquantized(model.network, model.weights)
     stored = {name: value.cpu().contiguous() for name, value in stored.items()}
     save_file(stored, path, {METADATA: json.dumps(described, separators=(",", ":"))})
 
@@ -152,12 +145,9 @@ def load(path: Path) -> LowBitModel:
         raise ModelError(f"{path}: not readable as safetensors ({reason_of(error)}): make the model again") from error
     try:
         described = json.loads(metadata.get(METADATA, "{}"))
-        found = described.get("format")
-    except (ValueError, AttributeError) as error:
-        raise _incomplete(path, error) from error
-    if found != FORMAT:
-        raise ModelError(f"{path}: its format is {found!r}, not {FORMAT!r}: make the model again")
-    try:
+        if described.get("format") != FORMAT:
+            found = described.get("format")
+            raise ModelError(f"{path}: its format is {found!r}, not {FORMAT!r}: make the model again")
         weights = {name: _weight(name, layout, stored) for name, layout in described["weights"].items()}
         ranges = {layer: ActivationRange(low, high) for layer, (low, high) in described["ranges"].items()}
         network = _network(described["network"], weights, stored)
@@ -165,11 +155,27 @@ def load(path: Path) -> LowBitModel:
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         if ran_out_of_memory(error):
             raise
-        raise _incomplete(path, error) from error
+        reason = f"{type(error).__name__}: {reason_of(error)}"
+        raise ModelError(f"{path}: incomplete ({reason}): make the model again") from error
 
 
-def _incomplete(path: Path, error: Exception) -> ModelError:
-    return ModelError(f"{path}: incomplete ({type(error).__name__}: {reason_of(error)}): make the model again")
+def save_plain(network: PyanNet, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Write a model in 32 or 16 bits as safetensors: the values of its checkpoint without a pickle.
+
+    state: the checkpoint's values, by name. The metadata hold what is needed to build the network again.
+    """
+    described = {"format": PLAIN_FORMAT, "network": describe_network(network)}
+    values = {name: value.contiguous().clone() for name, value in state.items()}
+    save_file(values, path, metadata={METADATA: json.dumps(described)})
+
+
+def _unquantized(network: PyanNet, weights: Mapping[str, QuantizedWeight]) -> dict[str, torch.Tensor]:
+    """Return the values of a network that are stored in 32 bits, with the sum of each LSTM layer's biases."""
+    values = {f"lstm.{layer}.bias": lstm_bias(network, layer).detach() for layer in range(network.lstm.num_layers)}
+    for name, value in network.state_dict().items():
+        if not name.startswith("lstm.") and name not in weights:
+            values[name] = value
+    return values
 
 
 def _how(name: str, bits: Bits, options: QuantizationOptions) -> tuple[int, int, Clipping]:
@@ -203,11 +209,7 @@ def network_like(described: Mapping[str, Any]) -> PyanNet:
     """Build a stock PyanNet from a `describe_network` result. Its weights are random, to be overwritten."""
     fields = dict(described["specifications"])
     fields |= {"problem": Problem[fields["problem"]], "resolution": Resolution[fields["resolution"]]}
-    with torch.random.fork_rng(devices=[]):  # leave the global random state untouched
-        network = PyanNet(**described["hyper_parameters"])
-        network.specifications = Specifications(**fields)
-        network.build()
-    return network
+    return new_network(described["hyper_parameters"], Specifications(**fields))
 
 
 def _network(

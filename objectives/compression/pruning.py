@@ -5,35 +5,31 @@ output equals that of the full-size model with the parameters of the removed uni
 """
 
 import copy
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 
 from objectives.backends.pyannote import PyanNet
-from objectives.compression.pyannet_head import linears, run_tail, tail_weights
+from objectives.compression.pyannet_head import new_network, run_tail, tail_weights
 from objectives.errors import ModelError
 from objectives.operating_point import Pruning
 
 GATES, DIRECTIONS = 4, 2  # of a BiLSTM layer
 
 
-class Sizes(TypedDict):
-    """Number of units that stay in every BiLSTM layer and in every linear layer; None for all."""
-
-    hidden: int | None
-    linear: int | None
-
-
 def units_kept(total: int, ratio: float, iterations: int) -> tuple[int, ...]:
     """Return the units left of `total` after each iteration. Each removes ratio / iterations of those that remain.
 
-    The number of removed units is rounded half up, and at least one unit stays. Four iterations at the paper's 20, 40,
-    60 and 80 % leave 104, 84, 67 and 53 of 128. The ratio is taken by its decimal digits, so that 0.1 of 5 is exactly
-    0.5.
+    The number of removed units is rounded half up, and at least one unit stays. The ratio is taken by its decimal
+    digits, so that 0.1 of 5 is exactly 0.5.
+
+    >>> [units_kept(128, ratio, 4)[-1] for ratio in (0.2, 0.4, 0.6, 0.8)]  # as in the paper
+    [104, 84, 67, 53]
     """
     share = Fraction(f"{ratio:.9f}") / iterations
     kept = []
@@ -51,22 +47,19 @@ def kept_units(network: PyanNet) -> dict[str, int]:
     return sizes
 
 
-def schedule(pruning: Pruning, network: PyanNet, iterations: int) -> tuple[Sizes, ...]:
-    """Return the sizes that each iteration leaves; empty if the structure is `none`.
+def schedule(pruning: Pruning, network: PyanNet, iterations: int) -> tuple[dict[str, int], ...]:
+    """Return the units that each iteration leaves in every layer of the pruned kinds, {"hidden": 104, "linear": 104}.
 
-    Raises ModelError if the network does not have the layers to prune.
+    Empty if the structure is `none`. Raises ModelError if the network does not have the layers to prune.
     """
     if pruning.structure == "none":
         return ()
     sizes = kept_units(network)
-    left: dict[str, tuple[int | None, ...]] = dict.fromkeys(("hidden", "linear"), (None,) * iterations)
-    for name in ("hidden", "linear"):
-        if pruning.structure in (name, "both"):
-            _require_units(name, sizes)
-            left[name] = units_kept(sizes[name], pruning.ratio, iterations)
-    return tuple(
-        Sizes(hidden=hidden, linear=linear) for hidden, linear in zip(left["hidden"], left["linear"], strict=True)
-    )
+    structures = ("hidden", "linear") if pruning.structure == "both" else (pruning.structure,)
+    for structure in structures:
+        _require_units(structure, sizes)
+    left = [units_kept(sizes[structure], pruning.ratio, iterations) for structure in structures]
+    return tuple(dict(zip(structures, units, strict=True)) for units in zip(*left, strict=True))
 
 
 def units_to_keep(network: PyanNet, hidden: int | None = None, linear: int | None = None) -> Mapping[str, torch.Tensor]:
@@ -95,7 +88,8 @@ def units_to_keep(network: PyanNet, hidden: int | None = None, linear: int | Non
             raise ModelError(
                 f"cannot keep {wanted} of {sizes[structure]} {structure} units: keep 1 to {sizes[structure]} of them"
             )
-        for layer in _layers(layout, structure):
+        kind = "lstm" if structure == "hidden" else "linear"
+        for layer in (f"{kind}.{number}" for number in range(network.hparams[kind]["num_layers"])):
             ranked = torch.argsort(_squared_norms(layout, state, layer), descending=True, stable=True)
             kept[layer] = ranked[:wanted].sort().values
     return kept
@@ -113,14 +107,9 @@ def rebuild(network: PyanNet, kept: Mapping[str, torch.Tensor]) -> PyanNet:
                 value = value.index_select(dimension, axis.positions(kept[axis.layer], value.shape[dimension]))
         state[name] = value.clone()
     hparams: dict[str, Any] = copy.deepcopy(dict(network.hparams))
-    for structure, option in (("hidden", "lstm"), ("linear", "linear")):
-        units = {len(kept[layer]) for layer in _layers(layout, structure) if layer in kept}
-        if units:
-            (hparams[option]["hidden_size"],) = units
-    with torch.random.fork_rng(devices=[]):  # leave the global random state untouched
-        smaller = PyanNet(**hparams)
-        smaller.specifications = network.specifications
-        smaller.build()
+    for layer, units in kept.items():
+        hparams[layer.split(".")[0]]["hidden_size"] = len(units)
+    smaller = new_network(hparams, network.specifications)
     smaller.to(network.classifier.weight)
     smaller.load_state_dict(state, strict=True)
     return smaller.train(network.training)
@@ -185,12 +174,6 @@ def _layout(network: PyanNet) -> _Layout:
     return layout
 
 
-def _layers(layout: _Layout, structure: str) -> list[str]:
-    prefix = {"hidden": "lstm.", "linear": "linear."}[structure]
-    layers = (axis.layer for axes in layout.values() for axis in axes if axis is not None)
-    return [layer for layer in dict.fromkeys(layers) if layer.startswith(prefix)]
-
-
 def _require_units(structure: str, sizes: Mapping[str, int]) -> None:
     if structure not in sizes:
         raise ModelError(f"this PyanNet has no {structure} layers to prune: choose pruning structure hidden or none")
@@ -225,38 +208,26 @@ def folded(network: PyanNet, kept: Mapping[str, torch.Tensor], features: torch.T
     train.
     """
     moments = _moments(network, features[:WINDOWS])
+    reader = dict(itertools.pairwise(moments))  # layer → the layer that its output enters
     copied = copy.deepcopy(network)
-    order = [*(f"lstm.{index}" for index in range(network.lstm.num_layers))]
-    order += [*(f"linear.{index}" for index in range(len(linears(network)))), "classifier"]
-    for layer, stays in kept.items():
-        following = order[order.index(layer) + 1]
-        if layer.startswith("lstm."):
-            stays = torch.cat([stays, stays + network.lstm.hidden_size])  # both directions
-        for weight, bias in _listeners(copied, following):
-            _fold(weight, bias, moments[following], stays)
+    for name, axes in _layout(network).items():
+        column = axes[-1]
+        if len(axes) == 2 and column is not None and column.layer in kept and "weight_hh" not in name:
+            weight, bias = copied.get_parameter(name), copied.get_parameter(name.replace("weight", "bias"))
+            stays = column.positions(kept[column.layer], weight.shape[1])
+            _fold(weight, bias, moments[reader[column.layer]], stays)
     return copied
 
 
-def _listeners(network: PyanNet, layer: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Return the weights and biases that a layer applies to the output of the layer before it."""
-    if not layer.startswith("lstm."):
-        names = [(f"{layer}.weight", f"{layer}.bias")]
-    else:
-        number = layer.removeprefix("lstm.")
-        ends = (f"l{number}", f"l{number}_reverse")
-        names = [(f"lstm.weight_ih_{end}", f"lstm.bias_ih_{end}") for end in ends]
-    return [(network.get_parameter(weight), network.get_parameter(bias)) for weight, bias in names]
-
-
 def _moments(network: PyanNet, features: torch.Tensor) -> dict[str, Moments]:
-    """Return the covariance and mean of the input of each layer of the tail."""
+    """Return the covariance and mean of the input of each layer of the tail, in the order of the layers."""
     entering: dict[str, list[torch.Tensor]] = {}
+    nothing = [torch.tensor(0)] * 3
 
     def enter(layer: str, activation: torch.Tensor) -> torch.Tensor:
         flat = activation.flatten(0, 1).double()  # (frames of all windows, units)
         sums = [flat.T @ flat, flat.sum(0), torch.tensor(len(flat))]
-        so_far = entering.get(layer)
-        entering[layer] = sums if so_far is None else [old + new for old, new in zip(so_far, sums, strict=True)]
+        entering[layer] = [old + new for old, new in zip(entering.get(layer, nothing), sums, strict=True)]
         return activation
 
     weights = tail_weights(network)

@@ -16,6 +16,15 @@ Enter = Callable[[str, torch.Tensor], torch.Tensor]  # (layer, its input) → th
 CLASSIFIER = "classifier.weight"
 
 
+def new_network(hyper_parameters: Mapping[str, Any], specifications: Any) -> PyanNet:
+    """Build a PyanNet with random weights, to be overwritten. The global random state stays untouched."""
+    with torch.random.fork_rng(devices=[]):
+        network = PyanNet(**hyper_parameters)
+        network.specifications = specifications
+        network.build()
+    return network
+
+
 def tail_weights(network: PyanNet) -> dict[str, torch.Tensor]:
     """Return the weight matrices of the tail, with gradients: `lstm.0.input`, `lstm.0.state`, …, `linear.0.weight`, …,
     `classifier.weight`. Those of an LSTM, (2 · 4 · hidden, inputs), hold both directions.

@@ -6,7 +6,6 @@ supports one scale per row then computes exactly with the stored values. Activat
 8 bits, with static ranges. torchao's primitives do the arithmetic; torchao itself does not support LSTMs.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -86,9 +85,6 @@ class ActivationRange:
         return step.item(), int(zero.item())
 
 
-ActivationRanges = Mapping[str, ActivationRange]
-
-
 def observed_range(low: float, high: float) -> ActivationRange:
     """Return the range that contains the observed values and 0."""
     return ActivationRange(min(low, 0.0), max(high, 0.0))
@@ -120,7 +116,11 @@ def faked_weight(weight: torch.Tensor, bits: int, group_size: int = 0, clipping:
 
 
 def pack(codes: torch.Tensor) -> torch.Tensor:
-    """Pack codes from -8 to 7, any shape, two per byte: (ceil(number / 2),) uint8, the first in the lower half."""
+    """Pack codes from -8 to 7, any shape, two per byte: (ceil(number / 2),) uint8, the first in the lower half.
+
+    >>> pack(torch.tensor([[1, 2], [-1, 7]]))
+    tensor([ 33, 127], dtype=torch.uint8)
+    """
     flat = codes.flatten().to(torch.int16) & 0xF
     if len(flat) % 2:
         flat = torch.cat([flat, flat.new_zeros(1)])
@@ -128,7 +128,11 @@ def pack(codes: torch.Tensor) -> torch.Tensor:
 
 
 def unpack(packed: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """Unpack what `pack` packed: int8 of that shape."""
+    """Unpack what `pack` packed: int8 of that shape.
+
+    >>> unpack(torch.tensor([33, 127], dtype=torch.uint8), (2, 2)).tolist()
+    [[1, 2], [-1, 7]]
+    """
     pairs = torch.stack([packed & 0xF, packed >> 4], dim=1).flatten()[: torch.Size(shape).numel()].to(torch.int8)
     return torch.where(pairs > 7, pairs - 16, pairs).reshape(shape)
 

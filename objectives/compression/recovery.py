@@ -64,21 +64,19 @@ def loss_of(method: Method, windows: TrainingWindows, contract: Contract) -> Los
     paper's Sec. 4.3. powerset and bce count annotated frames only.
     """
     permutations = torch.tensor(class_permutations(contract))
-    if method == "distill":
-        return lambda answers, chosen: _divergence(
-            answers, windows.teacher[chosen].to(answers.device), permutations.to(answers.device)
+
+    def loss(answers: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        teacher, classes, annotated, permuted = (
+            values.to(answers.device)
+            for values in (windows.teacher[chosen], windows.classes[chosen], windows.annotated[chosen], permutations)
         )
-    if method == "bce":
-        return lambda answers, chosen: _speech_loss(
-            answers,
-            windows.classes[chosen].to(answers.device) > 0,
-            windows.annotated[chosen].to(answers.device),
-        )
-    return lambda answers, chosen: _powerset_loss(
-        answers,
-        permutations.to(answers.device)[:, windows.classes[chosen].to(answers.device)],
-        windows.annotated[chosen].to(answers.device),
-    )
+        if method == "distill":
+            return _divergence(answers, teacher, permuted)
+        if method == "bce":
+            return _speech_loss(answers, classes > 0, annotated)
+        return _powerset_loss(answers, permuted[:, classes], annotated)
+
+    return loss
 
 
 def class_permutations(contract: Contract) -> np.ndarray:

@@ -1,14 +1,11 @@
 """Settings of model compression: plain values, so that a study's definition can be read without torch."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 Method = Literal["bce", "powerset", "distill"]
-METHODS: tuple[Method, ...] = get_args(Method)
 Clipping = Literal["none", "mse"]
-CLIPPINGS: tuple[Clipping, ...] = get_args(Clipping)
 SincnetPrecision = Literal["fp32", "int8"]
-SINCNET_PRECISIONS: tuple[SincnetPrecision, ...] = get_args(SincnetPrecision)
 
 
 @dataclass(frozen=True)

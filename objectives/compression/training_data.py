@@ -7,10 +7,10 @@ when recordings are evaluated.
 
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -38,45 +38,41 @@ class _SetAside:
         for name in EVALUATED:
             _refuse(self.split, self.recordings, corpus.splits.get(name, ()), f"corpus {corpus.name!r}, split {name}: ")
 
-
-@dataclass(frozen=True)
-class TrainingData(_SetAside):
-    """Recordings that recovery may learn from: a corpus' `train`.
-
-    Raises CorpusError if there is none, LeakageError if one of them is in `eval` or `test` too.
-    """
-
-    split: ClassVar[str] = "train"
-
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all that training depends on: audio, durations, references and annotated parts, in order."""
-        return _digest([[*_heard(recording), *_written(recording)] for recording in self.recordings])
+        """SHA-256 over all that what is learnt depends on, in the order of the recordings."""
+        described = [self._ingredients(recording) for recording in self.recordings]
+        return hashlib.sha256(json.dumps(described, ensure_ascii=True).encode()).hexdigest()
+
+    def _ingredients(self, recording: Recording) -> list[object]:
+        return [recording.content_hash, recording.duration]
 
 
 @dataclass(frozen=True)
 class CalibrationData(_SetAside):
     """Recordings that activation ranges and choices between models may come from: a corpus' `calib`.
 
-    Raises CorpusError if there is none, LeakageError if one of them is in `eval` or `test` too.
+    Its fingerprint covers audio and durations. Raises CorpusError if there is none, LeakageError if one of them is in
+    `eval` or `test` too.
     """
 
     split: ClassVar[str] = "calib"
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 over all that activation ranges depend on: audio and durations, in order."""
-        return _digest([_heard(recording) for recording in self.recordings])
 
+@dataclass(frozen=True)
+class TrainingData(_SetAside):
+    """Recordings that recovery may learn from: a corpus' `train`.
 
-def training_data(corpus: Corpus) -> TrainingData:
-    """Return the recordings of `train`. Raises as TrainingData does."""
-    return TrainingData(corpus)
+    Its fingerprint covers audio, durations, references and annotated parts. Raises CorpusError if there is none,
+    LeakageError if one of them is in `eval` or `test` too.
+    """
 
+    split: ClassVar[str] = "train"
 
-def calibration_data(corpus: Corpus) -> CalibrationData:
-    """Return the recordings of `calib`. Raises as CalibrationData does."""
-    return CalibrationData(corpus)
+    def _ingredients(self, recording: Recording) -> list[object]:
+        turns = [(turn.start, turn.end, str(who)) for turn, _, who in recording.reference.itertracks(yield_label=True)]
+        annotated = [(part.start, part.end) for part in recording.annotated]
+        return [*super()._ingredients(recording), sorted(turns), annotated]
 
 
 def refuse_leakage(data: TrainingData | CalibrationData, evaluated: Iterable[Recording]) -> None:
@@ -89,62 +85,28 @@ def refuse_leakage(data: TrainingData | CalibrationData, evaluated: Iterable[Rec
 
 
 def _refuse(split: str, made_from: tuple[Recording, ...], evaluated: Iterable[Recording], where: str) -> None:
-    known = _Known(made_from)
+    samples: dict[Path, np.ndarray] = {}
+
+    def samples_of(recording: Recording) -> np.ndarray:
+        if recording.audio not in samples:
+            samples[recording.audio] = recording.waveform()[::COMPARED_EVERY].copy()
+        return samples[recording.audio]
+
+    def sameness(own: Recording, other: Recording) -> str:
+        """Return how two recordings were recognised as the same; empty if they differ."""
+        if own.uri == other.uri:
+            return "of the same URI"
+        if own.content_hash == other.content_hash:
+            return "the same file"
+        same_length = round(own.duration * SAMPLE_RATE) == round(other.duration * SAMPLE_RATE)
+        if same_length and np.abs(samples_of(own) - samples_of(other)).max() <= TOLERANCE:
+            return "the same audio in another file"
+        return ""
+
     for recording in evaluated:
-        found = known.find(recording)
-        if found is not None:
-            own, reason = found
-            raise LeakageError(
-                f"{where}{recording.uri!r} ({recording.audio}) would be evaluated, and models are made from it: "
-                f"{split} holds {own.uri!r} ({own.audio}), {reason}. Take it out of {split}, or evaluate others"
-            )
-
-
-class _Known:
-    """Recordings to compare others with. They are decoded once, and only to compare them with one of equal length."""
-
-    def __init__(self, recordings: Iterable[Recording]):
-        self._by_length: dict[int, list[Recording]] = defaultdict(list)
-        self._by_uri: dict[str, Recording] = {}
-        self._by_content: dict[str, Recording] = {}
-        self._samples: dict[str, np.ndarray] = {}
-        for recording in recordings:
-            self._by_length[_length(recording)].append(recording)
-            self._by_uri[recording.uri] = recording
-            self._by_content[recording.content_hash] = recording
-
-    def find(self, recording: Recording) -> tuple[Recording, str] | None:
-        """Return the same recording and how it was recognised; None if it is not known."""
-        if recording.uri in self._by_uri:
-            return self._by_uri[recording.uri], "of the same URI"
-        if recording.content_hash in self._by_content:
-            return self._by_content[recording.content_hash], "the same file"
-        alike = self._by_length.get(_length(recording), [])
-        if alike:
-            samples = recording.waveform()[::COMPARED_EVERY]
-            for own in alike:
-                if np.abs(self._samples_of(own) - samples).max() <= TOLERANCE:
-                    return own, "the same audio in another file"
-        return None
-
-    def _samples_of(self, recording: Recording) -> np.ndarray:
-        if recording.uri not in self._samples:
-            self._samples[recording.uri] = recording.waveform()[::COMPARED_EVERY].copy()
-        return self._samples[recording.uri]
-
-
-def _length(recording: Recording) -> int:
-    return round(recording.duration * SAMPLE_RATE)
-
-
-def _heard(recording: Recording) -> list[object]:
-    return [recording.content_hash, recording.duration]
-
-
-def _written(recording: Recording) -> list[object]:
-    turns = [(turn.start, turn.end, str(who)) for turn, _, who in recording.reference.itertracks(yield_label=True)]
-    return [sorted(turns), [(part.start, part.end) for part in recording.annotated]]
-
-
-def _digest(described: object) -> str:
-    return hashlib.sha256(json.dumps(described, ensure_ascii=True).encode()).hexdigest()
+        for own in made_from:
+            if reason := sameness(own, recording):
+                raise LeakageError(
+                    f"{where}{recording.uri!r} ({recording.audio}) would be evaluated, and models are made from it: "
+                    f"{split} holds {own.uri!r} ({own.audio}), {reason}. Take it out of {split}, or evaluate others"
+                )

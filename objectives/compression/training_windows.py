@@ -75,13 +75,7 @@ def draw_windows(
         save_file(_draw(teacher, front, data, windows, seed, on_progress), path)
 
     stored = _loaded(f"{key}.safetensors", make)
-    return TrainingWindows(
-        features=stored["features"],
-        teacher=stored["teacher"],
-        classes=stored["classes"].long(),
-        annotated=stored["annotated"],
-        trained=windows,
-    )
+    return TrainingWindows(**{**stored, "classes": stored["classes"].long()}, trained=windows)
 
 
 def _loaded(name: str, make: Callable[[Path], None]) -> dict[str, torch.Tensor]:

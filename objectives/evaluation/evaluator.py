@@ -9,13 +9,8 @@ from typing import Any
 from objectives import machine
 from objectives.backends.library_errors import failing_the_trial
 from objectives.compression.compressor import Compressor, FinishedModel
-from objectives.compression.training_data import (
-    CalibrationData,
-    TrainingData,
-    calibration_data,
-    refuse_leakage,
-    training_data,
-)
+from objectives.compression.precisions import PRECISION_MODES
+from objectives.compression.training_data import CalibrationData, TrainingData, refuse_leakage
 from objectives.corpora.corpus import Recording
 from objectives.corpora.sources import load_corpus
 from objectives.corpora.summary import in_brief
@@ -30,7 +25,7 @@ from objectives.models.embedding_loading import load_embedding
 from objectives.models.segmentation import DEFAULT_SEGMENTATION, segmentation_checkpoint
 from objectives.operating_point import BASELINE, UNPRUNED, OnlineTracking, OperatingPoint
 from objectives.runtime.runtime import Runtime
-from objectives.runtime.torch_runtime import execution_on_cpu, open_runtime
+from objectives.runtime.torch_runtime import open_runtime
 from objectives.runtime.window_predictions import WindowClasses
 from objectives.streaming.clustering import ALWAYS_WHOLE, MOST_FOUNDERS, ClusteringSettings
 from objectives.streaming.online import tracking_of
@@ -198,7 +193,7 @@ class Evaluator:
             "operating_point": point,
             "size_bytes": model.size_bytes,
             "params": model.params,
-            "execution": execution_on_cpu(model.precision),
+            "execution": PRECISION_MODES[model.precision].execution("onnxruntime cpu"),
             "kernel": self._runtime(model).kernel,
             "model_key": model.key,
             "machine": self.machine,
@@ -238,9 +233,12 @@ class Evaluator:
 
     def _made_from(self, point: OperatingPoint) -> list[TrainingData | CalibrationData]:
         """Return the data that a point's model is made from: `train` for pruning and QAT, `calib` for low-bit modes."""
-        low_bit = point.precision not in ("fp32", "fp16")
-        trained = point.pruning != UNPRUNED or point.precision.endswith("_qat")
-        needed = (self.compressor.training if trained else None, self.compressor.calibration if low_bit else None)
+        mode = PRECISION_MODES[point.precision]
+        trained = point.pruning != UNPRUNED or mode.trained
+        needed = (
+            self.compressor.training if trained else None,
+            self.compressor.calibration if mode.integer_bits is not None else None,
+        )
         return [data for data in needed if data is not None]
 
     def _keep_apart(self, data: TrainingData | CalibrationData, evaluated: tuple[Recording, ...]) -> None:
@@ -286,8 +284,8 @@ def _built(settings: EvaluatorSettings) -> Evaluator:
     compressor = Compressor(
         base=segmentation_checkpoint(settings.segmentation or DEFAULT_SEGMENTATION),
         settings=settings.compression,
-        training=training_data(recordings) if recordings.splits.get("train") else None,
-        calibration=calibration_data(recordings) if recordings.splits.get("calib") else None,
+        training=TrainingData(recordings) if recordings.splits.get("train") else None,
+        calibration=CalibrationData(recordings) if recordings.splits.get("calib") else None,
         trusted=settings.trusted,
     )
     baseline = compressor.finish(BASELINE.pruning, BASELINE.precision)

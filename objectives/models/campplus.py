@@ -3,6 +3,8 @@
 Module names follow the published checkpoint, so that its state dict loads strictly.
 """
 
+from collections import OrderedDict
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -63,15 +65,12 @@ class CAMPPlus(Model):
         return self.forward_embedding(self.forward_frames(waveforms), weights=weights)
 
 
+def _named(**modules: nn.Module) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(modules))
+
+
 def _batchnorm_relu(channels: int) -> nn.Sequential:
     return _named(batchnorm=nn.BatchNorm1d(channels), relu=nn.ReLU())
-
-
-def _named(**modules: nn.Module) -> nn.Sequential:
-    sequence = nn.Sequential()
-    for name, module in modules.items():
-        sequence.add_module(name, module)
-    return sequence
 
 
 class _ResidualBlock(nn.Module):
@@ -114,18 +113,6 @@ class _Front(nn.Module):
         return out.flatten(1, 2)
 
 
-class _TDNN(nn.Module):
-    """Convolution over time that halves the frame rate, then batch norm and ReLU."""
-
-    def __init__(self, in_channels: int, out_channels: int):
-        super().__init__()
-        self.linear = nn.Conv1d(in_channels, out_channels, 5, stride=2, padding=2, bias=False)
-        self.nonlinear = _batchnorm_relu(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.nonlinear(self.linear(x))
-
-
 class _ContextAwareMasking(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, dilation: int):
         super().__init__()
@@ -153,16 +140,13 @@ def _segment_means(x: Tensor) -> Tensor:
     return means.unsqueeze(-1).expand(-1, -1, -1, SEGMENT).flatten(-2)[..., : x.shape[-1]]
 
 
-class _DenseLayer(nn.Module):
-    def __init__(self, in_channels: int, growth: int, bottleneck: int, dilation: int):
-        super().__init__()
-        self.nonlinear1 = _batchnorm_relu(in_channels)
-        self.linear1 = nn.Conv1d(in_channels, bottleneck, 1, bias=False)
-        self.nonlinear2 = _batchnorm_relu(bottleneck)
-        self.cam_layer = _ContextAwareMasking(bottleneck, growth, dilation)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.cam_layer(self.nonlinear2(self.linear1(self.nonlinear1(x))))
+def _dense_layer(in_channels: int, growth: int, bottleneck: int, dilation: int) -> nn.Sequential:
+    return _named(
+        nonlinear1=_batchnorm_relu(in_channels),
+        linear1=nn.Conv1d(in_channels, bottleneck, 1, bias=False),
+        nonlinear2=_batchnorm_relu(bottleneck),
+        cam_layer=_ContextAwareMasking(bottleneck, growth, dilation),
+    )
 
 
 class _DenseBlock(nn.Module):
@@ -171,8 +155,7 @@ class _DenseBlock(nn.Module):
     def __init__(self, layers: int, in_channels: int, growth: int, bottleneck: int, dilation: int):
         super().__init__()
         for i in range(layers):
-            layer = _DenseLayer(in_channels + i * growth, growth, bottleneck, dilation)
-            self.add_module(f"tdnnd{i + 1}", layer)
+            self.add_module(f"tdnnd{i + 1}", _dense_layer(in_channels + i * growth, growth, bottleneck, dilation))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.children():
@@ -180,39 +163,25 @@ class _DenseBlock(nn.Module):
         return x
 
 
-class _Transit(nn.Module):
-    """Batch norm and ReLU, then a linear layer that halves the channels."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.nonlinear = _batchnorm_relu(channels)
-        self.linear = nn.Conv1d(channels, channels // 2, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(self.nonlinear(x))
-
-
-class _Dense(nn.Module):
-    """The embedding layer: linear, then batch norm without affine parameters."""
-
-    def __init__(self, in_channels: int, out_channels: int):
-        super().__init__()
-        self.linear = nn.Conv1d(in_channels, out_channels, 1, bias=False)
-        self.nonlinear = _named(batchnorm=nn.BatchNorm1d(out_channels, affine=False))
-
-
 class _XVector(nn.Module):
     def __init__(self, in_channels: int, growth: int = 32, bottleneck: int = 128):
         super().__init__()
         channels = 128
-        self.tdnn = _TDNN(in_channels, channels)
+        self.tdnn = _named(  # halves the frame rate
+            linear=nn.Conv1d(in_channels, channels, 5, stride=2, padding=2, bias=False),
+            nonlinear=_batchnorm_relu(channels),
+        )
         for i, (layers, dilation) in enumerate(LAYERS_AND_DILATIONS, start=1):
             self.add_module(f"block{i}", _DenseBlock(layers, channels, growth, bottleneck, dilation))
             channels += layers * growth
-            self.add_module(f"transit{i}", _Transit(channels))
+            halving = nn.Conv1d(channels, channels // 2, 1, bias=False)
+            self.add_module(f"transit{i}", _named(nonlinear=_batchnorm_relu(channels), linear=halving))
             channels //= 2
         self.out_nonlinear = _batchnorm_relu(channels)
-        self.dense = _Dense(2 * channels, CAMPPlus.dimension)
+        self.dense = _named(
+            linear=nn.Conv1d(2 * channels, CAMPPlus.dimension, 1, bias=False),
+            nonlinear=_named(batchnorm=nn.BatchNorm1d(CAMPPlus.dimension, affine=False)),
+        )
 
     def frames(self, x: Tensor) -> Tensor:
         """Compute features: (batch, 320, frames) → (batch, 512, ceil(frames / 2))."""
@@ -229,7 +198,7 @@ class _XVector(nn.Module):
 
     def projection(self) -> tuple[Tensor, Tensor]:
         """Return the embedding layer and its batch norm as one affine map: weight (192, 1024), bias (192,)."""
-        norm = self.dense.nonlinear.get_submodule("batchnorm")
+        norm = self.dense.get_submodule("nonlinear.batchnorm")
         mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
         scale = torch.rsqrt(variance + BATCH_NORM_EPSILON)
-        return self.dense.linear.weight.squeeze(-1) * scale[:, None], -mean * scale
+        return self.dense.get_parameter("linear.weight").squeeze(-1) * scale[:, None], -mean * scale

@@ -20,6 +20,10 @@ class Contract:
     step: distance between two frames.
     speakers: number of local speakers in a window.
     max_at_once: most local speakers in one powerset class.
+
+    >>> contract = Contract(160_000, frames=589, field=991, centre=721, step=270, speakers=2, max_at_once=2)
+    >>> contract.powerset.astype(int).tolist()
+    [[0, 0], [1, 0], [0, 1], [1, 1]]
     """
 
     window: int

@@ -36,6 +36,10 @@ class Blocks:
 
     Block j covers [j·length, (j + 1)·length). It is computed from these samples, plus `left` samples before and `right`
     samples after them. It is ready once those have been heard.
+
+    >>> blocks = Blocks(length=100, left=50, right=10)
+    >>> blocks.ready(heard=210), blocks.span(1, total=1000)
+    (2, (50, 210))
     """
 
     length: int

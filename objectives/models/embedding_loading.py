@@ -16,13 +16,46 @@ from objectives.cache.files import content_key, kept_file
 from objectives.errors import ModelError
 from objectives.models.campplus import CAMPPlus
 from objectives.models.embedding import Blocks, SpeakerEmbedding, features_by
-from objectives.models.embedding_onnx import CAMPPLUS_CARD, FORM, WESPEAKER_CARD, EmbeddingCard, write_embedding_onnx
+from objectives.models.embedding_onnx import CAMPPLUS_CARD, FORM, WESPEAKER_CARD, Affine, Card, write_embedding_onnx
 from objectives.models.filterbank import FBANK_STEP, Filterbank
 from objectives.models.released_pipeline import CLUSTERING_THRESHOLD
 from objectives.models.segmentation import file_sha256
 from objectives.operating_point import AS_TUNED, OnlineTracking
 
 CODE_VERSION = 4  # of the code that computes features: raise it whenever a feature would change
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What is known of an embedding beside its weights.
+
+    filterbank: the one that the model was trained with. stride: frames of the filterbank for each feature. threshold,
+    online, card: see SpeakerEmbedding and embedding_onnx.py.
+    """
+
+    filterbank: Filterbank
+    stride: int
+    blocks: Blocks
+    threshold: float
+    card: Card
+    online: OnlineTracking = AS_TUNED
+
+
+CAMPPLUS = _Recipe(
+    Filterbank("povey"),
+    stride=2,
+    blocks=Blocks(length=32_000, left=16_000, right=640),
+    threshold=0.8,  # tuned on train and calib of ami-excerpts, offline mode, where 0.8 to 1.0 give similar DER
+    card=CAMPPLUS_CARD,
+    online=OnlineTracking(tau_active=0.0, rho_update=1.0, delta_new=0.35),  # tuned likewise, streaming
+)
+WESPEAKER = _Recipe(
+    Filterbank("hamming", scale=2.0**15),
+    stride=8,
+    blocks=Blocks(length=32_000, left=16_640, right=640),  # whole steps of 80 ms
+    threshold=CLUSTERING_THRESHOLD,
+    card=WESPEAKER_CARD,
+)
 
 
 def load_embedding(name: str, threads: int = 1, trusted: Collection[str] = ()) -> SpeakerEmbedding:
@@ -34,28 +67,12 @@ def load_embedding(name: str, threads: int = 1, trusted: Collection[str] = ()) -
 
     Raises ModelError for anything else.
     """
-    return _load_campplus(threads) if name == "campplus" else _load_wespeaker(name, threads, trusted)
-
-
-CAMPPLUS_BLOCKS = Blocks(length=32_000, left=16_000, right=640)
-CAMPPLUS_THRESHOLD = 0.8  # tuned on train and calib of ami-excerpts, offline mode, where 0.8 to 1.0 give similar DER
-CAMPPLUS_ONLINE = OnlineTracking(tau_active=0.0, rho_update=1.0, delta_new=0.35)  # tuned likewise, streaming
-
-
-def _load_campplus(threads: int) -> SpeakerEmbedding:
+    if name != "campplus":
+        return _load_wespeaker(name, threads, trusted)
     path = fetch("campplus")
     model = load_campplus(path)
-    return _assemble(
-        name="campplus",
-        digest=file_sha256(path),
-        front=_FrontEnd(Filterbank("povey"), _CAMPPlusFrames(model), stride=2),
-        affine=model.xvector.projection(),
-        card=CAMPPLUS_CARD,
-        blocks=CAMPPLUS_BLOCKS,
-        threshold=CAMPPLUS_THRESHOLD,
-        online=CAMPPLUS_ONLINE,
-        threads=threads,
-    )
+    affine = model.xvector.projection()
+    return _assemble(CAMPPLUS, name, file_sha256(path), _CAMPPlusFrames(model), affine, threads)
 
 
 def load_campplus(path: Path) -> CAMPPlus:
@@ -67,9 +84,6 @@ def load_campplus(path: Path) -> CAMPPlus:
     except RuntimeError as error:
         raise ModelError(f"{path}: not the CAM++ of 192 dimensions and 937 tensors: {error}") from error
     return model.eval()
-
-
-WESPEAKER_BLOCKS = Blocks(length=32_000, left=16_640, right=640)  # whole steps of 80 ms
 
 
 def _load_wespeaker(name: str, threads: int, trusted: Collection[str]) -> SpeakerEmbedding:
@@ -87,17 +101,9 @@ def _load_wespeaker(name: str, threads: int, trusted: Collection[str]) -> Speake
 
 def wespeaker_embedding(model: WeSpeakerResNet34, name: str, threads: int) -> SpeakerEmbedding:
     """Wrap a loaded WeSpeaker ResNet34 as a SpeakerEmbedding: 80 ms steps, statistics over all channels and bins."""
-    affine = model.resnet.seg_1
-    return _assemble(
-        name=name,
-        digest=content_key(state={key: digest_of(value.numpy()) for key, value in model.state_dict().items()}),
-        front=_FrontEnd(Filterbank("hamming", scale=2.0**15), _WeSpeakerFrames(model), stride=8),
-        affine=(affine.weight, affine.bias),
-        card=WESPEAKER_CARD,
-        blocks=WESPEAKER_BLOCKS,
-        threshold=CLUSTERING_THRESHOLD,
-        threads=threads,
-    )
+    digest = content_key(state={key: digest_of(value.numpy()) for key, value in model.state_dict().items()})
+    affine = (model.resnet.seg_1.weight, model.resnet.seg_1.bias)
+    return _assemble(WESPEAKER, name, digest, _WeSpeakerFrames(model), affine, threads)
 
 
 class _CAMPPlusFrames(torch.nn.Module):
@@ -122,45 +128,25 @@ class _WeSpeakerFrames(torch.nn.Module):
         return self.resnet.forward_frames(fbank).flatten(1, 2)
 
 
-@dataclass(frozen=True)
-class _FrontEnd:
-    """The filterbank that a model was trained with, and its network, which outputs one feature for every `stride`
-    frames."""
-
-    filterbank: Filterbank
-    network: torch.nn.Module
-    stride: int
-
-
 def _assemble(
-    *,
-    name: str,
-    digest: str,
-    front: _FrontEnd,
-    affine: tuple[torch.Tensor, torch.Tensor],
-    card: EmbeddingCard,
-    blocks: Blocks,
-    threshold: float,
-    threads: int,
-    online: OnlineTracking = AS_TUNED,
+    recipe: _Recipe, name: str, digest: str, frames: torch.nn.Module, affine: Affine, threads: int
 ) -> SpeakerEmbedding:
-    step = front.stride * FBANK_STEP
-    assert blocks.length % step == 0, "blocks must lie on the grid of the features"
-    assert blocks.left % step == 0, "blocks must lie on the grid of the features"
+    """digest: of the weights. frames: the network from (N, T, 80) to (N, channels, frames) features."""
+    blocks, step = recipe.blocks, recipe.stride * FBANK_STEP
+    assert blocks.length % step == blocks.left % step == 0, "blocks must lie on the grid of the features"
     key = content_key(weights=digest, blocks=[blocks.length, blocks.left, blocks.right], code=CODE_VERSION)
-
-    def make(path: Path) -> None:
-        write_embedding_onnx(path, front.network, affine, card)
-
-    network = kept_file("models", f"{key}.v{FORM}.onnx", make)
-    features = features_by(front.filterbank, open_session(network, threads))
+    network = kept_file(
+        "models", f"{key}.v{FORM}.onnx", lambda path: write_embedding_onnx(path, frames, affine, recipe.card)
+    )
+    features = features_by(recipe.filterbank, open_session(network, threads))
     weight, bias = (values.detach().numpy().copy() for values in affine)
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise ModelError(f"embedding {name!r}: its last layer holds NaN or infinite weights. Use another checkpoint.")
     return SpeakerEmbedding(
-        name, key, step, blocks, front.filterbank, network, threshold, features, weight, bias, online
+        name, key, step, blocks, recipe.filterbank, network, recipe.threshold, features, weight, bias, recipe.online
     )
 
 
 def digest_of(values: np.ndarray) -> str:
+    """Return the SHA-256 of an array's bytes, in hexadecimal."""
     return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()

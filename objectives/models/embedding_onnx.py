@@ -8,7 +8,7 @@ Input `x` (N, T, 80) float32: the log-mel filterbank minus its mean over T. Outp
 If only features are requested, ONNX Runtime computes the embedding too, which is less than a thousandth of the work.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -23,41 +23,32 @@ FORM = 2  # of the files: raise it whenever a file would be written differently
 EXAMPLE = 300  # fbank frames to trace with
 
 Affine = tuple[torch.Tensor, torch.Tensor]  # weight (dimension, 2 · channels), bias (dimension,)
+Card = Mapping[str, str]  # the metadata of a file, in order
+
+# framework: the one, of those that sherpa-onnx supports, whose models it resembles. normalize_samples: whether the
+# filterbank is computed from samples in [-1, 1], rather than in the range of 16-bit integers.
+CAMPPLUS_CARD: Card = {
+    "framework": "3d-speaker",
+    "language": "Chinese, English",
+    "url": "https://github.com/modelscope/3D-Speaker",
+    "comment": "CAM++ of 3D-Speaker (arXiv 2303.00332), Apache-2.0",
+    "sample_rate": str(SAMPLE_RATE),
+    "output_dim": "192",
+    "normalize_samples": "1",
+    "feature_normalize_type": NORMALIZATION,
+}
+WESPEAKER_CARD: Card = {
+    **CAMPPLUS_CARD,
+    "framework": "wespeaker",
+    "language": "English",
+    "url": "https://github.com/wenet-e2e/wespeaker",
+    "comment": "ResNet34 of WeSpeaker, as pyannote.audio loads it",
+    "output_dim": "256",
+    "normalize_samples": "0",
+}
 
 
-@dataclass(frozen=True)
-class EmbeddingCard:
-    """The metadata that an embedding's ONNX file contains.
-
-    framework: the framework, of those that sherpa-onnx supports, whose models it resembles.
-    samples_to_one: whether the filterbank is computed from samples in [-1, 1], rather than in the range of 16-bit
-    integers.
-    """
-
-    framework: str
-    language: str
-    url: str
-    comment: str
-    samples_to_one: bool
-
-
-CAMPPLUS_CARD = EmbeddingCard(
-    framework="3d-speaker",
-    language="Chinese, English",
-    url="https://github.com/modelscope/3D-Speaker",
-    comment="CAM++ of 3D-Speaker (arXiv 2303.00332), Apache-2.0",
-    samples_to_one=True,
-)
-WESPEAKER_CARD = EmbeddingCard(
-    framework="wespeaker",
-    language="English",
-    url="https://github.com/wenet-e2e/wespeaker",
-    comment="ResNet34 of WeSpeaker, as pyannote.audio loads it",
-    samples_to_one=False,
-)
-
-
-def write_embedding_onnx(path: Path, frames: torch.nn.Module, affine: Affine, card: EmbeddingCard) -> None:
+def write_embedding_onnx(path: Path, frames: torch.nn.Module, affine: Affine, card: Card) -> None:
     """Write an embedding as ONNX.
 
     frames: network from (N, T, 80) to (N, channels, frames) features.
@@ -72,17 +63,7 @@ def write_embedding_onnx(path: Path, frames: torch.nn.Module, affine: Affine, ca
         {"embedding": {0: "N"}, "features": {0: "N", 2: "frames"}},
     )
     written = onnx.load(path)
-    metadata = {
-        "framework": card.framework,
-        "language": card.language,
-        "url": card.url,
-        "comment": card.comment,
-        "sample_rate": str(SAMPLE_RATE),
-        "output_dim": str(len(bias)),
-        "normalize_samples": str(int(card.samples_to_one)),
-        "feature_normalize_type": NORMALIZATION,
-    }
-    set_metadata(written, metadata)
+    set_metadata(written, {**card, "output_dim": str(len(bias))})
     onnx.save(written, path)
 
 

@@ -9,6 +9,12 @@ class Recent:
     keep: number of rows.
     shape: of a row.
     first: position of the first row that is appended.
+
+    >>> buffer = Recent(keep=2)
+    >>> for row in (1.0, 2.0, 3.0):
+    ...     buffer.append(np.array([row]))
+    >>> buffer.between(1, 3).tolist()
+    [2.0, 3.0]
     """
 
     def __init__(self, keep: int, shape: tuple[int, ...] = (), dtype: type = np.float32, first: int = 0):

@@ -30,6 +30,9 @@ def window_starts(total: int, length: int, step: int) -> range:
     """Return the first samples of the windows that cover a recording of `total` samples: every `step` from 0.
 
     The last window ends after the recording if samples are left over.
+
+    >>> list(window_starts(total=25, length=10, step=10))
+    [0, 10, 20]
     """
     complete = max(0, (total - length) // step + 1)
     covered = (complete - 1) * step + length if complete else 0

@@ -34,8 +34,8 @@ class Runtime(Protocol):
         ...
 
 
-class DeployedModel:
-    """An exported segmentation model on a CPU, with a fixed number of threads: a Runtime.
+class OnnxRuntime:
+    """A segmentation model in an ONNX file, on a CPU with a fixed number of threads: a Runtime.
 
     name: for messages, the path by default.
     """

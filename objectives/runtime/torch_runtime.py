@@ -1,6 +1,6 @@
-"""Run a finished segmentation model: ONNX Runtime on a CPU, torch on CUDA. Reports whether a precision is native
-there."""
+"""Open a finished segmentation model: in ONNX Runtime on a CPU, in torch on CUDA."""
 
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -9,43 +9,30 @@ import torch
 
 from objectives.backends.library_errors import finite
 from objectives.compression.compressor import FinishedModel, load_network
-from objectives.compression.low_bit import LowBitModel, load, run_low_bit
+from objectives.compression.low_bit import load, run_low_bit
+from objectives.compression.precisions import PRECISION_MODES
 from objectives.compression.pyannet_head import features_of
 from objectives.machine import Device, name_of
-from objectives.measurement import Execution
 from objectives.models.segmentation import contract_of
-from objectives.operating_point import Precision
-from objectives.runtime.runtime import BATCH, DeployedModel, Runtime
+from objectives.runtime.runtime import BATCH, OnnxRuntime, Runtime
 from objectives.runtime.segmentation_onnx import kept_onnx, kind_of
 
 CUDA_BATCH = 128
 
 
 def open_runtime(model: FinishedModel, threads: int, device: Device = "cpu") -> Runtime:
-    """Load a finished model on a device, with this many threads."""
+    """Load a finished model on a device, with this many threads.
+
+    On a CPU, fp32 runs as it is, and the low-bit modes run on integer kernels, with 4-bit codes widened to 8 bits. No
+    kernel computes in 16 bits there: fp16 weights are widened and run in 32 bits, which is `emulated`.
+
+    Raises ModelError if the model cannot be read or this machine does not have the device.
+    """
     if device == "cuda":
         return TorchRuntime(model, torch.device("cuda"), CUDA_BATCH)
-    return OnnxRuntime(model, threads)
-
-
-def execution_on_cpu(precision: Precision) -> Execution:
-    """Return whether a CPU has a kernel for a precision: ONNX Runtime's compute in 32 and in 8 bits, none of them in
-    16."""
-    return "emulated" if precision == "fp16" else "native"
-
-
-class OnnxRuntime(DeployedModel):
-    """A finished model in ONNX Runtime on a CPU.
-
-    fp32 runs as it is, and the low-bit modes run on integer kernels, with 4-bit codes widened to 8 bits. No kernel
-    computes in 16 bits there: fp16 weights are widened and run in 32 bits, which is `emulated`.
-    """
-
-    def __init__(self, model: FinishedModel, threads: int):
-        kernel = f"onnxruntime {onnxruntime.__version__} {kind_of(model)}"
-        contract = contract_of(load_network(model))
-        execution = execution_on_cpu(model.precision)
-        super().__init__(kept_onnx(model), contract, execution, kernel, threads, _name(model))
+    kernel = f"onnxruntime {onnxruntime.__version__} {kind_of(model)}"
+    execution = PRECISION_MODES[model.precision].execution("onnxruntime cpu")
+    return OnnxRuntime(kept_onnx(model), contract_of(load_network(model)), execution, kernel, threads, _name(model))
 
 
 class TorchRuntime:
@@ -62,14 +49,20 @@ class TorchRuntime:
         self._device = device
         self._fixed_batch = fixed_batch
         self.batch = fixed_batch or BATCH
-        self._half = model.precision == "fp16" and device.type == "cuda"
-        self.execution: Execution = "native" if model.precision == "fp32" or self._half else "emulated"
+        mode = PRECISION_MODES[model.precision]
+        self.execution = mode.execution("torch cuda" if device.type == "cuda" else "torch cpu")
+        self._half = mode.bits == 16 and self.execution == "native"
         self.kernel = f"torch {torch.__version__} {name_of(cast('Device', device.type))} {self.execution}"
         self._name = _name(model)
-        low_bit = load(model.checkpoint) if model.bits is not None else None
-        self._network = (load_network(model) if low_bit is None else low_bit.network).to(device)
-        self._tail = None if low_bit is None else _Emulated(low_bit, device)
-        self.contract = contract_of(self._network)
+        self._network: Callable[[torch.Tensor], torch.Tensor]  # (batch, 1, samples) → (batch, frames, classes)
+        if model.bits is None:
+            network = self._network = load_network(model).to(device)
+        else:
+            low_bit = load(model.checkpoint)
+            network, ranges = low_bit.network.to(device), low_bit.ranges
+            values = {name: weight.values.to(device) for name, weight in low_bit.weights.items()}
+            self._network = lambda batch: run_low_bit(network, features_of(network, batch), values, ranges)
+        self.contract = contract_of(network)
 
     @torch.inference_mode()
     def scores(self, windows: np.ndarray) -> np.ndarray:
@@ -83,8 +76,6 @@ class TorchRuntime:
     def _scores(self, windows: np.ndarray, size: int) -> np.ndarray:
         batch = torch.zeros(size, 1, windows.shape[1], device=self._device)
         batch[: len(windows), 0] = torch.tensor(windows)
-        if self._tail is not None:
-            return self._tail(features_of(self._network, batch))[: len(windows)].cpu().numpy()
         with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._half):
             return self._network(batch)[: len(windows)].float().cpu().numpy()
 
@@ -92,14 +83,3 @@ class TorchRuntime:
 def _name(model: FinishedModel) -> str:
     """Return the name of a model for messages."""
     return f"model {model.key} ({model.precision})"
-
-
-class _Emulated:
-    """The part of a low-bit model that follows SincNet, with its weights widened once."""
-
-    def __init__(self, model: LowBitModel, device: torch.device):
-        self._network, self._ranges = model.network, model.ranges
-        self._values = {name: weight.values.to(device) for name, weight in model.weights.items()}
-
-    def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        return run_low_bit(self._network, features, self._values, self._ranges)

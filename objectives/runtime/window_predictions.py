@@ -7,7 +7,7 @@ model and recording.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +49,8 @@ class WindowClasses:
         (windows, frames) uint8."""
         wanted = list(ends)
         missing = [end for end in dict.fromkeys(wanted) if end not in self._rows]
-        for batch in _batches(missing, self._runtime.batch):
+        for first in range(0, len(missing), self._runtime.batch):
+            batch = missing[first : first + self._runtime.batch]
             self._rows.update(zip(batch, self._run(batch), strict=True))
         return np.array([self._rows[end] for end in wanted], np.uint8).reshape(-1, self.contract.frames)
 
@@ -99,8 +100,3 @@ def _read(path: Path, frames: int) -> dict[int, np.ndarray]:
     except DAMAGE as error:
         warnings.warn(f"{path} is damaged ({error}): its windows are run again", RuntimeWarning, stacklevel=4)
         return {}
-
-
-def _batches(ends: list[int], size: int) -> Iterator[list[int]]:
-    for first in range(0, len(ends), size):
-        yield ends[first : first + size]

@@ -22,7 +22,7 @@ from objectives.cache.files import CACHE_VARIABLE
 from objectives.cache.model_cleaning import stored_models
 from objectives.compression.compressor import Compressor
 from objectives.compression.settings import CompressionSettings, RecoverySettings
-from objectives.compression.training_data import calibration_data, training_data
+from objectives.compression.training_data import CalibrationData, TrainingData
 from objectives.corpora.sources import load_corpus
 from objectives.evaluation.accuracy import AccuracyPlane
 from objectives.models.embedding_loading import load_embedding
@@ -93,7 +93,7 @@ def build(cache: Path, corpus: Path, precision: Precision) -> None:
     os.environ[CACHE_VARIABLE] = str(cache)
     recordings = load_corpus(str(corpus))
     base = segmentation_checkpoint(DEFAULT_SEGMENTATION)
-    compressor = Compressor(base, SMALL, training_data(recordings), calibration_data(recordings))
+    compressor = Compressor(base, SMALL, TrainingData(recordings), CalibrationData(recordings))
     model = compressor.finish(POINT.pruning, precision)
     runtime = open_runtime(model, threads=1)
     embedding = load_embedding("campplus")

@@ -23,7 +23,7 @@ from objectives.cache.assets import fetch
 from objectives.cache.files import CACHE_VARIABLE
 from objectives.cache.model_cleaning import stored_models
 from objectives.cache.model_store import kept_model
-from objectives.compression.compressor import FinishedModel, finish
+from objectives.compression.compressor import FinishedModel
 from objectives.compression.pyannet_head import forward_tail
 from objectives.compression.recovery import loss_of, train, trainable_copy
 from objectives.errors import DeviceError, EvaluationError, ModelError
@@ -34,11 +34,11 @@ from objectives.models.embedding_loading import load_embedding
 from objectives.models.segmentation import contract_of
 from objectives.operating_point import OperatingPoint
 from objectives.runtime.runtime import Runtime
-from objectives.runtime.torch_runtime import OnnxRuntime, TorchRuntime
+from objectives.runtime.torch_runtime import TorchRuntime, open_runtime
 from tests.support.analytic_evaluator import measurement, small_study
 from tests.support.checkpoints import changed_checkpoint
 from tests.support.forked_processes import start
-from tests.support.networks import random_windows, small_network
+from tests.support.networks import finish, random_windows, small_network
 
 WINDOWS = np.zeros((2, 10 * SAMPLE_RATE), np.float32)
 ILLEGAL = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported"
@@ -135,7 +135,7 @@ def model() -> FinishedModel:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux tells what a process has, and limits it")
 def test_memory_that_really_runs_out_fails_once(model: FinishedModel) -> None:
     ours, theirs = Pipe()
-    runtimes: dict[str, Runtime] = {"onnx": OnnxRuntime(model, 1), "torch": TorchRuntime(model, torch.device("cpu"))}
+    runtimes: dict[str, Runtime] = {"onnx": open_runtime(model, 1), "torch": TorchRuntime(model, torch.device("cpu"))}
     process = start(_short_of_memory, runtimes, np.zeros((64, 10 * SAMPLE_RATE), np.float32), theirs)
     for name in runtimes:
         assert ours.poll(60)
@@ -175,7 +175,7 @@ def test_scores_that_are_nan_are_refused_and_the_model_is_named(tmp_path: Path) 
     path = changed_checkpoint(tmp_path / "nan.bin", spoil(float("nan")))
     model = FinishedModel("0123abcd", path, "fp32", 0, "")
     said = r"model 0123abcd \(fp32\): 8246 of 8246 values are NaN or infinite"
-    for runtime in (OnnxRuntime(model, 1), TorchRuntime(model, torch.device("cpu"))):
+    for runtime in (open_runtime(model, 1), TorchRuntime(model, torch.device("cpu"))):
         with pytest.raises(EvaluationError, match=said):
             runtime.scores(WINDOWS)
 
@@ -295,7 +295,7 @@ def failing_with(monkeypatch: pytest.MonkeyPatch, contract: Contract, error: Exc
 
 @pytest.fixture(scope="module")
 def contract(model: FinishedModel) -> Contract:
-    return OnnxRuntime(model, 1).contract
+    return open_runtime(model, 1).contract
 
 
 def test_a_study_goes_on_after_memory_ran_out(

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from objectives.cache.assets import fetch
-from objectives.compression.compressor import finish
 from objectives.corpora.sources import load_corpus
 from objectives.models.embedding import SpeakerEmbedding
 from objectives.models.embedding_loading import load_embedding
-from objectives.runtime.torch_runtime import OnnxRuntime
+from objectives.runtime.runtime import OnnxRuntime
+from objectives.runtime.torch_runtime import open_runtime
+from tests.support.networks import finish
 
 THREADS = 2
 
@@ -23,7 +24,7 @@ def excerpt() -> np.ndarray:
 @pytest.fixture(scope="session")
 def runtime() -> OnnxRuntime:
     """segmentation-3.0 in FP32."""
-    return OnnxRuntime(finish(fetch("segmentation-3.0"), "fp32"), THREADS)
+    return open_runtime(finish(fetch("segmentation-3.0"), "fp32"), THREADS)
 
 
 @pytest.fixture(scope="session")

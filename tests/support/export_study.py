@@ -11,11 +11,11 @@ from explorer.bundle.bundle import Bundle, read_bundle
 from explorer.bundle.export import export_trial
 from explorer.storage import trial_record as record
 from explorer.storage.study_record import IDENTITY
+from objectives.compression.precisions import PRECISION_MODES
 from objectives.evaluation.evaluator import Evaluator, build_evaluator
 from objectives.machine import versions
 from objectives.measurement import DATA, Measurement
 from objectives.operating_point import BASELINE, OperatingPoint
-from objectives.runtime.torch_runtime import execution_on_cpu
 from studies.definition import StudyDefinition
 from tests.support.analytic_evaluator import measurement, small_study
 from tests.support.recommendation_study import empty_study, measured
@@ -53,7 +53,7 @@ def real_measurement(evaluator: Evaluator, point: OperatingPoint) -> Measurement
         counts=evaluator.errors(point),
         size_bytes=model.size_bytes,
         params=model.params,
-        execution=execution_on_cpu(model.precision),
+        execution=PRECISION_MODES[model.precision].execution("onnxruntime cpu"),
         model_key=model.key,
         machine=evaluator.machine,
         kept=model.kept,

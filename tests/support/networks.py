@@ -1,15 +1,18 @@
 """Small networks with random parameters, and windows to train them on."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from objectives.backends.pyannote import PyanNet
 from objectives.cache.assets import fetch
+from objectives.compression.compressor import Compressor, FinishedModel
 from objectives.compression.low_bit import LowBitModel, run_low_bit
 from objectives.compression.pruning import rebuild, units_to_keep
 from objectives.compression.training_windows import TrainingWindows
 from objectives.models.segmentation import load_segmentation
+from objectives.operating_point import UNPRUNED, Precision
 
 SINCNET_CHANNELS = 60
 CLASSES = 7
@@ -27,6 +30,11 @@ def small_network(
     made.specifications = load_segmentation(fetch("segmentation-3.0")).specifications
     made.build()
     return made.eval()
+
+
+def finish(base: Path, precision: Precision) -> FinishedModel:
+    """The unpruned model of `base` in fp32 or fp16, which need no recordings."""
+    return Compressor(base).finish(UNPRUNED, precision)
 
 
 def random_features(windows: int, frames: int = 20, seed: int = 0) -> torch.Tensor:

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from explorer.commands.calibrate import calibrate
 from explorer.commands.measure import measure
 from objectives import machine
-from objectives.compression.settings import METHODS, CompressionSettings, RecoverySettings
+from objectives.compression.settings import CompressionSettings, Method, RecoverySettings
 from objectives.errors import CorpusError, LeakageError, ModelError, OperatingPointError
 from objectives.evaluation.evaluator import Evaluator
 from objectives.evaluation.settings import EvaluatorSettings
@@ -110,7 +110,7 @@ def test_a_gpu_that_is_not_there_is_refused(corpus: str, monkeypatch: pytest.Mon
 
 
 def test_every_method_of_recovery_can_be_asked_for() -> None:
-    assert f"<{'|'.join(METHODS)}>" in invoke("measure", "--help").output
+    assert f"<{'|'.join(get_args(Method))}>" in invoke("measure", "--help").output
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,13 @@ from objectives import machine
 from objectives.backends.pyannote import WeSpeakerResNet34
 from objectives.cache.files import content_key
 from objectives.compression.compressor import FinishedModel
-from objectives.compression.training_data import calibration_data, training_data
+from objectives.compression.training_data import CalibrationData, TrainingData
 from objectives.corpora.corpus import Corpus, Recording
 from objectives.evaluation.accuracy import AccuracyPlane
 from objectives.models import embedding_features, embedding_loading
 from objectives.models.embedding import Blocks, SpeakerEmbedding
 from objectives.models.embedding_features import kept_window_features, recording_features
 from objectives.models.embedding_loading import wespeaker_embedding
-from objectives.models.embedding_onnx import CAMPPLUS_CARD
-from objectives.models.filterbank import Filterbank
 from objectives.operating_point import Precision
 from objectives.runtime import segmentation_onnx
 from tests.support import key_ingredients
@@ -68,11 +66,11 @@ def test_what_is_learnt_from_is_known_and_the_name_of_the_recording_is_not(
     recording_of: Callable[..., Recording],
 ) -> None:
     def trained(**recording: Any) -> str:
-        return training_data(Corpus("calls", {"train": (recording_of(**recording),)})).fingerprint
+        return TrainingData(Corpus("calls", {"train": (recording_of(**recording),)})).fingerprint
 
     def calibrated(frequency: float, duration: float) -> str:
         heard = {**RECORDING, "frequency": frequency, "duration": duration}
-        return calibration_data(Corpus("calls", {"calib": (recording_of(**heard),)})).fingerprint
+        return CalibrationData(Corpus("calls", {"calib": (recording_of(**heard),)})).fingerprint
 
     learnt = {name: other for name, other in OTHER_RECORDING.items() if name != "uri"}
     assert_each_counts(trained, RECORDING, learnt)
@@ -82,7 +80,7 @@ def test_what_is_learnt_from_is_known_and_the_name_of_the_recording_is_not(
 
 def test_the_order_of_recordings_counts_as_windows_are_drawn_in_it(recording_of: Callable[..., Recording]) -> None:
     one, two = recording_of(**RECORDING), recording_of(**OTHER_RECORDING)
-    for split, data in (("train", training_data), ("calib", calibration_data)):
+    for split, data in (("train", TrainingData), ("calib", CalibrationData)):
         prints = {data(Corpus("calls", {split: order})).fingerprint for order in ((one, two), (two, one), (one,))}
         assert len(prints) == 3
 
@@ -157,7 +155,7 @@ def test_an_embedding_is_known_by_weights_blocks_and_code_and_its_file_by_form(
     monkeypatch.setattr(embedding_loading, "kept_file", lambda folder, name, make: files.append(name) or Path(name))
     monkeypatch.setattr(embedding_loading, "open_session", lambda *_: None)
     monkeypatch.setattr(embedding_loading, "features_by", lambda *_: lambda samples: samples)
-    front = embedding_loading._FrontEnd(Filterbank("povey"), torch.nn.Identity(), stride=2)
+    network = torch.nn.Identity()
     affine = (torch.zeros(1, 2), torch.zeros(1))
     blocks = {"length": 32_000, "left": 16_000, "right": 640}
     assert blocks.keys() == fields_of(Blocks)
@@ -168,10 +166,8 @@ def test_an_embedding_is_known_by_weights_blocks_and_code_and_its_file_by_form(
         with monkeypatch.context() as patch:
             patch.setattr(embedding_loading, "CODE_VERSION", code)
             patch.setattr(embedding_loading, "FORM", form)
-            return embedding_loading._assemble(
-                name=name, digest=digest, front=front, affine=affine, card=CAMPPLUS_CARD, blocks=Blocks(**blocks),
-                threshold=0.8, threads=threads,
-            )  # fmt: skip
+            recipe = dataclasses.replace(embedding_loading.CAMPPLUS, blocks=Blocks(**blocks))
+            return embedding_loading._assemble(recipe, name, digest, network, affine, threads)
 
     known = {"digest": "a", "code": 1, **blocks}
     others = {"digest": "b", "code": 2, "length": 64_000, "left": 32_000, "right": 641}
@@ -184,7 +180,7 @@ def test_an_embedding_is_known_by_weights_blocks_and_code_and_its_file_by_form(
 
 def test_a_wespeaker_model_is_known_by_every_value_of_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     digests: list[str] = []
-    monkeypatch.setattr(embedding_loading, "_assemble", lambda **given: digests.append(given["digest"]))
+    monkeypatch.setattr(embedding_loading, "_assemble", lambda recipe, name, digest, *_: digests.append(digest))
     torch.manual_seed(0)
     model = WeSpeakerResNet34().eval()
     state = model.state_dict()

@@ -12,9 +12,10 @@ import torch
 from objectives.backends.pyannote import Model
 from objectives.cache.assets import fetch
 from objectives.cache.files import CACHE_VARIABLE
-from objectives.compression.compressor import FinishedModel, finish
+from objectives.compression.compressor import FinishedModel
 from objectives.errors import ModelError
 from tests.support.checkpoints import as_speaker_embedding, changed_checkpoint, seconds_apart
+from tests.support.networks import finish
 
 MIB = 2**20
 FORK = multiprocessing.get_context("fork")

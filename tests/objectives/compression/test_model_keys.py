@@ -16,7 +16,7 @@ from objectives.compression import compressor as compression
 from objectives.compression import recovery, training_windows
 from objectives.compression.compressor import Compressor
 from objectives.compression.settings import CompressionSettings, QuantizationOptions, RecoverySettings
-from objectives.compression.training_data import calibration_data, training_data
+from objectives.compression.training_data import CalibrationData, TrainingData
 from objectives.corpora.corpus import Corpus, Recording
 from objectives.operating_point import PRECISIONS, UNPRUNED, Precision, Pruning
 from tests.support import key_ingredients as ingredients
@@ -70,7 +70,7 @@ def compressor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recording_of: Ca
             "calib": (recording_of(**{**RECORDING, "uri": "two", "frequency": 300.0}),),
         },
     )
-    return Compressor(tmp_path / "base.bin", CompressionSettings(), training_data(corpus), calibration_data(corpus))
+    return Compressor(tmp_path / "base.bin", CompressionSettings(), TrainingData(corpus), CalibrationData(corpus))
 
 
 def keys_of(compressor: Compressor) -> dict[tuple[Pruning, Precision], str]:
@@ -113,8 +113,8 @@ def test_so_does_what_models_are_made_from(
     other_calib = Corpus("calls", {"calib": (recording_of(**OTHER_RECORDING),)})
     for change, expected in (
         ({"base": other_base}, EVERY),
-        ({"training": training_data(other)}, TRAINED),
-        ({"calibration": calibration_data(other_calib)}, LOW_BIT),
+        ({"training": TrainingData(other)}, TRAINED),
+        ({"calibration": CalibrationData(other_calib)}, LOW_BIT),
         ({"trusted": frozenset("0" * 64)}, set()),
     ):
         assert changed(known, keys_of(dataclasses.replace(compressor, **change))) == expected, change
@@ -148,8 +148,8 @@ def test_training_windows_are_those_of_their_models_recordings_number_seed_and_c
     kept = dict.fromkeys(("features", "teacher", "classes", "annotated"), torch.zeros(1))
     monkeypatch.setattr(training_windows, "_loaded", lambda name, make: asked.append(name) or kept)
     data = {
-        "one": training_data(Corpus("calls", {"train": (recording_of(**RECORDING),)})),
-        "other": training_data(Corpus("calls", {"train": (recording_of(**OTHER_RECORDING),)})),
+        "one": TrainingData(Corpus("calls", {"train": (recording_of(**RECORDING),)})),
+        "other": TrainingData(Corpus("calls", {"train": (recording_of(**OTHER_RECORDING),)})),
     }
 
     def key(teacher: str, front: str, train: str, windows: int, seed: int, code: int) -> str:

@@ -10,19 +10,18 @@ from safetensors.torch import load_file
 
 from objectives.backends.pyannote import PyanNet
 from objectives.cache.assets import fetch
-from objectives.compression.compressor import finish, load_network
-from objectives.compression.low_bit import METADATA, network_like
-from objectives.compression.plain_safetensors import FORMAT, save_plain
+from objectives.compression.compressor import load_network
+from objectives.compression.low_bit import METADATA, PLAIN_FORMAT, network_like, save_plain
 from objectives.models.segmentation import contract_of
 from objectives.operating_point import Precision
-from tests.support.networks import small_network
+from tests.support.networks import finish, small_network
 
 
 def load_plain(path: Path) -> PyanNet:
     """Build the network of the metadata and load the values, 16-bit ones widened."""
     with safe_open(path, framework="pt") as file:
         described = json.loads(file.metadata()[METADATA])
-    assert described["format"] == FORMAT
+    assert described["format"] == PLAIN_FORMAT
     network = network_like(described["network"])
     network.load_state_dict(load_file(path), strict=True)
     return network.eval()

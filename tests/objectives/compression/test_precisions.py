@@ -20,17 +20,18 @@ from objectives.cache.model_store import StoredModel
 from objectives.compression import compressor as compression
 from objectives.compression import low_bit
 from objectives.compression.compressor import Compressor, FinishedModel, load_network
+from objectives.compression.precisions import PRECISION_MODES
 from objectives.compression.pyannet_head import features_of, forward_tail
 from objectives.compression.recovery import Loss, held_back_loss, loss_of
 from objectives.compression.settings import CompressionSettings, QuantizationOptions, RecoverySettings
-from objectives.compression.training_data import calibration_data, training_data
+from objectives.compression.training_data import CalibrationData, TrainingData
 from objectives.compression.training_windows import TrainingWindows, calibration_features
 from objectives.corpora.corpus import SAMPLE_RATE, Corpus
 from objectives.corpora.sources import load_corpus
 from objectives.errors import EvaluationError, ModelError
 from objectives.models.segmentation import contract_of, load_segmentation
 from objectives.operating_point import PRECISIONS, UNPRUNED, Precision, Pruning
-from objectives.runtime.torch_runtime import OnnxRuntime, TorchRuntime
+from objectives.runtime.torch_runtime import TorchRuntime, open_runtime
 from tests.objectives.compression.test_compressor import scores as stock_scores
 from tests.support.checkpoints import changed_checkpoint, seconds_apart
 from tests.support.corpora import rttm, write_audio
@@ -69,7 +70,7 @@ def write_corpus(folder: Path, changed: str = "", **splits: tuple[str, ...]) -> 
 
 
 def compressor_of(base: Path, corpus: Corpus, settings: CompressionSettings = TINY) -> Compressor:
-    return Compressor(base, settings, training_data(corpus), calibration_data(corpus))
+    return Compressor(base, settings, TrainingData(corpus), CalibrationData(corpus))
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,16 @@ def held_back(compressor: Compressor) -> tuple[TrainingWindows, Loss]:
     network = load_segmentation(compressor.base)
     windows = compressor._windows(compressor.settings.quantization, lambda stage, share: None)
     return windows, loss_of(compressor.settings.recovery.method, windows, contract_of(network))
+
+
+def test_every_precision_has_an_entry_and_says_what_it_needs_and_what_runs_it() -> None:
+    assert tuple(PRECISION_MODES) == PRECISIONS
+    assert tuple(name for name, mode in PRECISION_MODES.items() if mode.integer_bits) == LOW_BIT
+    assert {name for name, mode in PRECISION_MODES.items() if mode.trained} == {"int8_qat", "int4_qat"}
+    for name, mode in PRECISION_MODES.items():
+        ways = tuple(mode.execution(engine) for engine in ("onnxruntime cpu", "torch cpu", "torch cuda"))
+        whole = {"fp32": ("native", "native", "native"), "fp16": ("emulated", "emulated", "native")}
+        assert ways == whole.get(name, ("native", "emulated", "emulated"))
 
 
 def test_sizes_are_those_of_the_papers_table_2(made: Made) -> None:
@@ -182,7 +193,7 @@ def test_low_bit_files_load_to_what_the_runtimes_run(in_its_cache: Made, excerpt
         emulated = TorchRuntime(model, torch.device("cpu"))
         assert emulated.execution == "emulated"
         np.testing.assert_allclose(emulated.scores(windows), answers[0].numpy(), rtol=0, atol=1e-5)
-        native = OnnxRuntime(model, 1)
+        native = open_runtime(model, 1)
         assert native.execution == "native"
         assert (native.scores(windows).argmax(-1) == emulated.scores(windows).argmax(-1)).mean() > 0.9
 
@@ -216,7 +227,7 @@ def test_the_story_of_recovery_is_true(in_its_cache: Made) -> None:
 
 def test_ranges_come_from_calib_alone(in_its_cache: Made) -> None:
     network = load_network(in_its_cache.models["fp32"])
-    features = calibration_features(network, calibration_data(in_its_cache.corpus))
+    features = calibration_features(network, CalibrationData(in_its_cache.corpus))
     expected = low_bit.observe_ranges(network, features)
     for precision in LOW_BIT:
         assert low_bit.load(in_its_cache.models[precision].checkpoint).ranges == expected
@@ -281,12 +292,12 @@ def test_unpruned_models_depend_on_no_more_than_they_are_made_from(
 
 
 def test_what_a_corpus_lacks_is_said(base: Path, made: Made, empty_cache: Path) -> None:
-    untrained = Compressor(base, TINY, calibration=calibration_data(made.corpus))
+    untrained = Compressor(base, TINY, calibration=CalibrationData(made.corpus))
     with pytest.raises(EvaluationError, match=r"no split train: name some in splits\.json, or choose"):
         untrained.finish(LINEAR_40, "fp32")
     with pytest.raises(EvaluationError, match="no split train"):
         untrained.finish(UNPRUNED, "int8_qat")
-    uncalibrated = Compressor(base, TINY, training_data(made.corpus))
+    uncalibrated = Compressor(base, TINY, TrainingData(made.corpus))
     with pytest.raises(EvaluationError, match=r"no split calib: name some in splits\.json, or choose"):
         uncalibrated.finish(UNPRUNED, "int4_ptq")
     assert untrained.finish(UNPRUNED, "int8_ptq").bits == 8
@@ -312,7 +323,7 @@ def test_an_lstm_that_cannot_be_stored_in_few_bits_is_refused(tmp_path: Path, ma
             state[f"lstm.{layer}.{kind}0{'_reverse' * name.endswith('_reverse')}"] = state.pop(name)
 
     base = changed_checkpoint(tmp_path / "split.bin", split_into_layers)
-    compressor = Compressor(base, TINY, calibration=calibration_data(made.corpus))
+    compressor = Compressor(base, TINY, calibration=CalibrationData(made.corpus))
     assert compressor.finish(UNPRUNED, "fp32").params == 1_473_265
     with pytest.raises(ModelError, match="cannot be stored in few bits"):
         compressor.finish(UNPRUNED, "int8_ptq")

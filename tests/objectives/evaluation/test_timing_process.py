@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 
 from objectives.cache.assets import fetch
-from objectives.compression.compressor import FinishedModel, finish
+from objectives.compression.compressor import FinishedModel
 from objectives.errors import EvaluationError
 from objectives.evaluation.cost import OFFLINE_SECONDS, OFFLINE_WARM_UP_SECONDS
 from objectives.evaluation.timing_process import CostSettings, Stopwatch, _Bench
 from objectives.measurement import STAGES, Run
 from objectives.models.contract import SAMPLE_RATE
 from objectives.operating_point import BASELINE, OFFLINE_BASELINE, OperatingPoint
-from objectives.runtime.runtime import Runtime
-from objectives.runtime.torch_runtime import OnnxRuntime
+from objectives.runtime.runtime import OnnxRuntime, Runtime
+from objectives.runtime.torch_runtime import open_runtime
 from objectives.streaming.clustering import ClusteringSettings
+from tests.support.networks import finish
 from tests.support.system_processes import busy_threads, is_alive, pids_of_spawned, thread_seconds, wait_until
 
 REPEATS = 2
@@ -179,7 +180,7 @@ def test_only_the_baseline_and_what_is_timed_are_loaded(
 
     def note(model: FinishedModel, threads: int) -> Runtime:
         opened.append(model.key)
-        return OnnxRuntime(model, threads)
+        return open_runtime(model, threads)
 
     monkeypatch.setattr("objectives.evaluation.timing_process.open_runtime", note)
     monkeypatch.setattr("objectives.evaluation.timing_process.time_loop", lambda *arguments: run(1.0))

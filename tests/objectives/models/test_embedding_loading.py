@@ -21,7 +21,7 @@ from objectives.models.embedding import Blocks, FeatureStream, SpeakerEmbedding,
 from objectives.models.embedding_features import recording_features
 from objectives.models.embedding_loading import load_campplus, load_embedding, wespeaker_embedding
 from objectives.models.sliding_buffer import Recent
-from objectives.runtime.torch_runtime import OnnxRuntime
+from objectives.runtime.runtime import OnnxRuntime
 from tests.support.sign_models import sign_embedding
 
 

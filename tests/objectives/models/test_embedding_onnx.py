@@ -21,7 +21,7 @@ from objectives.models.embedding_loading import (
     load_embedding,
     wespeaker_embedding,
 )
-from objectives.models.embedding_onnx import CAMPPLUS_CARD, WESPEAKER_CARD, EmbeddingCard
+from objectives.models.embedding_onnx import CAMPPLUS_CARD, WESPEAKER_CARD, Card
 from objectives.models.sherpa_metadata import check_metadata
 
 
@@ -31,7 +31,7 @@ class Case(NamedTuple):
     embedding: SpeakerEmbedding
     frames: torch.nn.Module
     affine: tuple[torch.Tensor, torch.Tensor]
-    card: EmbeddingCard
+    card: Card
     fbank: Callable[[torch.Tensor], torch.Tensor]
 
 

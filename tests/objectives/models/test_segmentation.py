@@ -19,7 +19,7 @@ from objectives.models.segmentation import (
     parameter_count,
     segmentation_checkpoint,
 )
-from objectives.runtime.torch_runtime import OnnxRuntime
+from objectives.runtime.runtime import OnnxRuntime
 from tests.support.checkpoints import Change, as_speaker_embedding, changed_checkpoint
 
 # segmentation-3.0: SincNet's strides are 10 · 3 · 3 · 3 = 270 samples, its receptive field 991

@@ -19,7 +19,7 @@ from objectives.compression.low_bit import Bits, LowBitModel, observe_ranges, qu
 from objectives.compression.pyannet_head import bidirectional_lstm, features_of, forward_tail, lstm_bias
 from objectives.compression.quantization import quantize_weight
 from objectives.compression.settings import QuantizationOptions
-from objectives.compression.training_data import calibration_data
+from objectives.compression.training_data import CalibrationData
 from objectives.compression.training_windows import calibration_features
 from objectives.corpora.sources import load_corpus
 from objectives.models.contract import SAMPLE_RATE
@@ -49,7 +49,7 @@ def windows() -> np.ndarray:
 @pytest.fixture(scope="module")
 def model_of(real: PyanNet) -> Callable[[Bits], LowBitModel]:
     """segmentation-3.0 in so many bits, with ranges from the calib excerpts."""
-    ranges = observe_ranges(real, calibration_features(real, calibration_data(load_corpus("ami-excerpts"))))
+    ranges = observe_ranges(real, calibration_features(real, CalibrationData(load_corpus("ami-excerpts"))))
     return lambda bits: quantize(real, bits, QuantizationOptions(), ranges)
 
 

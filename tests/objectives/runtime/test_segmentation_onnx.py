@@ -17,7 +17,7 @@ from objectives.cache.assets import fetch
 from objectives.compression.compressor import Compressor, FinishedModel, load_network
 from objectives.compression.quantization import QuantizedWeight
 from objectives.compression.settings import CompressionSettings, QuantizationOptions
-from objectives.compression.training_data import calibration_data
+from objectives.compression.training_data import CalibrationData
 from objectives.corpora.sources import load_corpus
 from objectives.models.contract import SAMPLE_RATE
 from objectives.models.sherpa_metadata import check_metadata
@@ -25,7 +25,7 @@ from objectives.models.windows import sliding_windows
 from objectives.operating_point import UNPRUNED, Precision
 from objectives.runtime import low_bit_onnx, segmentation_onnx
 from objectives.runtime.segmentation_onnx import Kind, kept_onnx, kind_of, portable_onnx, write_onnx
-from objectives.runtime.torch_runtime import OnnxRuntime
+from objectives.runtime.torch_runtime import open_runtime
 from tests.support.onnx_sessions import as_run, operators
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8_ptq", "int4_ptq")
@@ -35,7 +35,7 @@ ALL_ROUNDED = QuantizationOptions(group_size=32, clipping="mse", sincnet="int8")
 
 @pytest.fixture(scope="module")
 def compressor() -> Compressor:
-    return Compressor(fetch("segmentation-3.0"), calibration=calibration_data(load_corpus("ami-excerpts")))
+    return Compressor(fetch("segmentation-3.0"), calibration=CalibrationData(load_corpus("ami-excerpts")))
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_the_runtime_runs_the_file_that_a_user_takes_home(
     models: Mapping[Precision, FinishedModel], windows: np.ndarray, tmp_path: Path, precision: Precision
 ) -> None:
     model = models[precision]
-    runtime = OnnxRuntime(model, 1)
+    runtime = open_runtime(model, 1)
     write_onnx(model, tmp_path / "model.onnx")
     assert kept_onnx(model).read_bytes() == (tmp_path / "model.onnx").read_bytes()
     np.testing.assert_array_equal(runtime.scores(windows[:2]), scores(tmp_path / "model.onnx", windows[:2]))

@@ -12,7 +12,7 @@ from pyannote.metrics.diarization import DiarizationErrorRate
 from objectives.backends.pyannote import WeSpeakerResNet34, kaldi
 from objectives.cache.assets import fetch
 from objectives.compression.compressor import Compressor, FinishedModel
-from objectives.compression.training_data import calibration_data
+from objectives.compression.training_data import CalibrationData
 from objectives.corpora.sources import load_corpus
 from objectives.models.embedding_features import fresh_window_features
 from objectives.models.embedding_loading import SpeakerEmbedding, _CAMPPlusFrames, _WeSpeakerFrames, load_campplus
@@ -21,7 +21,7 @@ from objectives.models.segmentation import SAMPLE_RATE
 from objectives.models.sherpa_metadata import SEGMENTATION_NUMBERS, metadata_in, set_metadata
 from objectives.operating_point import UNPRUNED, Precision
 from objectives.runtime.segmentation_onnx import kept_onnx
-from objectives.runtime.torch_runtime import OnnxRuntime
+from objectives.runtime.torch_runtime import open_runtime
 from objectives.runtime.window_predictions import WindowClasses
 from objectives.streaming.clustering import ClusteringSettings
 from objectives.streaming.offline import STEP_SAMPLES, diarize_offline
@@ -44,7 +44,7 @@ def campplus(embedding: SpeakerEmbedding) -> Path:
 
 
 def finished(precision: Precision) -> FinishedModel:
-    calibration = calibration_data(load_corpus("ami-excerpts"))
+    calibration = CalibrationData(load_corpus("ami-excerpts"))
     return Compressor(fetch("segmentation-3.0"), calibration=calibration).finish(UNPRUNED, precision)
 
 
@@ -55,7 +55,7 @@ def test_it_hears_who_speaks_when_as_the_offline_mode_does(
     """It makes embeddings from another filterbank and clusters by complete linkage, and a frame that half of the
     windows hold to be speech is speech to it, but not to pyannote.audio, which rounds to even."""
     model = finished(precision)
-    windows = WindowClasses(waveform, OnnxRuntime(model, 1))
+    windows = WindowClasses(waveform, open_runtime(model, 1))
     features_of = fresh_window_features(embedding, waveform, windows.contract.window, STEP_SAMPLES)
     settings = ClusteringSettings(embedding.threshold)
     ours = diarize_offline(windows, features_of, embedding, settings, min_duration_off=0.0)

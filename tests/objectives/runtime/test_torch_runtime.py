@@ -3,19 +3,20 @@ import pytest
 import torch
 
 from objectives.cache.assets import fetch
-from objectives.compression.compressor import Compressor, FinishedModel, finish
-from objectives.compression.training_data import calibration_data
+from objectives.compression.compressor import Compressor, FinishedModel
+from objectives.compression.training_data import CalibrationData
 from objectives.corpora.sources import load_corpus
 from objectives.errors import ModelError
 from objectives.evaluation.evaluator import build_evaluator
 from objectives.evaluation.settings import EvaluatorSettings
 from objectives.operating_point import UNPRUNED
 from objectives.runtime import low_bit_onnx, segmentation_onnx
-from objectives.runtime.runtime import local_activity
+from objectives.runtime.runtime import OnnxRuntime, local_activity
 from objectives.runtime.segmentation_onnx import FORM
-from objectives.runtime.torch_runtime import OnnxRuntime, TorchRuntime, open_runtime
+from objectives.runtime.torch_runtime import TorchRuntime, open_runtime
 from tests.support.checkpoints import seconds_apart
 from tests.support.kernel_agreement import agreement, assert_same_but_at_ties, unrest
+from tests.support.networks import finish
 
 CPU = torch.device("cpu")
 
@@ -69,7 +70,7 @@ def test_local_activity_is_the_powerset_class_of_the_highest_score(runtime: Onnx
 
 def test_a_cpu_computes_no_fp16_and_both_runtimes_say_so(in_torch: TorchRuntime, windows: np.ndarray) -> None:
     fp16 = finish(fetch("segmentation-3.0"), "fp16")
-    onnx, emulated = OnnxRuntime(fp16, 2), TorchRuntime(fp16, CPU)
+    onnx, emulated = open_runtime(fp16, 2), TorchRuntime(fp16, CPU)
     assert (onnx.execution, emulated.execution, in_torch.execution) == ("emulated", "emulated", "native")
     assert_same_but_at_ties(onnx.scores(windows[:2]), emulated.scores(windows[:2]), within=1e-3)
 
@@ -82,7 +83,7 @@ def test_a_cpu_gets_onnx_runtime(runtime: OnnxRuntime) -> None:
 
 @pytest.fixture(scope="module")
 def int8() -> FinishedModel:
-    calibration = calibration_data(load_corpus("ami-excerpts"))
+    calibration = CalibrationData(load_corpus("ami-excerpts"))
     return Compressor(fetch("segmentation-3.0"), calibration=calibration).finish(UNPRUNED, "int8_ptq")
 
 
@@ -101,22 +102,22 @@ def test_a_cpu_has_integer_kernels_and_torch_emulates_them(int8: FinishedModel, 
 def test_integer_scores_are_the_same_bits_in_any_batch_and_on_any_threads(
     int8: FinishedModel, windows: np.ndarray
 ) -> None:
-    native = OnnxRuntime(int8, 1)
+    native = open_runtime(int8, 1)
     together = native.scores(windows)
     assert np.array_equal(np.concatenate([native.scores(window[None]) for window in windows]), together)
-    assert np.array_equal(OnnxRuntime(int8, 2).scores(windows), together)
+    assert np.array_equal(open_runtime(int8, 2).scores(windows), together)
 
 
 def test_a_cache_that_moves_to_another_processor_gets_that_ones_kernels(
     int8: FinishedModel, windows: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = low_bit_onnx.signed_products_are_exact()
-    OnnxRuntime(int8, 1)
+    open_runtime(int8, 1)
     folder = int8.checkpoint.parent
     assert (folder / f"{int8.key}.{'signed' if here else 'unsigned'}.v{FORM}.onnx").exists()
     for module in (low_bit_onnx, segmentation_onnx):
         monkeypatch.setattr(module, "signed_products_are_exact", lambda: not here)
-    other = OnnxRuntime(int8, 1)
+    other = open_runtime(int8, 1)
     assert (folder / f"{int8.key}.{'unsigned' if here else 'signed'}.v{FORM}.onnx").exists()
     assert other.scores(windows[:1]).shape == (1, 589, 7)
 

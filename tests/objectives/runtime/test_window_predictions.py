@@ -10,8 +10,7 @@ import pytest
 from objectives.models.contract import SAMPLE_RATE, Contract
 from objectives.models.windows import window_at
 from objectives.runtime import window_predictions
-from objectives.runtime.runtime import local_activity
-from objectives.runtime.torch_runtime import OnnxRuntime
+from objectives.runtime.runtime import OnnxRuntime, local_activity
 from objectives.runtime.window_predictions import GRID, WindowClasses
 
 SECOND = SAMPLE_RATE

@@ -12,7 +12,7 @@ from objectives.models.contract import SAMPLE_RATE
 from objectives.models.embedding import SpeakerEmbedding
 from objectives.models.embedding_features import recording_features
 from objectives.operating_point import CHUNK_LENGTH_RANGE, RIGHT_CONTEXT_RANGE, OperatingPoint
-from objectives.runtime.torch_runtime import OnnxRuntime
+from objectives.runtime.runtime import OnnxRuntime
 from objectives.runtime.window_predictions import WindowClasses
 from objectives.streaming.chunkwise import ChunkwiseSession
 from objectives.streaming.clustering import ClusteringSettings

@@ -16,7 +16,7 @@ from objectives.models.embedding import SpeakerEmbedding
 from objectives.models.embedding_features import fresh_window_features, kept_window_features
 from objectives.models.segmentation import load_segmentation
 from objectives.models.windows import sliding_windows
-from objectives.runtime.torch_runtime import OnnxRuntime
+from objectives.runtime.runtime import OnnxRuntime
 from objectives.runtime.window_predictions import WindowClasses
 from objectives.streaming.clustering import ClusteringSettings
 from objectives.streaming.offline import STEP_SAMPLES, _ReleasedPipeline, diarize_offline

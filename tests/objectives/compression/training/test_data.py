@@ -9,13 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from objectives.compression.training_data import (
-    CalibrationData,
-    TrainingData,
-    calibration_data,
-    refuse_leakage,
-    training_data,
-)
+from objectives.compression.training_data import CalibrationData, TrainingData, refuse_leakage
 from objectives.corpora.corpus import Corpus, Recording
 from objectives.corpora.sources import load_corpus
 from objectives.errors import CorpusError, LeakageError
@@ -42,22 +36,22 @@ def copied(folder: Path, uri: str, name: str, suffix: str = ".wav", subtype: str
 
 def test_each_is_its_split(tmp_path: Path) -> None:
     corpus = load_corpus(write_corpus(tmp_path))
-    assert training_data(corpus).recordings == corpus.split("train")
-    assert calibration_data(corpus).recordings == corpus.split("calib")
+    assert TrainingData(corpus).recordings == corpus.split("train")
+    assert CalibrationData(corpus).recordings == corpus.split("calib")
 
 
 def test_a_corpus_without_the_split_says_which_there_are(tmp_path: Path) -> None:
     corpus = load_corpus(write_corpus(tmp_path, {"eval": ["four"]}))
     with pytest.raises(CorpusError, match=r"no recording in split 'train': use one of eval"):
-        training_data(corpus)
+        TrainingData(corpus)
     with pytest.raises(CorpusError, match=r"no recording in split 'calib'"):
-        calibration_data(corpus)
+        CalibrationData(corpus)
 
 
 def test_other_recordings_cannot_be_handed_in(tmp_path: Path) -> None:
     corpus = load_corpus(write_corpus(tmp_path))
     evaluated = corpus.split("eval")
-    data = training_data(corpus)
+    data = TrainingData(corpus)
     with pytest.raises(TypeError):
         TrainingData(recordings=evaluated)
     with pytest.raises(TypeError):
@@ -69,7 +63,7 @@ def test_other_recordings_cannot_be_handed_in(tmp_path: Path) -> None:
     assert data.recordings == corpus.split("train")
 
 
-@pytest.mark.parametrize("make", [training_data, calibration_data])
+@pytest.mark.parametrize("make", [TrainingData, CalibrationData])
 @pytest.mark.parametrize("evaluated", ["eval", "test"])
 @pytest.mark.parametrize(("suffix", "subtype"), [(".flac", "PCM_16"), (".flac", "PCM_24"), (".wav", "PCM_16")])
 def test_a_copy_in_another_format_is_recognised(
@@ -77,7 +71,7 @@ def test_a_copy_in_another_format_is_recognised(
 ) -> None:
     write_recording(tmp_path, "original")
     copied(tmp_path, "original", "copy", suffix, subtype)
-    learnt = "train" if make is training_data else "calib"
+    learnt = "train" if make is TrainingData else "calib"
     corpus = load_corpus(write_corpus(tmp_path, {learnt: ["one", "copy"], evaluated: ["four", "original"]}))
     with pytest.raises(LeakageError) as refusal:
         make(corpus)
@@ -104,21 +98,21 @@ def test_a_recording_of_another_corpus_in_the_train_folder_is_refused_where_it_i
         (ours / f"{name}{suffix}").write_bytes(
             (theirs / f"five{suffix}").read_bytes().replace(b" five ", b" smuggled ")
         )
-    data = training_data(load_corpus(write_corpus(ours, {"train": ["one", "smuggled"], "eval": ["two"]})))
+    data = TrainingData(load_corpus(write_corpus(ours, {"train": ["one", "smuggled"], "eval": ["two"]})))
     refuse_leakage(data, evaluated[:1])
     with pytest.raises(LeakageError, match=r"'five' .* would be evaluated.* train holds 'smuggled' .*the same file"):
         refuse_leakage(data, evaluated)
 
 
 def test_one_uri_is_one_recording_whatever_its_audio(tmp_path: Path) -> None:
-    data = calibration_data(load_corpus(write_corpus(tmp_path / "ours")))
+    data = CalibrationData(load_corpus(write_corpus(tmp_path / "ours")))
     theirs = write_corpus(tmp_path / "theirs", {"eval": ["three"]})
     write_audio(theirs / "three.wav", tone(3.0, frequency=1234.0))
     with pytest.raises(LeakageError, match=r"calib holds 'three' .*of the same URI"):
         refuse_leakage(data, load_corpus(theirs).split("eval"))
 
 
-@pytest.mark.parametrize("make", [training_data, calibration_data])
+@pytest.mark.parametrize("make", [TrainingData, CalibrationData])
 def test_evaluating_all_splits_is_refused(tmp_path: Path, make: Make) -> None:
     corpus = load_corpus(write_corpus(tmp_path))
     data = make(corpus)
@@ -131,7 +125,7 @@ def test_evaluating_all_splits_is_refused(tmp_path: Path, make: Make) -> None:
 def test_audio_of_the_same_length_is_not_the_same_audio() -> None:
     """14 excerpts of 30 s: every pair is compared."""
     corpus = load_corpus("ami-excerpts")
-    refuse_leakage(training_data(corpus), [*corpus.split("calib"), *corpus.split("eval")])
+    refuse_leakage(TrainingData(corpus), [*corpus.split("calib"), *corpus.split("eval")])
 
 
 @pytest.mark.parametrize(("apart", "same"), [(1.5 / 2**15, True), (3.0 / 2**15, False), (0.005, False)])
@@ -144,9 +138,9 @@ def test_audio_that_differs_anywhere_is_other_audio(tmp_path: Path, apart: float
     corpus = load_corpus(tmp_path)
     if same:
         with pytest.raises(LeakageError, match="the same audio in another file"):
-            training_data(corpus)
+            TrainingData(corpus)
     else:
-        training_data(corpus)
+        TrainingData(corpus)
 
 
 def test_files_of_other_lengths_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +152,7 @@ def test_files_of_other_lengths_are_not_decoded(tmp_path: Path, monkeypatch: pyt
         pytest.fail(f"{self.uri} was decoded")
 
     monkeypatch.setattr(Recording, "waveform", decode)
-    training_data(corpus)
+    TrainingData(corpus)
 
 
 def test_fingerprints_change_with_what_is_learnt_from(tmp_path: Path) -> None:
@@ -166,7 +160,7 @@ def test_fingerprints_change_with_what_is_learnt_from(tmp_path: Path) -> None:
         write_corpus(folder)
         change(folder)
         corpus = load_corpus(folder)
-        return training_data(corpus).fingerprint, calibration_data(corpus).fingerprint
+        return TrainingData(corpus).fingerprint, CalibrationData(corpus).fingerprint
 
     def write_turn(folder: Path, uri: str) -> None:
         (folder / f"{uri}.rttm").write_text(rttm(uri, [(0.5, 1.25, "ana")]))

@@ -9,7 +9,7 @@ import torch
 from pyannote.core import Annotation, Segment, Timeline
 
 from objectives.compression import training_windows
-from objectives.compression.training_data import training_data
+from objectives.compression.training_data import TrainingData
 from objectives.compression.training_windows import MOST_HELD_BACK, OUTSIDE, _hold_back, _random_places, _regular_places
 from objectives.corpora.corpus import SAMPLE_RATE, Corpus, Recording
 from objectives.corpora.simulation.channel import augmented
@@ -141,7 +141,7 @@ def test_what_is_trained_on_is_augmented_and_what_is_held_back_is_not(monkeypatc
 
     monkeypatch.setattr(training_windows, "_features", features)
     network = small_network()
-    data = training_data(Corpus("calls", {"train": tuple(recordings(30.0, 40.0, 20.0))}))
+    data = TrainingData(Corpus("calls", {"train": tuple(recordings(30.0, 40.0, 20.0))}))
     made = training_windows._draw(network, network, data, 5, 0, lambda fraction: None)
     assert seen[:5] == [1, 2, 3, 4, 5]
     assert len(seen) == len(made["features"]) > 5

@@ -6,7 +6,7 @@ The training itself is in test_recovery.py; here nothing is trained.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from objectives.compression.compressor import QAT_RATE, Compressor, _shares
 from objectives.compression.low_bit import observe_ranges
 from objectives.compression.pruning import kept_units
 from objectives.compression.recovery import Trained
-from objectives.compression.settings import METHODS, CompressionSettings, Method, QuantizationOptions, RecoverySettings
+from objectives.compression.settings import CompressionSettings, Method, QuantizationOptions, RecoverySettings
 from objectives.compression.training_windows import TrainingWindows
 from objectives.operating_point import Pruning
 from tests.support.networks import log_probabilities, random_features, random_windows, small_network
@@ -91,7 +91,7 @@ def test_each_iteration_prunes_further_and_is_trained_with_a_seed_of_its_own(ask
     assert kept_units(network) == {"hidden": 20, "linear": 10}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", get_args(Method))
 def test_units_are_folded_from_what_is_trained_on_but_not_in_the_papers_way(asked: Asked, method: Method) -> None:
     compressor = Compressor(Path("none"), replace(SETTINGS, recovery=replace(RECOVERY, method=method)))
     compressor._prune(small_network(hidden=20, width=10), Pruning("linear", 0.6), quiet)

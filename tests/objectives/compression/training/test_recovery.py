@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from objectives.compression.recovery import (
     train,
     trainable_copy,
 )
-from objectives.compression.settings import METHODS, Method
+from objectives.compression.settings import Method
 from objectives.compression.training_windows import TrainingWindows
 from objectives.models.contract import Contract
 from objectives.models.segmentation import contract_of, load_segmentation
@@ -128,7 +129,7 @@ def test_where_nothing_is_annotated_there_is_nothing_to_lose(method: Method) -> 
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from(METHODS), st.integers(0, 5))
+@given(st.integers(0, 10_000), st.sampled_from(get_args(Method)), st.integers(0, 5))
 def test_who_is_called_first_makes_no_difference(seed: int, method: Method, number: int) -> None:
     windows = random_windows(seed=seed)
     loss = loss_of(method, windows, CONTRACT)
@@ -176,7 +177,7 @@ def state(network: PyanNet) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", get_args(Method))
 def test_training_gets_better_and_says_by_how_much(windows: TrainingWindows, method: Method) -> None:
     network = small_network(hidden=12, layers=1, width=8)
     before = held_back_loss(

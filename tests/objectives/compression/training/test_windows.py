@@ -14,7 +14,7 @@ from objectives.cache.files import CACHE_VARIABLE
 from objectives.compression.low_bit import with_rounded_sincnet
 from objectives.compression.pyannet_head import features_of, forward_tail
 from objectives.compression.settings import QuantizationOptions
-from objectives.compression.training_data import calibration_data, training_data
+from objectives.compression.training_data import CalibrationData, TrainingData
 from objectives.compression.training_windows import (
     HELD_BACK_STEP,
     OUTSIDE,
@@ -80,7 +80,7 @@ def places(monkeypatch: pytest.MonkeyPatch) -> list[Place]:
 
 
 def drawn(base: PyanNet, corpus: Corpus, seed: int = 0) -> TrainingWindows:
-    return draw_windows(base, base, NAMES, training_data(corpus), WINDOWS, seed)
+    return draw_windows(base, base, NAMES, TrainingData(corpus), WINDOWS, seed)
 
 
 # frames of one second, centred on the halves
@@ -175,7 +175,7 @@ def test_windows_are_drawn_once_for_each_base_corpus_number_and_seed(
     others = [(("other", NAMES[1]), WINDOWS, 0), ((NAMES[0], "other"), WINDOWS, 0), (NAMES, 11, 0), (NAMES, WINDOWS, 1)]
     for names, number, seed in others:
         before = len(places)
-        draw_windows(base, base, names, training_data(corpus), number, seed)
+        draw_windows(base, base, names, TrainingData(corpus), number, seed)
         assert len(places) > before
 
 
@@ -235,7 +235,7 @@ def test_features_teacher_and_classes_are_of_the_window(base: PyanNet, corpus: C
 def test_the_learner_hears_through_its_own_sincnet_and_the_teacher_through_its(base: PyanNet, corpus: Corpus) -> None:
     plain = drawn(base, corpus)
     rounded = with_rounded_sincnet(base, QuantizationOptions(sincnet="int8"))
-    windows = draw_windows(base, rounded, ("base", "int8"), training_data(corpus), WINDOWS, 0)
+    windows = draw_windows(base, rounded, ("base", "int8"), TrainingData(corpus), WINDOWS, 0)
     assert torch.equal(windows.teacher, plain.teacher)
     assert torch.equal(windows.classes, plain.classes)
     moved = (windows.features - plain.features).abs()
@@ -245,7 +245,7 @@ def test_the_learner_hears_through_its_own_sincnet_and_the_teacher_through_its(b
 
 def test_progress_ends_at_1(base: PyanNet, corpus: Corpus) -> None:
     told: list[float] = []
-    draw_windows(base, base, NAMES, training_data(corpus), WINDOWS, 0, told.append)
+    draw_windows(base, base, NAMES, TrainingData(corpus), WINDOWS, 0, told.append)
     assert told == sorted(told)
     assert told[-1] == 1.0
 
@@ -258,11 +258,11 @@ def test_calibration_windows_are_spread_evenly_over_calib(
     expected = [
         features_of(base, torch.tensor(window_at(waveform, n * 160_000, 160_000))[None, None]) for n in range(5)
     ]
-    features = calibration_features(base, calibration_data(corpus))
+    features = calibration_features(base, CalibrationData(corpus))
     assert len(features) == 5  # 41 s: four whole windows and one that is padded
     torch.testing.assert_close(features, torch.cat(expected), rtol=0, atol=1e-4)
     monkeypatch.setattr(objectives.compression.training_windows, "MOST_CALIBRATING", 3)
-    fewer = calibration_features(base, calibration_data(corpus))
+    fewer = calibration_features(base, CalibrationData(corpus))
     torch.testing.assert_close(fewer, features[[0, 2, 4]], rtol=0, atol=1e-4)
 
 
