@@ -1,12 +1,11 @@
 """`explorer assets`: list, fetch and verify what is pinned."""
 
 import csv
-import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.progress import (
@@ -41,19 +40,12 @@ Names = Annotated[
 ]
 
 
-class Format(StrEnum):
-    """How a table is printed: for people or for programs."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-
-
 @app.command("list")
 def list_assets(
     output: Annotated[
-        Format, typer.Option("--format", help="`table` for people; `json` and `csv` for programs.")
-    ] = Format.TABLE,
+        Literal["table", "json", "csv"],
+        typer.Option("--format", help="`table` for people; `json` and `csv` for programs."),
+    ] = "table",
 ) -> None:
     """Show the pinned assets: name, kind, licence, size, whether each is present, and its path.
 
@@ -65,14 +57,12 @@ def list_assets(
         explorer assets list --format csv > assets.csv
     """
     rows = [_row(name) for name in assets.ASSETS]
-    if output is Format.JSON:
+    if output == "json":
         echo_json(rows)
-    elif output is Format.CSV:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    elif output == "csv":
+        writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        typer.echo(text.getvalue(), nl=False)
     else:
         _print(rows)
 

@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ class Package:
     suffix: str
     size: int
     sha256: str
-    pip_options: tuple[str, ...]
+    pip_options: Sequence[str]
 
     @property
     def key(self) -> str:
