@@ -4,15 +4,11 @@ The keys are those of its loaders (`offline-speaker-segmentation-pyannote-model.
 `speaker-embedding-extractor-model.cc`) and of its export scripts. Needs no torch.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from objectives.errors import ModelError
 from objectives.models.contract import Contract
-
-if TYPE_CHECKING:  # a deployed operating point runs without onnx installed
-    import onnx
 
 Kind = Literal["segmentation", "embedding"]
 
@@ -46,16 +42,9 @@ def segmentation_metadata(contract: Contract, sample_rate: int) -> dict[str, str
     return {**entries, "model_type": "pyannote-segmentation-3.0", "version": "1"}
 
 
-def set_metadata(model: "onnx.ModelProto", metadata: Mapping[str, str]) -> None:
-    """Replace all metadata of a model by these entries."""
-    del model.metadata_props[:]
-    for key, value in metadata.items():
-        model.metadata_props.add(key=key, value=value)
-
-
 def metadata_in(path: Path) -> dict[str, str]:
     """Return the metadata of an ONNX file. Raises ModelError if it is not an ONNX file."""
-    import onnx
+    import onnx  # here, since a deployed operating point runs without it
     from google.protobuf.message import DecodeError
 
     try:

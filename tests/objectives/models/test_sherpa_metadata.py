@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from objectives.errors import ModelError
 from objectives.models.contract import Contract
-from objectives.models.sherpa_metadata import Kind, check_metadata, metadata_in, segmentation_metadata, set_metadata
+from objectives.models.sherpa_metadata import Kind, check_metadata, metadata_in, segmentation_metadata
 
 SEGMENTATION = segmentation_metadata(Contract(160_000, 589, 991, 495, 270, 3, 2), 16_000)
 EMBEDDING = {
@@ -28,8 +28,8 @@ def file_with(path: Path, metadata: dict[str, str]) -> Path:
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "nothing", ends[:1], ends[1:])
     model = helper.make_model(graph)
-    set_metadata(model, {"left": "over"})
-    set_metadata(model, metadata)
+    onnx.helper.set_model_props(model, {"left": "over"})
+    onnx.helper.set_model_props(model, metadata)
     onnx.save(model, path)
     return path
 
