@@ -146,7 +146,7 @@ def _bundle(name: str) -> Any:
             {"y": {0: "N", 1: "f"}},
         )
         written = onnx.load(folder / MODEL)
-        onnx.helper.set_model_props(written, segmentation_metadata(contract, SAMPLE_RATE))
+        onnx.helper.set_model_props(written, segmentation_metadata(contract))
         onnx.save(written, folder / MODEL)
         frames = _frames()
         affine = (torch.randn(3, 8), torch.randn(3))

@@ -18,7 +18,6 @@ from objectives.models.embedding_features import fresh_window_features
 from objectives.models.embedding_loading import SpeakerEmbedding, _CAMPPlusFrames, _WeSpeakerFrames, load_campplus
 from objectives.models.embedding_onnx import WESPEAKER_CARD, write_embedding_onnx
 from objectives.models.segmentation import SAMPLE_RATE
-from objectives.models.sherpa_metadata import SEGMENTATION_NUMBERS, metadata_in
 from objectives.operating_point import UNPRUNED, Precision
 from objectives.runtime.segmentation_onnx import kept_onnx
 from objectives.runtime.torch_runtime import open_runtime
@@ -26,6 +25,7 @@ from objectives.runtime.window_predictions import WindowClasses
 from objectives.streaming.clustering import ClusteringSettings
 from objectives.streaming.offline import STEP_SAMPLES, diarize_offline
 from tests.support import sherpa_process
+from tests.support.sherpa_metadata import SEGMENTATION_NUMBERS, metadata_in
 
 SECONDS = 16
 
