@@ -23,6 +23,7 @@ from objectives.models.embedding_loading import (
 )
 from objectives.models.embedding_onnx import CAMPPLUS_CARD, WESPEAKER_CARD, Card
 from tests.support.sherpa_metadata import checked_metadata
+from tests.support.stock_campplus import StockCAMPPlus
 
 
 class Case(NamedTuple):
@@ -38,7 +39,7 @@ class Case(NamedTuple):
 def campplus() -> Case:
     model = load_campplus(fetch("campplus"))
     embedding, affine = load_embedding("campplus"), model.xvector.projection()
-    return Case(embedding, _CAMPPlusFrames(model), affine, CAMPPLUS_CARD, model.compute_fbank)
+    return Case(embedding, _CAMPPlusFrames(model), affine, CAMPPLUS_CARD, StockCAMPPlus(model).compute_fbank)
 
 
 def wespeaker() -> Case:
