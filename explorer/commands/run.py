@@ -25,7 +25,6 @@ from explorer.workers.in_process import InProcess
 from explorer.workers.protocol import Workers
 from objectives.errors import StudyError
 from objectives.evaluation.settings import EvaluatorSettings
-from objectives.machine import Device
 from studies import definition as definitions
 from studies.definition import SAMPLERS, Limits, StudyDefinition, packaged
 
@@ -135,20 +134,7 @@ def run(
         raise StudyError(f"--jobs {jobs} and --scheduler {scheduler}: a cluster has its own workers, so give only one")
     trusted = trusted_files(trust)
     name = definitions.checked_name(found if name is None else name)
-    execute(name, definition, urls.given(storage_url), format, jobs, scheduler, device, trusted)
-
-
-def execute(
-    name: str,
-    definition: StudyDefinition,
-    storage_url: str,
-    format: TableOrJson,
-    jobs: int = 1,
-    scheduler: str | None = None,
-    device: Device = "cpu",
-    trusted: frozenset[str] = frozenset(),
-) -> None:
-    """Prepare the workers, run the study and print. Exits with 130 if interrupted, 1 if every trial failed."""
+    storage_url = urls.given(storage_url)
     errors = screen(stderr=True)
     connection.check(storage_url)  # before spending minutes on reading the recordings
     try:
