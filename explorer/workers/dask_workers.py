@@ -278,7 +278,7 @@ class DaskWorkers:
             return
         error = EvaluationError(
             f"the worker that evaluated it died, in each of {ATTEMPTS} attempts, {worker} last{job.last_word}: killed, "
-            "as the system does where memory runs out (`dmesg` tells)? Try fewer workers on a host (--jobs), or look "
+            "as the system does if memory runs out (see `dmesg`)? Try fewer workers on a host (--jobs), or look "
             "at the worker's log"
         )
         self._finish(job, Outcome(None, error, 0.0, worker))
