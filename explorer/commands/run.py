@@ -1,6 +1,5 @@
 """`explorer run`: create a study or resume it, and print its front."""
 
-import dataclasses
 import functools
 from enum import StrEnum
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ from explorer.commands.front import print_tables
 from explorer.commands.options import LATENCY, DeviceOption, TableOrJson, TrustOption, trusted_files
 from explorer.commands.study_options import StorageOption
 from explorer.front.pareto import whole_front
+from explorer.front.rows import flat
 from explorer.search.display import Display
 from explorer.search.driver import Outcome, run_study
 from explorer.search.fixed_trials import choice_of
@@ -199,7 +199,7 @@ def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url
             "stopped": outcome.stopped,
             "trials": outcome.trials,
             "failed": outcome.failed,
-            "front": [dataclasses.asdict(row) for row in found.rows],
+            "front": [flat(row) for row in found.rows],
         }
         echo_json(result)
         return
