@@ -42,18 +42,20 @@ def appearing(folder: Path, replace: bool, error: type[ExplorerError] = BundleEr
         raise error(
             f"{folder} is where a disk is mounted, which nothing can take the place of: give a folder inside it"
         )
-    with _parents(folder, error), _appearing(folder, replace, error) as staged:
-        yield staged
-
-
-@contextmanager
-def _parents(folder: Path, error: type[ExplorerError]) -> Iterator[None]:
-    """Create the missing parent folders, and remove them again if the block fails."""
     missing = [above for above in folder.parents if not os.path.lexists(above)]
     try:
         with writing(folder, error):
             folder.parent.mkdir(parents=True, exist_ok=True)
-        yield
+            _remove_abandoned(folder)
+            staged, lock = _staged(folder.parent, folder.name)
+        try:
+            yield staged
+            with writing(folder, error):
+                _put_in_place(staged, folder, replace)
+        finally:
+            if lock is not None:
+                os.close(lock)
+            shutil.rmtree(staged, ignore_errors=True)  # after a swap, this is the old folder
     except BaseException:
         for above in missing:
             with contextlib.suppress(OSError):  # another program has put something there
@@ -61,29 +63,17 @@ def _parents(folder: Path, error: type[ExplorerError]) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def _appearing(folder: Path, replace: bool, error: type[ExplorerError]) -> Iterator[Path]:
-    parent, name = folder.parent, folder.name
-    with writing(folder, error):
-        _remove_abandoned(folder)
-        staged, lock = _staged(parent, name)
-    try:
-        yield staged
-        with writing(folder, error):
-            for path in staged.rglob("*"):
-                path.chmod(0o755 if path.is_dir() else 0o644)  # readable by everybody: it will be shared
-                _flush(path)
-            staged.chmod(0o755)  # mkdtemp's folder is only readable by its owner
-            _flush(staged)
-            if replace and folder.exists():
-                _swap(staged, folder)
-            else:
-                os.rename(staged, folder)  # replaces nothing but an empty folder
-            _flush(parent)
-    finally:
-        if lock is not None:
-            os.close(lock)
-        shutil.rmtree(staged, ignore_errors=True)  # after a swap, this is the old folder
+def _put_in_place(staged: Path, folder: Path, replace: bool) -> None:
+    for path in staged.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)  # readable by everybody: it will be shared
+        _flush(path)
+    staged.chmod(0o755)  # mkdtemp's folder is only readable by its owner
+    _flush(staged)
+    if replace and folder.exists():
+        _swap(staged, folder)
+    else:
+        os.rename(staged, folder)  # replaces nothing but an empty folder
+    _flush(folder.parent)
 
 
 @contextmanager

@@ -15,6 +15,11 @@ class ErrorCounts:
     """Seconds of false alarm, missed detection and confusion, and of scored reference speech (`total`).
 
     Counts of several recordings are added. A rate is derived from the sum, and rates are never averaged.
+
+    >>> short = ErrorCounts(false_alarm=1.0, missed_detection=2.0, confusion=3.0, total=10.0)
+    >>> long = ErrorCounts(confusion=9.0, total=90.0)
+    >>> short.der, long.der, (short + long).der
+    (60.0, 10.0, 15.0)
     """
 
     false_alarm: float = 0.0
@@ -157,8 +162,8 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """The three objectives of one operating point, and what they were derived from.
+class Measured:
+    """What is known of one operating point, measured to the end or not, and what it was derived from.
 
     counts: errors by recording (URI).
     size_bytes: size of the segmentation checkpoint on disk.
@@ -179,7 +184,7 @@ class Measurement:
     counts: Mapping[str, ErrorCounts]
     size_bytes: int
     params: int
-    timing: Timing
+    timing: Timing | None
     execution: Execution
     kernel: str
     model_key: str
@@ -189,6 +194,13 @@ class Measurement:
     model_sha256: str = ""
     data: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measurement(Measured):
+    """The three objectives of one operating point."""
+
+    timing: Timing
 
     @property
     def pooled(self) -> ErrorCounts:
@@ -216,29 +228,14 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Stopped:
+class Stopped(Measured):
     """An operating point that a judge stopped, and what was measured until then.
 
     timing: None if the model alone was reason enough.
     counts: errors of the recordings that were scored. No DER is derived from a part of the recordings.
-    The rest is as in Measurement.
     """
 
-    operating_point: OperatingPoint
-    stop: Stop
-    counts: Mapping[str, ErrorCounts]
-    size_bytes: int
-    params: int
-    timing: Timing | None
-    execution: Execution
-    kernel: str
-    model_key: str
-    machine: Mapping[str, str]
-    kept: Mapping[str, int] = field(default_factory=dict)
-    story: Mapping[str, Any] = field(default_factory=dict)
-    model_sha256: str = ""
-    data: Mapping[str, str] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
+    stop: Stop = field(kw_only=True)
 
 
 class Judge(Protocol):

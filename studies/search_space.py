@@ -1,7 +1,6 @@
 """Ranges and conditions of the search, and the one function that turns a trial into an operating point.
 
-To add a dimension: a field here with its range, one line in `dimensions`, one in `suggest`, one in `params_of`, one in
-`outside`.
+To add a dimension: a field here with its range, one line in `dimensions`, one in `suggest`, one in `params_of`.
 """
 
 from collections.abc import Mapping
@@ -274,7 +273,7 @@ def recall(trial: FrozenTrial, space: SearchSpace) -> OperatingPoint | None:
 
 
 def why_not(name: str, value: object, space: SearchSpace) -> str | None:
-    """Say why a parameter that another program wrote is not one of a trial of `space`; None if it may be."""
+    """Say why a parameter is not one of a trial of `space`; None if it may be. value: as another program wrote it."""
     known = dimensions(space)
     if name not in known:
         return f"{quoted(name)} is not a parameter of this study: use {', '.join(known)}"
@@ -300,20 +299,10 @@ def outside(point: OperatingPoint, space: SearchSpace) -> str | None:
     """
     if point.streamed != (space.mode == "streaming"):
         return f"it is {point.mode}, and space.mode = {space.mode!r}"
-    params = {"tracking": point.mode} | params_of(point, space)
-    for name in ("chunk_length", "right_context", "pruning_ratio", *space.opened_pauses, *space.opened_thresholds):
-        low, high = getattr(space, name)
-        value = params.get(name)
-        if isinstance(value, float) and not low <= value <= high:
-            return f"{name} = {value:g} is outside space.{name} = [{low:g}, {high:g}]"
-    if _between_steps(point.pruning.ratio):
-        return f"pruning_ratio = {point.pruning.ratio:g} is no multiple of {PRUNING_RATIO_STEP:g}, its step"
-    for name in ("tracking", "look_ahead", "pruning_structure", "precision"):
-        if name == "tracking" and not point.streamed:
-            continue
-        if name in params and params[name] not in getattr(space, name):
-            return f"{name} = {params[name]!r} is not among space.{name} = {list(getattr(space, name))}"
-    return None
+    if point.mode not in space.modes:
+        return f"tracking = {point.mode!r} is not among space.tracking = {list(space.tracking)}"
+    found = (why_not(name, value, space) for name, value in params_of(point, space).items())
+    return next(filter(None, found), None)
 
 
 def _ratio(value: float) -> float:

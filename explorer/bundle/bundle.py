@@ -144,7 +144,7 @@ class EmbeddingPart(_Part):
     def _fits(self) -> Self:
         for name in ("block_length", "block_left"):
             if getattr(self, name) % self.step:
-                raise ValueError(f"{name} = {getattr(self, name)} is no multiple of step = {self.step}")
+                raise ValueError(f"{name} = {getattr(self, name)} is not a multiple of step = {self.step}")
         if (block := self.block_length + self.block_left + self.block_right) > LARGEST_BLOCK:
             raise ValueError(f"block_length, block_left and block_right are {block} samples, over {LARGEST_BLOCK}")
         return self

@@ -251,7 +251,7 @@ def _refuse_taken(folder: Path, force: bool) -> None:
     if not force:
         raise BundleError(f"{folder} exists: give another DIR, or --force to replace a bundle")
     if found is None or POINT not in found:
-        raise BundleError(f"{folder} is no bundle, and --force replaces nothing else: give another DIR")
+        raise BundleError(f"{folder} is not a bundle, and --force replaces nothing else: give another DIR")
     if others := [name for name in found if name not in FILES]:
         raise BundleError(
             f"{folder} holds {', '.join(others)} beside a bundle, and --force replaces nothing else: move that away, "

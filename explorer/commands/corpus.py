@@ -4,8 +4,7 @@ import csv
 import sys
 from collections import deque
 from dataclasses import asdict
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -42,14 +41,6 @@ app = typer.Typer(
 )
 
 
-class Format(StrEnum):
-    """How the figures are printed."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-
-
 def corpus(
     name_or_path: Annotated[
         str,
@@ -59,9 +50,10 @@ def corpus(
         ),
     ],
     output: Annotated[
-        Format | None, typer.Option("--format", help="table (default), csv (one line per recording) or json.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the splits if the corpus defines none (default 0).")] = None,
+        Literal["table", "csv", "json"],
+        typer.Option("--format", help="table, csv (one line per recording) or json."),
+    ] = "table",
+    seed: Annotated[int, typer.Option(help="Seed of the splits if the corpus defines none.")] = 0,
     check: Annotated[
         bool,
         typer.Option(
@@ -93,31 +85,28 @@ def corpus(
     from objectives.corpora.sources import load_corpus
     from objectives.corpora.summary import in_brief, summarize_recordings
 
-    loaded = load_corpus(name_or_path, seed=0 if seed is None else seed)
+    loaded = load_corpus(name_or_path, seed=seed)
     print_remarks(map(str, loaded.remarks) if check else in_brief(loaded, name_or_path))
     if check:
         for recording in loaded.split("all"):
             deque(audio_pieces(recording.audio, recording.duration), maxlen=0)
-    if output is Format.json:
+    if output == "json":
         echo_json(_as_json(loaded))
-    elif output is Format.csv:
-        _print_csv(summarize_recordings(loaded))
+    elif output == "csv":
+        rows = [_row(summary, "recordings") for summary in summarize_recordings(loaded)]
+        writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     else:
         _print_tables(loaded)
 
 
-def _row(summary: "SpeechSummary") -> dict[str, object]:
+def _row(summary: "SpeechSummary", left_out: str) -> dict[str, object]:
     row = asdict(summary) | {"overlap_share": summary.overlap_share}
     # one decimal more than the milliseconds of an RTTM
-    return {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
-
-
-def _recording_row(summary: "SpeechSummary") -> dict[str, object]:
-    return {key: value for key, value in _row(summary).items() if key != "recordings"}
-
-
-def _split_row(summary: "SpeechSummary") -> dict[str, object]:
-    return {key: value for key, value in _row(summary).items() if key != "uri"}
+    return {
+        key: round(value, 4) if isinstance(value, float) else value for key, value in row.items() if key != left_out
+    }
 
 
 def _as_json(corpus: "Corpus") -> dict[str, object]:
@@ -126,61 +115,38 @@ def _as_json(corpus: "Corpus") -> dict[str, object]:
     return {
         "name": corpus.name,
         "fingerprint": corpus.fingerprint,
-        "recordings": [_recording_row(summary) for summary in summarize_recordings(corpus)],
-        "splits": [_split_row(summary) for summary in summarize_splits(corpus)],
+        "recordings": [_row(summary, "recordings") for summary in summarize_recordings(corpus)],
+        "splits": [_row(summary, "uri") for summary in summarize_splits(corpus)],
         "shared_speakers": corpus.shared_speakers(),
-        "remarks": [_printable(asdict(remark)) for remark in corpus.remarks],
+        # a file name need not be valid UTF-8
+        "remarks": [{key: ascii_controls(value) for key, value in asdict(one).items()} for one in corpus.remarks],
     }
-
-
-def _printable(remark: "dict[str, str]") -> dict[str, str]:
-    """Make a remark printable: a file name need not be valid UTF-8."""
-    return {key: ascii_controls(value) for key, value in remark.items()}
-
-
-def _print_csv(summaries: "tuple[SpeechSummary, ...]") -> None:
-    rows = [_recording_row(summary) for summary in summaries]
-    writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
 
 
 def _print_tables(corpus: "Corpus") -> None:
     from objectives.corpora.summary import summarize_recordings, summarize_splits
 
     console = screen()
-    print_table(_recordings(f"Recordings of {corpus.name} (times in seconds)", summarize_recordings(corpus)), console)
+    title = f"Recordings of {corpus.name} (times in seconds)"
+    recordings = Table(words("split"), names("recording"), *FIGURES, title=title, keys=2)
+    for one in summarize_recordings(corpus):
+        recordings.add(one.split, str(one.uri), *_figures(one))
+    splits = Table(words("split"), "recordings", *FIGURES, title="Splits (times in seconds)")
+    for one in summarize_splits(corpus):
+        splits.add(one.split, str(one.recordings), *_figures(one))
+    print_table(recordings, console)
     console.print()
-    print_table(_splits(summarize_splits(corpus)), console)
+    print_table(splits, console)
     shared = corpus.shared_speakers()
-    for speaker, splits in shared.items():
-        say(f"speaker {speaker} is in {', '.join(splits)}", console)
+    for speaker, where in shared.items():
+        say(f"speaker {speaker} is in {', '.join(where)}", console)
     if not shared:
         say("No speaker is in two splits, judging by their names.", console)
 
 
-def _recordings(title: str, summaries: "tuple[SpeechSummary, ...]") -> Table:
-    table = Table(words("split"), names("recording"), *FIGURES, title=title, keys=2)
-    for summary in summaries:
-        table.add(summary.split, str(summary.uri), *_figures(summary))
-    return table
-
-
-def _splits(summaries: "tuple[SpeechSummary, ...]") -> Table:
-    table = Table(words("split"), "recordings", *FIGURES, title="Splits (times in seconds)")
-    for summary in summaries:
-        table.add(summary.split, str(summary.recordings), *_figures(summary))
-    return table
-
-
-def _figures(summary: "SpeechSummary") -> tuple[str, ...]:
-    return (
-        f"{summary.duration:.1f}",
-        f"{summary.annotated:.1f}",
-        str(summary.speakers),
-        f"{summary.speech:.1f}",
-        f"{100 * summary.overlap_share:.1f}",
-    )
+def _figures(one: "SpeechSummary") -> list[str]:
+    seconds = [f"{one.duration:.1f}", f"{one.annotated:.1f}"]
+    return [*seconds, str(one.speakers), f"{one.speech:.1f}", f"{100 * one.overlap_share:.1f}"]
 
 
 app.command(SHOW)(corpus)

@@ -1,9 +1,11 @@
 """`explorer measure`: one operating point outside any study."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any, cast
 
 import typer
+from rich.console import Console
 
 from explorer.commands.options import (
     CorpusOption,
@@ -11,12 +13,12 @@ from explorer.commands.options import (
     EmbeddingOption,
     FormatOption,
     TrustOption,
+    print_as,
     trusted_files,
 )
 from explorer.terminal.corpus_remarks import print_remarks
 from explorer.terminal.progress import progress
-from explorer.terminal.screen import say, screen
-from explorer.terminal.streams import echo_json
+from explorer.terminal.screen import say
 from explorer.terminal.tables import Table, names, print_table
 from objectives.compression.settings import (
     CompressionSettings,
@@ -33,7 +35,6 @@ from objectives.operating_point import (
     PRECISIONS,
     PRUNING_RATIO_RANGE,
     STRUCTURES,
-    Mode,
     OnlineTracking,
     OperatingPoint,
     Precision,
@@ -104,12 +105,14 @@ def measure(
 
     explorer measure -C 0.5 -R 0.2 --corpus ./recordings --format json
     """
+    if online and offline:
+        raise OperatingPointError("--online and --offline are two modes: give one of them")
     point = OperatingPoint(
         chunk_length,
         right_context,
         pruning=Pruning(cast("Structure", pruning), ratio),
         precision=cast("Precision", precision),
-        mode=_mode(online, offline),
+        mode="online" if online else "offline" if offline else "chunk-wise",
         online=OnlineTracking(min_duration_off=min_duration_off),
     )
     changes = {"method": recovery, "steps": steps, "qat_steps": qat_steps}
@@ -135,43 +138,27 @@ def measure(
         print_remarks(evaluator.remarks)
         evaluator.prepare(lambda fraction: show("reading the recordings", fraction))
         measurement = evaluator.measure(point, show)
-    if format == "json":
-        echo_json(_as_json(measurement))
-        return
-    _print(measurement)
-
-
-def _mode(online: bool, offline: bool) -> Mode:
-    if online and offline:
-        raise OperatingPointError("--online and --offline are two modes: give one of them")
-    return "online" if online else "offline" if offline else "chunk-wise"
+    print_as(format, measurement, _print, _as_json)
 
 
 def _rates(counts: ErrorCounts) -> dict[str, float | None]:
     """Return percentages; None if the collar leaves nothing to score."""
-    scored = counts.total > 0
-    return {
-        "der": counts.der if scored else None,
-        "false_alarm": counts.percent(counts.false_alarm) if scored else None,
-        "missed_detection": counts.percent(counts.missed_detection) if scored else None,
-        "confusion": counts.percent(counts.confusion) if scored else None,
-        "scored_seconds": counts.total,
+    seconds = {name: getattr(counts, name) for name in ("false_alarm", "missed_detection", "confusion")}
+    rates = {"der": counts.seconds, **seconds}
+    return {name: counts.percent(value) if counts.total else None for name, value in rates.items()} | {
+        "scored_seconds": counts.total
     }
 
 
 def _as_json(measurement: Measurement) -> dict[str, Any]:
     point, timing = measurement.operating_point, measurement.timing
     updates = timing.update_latency
-    streamed = {
-        "chunk_length": point.chunk_length,
-        "right_context": point.right_context,
-        "latency": point.latency,
-    }
+    streamed = ("chunk_length", "right_context", "latency") if point.streamed else ()
     return {
         "mode": point.mode,
-        **(streamed if point.streamed else {}),
+        **{name: getattr(point, name) for name in streamed},
         **({"online": asdict(point.online)} if point.mode == "online" else {}),
-        "pruning": {"structure": point.pruning.structure, "ratio": point.pruning.ratio},
+        "pruning": asdict(point.pruning),
         "precision": point.precision,
         "pooled": _rates(measurement.pooled),
         "recordings": {uri: _rates(errors) for uri, errors in measurement.counts.items()},
@@ -197,15 +184,14 @@ def _as_json(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def _print(measurement: Measurement) -> None:
-    console = screen()
+def _print(measurement: Measurement, console: Console) -> None:
     table = Table(names("recording"), "DER %", "false alarm %", "missed %", "confusion %", "scored s")
     for uri, errors in [*measurement.counts.items(), ("pooled", measurement.pooled)]:
         cells = ["–" if value is None else f"{value:.2f}" for value in _rates(errors).values()]
         table.add(uri, *cells, style="bold" if uri == "pooled" else "")
     print_table(table, console)
     say(_sentence(measurement), console)
-    say(_where_time_goes(measurement.timing), console)
+    say("; ".join(_where_time_goes(measurement.timing)), console)
     if measurement.kernel.startswith("torch "):
         say(f"DER: windows run by {measurement.kernel}; RTF is the CPU's", console)
 
@@ -230,14 +216,13 @@ def _sentence(measurement: Measurement) -> str:
     )
 
 
-def _where_time_goes(timing: Timing) -> str:
+def _where_time_goes(timing: Timing) -> Iterator[str]:
     """Describe the time of an update, the share of each stage and the memory, as far as they are known."""
-    said, updates, shares = [], timing.update_latency, timing.stage_shares
-    if updates is not None:
+    if (updates := timing.update_latency) is not None:
         middle, p95, p99 = (f"{1000 * seconds:.1f}" for seconds in (updates.median, updates.p95, updates.p99))
-        said.append(f"an update takes {middle} ms (p95 {p95}, p99 {p99}, of {updates.updates})")
-    if shares is not None:
-        said.append("compute: " + ", ".join(f"{stage} {100 * share:.1f} %" for stage, share in shares.items()))
+        yield f"an update takes {middle} ms (p95 {p95}, p99 {p99}, of {updates.updates})"
+    if timing.stage_shares is not None:
+        shares = (f"{stage} {100 * share:.1f} %" for stage, share in timing.stage_shares.items())
+        yield f"compute: {', '.join(shares)}"
     if timing.peak_memory_mib is not None:
-        said.append(f"peak memory of the process {timing.peak_memory_mib:.0f} MiB")
-    return "; ".join(said)
+        yield f"peak memory of the process {timing.peak_memory_mib:.0f} MiB"

@@ -1,9 +1,8 @@
 """`explorer corpus simulate`: make annotated conversations from single-speaker recordings."""
 
 import re
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,27 +20,17 @@ if TYPE_CHECKING:  # these import pyannote and scipy
 NONE = "none"
 
 
-class BandOption(StrEnum):
-    """The channel through which the conversations are heard."""
-
-    wide = "wide"
-    telephone = "telephone"
-
-
-class NoiseOption(StrEnum):
-    """Kinds of synthetic noise."""
-
-    pink = "pink"
-    speech_shaped = "speech-shaped"
-
-
 SpeakersOption = Annotated[str, typer.Option(metavar="N|N-N", help="Speakers of a conversation, such as `2` or `2-3`.")]
-NoiseKindOption = Annotated[NoiseOption, typer.Option(help="Kind of synthetic noise, if no --noise-dir is given.")]
+NoiseKindOption = Annotated[
+    Literal["pink", "speech-shaped"], typer.Option(help="Kind of synthetic noise, if no --noise-dir is given.")
+]
 NoiseDirOption = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="With --noise: your own recordings of noise, instead of synthetic noise."),
 ]
-BandChoice = Annotated[BandOption, typer.Option(help="`telephone`: 300 to 3400 Hz, 8 kHz, G.711 (μ-law).")]
+BandOption = Annotated[
+    Literal["wide", "telephone"], typer.Option(help="`telephone`: 300 to 3400 Hz, 8 kHz, G.711 (μ-law).")
+]
 
 
 def simulate(
@@ -56,9 +45,9 @@ def simulate(
     noise: Annotated[
         str, typer.Option(metavar="DB|none", help="Speech over noise in dB, while somebody speaks; `none`: no noise.")
     ] = NONE,
-    noise_kind: NoiseKindOption = NoiseOption.pink,
+    noise_kind: NoiseKindOption = "pink",
     noise_dir: NoiseDirOption = None,
-    band: BandChoice = BandOption.wide,
+    band: BandOption = "wide",
     speakers: SpeakersOption = "2-3",
     minutes: Annotated[float, typer.Option(help="Minutes of all recordings together.")] = 60.0,
     length: Annotated[float, typer.Option(help="Minutes of one recording, at most.")] = 5.0,
@@ -90,8 +79,8 @@ def simulate(
     settings = SimulationSettings(
         overlap=overlap,
         noise=decibels(noise),
-        noise_kind=noise_kind.value,
-        band=band.value,
+        noise_kind=noise_kind,
+        band=band,
         speakers=speaker_range(speakers),
         minutes=minutes,
         length=length,

@@ -8,10 +8,8 @@ from rich.console import Console
 
 from explorer.commands.options import FormatOption, TrustOption, print_as, trusted_files
 from explorer.commands.simulate import (
-    BandChoice,
     BandOption,
     NoiseKindOption,
-    NoiseOption,
     SpeakersOption,
     decibels,
     speaker_range,
@@ -50,8 +48,8 @@ def stress(
     speakers: SpeakersOption = "2-3",
     minutes: Annotated[float, typer.Option(help="Minutes of all recordings of a cell, without overlap.")] = 10.0,
     length: Annotated[float, typer.Option(help="Minutes of one recording, without overlap.")] = 1.0,
-    noise_kind: NoiseKindOption = NoiseOption.pink,
-    band: BandChoice = BandOption.wide,
+    noise_kind: NoiseKindOption = "pink",
+    band: BandOption = "wide",
     seed: Annotated[int, typer.Option(help="Seed of the conversations.")] = 0,
     device: StudyDeviceOption = None,
     trust: TrustOption = None,
@@ -83,8 +81,8 @@ def stress(
         speakers=speaker_range(speakers),
         minutes=minutes,
         length=length,
-        noise_kind=noise_kind.value,
-        band=band.value,
+        noise_kind=noise_kind,
+        band=band,
         seed=seed,
     )
     with progress() as show:

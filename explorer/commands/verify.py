@@ -1,7 +1,7 @@
 """`explorer verify`: measure stored trials again."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import optuna
@@ -111,53 +111,46 @@ def print_answer(answer: "Verification", console: Console) -> None:
         say(f"cache: {path} {why}: delete it, it is made again", console)
     data = ", ".join(f"{key} {_short(value)}" for key, value in answer.data.items())
     say(f"compared on: {data}", console)
-    say(_verdict(answer), console)
+    wrong = [str(one.trial) for one in answer.trials if not one.agrees]
+    compared = sum(len(one.figures) for one in answer.trials)
+    verdict = f"{len(answer.trials) - len(wrong)} of {len(answer.trials)} trials agree ({compared} figures compared)"
+    verdict += f"; trials that differ: {', '.join(wrong)}" if wrong else ""
+    verdict += f"; {len(answer.cache)} files in the cache differ from what was computed afresh" if answer.cache else ""
+    say(verdict, console)
 
 
 def _cells(one: "Verified") -> list[str]:
     figures = {figure.name: figure for figure in one.figures if figure.recording is None}
     der, size, cost = figures.get("DER, %"), figures.get("size, bytes"), one.cost
-    ders = ["–", "–"] if der is None else [f"{der.stored:.2f}", f"{der.measured:.2f}"]
-    timed = ["–"] * 4
-    if cost is not None:
-        rtf = [f"{cost.stored:.4f}", f"{cost.measured:.4f}"]
-        timed = [*rtf, f"{cost.stored_ratio:.2f}", f"{cost.measured_ratio:.2f}"]
-    mib = "–" if size is None else f"{size.measured / 2**20:.2f}"
-    verdict = "agrees" if one.agrees else "differs"
-    if one.agrees and not one.exact:
-        verdict = "agrees, within the tolerance"
-    return [str(one.trial), one.origin, *ders, mib, *timed, one.model or "–", verdict]
+    cells = [str(one.trial), one.origin]
+    cells += ["–", "–"] if der is None else [f"{der.stored:.2f}", f"{der.measured:.2f}"]
+    cells.append("–" if size is None else f"{size.measured / 2**20:.2f}")
+    if cost is None:
+        cells += ["–"] * 4
+    else:
+        cells += [f"{rtf:.4f}" for rtf in (cost.stored, cost.measured)]
+        cells += [f"{ratio:.2f}" for ratio in (cost.stored_ratio, cost.measured_ratio)]
+    agrees = "agrees" if one.exact else "agrees, within the tolerance"
+    return [*cells, one.model or "–", agrees if one.agrees else "differs"]
 
 
-def _lines(one: "Verified") -> list[str]:
+def _lines(one: "Verified") -> Iterator[str]:
     """Describe what the table does not show."""
-    said = [f"{_figure(figure)} – differs" for figure in one.faults]
-    said += [_figure(figure) for figure in one.figures if not figure.equal and not figure.fault]
+    yield from (f"{_figure(figure)} – differs" for figure in one.faults)
+    yield from (_figure(figure) for figure in one.figures if not figure.equal and not figure.fault)
     if one.cost is not None and not one.cost.within:
-        spreads = " and ".join(
-            f"{low:.4f}–{high:.4f}" for low, high in (one.cost.stored_spread, one.cost.measured_spread)
-        )
-        said.append(f"RTF: the spreads {spreads} do not overlap; this is not a fault")
+        spreads = [f"{low:.4f}–{high:.4f}" for low, high in (one.cost.stored_spread, one.cost.measured_spread)]
+        yield f"RTF: the spreads {' and '.join(spreads)} do not overlap; this is not a fault"
     if one.stopped:
-        said.append(f"was stopped: {one.stopped}")
+        yield f"was stopped: {one.stopped}"
     if one.measured_by != one.trial:
-        said.append(f"its point was measured by trial {one.measured_by}")
-    said += map(str, one.changes)
-    return said + list(one.caveats)
+        yield f"its point was measured by trial {one.measured_by}"
+    yield from map(str, (*one.changes, *one.caveats))
 
 
 def _figure(figure: "Figure") -> str:
     where = "" if figure.recording is None else f"{figure.recording}: "
     return f"{where}{figure.name} {figure.stored} → {figure.measured}"
-
-
-def _verdict(answer: "Verification") -> str:
-    wrong = [str(one.trial) for one in answer.trials if not one.agrees]
-    compared = sum(len(one.figures) for one in answer.trials)
-    text = f"{len(answer.trials) - len(wrong)} of {len(answer.trials)} trials agree ({compared} figures compared)"
-    if wrong:
-        text += f"; trials that differ: {', '.join(wrong)}"
-    return text + (f"; {len(answer.cache)} kept files are not what comes out" if answer.cache else "")
 
 
 def _short(value: str) -> str:

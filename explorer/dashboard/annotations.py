@@ -22,10 +22,12 @@ from sqlalchemy import delete, insert, select
 
 from explorer.dashboard.notes import Look, study_note, trial_note, unread_note
 from explorer.figures.front_plotly import CARD, der_against_latency, front_figure
-from explorer.figures.recordings import as_csv, as_png, by_recording
+from explorer.figures.recordings import as_png
 from explorer.figures.search_plotly import hypervolume_history, importance
 from explorer.front import comparisons
+from explorer.front.frames import as_csv, frame_of
 from explorer.front.pareto import every_row, in_order, whole_front
+from explorer.front.recordings import RecordingErrors, by_recording
 from explorer.front.rows import FrontRow
 from explorer.storage import trial_record as record
 from explorer.storage.snapshot import SnapshotStorage
@@ -142,19 +144,17 @@ def _write_artifacts(storage: SnapshotStorage) -> None:
             .where(user.key == RECORDINGS, user.value_json != "{}", study.key == DEFINITION)
         )
         rows = [
-            {"trial_id": trial_id, "key": ARTIFACT.format(meta.artifact_id), "value_json": json.dumps(_as_json(meta))}
+            _artifact(trial_id, ArtifactMeta(f"{trial_id:x}-{kind}", f"trial-{number}-recordings.{suffix}", mime, None))
             for trial_id, number in connection.execute(with_recordings).all()
-            for meta in (
-                ArtifactMeta(f"{trial_id:x}-{PNG}", f"trial-{number}-recordings.png", "image/png", None),
-                ArtifactMeta(f"{trial_id:x}-{CSV}", f"trial-{number}-recordings.csv", "text/csv", None),
-            )
+            for kind, suffix, mime in ((PNG, "png", "image/png"), (CSV, "csv", "text/csv"))
         ]
         if rows:
             connection.execute(insert(models.TrialSystemAttributeModel), rows)
 
 
-def _as_json(meta: ArtifactMeta) -> str:
-    return json.dumps(asdict(meta))
+def _artifact(trial_id: int, meta: ArtifactMeta) -> dict[str, object]:
+    value = json.dumps(json.dumps(asdict(meta)))  # Optuna keeps text
+    return {"trial_id": trial_id, "key": ARTIFACT.format(meta.artifact_id), "value_json": value}
 
 
 class Artifacts:
@@ -168,7 +168,7 @@ class Artifacts:
         trial, kind = self._find(artifact_id)
         recordings = by_recording(trial.user_attrs[RECORDINGS])
         if kind == CSV:
-            return BytesIO(as_csv(recordings).encode())
+            return BytesIO(as_csv(frame_of(RecordingErrors, recordings)).encode())
         der = trial.user_attrs.get(record.POOLED)  # a stopped trial has none
         pooled = f"DER {der['der']:.2f} % in all" if der else f"stopped after {len(recordings)} recordings"
         return BytesIO(as_png(recordings, f"Trial {trial.number}, {record.origin_of(trial)}: {pooled}"))

@@ -21,7 +21,7 @@ from explorer.diagnostics.measured_trials import evaluator_of, measured_trials, 
 from explorer.diagnostics.stress_results import Cell, Stressed
 from explorer.statistics.differences import Points, few_recordings, points, points_in_words
 from explorer.storage.bulk_sql import refuse_read_only
-from explorer.storage.study_record import stored_definition
+from explorer.storage.study_record import keep_json, stored_definition
 from explorer.workers.protocol import OnStage, prefixed
 from objectives.cache.files import writing
 from objectives.cache.scratch import passing_cache
@@ -32,7 +32,7 @@ from objectives.corpora.simulation.speakers import Source, Voices, speech_folder
 from objectives.corpora.simulation.turn_taking import LEAD
 from objectives.corpora.simulation.utterances import Utterance, utterances
 from objectives.corpora.sources import load_corpus
-from objectives.errors import CorpusError, StudyError, reason_of
+from objectives.errors import CorpusError, StudyError
 from objectives.evaluation.evaluator import Evaluator
 from objectives.machine import Device
 from objectives.operating_point import OperatingPoint, describe
@@ -233,14 +233,8 @@ def _conversations(
 
 
 def _keep(study: optuna.Study, stressed: Stressed) -> None:
-    try:
-        study.set_user_attr(stressed.key, json.dumps(stressed.as_json()))
-    except optuna.exceptions.StorageInternalError as error:
-        why = reason_of(error.__cause__ or error)
-        raise StudyError(
-            f"what was measured cannot be kept in the study ({why}): fix the storage, and run this again, which takes "
-            "as long as before"
-        ) from error
+    remedy = "fix the storage, and run this again, which takes as long as before"
+    keep_json(study, stressed.key, stressed.as_json(), "what was measured", remedy)
 
 
 def in_words_of_cell(overlap: float, noise: float | None) -> str:
@@ -255,10 +249,10 @@ def _said(found: Answer) -> Iterator[str]:
         overlapped = cell.noise == first.noise and cell.overlap == last.overlap
         noisy = cell.overlap == first.overlap and cell.noise == last.noise
         if more is not None and (overlapped or noisy):
+            before, after = (in_words_of_cell(one.overlap, one.noise) for one in (first, cell))
             yield (
-                f"From {in_words_of_cell(first.overlap, first.noise)} to {in_words_of_cell(cell.overlap, cell.noise)} "
-                f"the DER of trial {stressed.trial} goes from {first.der:.2f} to {cell.der:.2f} %: "
-                f"{points_in_words(more)}."
+                f"From {before} to {after} the DER of trial {stressed.trial} goes from {first.der:.2f} to "
+                f"{cell.der:.2f} %: {points_in_words(more)}."
             )
     if against is not None:
         worse = sum(one.tied is False and one.points > 0 for one in found.apart)

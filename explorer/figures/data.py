@@ -17,6 +17,10 @@ NOTHING_RIGHT = 100.0  # percent: the DER of a system that outputs nothing; a sc
 CLEARANCE = 1.1  # the end of that scale over the highest DER drawn at its true place
 MOST_BARS = 30  # more would not fit a page
 ONLINE = "online"  # source of an origin
+SWEPT = {  # what a figure varies, and what it holds, where
+    "figure1": ("right_context", "chunk_length", FIGURE1_CHUNK_LENGTH),
+    "figure2": ("chunk_length", "right_context", FIGURE2_RIGHT_CONTEXT),
+}
 
 
 @dataclass(frozen=True)
@@ -137,36 +141,22 @@ def other_trials(
     trials = mode_filter.skim(study, (record.ORIGIN, record.LATENCY, record.MODEL_KEY), tracking)
     known = {row.trial for row in shown}
     return tuple(
-        OtherTrial(
-            trial.number, der, size, rtf, trial.user_attrs.get(record.LATENCY), trial.user_attrs.get(record.MODEL_KEY)
-        )
+        OtherTrial(trial.number, *trial.values, *map(trial.user_attrs.get, (record.LATENCY, record.MODEL_KEY)))
         for trial in mode_filter.tracked(trials, tracking)
         if trial.state is TrialState.COMPLETE and trial.number not in known
-        for der, size, rtf in (trial.values,)
     )
 
 
 def sweep_curve(rows: Sequence[FrontRow], figure: Sweep) -> SweepCurve | None:
     """Return the study's points on a figure's curve: fixed, unpruned, FP32. None if there are fewer than two."""
-    plain = [row for row in rows if row.measurement and _is_plain(row)]
-    zero = next(
-        (
-            _sweep_point(row, 0.0)
-            for row in plain
-            if row.point.chunk_length == FIGURE1_CHUNK_LENGTH and row.point.right_context == 0.0
-        ),
-        None,
-    )
+    varied, held, at = SWEPT[figure]
+    plain = [row for row in rows if row.measurement and _is_plain(row) and getattr(row.point, held) == at]
     found: dict[float, SweepPoint] = {}
     for row in sorted(plain, key=lambda row: not row.origin.startswith(f"paper:{figure}:")):
-        chunk_length, right_context = row.point.chunk_length, row.point.right_context
-        if figure == "figure1" and chunk_length == FIGURE1_CHUNK_LENGTH and right_context > 0:
-            found.setdefault(right_context, _sweep_point(row, right_context))
-        elif figure == "figure2" and right_context == FIGURE2_RIGHT_CONTEXT:
-            found.setdefault(chunk_length, _sweep_point(row, chunk_length))
+        value = getattr(row.point, varied)
+        found.setdefault(value, _sweep_point(row, value))
+    zero = found.pop(0.0, None)  # of R; C is never 0
     points = tuple(found[value] for value in sorted(found))
-    if figure == "figure2":
-        return SweepCurve(figure, points, None) if len(points) > 1 else None
     return SweepCurve(figure, points, zero) if len(points) + (zero is not None) > 1 else None
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,12 +15,6 @@ from explorer.figures import style
 from explorer.figures.data import FrontPoint, JointFront
 from explorer.figures.style import new_figure, spread, styled
 
-MARKERS = {
-    "circle": "o",
-    "square": "s",
-    "diamond": "D",
-    "cross": "P",
-}  # the markers of explorer/figures/style.py, as matplotlib's letters
 SMALLEST, LARGEST = 40.0, 190.0  # areas of markers, square points
 RTFS = 0.01, 1.0  # RTF of the smallest and of the largest marker
 LINE = 0.145  # inches per label
@@ -35,26 +29,16 @@ Axis = Literal["size", "latency", "rtf"]  # what DER is drawn against
 X_LABELS: dict[Axis, str] = {"size": "size, MiB (log)", "latency": "latency, s (log)", "rtf": "RTF (log)"}
 
 
-def draw_front(front: JointFront) -> Figure:
-    """Draw both panels, one above the other: what `explorer front --plot` writes."""
+def draw_front(front: JointFront, *axes: Axis) -> Figure:
+    """Draw a panel for each axis, one above the other; by default the two of `explorer front --plot`."""
+    drawn = axes or ("size", second_axis(front))
     with styled():
-        height = _height(front)
-        figure = new_figure(2 * height + LEGEND)
-        upper, middle, lower = figure.subfigures(3, 1, height_ratios=[height, height, LEGEND], squeeze=False)[:, 0]
-        _panel(upper, front, "size")
-        _panel(middle, front, second_axis(front))
-        _legend(lower, front)
-        return figure
-
-
-def draw_panel(front: JointFront, axis: Axis) -> Figure:
-    """Draw one panel, as in the report."""
-    with styled():
-        height = _height(front)
-        figure = new_figure(height + LEGEND)
-        upper, lower = figure.subfigures(2, 1, height_ratios=[height, LEGEND], squeeze=False)[:, 0]
-        _panel(upper, front, axis)
-        _legend(lower, front)
+        heights = [_height(front)] * len(drawn) + [LEGEND]
+        figure = new_figure(sum(heights))
+        parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+        for part, axis in zip(parts, drawn, strict=False):
+            _panel(part, front, axis)
+        _legend(parts[-1], front)
         return figure
 
 
@@ -85,25 +69,15 @@ def _panel(part: SubFigure, front: JointFront, axis: Axis) -> None:
     plain_log(axes)
     top = front.ceiling or math.inf
     others = [other for other in front.others if other.der <= top and getattr(other, axis) is not None]
-    axes.scatter(
-        [getattr(other, axis) for other in others],
-        [other.der for other in others],
-        s=9,
-        c="#BBBBBB",
-        linewidths=0,
-        zorder=1,
-    )
+    places = [getattr(other, axis) for other in others]
+    axes.scatter(places, [other.der for other in others], s=9, c="#BBBBBB", linewidths=0, zorder=1)
     for point in front.points:
         _mark(axes, point, getattr(point, axis), min(point.der, top))
     drawn = [min(point.der, top) for point in front.points] + [other.der for other in others]
     low, high = min(drawn) / MARGIN, max(drawn) * (MARGIN if front.ceiling is None else ROOM_FOR_ARROW)
     axes.set(yscale="log", ylim=(low, high))
-    ticks = [
-        tick
-        for tick in MaxNLocator(9, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-        if low <= tick <= min(high, top)
-    ]
-    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    ticks = MaxNLocator(9, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= min(high, top)]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if front.ceiling is not None:
@@ -120,32 +94,19 @@ def plain_log(axes: Axes, which: str = "x") -> None:
 
 
 def _mark(axes: Axes, point: FrontPoint, x: float, y: float) -> None:
-    colour = style.PRECISION_COLOURS[point.precision]
-    on_front = point.standing == "front"
-    axes.scatter(
-        [x],
-        [y],
-        s=_area(point.rtf),
-        marker=MARKERS[style.STRUCTURE_MARKERS[point.structure]],
-        facecolors=colour if on_front else "white",
-        edgecolors="black" if on_front else colour,
-        linewidths=1.1 if on_front else 1.0,
-        linestyles=":" if point.standing == "infeasible" else "-",
-        alpha=1.0 if on_front else 0.9,
-        zorder=4 if on_front else 3,
-    )
+    colour, marker = style.PRECISION_COLOURS[point.precision], style.STRUCTURE_MARKERS[point.structure][1]
+    look: dict[str, Any] = {"facecolors": "white", "edgecolors": colour, "linewidths": 1.0, "alpha": 0.9, "zorder": 3}
+    dot = colour
+    if point.standing == "front":
+        look = {"facecolors": colour, "edgecolors": "black", "linewidths": 1.1, "alpha": 1.0, "zorder": 4}
+        dot = "white"
+    edge = ":" if point.standing == "infeasible" else "-"
+    axes.scatter([x], [y], s=_area(point.rtf), marker=marker, linestyles=edge, **look)
     if point.fixed:
-        dot = "white" if on_front else colour
         axes.scatter([x], [y], s=7, c=dot, linewidths=0, zorder=5)
     if y < point.der:
-        axes.annotate(
-            "",
-            (x, y),
-            (0, 16),
-            textcoords="offset points",
-            arrowprops={"arrowstyle": "<|-", "color": "black"},
-            zorder=6,
-        )
+        arrow = {"arrowstyle": "<|-", "color": "black"}
+        axes.annotate("", (x, y), (0, 16), textcoords="offset points", arrowprops=arrow, zorder=6)
 
 
 def _area(rtf: float) -> float:
@@ -162,19 +123,13 @@ def _name(axes: Axes, names: Axes, front: JointFront, axis: Axis, height: float)
     line = 1.0 / (height - 0.7) * LINE
     wanted = [(math.log(min(point.der, front.ceiling or math.inf)) - low) / (high - low) for point in points]
     places = spread(wanted, line, 0.0, 1.0)
+    line_between = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 0}
     for point, y in zip(points, places, strict=True):
-        on_front = point.standing == "front"
-        names.text(
-            0.03, y, _label(point), fontsize=7.5, va="center", weight="bold" if on_front else "normal", parse_math=False
-        )
-        names.annotate(
-            "",
-            (0.02, y),
-            (getattr(point, axis), min(point.der, front.ceiling or math.inf)),
-            textcoords=axes.transData,
-            arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.4, "shrinkA": 0, "shrinkB": 0},
-            annotation_clip=False,
-        )
+        weight = "bold" if point.standing == "front" else "normal"
+        names.text(0.03, y, _label(point), fontsize=7.5, va="center", weight=weight, parse_math=False)
+        mark = (getattr(point, axis), min(point.der, front.ceiling or math.inf))
+        beside: dict[str, Any] = {"textcoords": axes.transData, "annotation_clip": False}
+        names.annotate("", (0.02, y), mark, arrowprops=line_between, **beside)
 
 
 def _label(point: FrontPoint) -> str:
@@ -195,42 +150,24 @@ def _legend(part: SubFigure, front: JointFront) -> None:
     ]
     columns = [
         ("precision", [_key(name, face=style.PRECISION_COLOURS[name]) for name in precisions]),
-        ("pruning", [_key(name, marker=MARKERS[style.STRUCTURE_MARKERS[name]]) for name in structures]),
+        ("pruning", [_key(name, marker=style.STRUCTURE_MARKERS[name][1]) for name in structures]),
         ("standing", standing),
         ("RTF", [_sized(rtf) for rtf in (RTFS[0], 0.1, RTFS[1])]),
     ]
+    gaps = {"columnspacing": 1.0, "handletextpad": 0.4, "labelspacing": 0.6, "borderaxespad": 0.0}
     for place, (title, keys) in zip((0.0, 0.34, 0.56, 0.84), columns, strict=True):
-        legend = Legend(
-            axes,
-            keys,
-            [str(key.get_label()) for key in keys],
-            title=title,
-            loc="upper left",
-            bbox_to_anchor=(place, 1.0),
-            ncols=2 if len(keys) > 3 else 1,
-            alignment="left",
-            columnspacing=1.0,
-            handletextpad=0.4,
-            labelspacing=0.6,
-            borderaxespad=0.0,
-        )
-        axes.add_artist(legend)
+        look: dict[str, Any] = {"loc": "upper left", "ncols": 2 if len(keys) > 3 else 1, "alignment": "left", **gaps}
+        labels = [str(key.get_label()) for key in keys]
+        axes.add_artist(Legend(axes, keys, labels, title=title, bbox_to_anchor=(place, 1.0), **look))
 
 
 def _key(
     name: str, face: str = "white", edge: str = GREY, edge_width: float = 1.0, marker: str = "o", dot: bool = False
 ) -> Line2D:
-    return Line2D(
-        [],
-        [],
-        linestyle="none",
-        marker=r"$\odot$" if dot else marker,
-        markersize=7,
-        markerfacecolor=face,
-        markeredgecolor=edge,
-        markeredgewidth=0.5 if dot else edge_width,
-        label=name,
-    )
+    if dot:
+        marker, edge_width = r"$\odot$", 0.5
+    colours: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": edge, "markeredgewidth": edge_width}
+    return Line2D([], [], linestyle="none", marker=marker, markersize=7, label=name, **colours)
 
 
 def _sized(rtf: float) -> Line2D:

@@ -18,17 +18,12 @@ from explorer.storage import trial_record as record
 from objectives.errors import StudyError
 from objectives.operating_point import PRECISIONS, STRUCTURES, describe
 
-DER, SIZE, RTF = "der", "size", "rtf"
-LATENCY = "latency"
-TITLES = {
-    DER: "DER (%)",
-    SIZE: "model size (MiB)",
-    RTF: "real-time factor",
-    LATENCY: "algorithmic latency (s)",
-}
+DER, SIZE, RTF, LATENCY = "der", "size", "rtf", "latency"
+TITLES = {DER: "DER (%)", SIZE: "model size (MiB)", RTF: "real-time factor", LATENCY: "algorithmic latency (s)"}
 GREY = "#7f7f7f"
 FAINT = 0.5
 MOST_NAMED = 5  # of the trials that dominate a row
+Box = tuple[float, float, float, float]  # left, right, bottom, top, in shares of a panel's width and height
 WIDE = 3.0  # an axis whose largest value is at least this many times its smallest has a log scale
 
 
@@ -60,44 +55,29 @@ class Axis:
     high: float
     log: bool
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Both ends as plotly counts: values, or their logarithms."""
+        return (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
+
     def place(self, value: float) -> float:
         """Return the position of a value, 0 at the low end and 1 at the high end."""
-        low, high, at = (math.log10(v) if self.log else v for v in (self.low, self.high, value))
-        return (at - low) / (high - low)
+        low, high = self.ends
+        return ((math.log10(value) if self.log else value) - low) / (high - low)
 
     def coordinate(self, place: float) -> float:
         """Return what an annotation needs for a position: a value, or its logarithm."""
-        low, high = (math.log10(v) if self.log else v for v in (self.low, self.high))
+        low, high = self.ends
         return low + place * (high - low)
 
     def layout(self) -> dict[str, object]:
         """Return the axis as plotly's settings."""
-        layout: dict[str, object] = {"title": {"text": TITLES[self.name]}, "range": [self.low, self.high]}
-        if self.log:
-            ticks = _ticks(self.low, self.high)
-            layout |= {
-                "title": {"text": f"{TITLES[self.name]}, log"},
-                "type": "log",
-                "range": [math.log10(self.low), math.log10(self.high)],
-                "tickvals": ticks,
-                "ticktext": [f"{tick:g}" for tick in ticks],
-            }
-        return layout
-
-
-@dataclass(frozen=True)
-class Box:
-    """A part of a panel, in shares of its width and height."""
-
-    left: float
-    right: float
-    bottom: float
-    top: float
-
-    def covers(self, other: "Box") -> bool:
-        """Return whether the two share more than an edge."""
-        across = self.left < other.right and other.left < self.right
-        return across and self.bottom < other.top and other.bottom < self.top
+        title, ends = TITLES[self.name], list(self.ends)
+        if not self.log:
+            return {"title": {"text": title}, "range": ends}
+        ticks = _ticks(self.low, self.high)
+        labelled = {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+        return {"title": {"text": f"{title}, log"}, "range": ends, "type": "log", **labelled}
 
 
 def front_figure(rows: Sequence[FrontRow], form: Format = PAGE) -> go.Figure:
@@ -174,11 +154,6 @@ def rtf_in_words(found: Figures) -> str:
     return f"{spread(found.rtf, found.rtf_low, found.rtf_high)}, {ratio}"
 
 
-def label_of(origin: str) -> str:
-    """Return `Linear-40` for `paper:table1:Linear-40`, `R=0.5` for `paper:figure1:R=0.5`."""
-    return origin.rpartition(":")[2]
-
-
 def _measured(rows: Sequence[FrontRow]) -> list[FrontRow]:
     return [row for row in rows if row.measurement]
 
@@ -230,7 +205,7 @@ def _colour(row: FrontRow) -> str:
 def _symbol(row: FrontRow) -> str:
     if row.standing == "infeasible":
         return "x"
-    return STRUCTURE_MARKERS[row.point.pruning.structure] + ("-open" if row.emulated else "")
+    return STRUCTURE_MARKERS[row.point.pruning.structure][0] + ("-open" if row.emulated else "")
 
 
 def _traces(rows: Sequence[FrontRow], across: str, form: Format) -> list[go.Scatter]:
@@ -264,28 +239,27 @@ def _points(rows: Sequence[FrontRow], across: str, marker: Mapping[str, object],
 
 def _legend(rows: Sequence[FrontRow], form: Format) -> list[go.Scatter]:
     """Explain colours, shapes, sizes and rings, as legend entries without points."""
-    used = {row.point.pruning.structure for row in rows}
-    entries: list[tuple[str, str, dict[str, object]]] = [
-        (precision, precision, {"color": PRECISION_COLOURS[precision], "size": form.small + 1})
-        for precision in PRECISIONS
-        if any(row.point.precision == precision for row in rows)
+    standings = {row.standing for row in rows}
+    precisions = {row.point.precision for row in rows}
+    structures = {row.point.pruning.structure for row in rows}
+    size = {"size": form.small + 1}
+    grey: dict[str, object] = {"color": GREY, **size}
+    entries: list[tuple[str, str, dict[str, object], bool]] = [  # name, group, marker, whether it is needed
+        *((name, name, {"color": PRECISION_COLOURS[name], **size}, name in precisions) for name in PRECISIONS),
+        *(
+            (f"pruning: {name}", "", grey | {"symbol": STRUCTURE_MARKERS[name][0]}, name in structures)
+            for name in STRUCTURES
+        ),
+        ("large: on the front", "", grey | {"size": form.large}, True),
+        ("ring: fixed point", "fixed", _ring(form), any(map(_is_fixed, rows))),
+        ("faint: dominated", "", grey | {"opacity": FAINT}, "dominated" in standings),
+        ("x: over a budget", "", grey | {"symbol": "x"}, "infeasible" in standings),
+        ("hollow: RTF emulated", "", grey | {"symbol": "circle-open"}, any(row.emulated for row in rows)),
     ]
-    grey: dict[str, object] = {"color": GREY, "size": form.small + 1}
-    for structure in STRUCTURES:
-        if structure in used:
-            entries.append((f"pruning: {structure}", "", grey | {"symbol": STRUCTURE_MARKERS[structure]}))
-    entries.append(("large: on the front", "", grey | {"size": form.large}))
-    if any(_is_fixed(row) for row in rows):
-        entries.append(("ring: fixed point", "fixed", _ring(form)))
-    if any(row.standing == "dominated" for row in rows):
-        entries.append(("faint: dominated", "", grey | {"opacity": FAINT}))
-    if any(row.standing == "infeasible" for row in rows):
-        entries.append(("x: over a budget", "", grey | {"symbol": "x"}))
-    if any(row.emulated for row in rows):
-        entries.append(("hollow: RTF emulated", "", grey | {"symbol": "circle-open"}))
     return [
         go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=name, legendgroup=group or name)
-        for name, group, marker in entries
+        for name, group, marker, needed in entries
+        if needed
     ]
 
 
@@ -302,22 +276,28 @@ def _labels(rows: Sequence[FrontRow], across: Axis, heights: Axis, form: Format)
     # in shares of the panel: half a marker, a letter, a line
     wide, high = form.ring / 2 / form.width, form.ring / 2 / form.height
     letter, line = 0.56 * form.font / form.width, 1.3 * form.font / form.height
-    taken = [Box(x - wide, x + wide, y - high, y + high) for x, y in at]
+    taken: list[Box] = [(x - wide, x + wide, y - high, y + high) for x, y in at]
     fixed = [(row, *place) for row, place in zip(rows, at, strict=True) if _is_fixed(row)]
     fixed.sort(key=lambda one: (one[0].origin != "baseline", one[0].standing != "front"))
     labels: list[dict[str, object]] = []
     for row, x, y in fixed:
-        text = label_of(row.origin)
+        text = row.origin.rpartition(":")[2]
         half = letter * (len(text) + 1) / 2
         right, up = wide + half, high + line / 2
         for dx, dy in ((right, 0.0), (-right, 0.0), (0.0, up), (0.0, -up)):
-            box = Box(x + dx - half, x + dx + half, y + dy - line / 2, y + dy + line / 2)
-            if box.left >= 0 and box.right <= 1 and not any(box.covers(other) for other in taken):
+            box = left, right_end, _, _ = (x + dx - half, x + dx + half, y + dy - line / 2, y + dy + line / 2)
+            if left >= 0 and right_end <= 1 and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 where = {"x": across.coordinate(x + dx), "y": heights.coordinate(y + dy)}
                 labels.append({**where, "text": text, "showarrow": False, "font": {"size": form.font}})
                 break
     return labels
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    """Return whether two boxes share more than an edge."""
+    across = one[0] < other[1] and other[0] < one[1]
+    return across and one[2] < other[3] and other[2] < one[3]
 
 
 def _curve(rows: Sequence[FrontRow], varied: str) -> list[FrontRow]:

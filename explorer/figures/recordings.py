@@ -1,24 +1,16 @@
-"""What each recording contributed to a trial's DER: as CSV and as a plot."""
+"""What each recording contributed to a trial's DER: as a plot."""
 
 import io
 import threading
 from collections.abc import Sequence
 
 from explorer.figures.style import BLUE, ORANGE, SKY
-from explorer.front import frames
-from explorer.front.recordings import RecordingErrors, by_recording
-
-__all__ = ["RecordingErrors", "as_csv", "as_png", "by_recording"]
+from explorer.front.recordings import RecordingErrors
 
 PARTS = {"missed_detection": (BLUE, ""), "false_alarm": (ORANGE, "//"), "confusion": (SKY, "..")}  # colour, hatch
 ROW, FRAME, WIDTH = 0.28, 1.6, 9.0  # inches: of a bar, of what is around them, of the figure
 TALLEST = 100  # bars that are drawn; the CSV has all
 _drawing = threading.Lock()  # matplotlib keeps fonts for the whole process
-
-
-def as_csv(recordings: Sequence[RecordingErrors]) -> str:
-    """Return a line for each recording under a header; what is not known is empty."""
-    return frames.as_csv(frames.frame_of(RecordingErrors, recordings))
 
 
 def as_png(recordings: Sequence[RecordingErrors], title: str) -> bytes:

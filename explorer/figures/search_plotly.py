@@ -1,7 +1,8 @@
 """How a search went, as plotly figures: Optuna's own, given only what may be compared."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import optuna
 import plotly.graph_objects as go
@@ -72,12 +73,9 @@ def importance(trials: Sequence[FrozenTrial]) -> go.Figure:
         share = max(TOP_SHARE, TOP_TRIALS / len(counted))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that low values count as good: they are good here
-            drawn = plot_param_importances(
-                _copy(counted),
-                PedAnovaImportanceEvaluator(target_quantile=share),
-                target=_value(axis),
-                target_name=name,
-            )
+            evaluator = PedAnovaImportanceEvaluator(target_quantile=share)
+            target = partial(_value, axis)
+            drawn = plot_param_importances(_copy(counted), evaluator, target=target, target_name=name)
         figure.add_traces(drawn.update_traces(marker={"color": COLOURS[axis]}).data)
     figure.update_layout(xaxis={"title": "share of the importance"}, barmode="group")
     return _titled(
@@ -88,8 +86,8 @@ def importance(trials: Sequence[FrozenTrial]) -> go.Figure:
     )
 
 
-def _value(axis: int) -> Callable[[FrozenTrial], float]:
-    return lambda trial: float(trial.values[axis])
+def _value(axis: int, trial: FrozenTrial) -> float:
+    return float(trial.values[axis])
 
 
 def _complete(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -104,16 +102,10 @@ def _copy(trials: Sequence[FrozenTrial]) -> optuna.Study:
     """Copy the trials in order into memory; emulated ones are marked infeasible, so that they add nothing."""
     study = optuna.create_study(directions=["minimize"] * len(record.METRIC_NAMES))
     for trial in trials:
-        complete = trial.state is TrialState.COMPLETE
-        study.add_trial(
-            optuna.create_trial(
-                state=trial.state if complete else TrialState.FAIL,
-                values=trial.values if complete else None,
-                params=trial.params if complete else None,
-                distributions=trial.distributions if complete else None,
-                constraints=record.excesses_of(trial) | ({"emulated": 1.0} if _is_emulated(trial) else {}),
-            )
-        )
+        constraints = record.excesses_of(trial) | ({"emulated": 1.0} if _is_emulated(trial) else {})
+        known = ("state", "values", "params", "distributions") if trial.state is TrialState.COMPLETE else ()
+        given = {"state": TrialState.FAIL} | {name: getattr(trial, name) for name in known}
+        study.add_trial(optuna.create_trial(constraints=constraints, **given))
     return study
 
 

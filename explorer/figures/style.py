@@ -113,10 +113,10 @@ PRECISION_COLOURS: Mapping[Precision, str] = {
     "int4_ptq": BLUE,
     "int4_qat": GREEN,
 }
-STRUCTURE_MARKERS: Mapping[Structure, str] = {
-    "none": "circle",
-    "hidden": "square",
-    "linear": "diamond",
-    "both": "cross",
+STRUCTURE_MARKERS: Mapping[Structure, tuple[str, str]] = {  # of plotly and of matplotlib
+    "none": ("circle", "o"),
+    "hidden": ("square", "s"),
+    "linear": ("diamond", "D"),
+    "both": ("cross", "P"),
 }
 OURS, PUBLISHED = BLUE, VERMILION  # colours of curves and bars: measured here, and reported by the paper

@@ -32,7 +32,8 @@ def front(rows: Iterable[FrontRow]) -> "pd.DataFrame":
         dominated_by, exceeded: tuples; trials of the front that dominate the row, names of the limits that it exceeds.
         chunk_length, right_context, latency: seconds; missing in the offline mode.
         pruning, precision, mode: `Hidden-40`, `int8_ptq`, `online`.
-        online: mapping; settings of online tracking, in the units of objectives.operating_point.OnlineTracking.
+        online: mapping; settings of online tracking, in the units of objectives.operating_point.OnlineTracking; None
+            stands for the value tuned for the embedding.
         kept: mapping; units that are left in each pruned part.
         params: number of parameters of the segmentation model.
         der, false_alarm, missed_detection, confusion: percent of the scored reference speech.
@@ -48,8 +49,8 @@ def front(rows: Iterable[FrontRow]) -> "pd.DataFrame":
         error: why the trial failed.
         model_key, model_sha256: of the finished model and its file.
         data, versions: mappings; what the trial was measured on and with, and the versions of packages.
-        paper_params, paper_size, paper_rtf, paper_der: what the paper published: millions, MiB, seconds of compute per
-            second of audio, percent.
+        paper_params, paper_size, paper_rtf, paper_der: what the paper published, on other recordings and another
+            machine: millions, MiB, seconds of compute per second of audio, percent.
         versus: number of the trial that the DER is compared with.
         der_difference, der_low, der_high: percentage points; der minus that of `versus`, and its 95 % interval.
         tied: whether that interval contains zero.

@@ -37,17 +37,9 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Figures:
-    """What a complete trial measured. Trials of an earlier version may lack what may be None.
+    """What a complete trial measured, in the units of explorer.front.frames.front.
 
-    kept: units that are left, {"hidden": 84, "linear": 128}. params: of the segmentation model. der, false_alarm,
-    missed_detection, confusion: percent of scored speech. size: MiB. rtf: median; rtf_low and rtf_high: its spread;
-    rtf_ratio: over the FP32 baseline timed in turns with it, None if emulated. update_latency: seconds of compute of an
-    update, {"median", "p95", "p99"} over so many "updates"; None offline. stage_shares: of the RTF, {"segmentation",
-    "embedding", "clustering", "other"}. peak_memory_mib: of the timing process, see
-    objectives.evaluation.timing_process. execution: if `emulated`, the RTF says nothing about a gain. kernel: what ran
-    the windows for the DER. reused_from: the trial whose measurement this is. model_key, model_sha256: of the finished
-    model and its file. data: what it was measured on and with, by content: corpus (name and fingerprint), split,
-    weights, clustering. versions: of packages.
+    Trials of an earlier version may lack what may be None; rtf_ratio is None if the RTF is emulated.
     """
 
     der: float
@@ -157,10 +149,7 @@ class FrontRow:
 def flat(row: FrontRow) -> dict[str, Any]:
     """Return a row for CSV, JSON and data frames: a value for each of COLUMNS, None if it has none.
 
-    chunk_length, right_context, latency: None in an offline study. online: the tracking of that mode, in which None
-    stands for the value tuned for the embedding. paper_*: what the paper published for a row of its Tables 1 and 2
-    (params in millions), on other recordings and another machine: see studies.paper_results. versus and what follows:
-    the comparison. For the rest see FrontRow, OperatingPoint and Figures.
+    explorer.front.frames.front documents them.
     """
     point, paper = row.point, published(row.origin)
     values = {

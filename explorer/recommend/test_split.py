@@ -5,8 +5,6 @@ took no part in the choice does not, as long as nobody goes on choosing by it. S
 study, and a point is never scored there again.
 """
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -16,10 +14,9 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import FrozenTrial
 
-from explorer.statistics import bootstrap
 from explorer.storage import trial_record as record
 from explorer.storage.bulk_sql import refuse_read_only
-from explorer.storage.study_record import damaged, device_of, evaluated_by, kept_json, user_attributes
+from explorer.storage.study_record import damaged, device_of, evaluated_by, keep_json, kept_json, user_attributes
 from explorer.terminal.corpus_remarks import print_remarks
 from explorer.workers.protocol import Evaluator, OnStage, prefixed
 from objectives.errors import (
@@ -28,16 +25,13 @@ from objectives.errors import (
     EvaluationError,
     LeakageError,
     ModelError,
-    StudyError,
     quoted,
-    reason_of,
 )
 from studies.definition import StudyDefinition
 from studies.search_space import recall
 
 TEST = "test"
 SETTINGS = "test_split"  # study attribute: what points are scored with, written before the first is scored
-ROUNDING = 1e-6  # points of DER by which a sum over recordings may differ when it is read again
 SCORE = "test_split:{trial}"  # study attribute of each scored point
 # Of what identifies an evaluator, what a study's split changes, and what decides no label or next to none
 OTHER_SPLIT = ("split", "cost")
@@ -47,24 +41,13 @@ SINCE = ("tracking",)  # keys that a study of an earlier version lacks, and does
 Status = Literal["scored", "absent", "searched", "unavailable", "not asked"]
 
 
-@dataclass(frozen=True)
-class TestScore:
-    """How one operating point did on `test`. der and its parts: percent, pooled. recordings: errors by URI. machine:
-    where it was scored."""
+@dataclass(frozen=True, kw_only=True)
+class TestScore(record.PooledErrors):
+    """How one operating point did on `test`. machine: where it was scored."""
 
     __test__ = False  # for pytest: this is not a test
 
-    der: float
-    false_alarm: float
-    missed_detection: float
-    confusion: float
-    recordings: Mapping[str, Mapping[str, Any]]
     machine: Mapping[str, str]
-
-    @property
-    def scored(self) -> bootstrap.Scored:
-        """Seconds of error and of reference speech by recording."""
-        return record.scored_seconds(self.recordings)
 
 
 @dataclass(frozen=True)
@@ -164,28 +147,20 @@ def _stored(study: optuna.Study, trial: int) -> TestScore | None:
         return None
     try:
         score = _score_of(kept)
-        figures = (score.der, score.false_alarm, score.missed_detection, score.confusion)
-        if not all(isinstance(figure, float) and math.isfinite(figure) for figure in figures):
-            raise ValueError(f"a DER of {figures}")
         if not isinstance(score.machine, dict):
             raise ValueError(f"machine = {quoted(score.machine)}")
-        if abs((pooled := bootstrap.pooled_der(score.scored)) - score.der) > ROUNDING:
-            raise ValueError(f"a DER of {score.der:g}, and of its recordings together {pooled:g}")
+        score.check()
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise damaged(study, SCORE.format(trial=trial), f"{type(error).__name__}: {error}") from error
     return score
 
 
 def _score_of(kept: Mapping[str, Any]) -> TestScore:
-    pooled = kept["der"]
-    return TestScore(
-        der=pooled["der"],
-        false_alarm=pooled["false_alarm"],
-        missed_detection=pooled["missed_detection"],
-        confusion=pooled["confusion"],
-        recordings=kept[record.RECORDINGS],
-        machine=kept["machine"],
-    )
+    return TestScore.read(kept["der"], recordings=kept[record.RECORDINGS], machine=kept["machine"])
+
+
+def _keep(study: optuna.Study, key: str, value: object) -> None:
+    keep_json(study, key, value, f"the DER on {TEST}, scored only once,", "fix the storage, or give --no-test")
 
 
 def _refuse_other_recordings(study: optuna.Study, known: Mapping[int, TestScore]) -> None:
@@ -218,14 +193,3 @@ def _differs(study: optuna.Study, identity: Mapping[str, str]) -> str | None:
             )
             return f"split {TEST!r} is not scored, for something has changed since {what}: {changes}"
     return None
-
-
-def _keep(study: optuna.Study, key: str, value: object) -> None:
-    try:
-        study.set_user_attr(key, json.dumps(value))
-    except optuna.exceptions.StorageInternalError as error:
-        why = reason_of(error.__cause__ or error)
-        raise StudyError(
-            f"the DER on {TEST} cannot be kept in the study ({why}), and is to be scored only once: fix the storage, "
-            "or give --no-test"
-        ) from error

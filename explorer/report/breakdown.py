@@ -7,8 +7,8 @@ from optuna.trial import FrozenTrial
 from explorer.figures import curves
 from explorer.figures.data import StageBar, StageShares
 from explorer.figures.per_recording import OverlapFigure, OverlapPoint
+from explorer.front.frames import frame_of
 from explorer.front.rows import FrontRow
-from explorer.report.csv_files import as_csv
 from explorer.report.exhibit import Exhibit, signed, trials_in_words
 
 
@@ -30,7 +30,7 @@ def stage_exhibit(found: StageShares) -> Exhibit:
             f"{first.label}: {100 * first.segmentation:.0f}, {100 * first.embedding:.0f}, {100 * first.clustering:.1f} "
             f"and {100 * first.other:.1f} %."
         ),
-        sheets={"stages": as_csv(StageBar, found.bars)},
+        sheets={"stages": frame_of(StageBar, found.bars)},
     )
 
 
@@ -60,7 +60,7 @@ def overlap_exhibit(found: OverlapFigure, same: bool) -> Exhibit:
         caption=" ".join(said),
         figure=curves.draw_overlap(found),
         alternative=f"DER of {number} recordings over their share of overlapped speech.",
-        sheets={"overlap": as_csv(OverlapPoint, found.points)},
+        sheets={"overlap": frame_of(OverlapPoint, found.points)},
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 NO_BREAK, JOINED = "\u00a0", "\u2060"  # a space, and no space at all, where a line must not break
@@ -24,7 +25,7 @@ class Grid:
 @dataclass(frozen=True)
 class Exhibit:
     """name: of its files. caption: names the trials it is made of. alternative: the figure in words, for readers who do
-    not see it. sheets: its data as CSV by file name."""
+    not see it. sheets: its data by name of the CSV file."""
 
     name: str
     title: str
@@ -32,7 +33,7 @@ class Exhibit:
     figure: Figure | None = None
     alternative: str = ""
     grid: Grid | None = None
-    sheets: Mapping[str, str] | None = None
+    sheets: Mapping[str, pd.DataFrame] | None = None
 
 
 @dataclass(frozen=True)

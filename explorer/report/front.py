@@ -8,7 +8,6 @@ from explorer.front import frames
 from explorer.front.comparisons import of_differences
 from explorer.front.rows import Comparison, FrontRow
 from explorer.front.table import COLUMNS, cells, columns_of
-from explorer.report.csv_files import as_csv
 from explorer.report.exhibit import Exhibit, Grid, trials_in_words, two_lines
 
 TWO_LINES = ("Δ DER to", "RTF")  # columns whose cells may break before their bracket
@@ -50,12 +49,15 @@ def front_exhibits(front: JointFront) -> tuple[Exhibit, ...]:
                 name=f"front-{axis}",
                 title=f"DER against {words[axis]}",
                 caption=" ".join(said),
-                figure=drawing_front.draw_panel(front, axis),
+                figure=drawing_front.draw_front(front, axis),
                 alternative=(
                     f"DER against {words[axis]} for {len(front.points)} operating points, {len(on_front)} of them on "
                     f"the front. Lowest DER: {best.der:.1f} % ({best.label})."
                 ),
-                sheets={f"front-{axis}": as_csv(FrontPoint, front.points), "search": as_csv(OtherTrial, front.others)},
+                sheets={
+                    f"front-{axis}": frames.frame_of(FrontPoint, front.points),
+                    "search": frames.frame_of(OtherTrial, front.others),
+                },
             )
         )
     return tuple(found)
@@ -83,7 +85,7 @@ def whole_front(rows: Sequence[FrontRow], compared: Sequence[Comparison] = ()) -
             left=frozenset(place for place, name in enumerate(columns) if not COLUMNS[name]),
             wraps=frozenset(map(columns.index, TWO_LINES)),
         ),
-        sheets={"front": frames.as_csv(frames.front(rows))},
+        sheets={"front": frames.front(rows)},
     )
 
 

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from explorer.figures import style
 from explorer.figures.front import plain_log
 from explorer.figures.style import new_figure, styled
-from explorer.front.mode_pairs import ModeCurve, ModePair, mode_curves
-from explorer.report.csv_files import as_csv
+from explorer.front.comparisons import difference_in_words
+from explorer.front.mode_pairs import ModePair, mode_curves
 from explorer.report.exhibit import Absent, Exhibit, Grid, trials_in_words
 from explorer.statistics import bootstrap
-from explorer.statistics.differences import in_words
 
 NAME = "modes"
 TITLE = "Chunk-wise and online over C"
@@ -25,7 +25,7 @@ def modes_exhibit(pairs: Sequence[ModePair]) -> Exhibit | Absent:
             NAME, TITLE, "no operating point of this study was measured in both modes.", "explorer run online"
         )
     curves = mode_curves(pairs)
-    trials = [number for pair in pairs for number in (pair.chunkwise_trial, pair.online_trial)]
+    trials = [number for pair in pairs for number in (pair.comparison.versus, pair.comparison.trial)]
     return Exhibit(
         name=NAME,
         title=TITLE,
@@ -45,20 +45,20 @@ def modes_exhibit(pairs: Sequence[ModePair]) -> Exhibit | Absent:
             tuple(_row(pair) for pair in pairs),
             left=frozenset({2, 3}),
         ),
-        sheets={NAME: as_csv(ModePair, pairs)},
+        sheets={NAME: _sheet(pairs)},
     )  # fmt: skip
 
 
-def draw_modes(curves: Sequence[ModeCurve]) -> Figure:
+def draw_modes(curves: Sequence[Sequence[ModePair]]) -> Figure:
     """Draw DER over C: one colour per model and R, chunk-wise as a line with dots, online dashed with diamonds."""
     with styled():
         figure = new_figure(3.8)
         axes = figure.subplots()
         for colour, curve in zip(COLOURS, curves, strict=False):
-            lengths = [pair.chunk_length for pair in curve.pairs]
+            lengths = [pair.point.chunk_length for pair in curve]
             for ders, look, mode in (
-                ([pair.chunkwise_der for pair in curve.pairs], "o-", "chunk-wise"),
-                ([pair.online_der for pair in curve.pairs], "D--", "online"),
+                ([pair.chunkwise.figures.der for pair in curve], "o-", "chunk-wise"),
+                ([pair.online.figures.der for pair in curve], "D--", "online"),
             ):
                 axes.plot(
                     lengths, ders, look, color=colour, markersize=5, linewidth=1.6, label=f"{mode}: {_name(curve)}"
@@ -71,30 +71,55 @@ def draw_modes(curves: Sequence[ModeCurve]) -> Figure:
 
 
 def _row(pair: ModePair) -> tuple[str, ...]:
-    model = f"{pair.precision}" if pair.pruning == "none" else f"{pair.pruning} {pair.precision}"
+    ours, theirs = pair.online.figures, pair.chunkwise.figures
     return (
-        f"{pair.chunk_length:.3g}",
-        f"{pair.right_context:.3g}",
-        model + "".join(f", {name} {value:g}" for name, value in pair.thresholds.items()),
-        f"{pair.chunkwise_trial}, {pair.online_trial}",
-        f"{pair.chunkwise_der:.2f}",
-        f"{pair.online_der:.2f}",
-        in_words(pair.der_difference, pair.der_low, pair.der_high, pair.tied),
-        f"{pair.chunkwise_confusion:.1f}, {pair.online_confusion:.1f}",
-        f"{pair.latency:.3g}",
-        f"{pair.chunkwise_rtf:.4f}, {pair.online_rtf:.4f}",
+        f"{pair.point.chunk_length:.3g}",
+        f"{pair.point.right_context:.3g}",
+        ", ".join([pair.point.model, *(f"{name} {value:g}" for name, value in pair.thresholds.items())]),
+        f"{pair.comparison.versus}, {pair.comparison.trial}",
+        f"{theirs.der:.2f}",
+        f"{ours.der:.2f}",
+        difference_in_words(pair.comparison),
+        f"{theirs.confusion:.1f}, {ours.confusion:.1f}",
+        f"{pair.online.latency:.3g}",
+        f"{theirs.rtf:.4f}, {ours.rtf:.4f}",
     )
 
 
-def _name(curve: ModeCurve) -> str:
-    model = "baseline model" if (curve.pruning, curve.precision) == ("none", "fp32") else curve.precision
-    pruned = "" if curve.pruning == "none" else f"{curve.pruning} "
-    return f"{pruned}{model}, R = {curve.right_context:.3g} s"
+def _sheet(pairs: Sequence[ModePair]) -> pd.DataFrame:
+    lines = []
+    for pair in pairs:
+        sides = {"chunkwise": pair.chunkwise, "online": pair.online}
+        lines.append(
+            {
+                "chunk_length": pair.point.chunk_length,
+                "right_context": pair.point.right_context,
+                "pruning": pair.chunkwise.pruning,
+                "precision": pair.point.precision,
+                **{f"{mode}_trial": row.trial for mode, row in sides.items()},
+                "thresholds": pair.thresholds,
+                "latency": pair.online.latency,
+                **{
+                    f"{mode}_{name}": getattr(row.figures, name)
+                    for name in ("der", "confusion", "rtf")
+                    for mode, row in sides.items()
+                },
+                **{name: getattr(pair.comparison, name) for name in ("der_difference", "der_low", "der_high", "tied")},
+            }
+        )
+    return pd.DataFrame(lines)
 
 
-def _in_words(curve: ModeCurve) -> str:
+def _name(curve: Sequence[ModePair]) -> str:
+    point = curve[0].point
+    model = "baseline model" if point.model == "fp32" else point.model
+    return f"{model}, R = {point.right_context:.3g} s"
+
+
+def _in_words(curve: Sequence[ModePair]) -> str:
     ends = " to ".join(
-        f"{pair.chunkwise_der:.1f} % chunk-wise and {pair.online_der:.1f} % online at C = {pair.chunk_length:.3g} s"
-        for pair in (curve.pairs[0], curve.pairs[-1])
+        f"{pair.chunkwise.figures.der:.1f} % chunk-wise and {pair.online.figures.der:.1f} % online at C = "
+        f"{pair.point.chunk_length:.3g} s"
+        for pair in (curve[0], curve[-1])
     )
-    return f"DER of the {_name(curve)}, over {len(curve.pairs)} chunk lengths: {ends}"
+    return f"DER of the {_name(curve)}, over {len(curve)} chunk lengths: {ends}"

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from explorer.front import comparisons
 from explorer.front.comparisons import MATCHED, difference_in_words
+from explorer.front.frames import frame_of
 from explorer.front.rows import Comparison, FrontRow
-from explorer.report.csv_files import as_csv
 from explorer.report.exhibit import Absent, Exhibit, Grid, trials_in_words
 
 TITLE = "Pairs, told apart or tied"
@@ -44,5 +44,5 @@ def pairs_exhibit(rows: Sequence[FrontRow], compared: Sequence[Comparison]) -> E
             ),
             left=frozenset({0, 2, 5, 7}),
         ),
-        sheets={"pairs": as_csv(Comparison, compared)},
+        sheets={"pairs": frame_of(Comparison, compared)},
     )  # fmt: skip

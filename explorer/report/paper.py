@@ -9,7 +9,6 @@ from explorer.front import comparisons, frames
 from explorer.front.pareto import table_rows
 from explorer.front.rows import Comparison, FrontRow, Kind
 from explorer.front.table import UNKNOWN, beside_paper, kept_in_words, parts, ratio, spread
-from explorer.report.csv_files import as_csv
 from explorer.report.exhibit import Exhibit, Grid, signed, trials_in_words, two_lines
 from explorer.statistics import differences
 from studies.paper_results import CAPTION, REMARKS, TABLE2_VARIANT, PaperTable
@@ -46,7 +45,7 @@ def sweep_exhibit(curve: SweepCurve) -> Exhibit:
                 for p in sorted(shown, key=lambda point: point.value)
             ),
         ),
-        sheets={curve.figure: as_csv(SweepPoint, sorted(shown, key=lambda point: point.value))},
+        sheets={curve.figure: frames.frame_of(SweepPoint, sorted(shown, key=lambda point: point.value))},
     )
 
 
@@ -93,7 +92,7 @@ def table_exhibit(rows: Sequence[FrontRow], table: PaperTable, compared: Sequenc
             left=frozenset({0, 2, 9}),
             wraps=frozenset({9}),
         ),
-        sheets={table: frames.as_csv(frames.front(found))},
+        sheets={table: frames.front(found)},
     )
 
 
@@ -135,8 +134,8 @@ def delta_exhibit(found: PrecisionDeltas) -> Exhibit:
             ),
         ),
         sheets={
-            "figure3": as_csv(DeltaSummary, found.summaries),
-            "figure3-recordings": as_csv(RecordingDelta, found.deltas),
+            "figure3": frames.frame_of(DeltaSummary, found.summaries),
+            "figure3-recordings": frames.frame_of(RecordingDelta, found.deltas),
         },
     )  # fmt: skip
 

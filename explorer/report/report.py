@@ -13,6 +13,7 @@ import optuna
 from explorer.atomic_files import appearing, writing
 from explorer.figures import data, per_recording
 from explorer.figures.style import as_bytes, as_inline_svg
+from explorer.front.frames import as_csv
 from explorer.front.mode_pairs import mode_pairs
 from explorer.front.pareto import whole_front
 from explorer.front.rows import Comparison, FrontRow
@@ -157,7 +158,7 @@ def _refuse_existing(folder: Path, force: bool) -> None:
         raise StudyError(f"{folder} is there already: give another DIR, or --force to replace an earlier report")
     if not (folder / MARKER).is_file():
         raise StudyError(
-            f"{folder} is no report of `explorer report`, so --force does not replace it: give another DIR"
+            f"{folder} is not a report of `explorer report`, so --force does not replace it: give another DIR"
         )
 
 
@@ -169,7 +170,7 @@ def _fill(folder: Path, report: Report, study: str) -> None:
         if item.figure is not None:
             (folder / "figures" / f"{item.name}.png").write_bytes(as_bytes(item.figure, "png"))
         for name, sheet in (item.sheets or {}).items():
-            (folder / "data" / f"{name}.csv").write_text(sheet, encoding="utf-8")
+            (folder / "data" / f"{name}.csv").write_text(as_csv(sheet), encoding="utf-8")
     (folder / MARKER).write_text(json.dumps({"study": study, "made": report.made}, indent=2) + "\n", encoding="utf-8")
 
 

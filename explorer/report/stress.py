@@ -12,7 +12,7 @@ from optuna import Study
 from explorer.diagnostics.stress_results import Cell, Stressed, stressed_trials
 from explorer.figures import style
 from explorer.figures.style import new_figure, styled
-from explorer.report.csv_files import as_csv
+from explorer.front.frames import frame_of
 from explorer.report.exhibit import Absent, Exhibit, Grid, trials_in_words
 from explorer.statistics import bootstrap
 from explorer.statistics.differences import few_recordings
@@ -125,7 +125,7 @@ def stress_exhibit(study: Study) -> Exhibit | Absent:
             for one, first, worst in ends
         ),
         grid=_grid(found),
-        sheets={NAME: as_csv(StressPoint, found.points)},
+        sheets={NAME: frame_of(StressPoint, found.points)},
     )
 
 

@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.storages import RDBStorage
 
 from explorer.search import fixed_trials, study_guard
-from explorer.search.known_points import Ledger
+from explorer.search.known_points import KnownPoints
 from explorer.search.loop import Ending, Loop
 from explorer.search.observer import Observer
 from explorer.search.shared_study import claim, fail_abandoned
@@ -76,7 +76,7 @@ def run_study(
         # a driver that runs at the same time
         seed = definition.seed + len(trials) + (0 if alone else held.key)
         study.sampler = build_sampler(definition.sampler, seed % 2**32)
-        loop = Loop(study, definition, workers, observer, Ledger.of(definition.space, trials), held)
+        loop = Loop(study, definition, workers, observer, KnownPoints.of(definition.space, trials), held)
         with study_guard.guarded(study, storage_url):
             ending = loop.run()
         storage.engine.dispose()  # closes the connections, so SQLite folds its write-ahead log into the file
@@ -127,7 +127,10 @@ def _refuse_differences(name: str, old: Mapping[str, Any], new: Mapping[str, Any
     old = _with_later_settings(old, new)
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     if keys:
-        lines = "".join(f"\n  {_short(key)}: {_shown(old, key)} → {_shown(new, key)}" for key in keys[:MOST_SHOWN])
+        lines = "".join(
+            f"\n  {_short(key)}: {_short(old.get(key, '(absent)'))} → {_short(new.get(key, '(absent)'))}"
+            for key in keys[:MOST_SHOWN]
+        )
         if len(keys) > MOST_SHOWN:
             lines += f"\n  and {len(keys) - MOST_SHOWN} more"
         raise StudyError(
@@ -149,12 +152,8 @@ def _with_later_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict
     return settings
 
 
-def _shown(settings: Mapping[str, Any], key: str) -> str:
-    return _short(str(settings.get(key, "(absent)")))
-
-
-def _short(text: str) -> str:
-    return shortened(ascii_controls(text))
+def _short(value: object) -> str:
+    return shortened(ascii_controls(str(value)))
 
 
 def build_sampler(name: Sampler, seed: int) -> BaseSampler:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from explorer.search.known_points import Ledger
+from explorer.search.known_points import KnownPoints
 from explorer.search.racing import DEFAULT_ALPHA, Member, Race, race
 from objectives.measurement import ErrorCounts, Stop
 from objectives.operating_point import Mode
@@ -33,14 +33,14 @@ class FrontJudge:
     _race: Race | None = field(default=None, init=False)
 
     @classmethod
-    def of(cls, trial: int, mode: Mode, definition: StudyDefinition, ledger: Ledger) -> "FrontJudge":
+    def of(cls, trial: int, mode: Mode, definition: StudyDefinition, known: KnownPoints) -> "FrontJudge":
         """Return the judge of a trial whose point has this mode, given what its study knows so far."""
         return cls(
             trial=trial,
             seed=definition.seed,
             limits=definition.limits.given(),
-            front=ledger.members(mode) if definition.racing.enabled else (),
-            reference=ledger.reference,
+            front=known.members(mode) if definition.racing.enabled else (),
+            reference=known.reference,
             alpha=definition.racing.alpha,
         )
 
@@ -49,7 +49,7 @@ class FrontJudge:
         self._race = race(self.front, size, rtf, durations, self.seed, self.trial, self.alpha)
         return self._race.order if self._race else ()
 
-    def look(self, size: float, rtf: float | None, counts: "Mapping[str, ErrorCounts]") -> Stop | None:
+    def look(self, size: float, rtf: float | None, counts: Mapping[str, ErrorCounts]) -> Stop | None:
         """See objectives.measurement.Judge.look."""
         for name, reached in (("size", size), ("rtf", rtf)):
             if reached is not None and reached > self.limits.get(name, math.inf):

@@ -17,7 +17,7 @@ KNOWN = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass
-class Ledger:
+class KnownPoints:
     """Trials by operating point, and how many of them count towards the budget of search trials.
 
     Every trial that ends must be added.
@@ -32,13 +32,13 @@ class Ledger:
     _members: dict[Mode, dict[int, Member]] = field(default_factory=dict)  # a cache for `members`
 
     @classmethod
-    def of(cls, space: SearchSpace, trials: Sequence[FrozenTrial]) -> "Ledger":
-        """Return the ledger of a study that is resumed."""
-        ledger = cls(space)
+    def of(cls, space: SearchSpace, trials: Sequence[FrozenTrial]) -> "KnownPoints":
+        """Return the known points of a study that is resumed."""
+        known = cls(space)
         for trial in trials:
             if trial.state.is_finished():
-                ledger.add(trial)
-        return ledger
+                known.add(trial)
+        return known
 
     def add(self, trial: FrozenTrial) -> bool:
         """Add a trial that has ended. Returns False if it was added before."""
@@ -59,7 +59,7 @@ class Ledger:
         if trial.state is TrialState.COMPLETE and not record.exceeded(trial):
             self._join_front(point.mode, trial)
 
-    def known(self, point: OperatingPoint, stopped_too: bool) -> FrozenTrial | None:
+    def find(self, point: OperatingPoint, stopped_too: bool) -> FrozenTrial | None:
         """Return the complete trial at a point; with `stopped_too`, a stopped one if there is no complete one."""
         return self._complete.get(point) or (self._stopped.get(point) if stopped_too else None)
 

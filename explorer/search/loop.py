@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from explorer.search import fixed_trials
 from explorer.search.failure_report import Failure, diagnosis
 from explorer.search.judge import FrontJudge
-from explorer.search.known_points import Ledger
+from explorer.search.known_points import KnownPoints
 from explorer.search.observer import Observer
 from explorer.search.shared_study import Claim, Others, fail, fail_abandoned, is_mine, pause
 from explorer.search.status import remaining
@@ -61,7 +61,7 @@ class Loop:
     definition: StudyDefinition
     workers: Workers
     observer: Observer
-    ledger: Ledger
+    known: KnownPoints
     held: Claim = field(default_factory=Claim)
     trials: int = 0
     failed: int = 0
@@ -83,7 +83,7 @@ class Loop:
         deadline = None if self.definition.timeout is None else time.monotonic() + self.definition.timeout
         trials = self.study.get_trials(deepcopy=False)
         # finished, or being run by another driver
-        done = sum(trial.state.is_finished() or self._is_their_fixed_point(trial) for trial in trials)
+        done = sum(trial.state.is_finished() or _is_running_fixed_point(trial) for trial in trials)
         self._others = Others(self.study, self.held, self.definition.space)
         self._waiting = self._count_waiting()
         self._to_choose = fixed_trials.is_pending(self.study, self.definition)
@@ -96,7 +96,7 @@ class Loop:
                 if self._running or (not late and self.workers.slots == 0 and self._is_left()):
                     self._settle(self.workers.wait())
                 elif self._giving_up:
-                    raise StudyError(diagnosis(self._failures, self.ledger.recordings))
+                    raise StudyError(diagnosis(self._failures, self.known.recordings))
                 elif self._twins:
                     pause()  # another driver is measuring the points that they wait for
                     self._place_twins()
@@ -110,9 +110,6 @@ class Loop:
             self._abandon(_why_ended(error, self._giving_up))
             raise
 
-    def _is_their_fixed_point(self, trial: FrozenTrial) -> bool:
-        return trial.state is TrialState.RUNNING and record.origin_of(trial) != record.SEARCH
-
     def _has_room(self) -> bool:
         # our own workers need not idle while other drivers measure the points that our twins wait for
         most_twins = self.workers.slots + (TWINS_OF_OTHERS if self.held.shared else 0)
@@ -123,7 +120,7 @@ class Loop:
 
     def _unsearched(self) -> bool:
         asked = sum(asked.searched for asked in (*self._running.values(), *self._twins))
-        return self.ledger.searched + asked + self._others.searching < self.definition.trials
+        return self.known.searched + asked + self._others.searching < self.definition.trials
 
     def _look_around(self) -> None:
         """Take in what other drivers did. Call it in a turn. Raises StudyError if the claim was lost."""
@@ -131,7 +128,7 @@ class Loop:
             return
         self.held.living()
         for trial in self._others.look():
-            if self.ledger.add(trial):
+            if self.known.add(trial):
                 self.observer.trial_finished_elsewhere(trial)
         self._waiting = self._others.waiting
         if self._to_choose and not fixed_trials.is_pending(self.study, self.definition):
@@ -149,7 +146,8 @@ class Loop:
             with self.held.turn():
                 self._look_around()
             if self._chosen_elsewhere and self._to_choose:  # another driver tried to choose while this one waited
-                self._to_choose = not _error_of_choice(self.study, self.definition)
+                choice = fixed_trials.choice_of(self.study, self.definition)
+                self._to_choose = choice is None or not choice.error
             if not self._to_choose:
                 return
             if self.definition.fixed.table2_variant == "eval" and self._others.fixed:
@@ -188,14 +186,16 @@ class Loop:
                 self._waiting = self._waiting - 1 if waited else self._count_waiting()
             point = self._point_of(trial, queued)
             if isinstance(point, str):
-                self._take_in(self._refuse(trial, why=point))
+                # It says nothing about trials that can be measured. So it neither counts as one of the failures in a
+                # row nor ends them, and it does not count towards the budget of search trials.
+                self._fail(trial, f"it was queued by another program: {point}", refused=True)
                 return
             asked = _Asked(trial, trial.user_attrs.get(record.ORIGIN, record.SEARCH), point, time.monotonic())
             self.observer.trial_started(trial.number, asked.origin, asked.point)
             self._place(asked)
         except BaseException as error:  # Ctrl-C too: the trial is marked failed and the error re-raised
             if asked is None or trial.number not in self._running:
-                self._take_in(self._fail(trial, f"{type(error).__name__}: {error}"))
+                self._fail(trial, f"{type(error).__name__}: {error}")
             raise
 
     def _point_of(self, trial: Trial, queued: FrozenTrial) -> OperatingPoint | str:
@@ -211,33 +211,30 @@ class Loop:
         if why := unused(queued, trial.params):
             return why
         origin, named = queued.user_attrs.get(record.ORIGIN, record.SEARCH), record.origin_of(queued)
-        if origin != named or self._is_elsewhere(named, point):
+        known = () if named == record.SEARCH else fixed_trials.fixed_points(self.study, self.definition)
+        if origin != named or any(fixed.origin == named and fixed.point != point for fixed in known):
             return f"its attribute {record.ORIGIN!r} = {quoted(origin)} is not that of a fixed point here: leave it out"
         return point
-
-    def _is_elsewhere(self, origin: str, point: OperatingPoint) -> bool:
-        """Whether an origin belongs to a fixed point of the study that is another operating point."""
-        if origin == record.SEARCH:
-            return False
-        known = fixed_trials.fixed_points(self.study, self.definition)
-        return any(fixed.origin == origin and fixed.point != point for fixed in known)
 
     def _place(self, asked: _Asked) -> None:
         """Reuse a known result, wait for a running trial of the same point, or have the trial evaluated."""
         limits = self.definition.limits.given()
-        twin = self.ledger.known(asked.point, stopped_too=asked.searched)
+        twin = self.known.find(asked.point, stopped_too=asked.searched)
         if twin is not None:
-            self._reuse(asked, twin)
+            attributes = {**record.measured_attributes(twin), record.REUSED_FROM: twin.number}
+            self._end(asked, twin.values, attributes, record.excesses_of(twin))
         elif asked.point in self._others.points or any(o.point == asked.point for o in self._running.values()):
             self._twins.append(asked)
         elif asked.searched and asked.point.latency > limits.get("latency", asked.point.latency):
             # the latency is known before anything is made or measured
             stop = {record.STOP: record.over_latency(asked.point.latency, limits["latency"])}
-            self._tell(asked, None, stop, {"latency": asked.point.latency})
+            self._end(asked, None, stop, record.excesses(limits, {"latency": asked.point.latency}))
         else:
             self.held.evaluates(self.study, asked.trial._trial_id)
             self._running[asked.trial.number] = asked
-            self.workers.submit(Task(asked.trial.number, asked.point, self._judge(asked)))
+            number, mode = asked.trial.number, asked.point.mode
+            judge = FrontJudge.of(number, mode, self.definition, self.known) if asked.searched else None
+            self.workers.submit(Task(number, asked.point, judge))
 
     def _place_twins(self) -> None:
         if not self._twins:
@@ -248,55 +245,33 @@ class Loop:
             for twin in waiting:
                 self._place(twin)
 
-    def _judge(self, asked: _Asked) -> FrontJudge | None:
-        """Return the judge that may stop a trial; None for a fixed point."""
-        if not asked.searched:
-            return None
-        return FrontJudge.of(asked.trial.number, asked.point.mode, self.definition, self.ledger)
-
     def _settle(self, answer: Answer | None) -> None:
         """Record a worker's answer, then place the trials that waited for it."""
         if answer is None:
             return
         asked = self._running.pop(answer.number)
         try:
-            self._tell_answer(asked, answer)
+            self._record(asked, answer)
         except BaseException as error:  # Ctrl-C too: the trial is marked failed and the error re-raised
-            self._take_in(self._fail(asked.trial, f"{type(error).__name__}: {error}"))
+            self._fail(asked.trial, f"{type(error).__name__}: {error}")
             raise
         if not self._giving_up:
             self._place_twins()
 
-    def _tell_answer(self, asked: _Asked, answer: Answer) -> None:
-        if isinstance(answer.error, EvaluationError):
-            self._tell_failure(asked, answer, str(answer.error))
-            return
-        if answer.error is not None:
-            raise answer.error
-        assert answer.measurement is not None, "an answer without an error has a measurement"
+    def _record(self, asked: _Asked, answer: Answer) -> None:
+        """End a trial as its worker answered. After too many failures in a row, no more trials are asked for."""
         try:
-            result = _result_of(asked, answer.measurement)
+            if answer.error is not None:
+                raise answer.error
+            assert answer.measurement is not None, "an answer without an error has a measurement"
+            result = _result_of(asked.point, answer.measurement, self.definition.limits.given())
         except EvaluationError as error:
-            self._tell_failure(asked, answer, str(error))
-            return
-        self._tell(asked, *result)
-
-    def _tell_failure(self, asked: _Asked, answer: Answer, why: str) -> None:
-        """Mark a trial as failed. After too many failures in a row, no more trials are asked for."""
-        self._take_in(self._fail(asked.trial, why))
-        worker = answer.worker if self.workers.slots > 1 else None
-        self._failures.append(Failure(asked.trial.number, asked.origin, asked.point, why, worker))
-        if len(self._failures) == self.definition.stop_after_failures:
-            self._giving_up = True
-
-    def _reuse(self, asked: _Asked, twin: FrozenTrial) -> None:
-        attributes = {**record.measured_attributes(twin), record.REUSED_FROM: twin.number}
-        self._end(asked, twin.values, attributes, record.excesses_of(twin))
-
-    def _tell(
-        self, asked: _Asked, values: Values | None, attributes: Mapping[str, Any], reached: Mapping[str, float]
-    ) -> None:
-        self._end(asked, values, attributes, record.excesses(self.definition.limits.given(), reached))
+            self._fail(asked.trial, str(error))
+            worker = answer.worker if self.workers.slots > 1 else None
+            self._failures.append(Failure(asked.trial.number, asked.origin, asked.point, str(error), worker))
+            self._giving_up |= len(self._failures) == self.definition.stop_after_failures
+        else:
+            self._end(asked, *result)
 
     def _end(
         self,
@@ -321,23 +296,15 @@ class Loop:
             ) from error
         self._take_in(ended)
 
-    def _refuse(self, trial: Trial, why: str) -> FrozenTrial:
-        """Mark a trial as failed that another program queued and that cannot be measured.
-
-        It says nothing about trials that can be measured. So it neither counts as one of the failures in a row nor ends
-        them, and it does not count towards the budget of search trials.
-        """
-        return fail(self.study, trial._trial_id, f"it was queued by another program: {why}", refused=True)
-
     def _count_waiting(self) -> int:
         return len(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
-    def _fail(self, trial: Trial, why: str) -> FrozenTrial:
-        return fail(self.study, trial._trial_id, why)
+    def _fail(self, trial: Trial, why: str, refused: bool = False) -> None:
+        self._take_in(fail(self.study, trial._trial_id, why, refused))
 
     def _take_in(self, trial: FrozenTrial) -> None:
         """Count a trial that has ended, and report it to the observer."""
-        self.ledger.add(trial)
+        self.known.add(trial)
         self.trials += 1
         self.failed += trial.state is TrialState.FAIL
         # once the run gives up, trials that still end do not change the diagnosis
@@ -358,29 +325,24 @@ class Loop:
                     fail_abandoned(self.study, self.held)
 
 
+def _is_running_fixed_point(trial: FrozenTrial) -> bool:
+    return trial.state is TrialState.RUNNING and record.origin_of(trial) != record.SEARCH
+
+
 def _result_of(
-    asked: _Asked, measurement: "Measurement | Stopped"
+    point: OperatingPoint, measurement: Measurement | Stopped, limits: Mapping[str, float]
 ) -> tuple[Values | None, dict[str, Any], dict[str, float]]:
-    """Return a trial's values (None if it was stopped), its attributes, and the known quantities that have budgets.
+    """Return a trial's values (None if it was stopped), its attributes, and by how much it exceeds each limit.
 
     Raises EvaluationError if a value is not a finite number.
     """
-    from objectives.measurement import Stopped
-
-    reached = {"latency": asked.point.latency}
+    reached = {"latency": point.latency}
     if isinstance(measurement, Stopped):
-        return None, record.attributes_of_stopped(measurement), reached | record.reached_by_stopped(measurement)
+        reached |= record.reached_by_stopped(measurement)
+        return None, record.attributes_of_stopped(measurement), record.excesses(limits, reached)
     values = record.values_of(measurement)
-    return (
-        values,
-        record.attributes_of(measurement),
-        reached | dict(zip(("der", "size", "rtf"), values, strict=True)),
-    )
-
-
-def _error_of_choice(study: optuna.Study, definition: StudyDefinition) -> str | None:
-    choice = fixed_trials.choice_of(study, definition)
-    return None if choice is None else choice.error
+    reached |= dict(zip(("der", "size", "rtf"), values, strict=True))
+    return values, record.attributes_of(measurement), record.excesses(limits, reached)
 
 
 def _why_ended(error: BaseException, giving_up: bool) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import optuna
-from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from sqlalchemy import Connection, event, insert, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -38,9 +37,14 @@ def guarded(study: optuna.Study, url: str) -> Iterator[None]:
     study_id = study._study_id
     gone = StudyError(
         f"the study {study.study_name!r} in {shown(url)} was deleted while it was run, and nothing of it is left: run "
-        "the same command again to begin anew, or give --name where another study has its name now"
+        "the same command again to begin anew, or give --name if another study has its name now"
     )
-    mark = _marked(storage, study_id)
+    row = {"study_id": study_id, "key": MARK, "value_json": json.dumps(uuid.uuid4().hex)}
+    # the first mark stays, by whichever driver and run
+    with suppress(IntegrityError), storage.engine.begin() as connection:
+        connection.execute(insert(ATTRIBUTE), [row])
+    with storage.engine.connect() as connection:
+        mark = _read(connection, study_id)
     if mark is None:
         raise gone
 
@@ -62,21 +66,8 @@ def guarded(study: optuna.Study, url: str) -> Iterator[None]:
         event.remove(storage.engine, "commit", refuse)
 
 
-def _marked(storage: RDBStorage, study_id: int) -> str | None:
-    """Return the mark of a study, and set it if it has none. None if the study no longer exists."""
-    row = {"study_id": study_id, "key": MARK, "value_json": json.dumps(uuid.uuid4().hex)}
-    with storage.engine.connect() as connection:
-        mark = _read(connection, study_id)
-    if mark is None:
-        # another driver may set it at the same time: the first row stays
-        with suppress(IntegrityError), storage.engine.begin() as connection:
-            connection.execute(insert(ATTRIBUTE), [row])
-        with storage.engine.connect() as connection:
-            mark = _read(connection, study_id)
-    return mark
-
-
 def _read(connection: Connection, study_id: int) -> str | None:
+    """Return the mark of a study; None if the study no longer exists."""
     marks = select(ATTRIBUTE.value_json).join(models.StudyModel, models.StudyModel.study_id == ATTRIBUTE.study_id)
     mark: str | None = connection.scalar(marks.where(ATTRIBUTE.study_id == study_id, ATTRIBUTE.key == MARK))
     return mark

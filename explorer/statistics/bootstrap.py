@@ -30,6 +30,10 @@ class Interval:
 
     recordings: how many are drawn in each resample. resamples: how many were used; one without any reference speech has
     no DER. level: the share of resamples between low and high, 0.95.
+
+    >>> tied = Interval(low=-0.5, high=1.5, recordings=12, resamples=10_000)
+    >>> tied.contains_zero, tied.width
+    (True, 2.0)
     """
 
     low: float

@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import optuna
@@ -55,9 +55,17 @@ def open_storage(url: str, must_exist: bool = False) -> RDBStorage:
         _check_folder(url, file)
     with _as_study_errors(url):
         if must_exist and file is not None:
-            _check_tables(url, file)
-            if not _is_shared(file):
-                return _open_copy(file)
+            with closing(to_read(file)) as connection:
+                shared = connection.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()[0]
+                tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            if ("studies",) not in tables:
+                raise StudyError(
+                    f"{shown(url)} is not a study storage: check its name, or run `explorer run STUDY` first"
+                )
+            if not shared:  # `to_read` reads a copy in memory
+                return RDBStorage(
+                    "sqlite://", engine_kwargs={"creator": lambda: to_read(file), "poolclass": StaticPool}
+                )
         return _connect(parsed, file)
 
 
@@ -87,14 +95,6 @@ def _as_study_errors(url: str) -> Iterator[None]:
 def _check_folder(url: str, file: Path) -> None:
     if not file.parent.is_dir():
         raise StudyError(f"{shown(url)}: the folder {file.parent} does not exist: create it, or give another --storage")
-
-
-def _check_tables(url: str, file: Path) -> None:
-    """Raise StudyError if a database has no table of studies."""
-    with closing(to_read(file)) as connection:
-        known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'studies'").fetchone()
-    if known is None:
-        raise StudyError(f"{shown(url)} is no study storage: check its name, or run `explorer run STUDY` first")
 
 
 def existing_file(url: str) -> Path | None:
@@ -185,18 +185,6 @@ def to_read(file: Path) -> sqlite3.Connection:
             copied.backup(connection)
     connection.execute("PRAGMA query_only=ON")
     return connection
-
-
-def _is_shared(file: Path) -> bool:
-    """Whether `to_read` would read the file itself rather than a copy."""
-    with suppress(sqlite3.Error), closing(to_read(file)) as connection:  # an error is raised when it is opened again
-        return bool(connection.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()[0])
-    return True
-
-
-def _open_copy(file: Path) -> RDBStorage:
-    """Open a storage that is only read, from a copy in memory."""
-    return RDBStorage("sqlite://", engine_kwargs={"creator": lambda: to_read(file), "poolclass": StaticPool})
 
 
 def _write_ahead(connection: sqlite3.Connection, _: object) -> None:

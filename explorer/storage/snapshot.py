@@ -10,7 +10,6 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, NullPool, create_engine, func, inspect, select, text
-from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from explorer.storage import bulk_sql
@@ -33,9 +32,13 @@ class Source:
 
     def __init__(self, url: str) -> None:
         self.name = shown(url)
-        self._file = existing_file(url)
-        try:
-            self._engine = _engine(url, self._file)
+        self._file = file = existing_file(url)
+        try:  # connections are closed after use, and a transaction sees one moment
+            if file is not None:
+                self._engine = create_engine("sqlite://", creator=lambda: to_read(file), poolclass=NullPool)
+            else:  # SQLite by a URI has no isolation level to choose
+                level = {} if url.startswith("sqlite") else {"isolation_level": "REPEATABLE READ"}
+                self._engine = create_engine(url, poolclass=NullPool, **level)
         except (ArgumentError, ImportError, TypeError, ValueError) as error:
             raise StudyError(f"{self.name}: cannot be used as a study storage ({error})") from error
         self._copied: tuple[object, Progress] | None = None  # the file's times and sizes, and the progress, when copied
@@ -97,7 +100,7 @@ class Source:
         try:
             with self._engine.connect() as connection:
                 if not inspect(connection).has_table(models.StudyModel.__tablename__):
-                    raise StudyError(f"{self.name}: is no study storage: run `explorer run STUDY` first")
+                    raise StudyError(f"{self.name}: is not a study storage: run `explorer run STUDY` first")
                 yield connection
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
@@ -146,12 +149,3 @@ class SnapshotStorage(RDBStorage):
             return list(trials.values())
         of_others: list[FrozenTrial] = super()._get_trials(study_id, None, set(), -1)
         return of_others
-
-
-def _engine(url: str, file: Path | None) -> Engine:
-    """Return an engine for reading. Connections are closed after use, and a transaction sees one moment."""
-    if file is not None:
-        return create_engine("sqlite://", creator=lambda: to_read(file), poolclass=NullPool)
-    # SQLite (in memory, or by a URI) has no isolation level to choose
-    level = {} if make_url(url).get_backend_name() == "sqlite" else {"isolation_level": "REPEATABLE READ"}
-    return create_engine(url, poolclass=NullPool, **level)

@@ -117,7 +117,7 @@ def over_latency(latency: float, limit: float) -> dict[str, Any]:
 
 def why_stopped(trial: FrozenTrial) -> str:
     """Return why a trial was stopped, in words. A trial that another program pruned has no reason."""
-    return str(trial.user_attrs.get(STOP, {}).get("reason", "by nobody knows whom"))
+    return str(trial.user_attrs.get(STOP, {}).get("reason", "for an unknown reason"))
 
 
 def stop_kind(trial: FrozenTrial) -> str:
@@ -143,7 +143,7 @@ def reference_seconds(trial: FrozenTrial) -> float:
     return float(trial.user_attrs[POOLED]["total_seconds"])
 
 
-def _facts(measurement: "Measurement | Stopped") -> dict[str, Any]:
+def _facts(measurement: Measurement | Stopped) -> dict[str, Any]:
     point = measurement.operating_point
     return {
         LATENCY: latency_of(point),
@@ -254,9 +254,13 @@ class PooledErrors:
     @classmethod
     def of(cls, counts: Mapping[str, ErrorCounts], **others: Any) -> Self:
         """Pool the errors of recordings. others: what a subclass adds."""
-        pooled: dict[str, Any] = errors_of(pool(counts.values()))
-        rates = {name: pooled[name] for name in ("der", "false_alarm", "missed_detection", "confusion")}
-        return cls(**rates, recordings={uri: errors_of(one) for uri, one in counts.items()}, **others)
+        recordings = {uri: errors_of(one) for uri, one in counts.items()}
+        return cls.read(errors_of(pool(counts.values())), recordings=recordings, **others)
+
+    @classmethod
+    def read(cls, pooled: Mapping[str, Any], **others: Any) -> Self:
+        """Take the percentages from what `errors_of` returned. others: the recordings, and what a subclass adds."""
+        return cls(**{name: pooled[name] for name in ("der", "false_alarm", "missed_detection", "confusion")}, **others)
 
     @property
     def scored(self) -> bootstrap.Scored:

@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ class Package:
     suffix: str
     size: int
     sha256: str
-    pip_options: tuple[str, ...]
+    pip_options: Sequence[str]
 
     @property
     def key(self) -> str:
@@ -70,18 +70,7 @@ class PinnedFile:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Progress:
-    """The progress of a fetch. step: description of the current step. done, total: bytes of this step."""
-
-    asset: str
-    step: str
-    done: int
-    total: int
-
-
-ProgressCallback = Callable[[Progress], None]
-Report = Callable[[str, int, int], None]  # step, done, total
+Report = Callable[[str, int, int], None]  # the current step in words, and its bytes: done, in all
 
 
 def sha256_of(path: Path) -> str:

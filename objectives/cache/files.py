@@ -72,17 +72,27 @@ def lock_of(path: Path) -> FileLock:
 
 
 @contextmanager
-def held(lock: FileLock, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock, after a call of `on_wait` if another process holds it."""
+def if_free(lock: FileLock) -> Iterator[bool]:
+    """Hold a lock inside the block if no other process does, and yield whether it is held."""
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        on_wait()
-        lock.acquire()
+        yield False
+        return
     try:
-        yield
+        yield True
     finally:
         lock.release()
+
+
+@contextmanager
+def held(lock: FileLock, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock, after a call of `on_wait` if another process holds it."""
+    with if_free(lock) as free:
+        if not free:
+            on_wait()
+        with lock:
+            yield
 
 
 @contextmanager

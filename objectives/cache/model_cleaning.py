@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from objectives.cache.files import lock_of, writing
+from objectives.cache.files import if_free, lock_of, writing
 from objectives.cache.model_store import (
     SUFFIXES,
     State,
@@ -143,24 +143,16 @@ def _leftovers(key: str, alone: bool) -> list[Path]:
 @contextmanager
 def _doomed(key: str, whole: bool) -> Iterator[tuple[list[Path], str]]:
     """Yield the files of a key that may be deleted inside the block, and why the others may not."""
-    lock = lock_of(sidecar_of(key))
-    if not models_dir().is_dir():
-        yield [], ""
-        return
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield [], "it is being made"
-        return
-    try:
+    with if_free(lock_of(sidecar_of(key))) as free:
+        if not free:
+            yield [], "it is being made"
+            return
         (path, _, damage), leftovers = _look(key), _leftovers(key, alone=True)
         if path is None or not (whole or damage):
             yield leftovers, ""
             return
         with _unused(path) as unused:
             yield leftovers + (_files(path, key) if unused else []), "" if unused else "a running process uses it"
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -181,11 +173,8 @@ def _unused(path: Path) -> Iterator[bool]:
 
 
 def _is_free(lock: FileLock) -> bool:
-    try:
-        with lock.acquire(timeout=0):
-            return True
-    except Timeout:
-        return False
+    with if_free(lock) as free:
+        return free
 
 
 def _stat(path: Path) -> os.stat_result | None:

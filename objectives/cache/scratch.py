@@ -1,8 +1,8 @@
 """Temporary caches, to compute everything anew and compare it with what was kept, or to leave nothing behind.
 
-They are folders below `fresh/` in the cache, on the same disk, so that kept models can be linked instead of copied. A
-temporary cache that a killed process left is deleted when the next one is opened. Simulated audio that is used once
-gets one as well, so that none of it remains.
+They are folders below `fresh/` in the cache, with links to the kept models that are used. A temporary cache that a
+killed process left is deleted when the next one is opened. Simulated audio that is used once gets one as well, so that
+none of it remains.
 """
 
 import filecmp
@@ -10,16 +10,16 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from objectives.cache.arrays import DAMAGE
 from objectives.cache.assets import assets_dir
-from objectives.cache.files import CACHE_VARIABLE, cache_dir, lock_of, reading_arrays, writing
+from objectives.cache.files import CACHE_VARIABLE, cache_dir, if_free, lock_of, reading_arrays, writing
 from objectives.cache.model_cleaning import stored_models
 from objectives.cache.model_store import StoredModel, models_dir, release
 
@@ -48,15 +48,9 @@ class FreshCache:
         for name in COMPARED:
             for fresh in sorted((self.folder / name).rglob("*")):
                 kept = self.kept / fresh.relative_to(self.folder)
-                if (
-                    fresh.suffix in WITNESSES
-                    and not fresh.name.startswith(".")
-                    and kept.is_file()
-                    and kept not in found
-                ):
-                    why = _differs(fresh, kept)
-                    if why:
-                        found[kept] = why
+                witness = fresh.suffix in WITNESSES and not fresh.name.startswith(".") and kept.is_file()
+                if witness and (why := found.get(kept) or _differs(fresh, kept)):
+                    found[kept] = why
         return found
 
 
@@ -151,29 +145,18 @@ def _lend(models: Collection[str], folder: Path) -> tuple[Mapping[str, StoredMod
             continue
         used[key] = entry.model
         for path in (entry.model.path, entry.model.path.with_suffix(".json")):
-            _link(path, folder / path.name)
+            (folder / path.name).symlink_to(path.resolve())
         if source := entry.model.made_from.get("source"):
             wanted.append(source)
     return used, damaged
 
 
-def _link(path: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(path)
-    except OSError:  # a file system without links
-        shutil.copy2(path, target)
-
-
 def _sweep(folder: Path) -> None:
     """Delete the folders that killed processes left."""
     for old in folder.iterdir():
-        lock = FileLock(old / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except (Timeout, OSError):  # in use, or just being created or deleted
-            continue
-        lock.release()
-        shutil.rmtree(old, ignore_errors=True)
+        with suppress(OSError), if_free(FileLock(old / ".lock")) as free:  # it may just be deleted
+            if free:
+                shutil.rmtree(old, ignore_errors=True)
 
 
 def _differs(fresh: Path, kept: Path) -> str:

@@ -11,7 +11,6 @@ each update, together under a microsecond.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -39,25 +38,18 @@ OFFLINE_SECONDS = 60.0  # most audio that the offline mode is timed on
 OFFLINE_WARM_UP_SECONDS = 12.0
 
 
-@dataclass(frozen=True)
-class Section:
-    """The part of a recording that is timed: updates first … last - 1 of a schedule."""
-
-    first: int
-    last: int
-
-    def seconds(self, schedule: Schedule) -> float:
-        """Return the seconds of audio that these updates emit."""
-        return (schedule.block(self.last - 1)[1] - schedule.block(self.first)[0]) / SAMPLE_RATE
-
-
-def section_of(schedule: Schedule) -> Section:
-    """Return the middle of a recording, long enough to time and no longer. A short recording is timed whole."""
+def section_of(schedule: Schedule) -> range:
+    """Return the updates in the middle of a recording, enough to time and no more. A short recording is timed whole."""
     low, high = SECTION_BOUNDS
     wanted = min(max(SECTION_UPDATES * schedule.chunk_length, low), high)
     updates = min(len(schedule), max(1, math.ceil(wanted / schedule.chunk_length)))
     first = (len(schedule) - updates) // 2 + 1
-    return Section(first, first + updates)
+    return range(first, first + updates)
+
+
+def seconds_of(section: range, schedule: Schedule) -> float:
+    """Return the seconds of audio that these updates emit."""
+    return (schedule.block(section[-1])[1] - schedule.block(section[0])[0]) / SAMPLE_RATE
 
 
 class Laps:
@@ -114,23 +106,21 @@ def time_loop(
     updates: run at most this many, to warm up.
     """
     schedule = Schedule(len(waveform), point.chunk_length, point.right_context)
-    section = section_of(schedule)
-    if updates is not None:
-        section = Section(section.first, min(section.last, section.first + updates))
+    section = section_of(schedule)[:updates]
     laps = Laps(clock)
     loop = LiveLoop(schedule, runtime, embedding, clustering, laps.end, point.tracking)
-    before, _ = schedule.news(section.first)
+    before, _ = schedule.news(section[0])
     loop.hear(waveform[:before])
 
     laps.start()
     ends = [laps.latest]
-    for update in range(section.first, section.last):
+    for update in section:
         start, end = schedule.news(update)
         loop.update(update, waveform[start:end])
         ends.append(laps.latest)
-    loop.finish(last=section.last > len(schedule))
+    loop.finish(last=section[-1] == len(schedule))
 
-    return Run(section.seconds(schedule), laps.elapsed, laps.by_stage(), tuple(np.diff(ends).tolist()))
+    return Run(seconds_of(section, schedule), laps.elapsed, laps.by_stage(), tuple(np.diff(ends).tolist()))
 
 
 def time_offline(

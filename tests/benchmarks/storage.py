@@ -4,7 +4,7 @@ The first so many trials of a study are made in memory by the loop of a real run
 into SQLite. Then `explorer run`'s driver does 50 search trials on top, evaluated by a formula in no time
 (tests/benchmarks/stand_in.py), for each sampler. Printed, in milliseconds a trial, median and 95th percentile of them:
 - ask: study.ask and the suggestions, the sampler's own time among them;
-- bookkeeping: all that is neither asking, telling nor evaluating: attributes, constraints, ledger, judge, display;
+- bookkeeping: all that is neither asking, telling nor evaluating: attributes, limits, known points, judge, display;
 - tell: study.tell;
 - whole: their sum, from the end of one trial to the end of the next but for the evaluation;
 and in seconds:
@@ -41,7 +41,7 @@ from sqlalchemy import insert
 from explorer.front.pareto import front
 from explorer.search import driver, fixed_trials, loop
 from explorer.search.display import Display
-from explorer.search.known_points import Ledger
+from explorer.search.known_points import KnownPoints
 from explorer.search.loop import Loop
 from explorer.search.observer import Observer
 from explorer.search.status import status
@@ -72,7 +72,7 @@ def in_memory(trials: int, limits: dict[str, float]) -> optuna.Study:
     definition = definition_of("random", trials - len(fixed_trials.fixed_points(study, definition)), limits)
     fixed_trials.enqueue_missing(study, definition)
     workers = InProcess(StandIn(), lambda number, stage, fraction: None)
-    Loop(study, definition, workers, Observer(), Ledger.of(definition.space, ())).run()
+    Loop(study, definition, workers, Observer(), KnownPoints.of(definition.space, ())).run()
     return study
 
 
@@ -263,7 +263,7 @@ def measure(sizes: Sequence[int], samplers: Sequence[str], limits: dict[str, flo
             write(source, size, file)
             given = give_to(file, definition_of("random", 0, limits))
             read = {"database_mib": file.stat().st_size / 2**20, **reading(given)}
-            searched = Ledger.of(definition_of("random", 0, limits).space, load_study(NAME, given).trials).searched
+            searched = KnownPoints.of(definition_of("random", 0, limits).space, load_study(NAME, given).trials).searched
             for sampler in SAMPLERS.get(size, ("random", "tpe")):
                 if sampler in samplers:
                     own = Path(shutil.copy(file, Path(folder) / f"{size}-{sampler}.db"))

@@ -40,7 +40,7 @@ def test_the_campaign_sees_a_driver_that_does_not_mend(tmp_path: Path, monkeypat
 
 
 def test_the_campaign_sees_a_driver_that_forgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver.Ledger, "of", classmethod(lambda ledger, space, trials: ledger(space)))
+    monkeypatch.setattr(driver.KnownPoints, "of", classmethod(lambda ledger, space, trials: ledger(space)))
     assert killed(tmp_path, 1).paid_twice
 
 

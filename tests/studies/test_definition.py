@@ -149,7 +149,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ("[pruning]\niterations = 0", ["pruning.iterations = 0"]),
         ("[fixed]\ntables = ['table3']", ["fixed.tables.0 = 'table3'", "table1"]),
         ("[fixed]\nvariants = ['Wide-40']", ["fixed.variants", "'Wide-40'", "Hidden-40"]),
-        ("[fixed]\nvariants = ['Hidden-43']", ["fixed:Hidden-43", "0.43 is no multiple of 0.05"]),
+        ("[fixed]\nvariants = ['Hidden-43']", ["fixed:Hidden-43", "0.43 is not a multiple of 0.05"]),
         ("[fixed]\ntable2_variant = 'test'", ["fixed.table2_variant = 'test'", "Hidden-40"]),
         ("[fixed]\ntable2_variant = 'Baseline'", ["fixed.table2_variant = 'Baseline'", "calib, eval"]),
         (

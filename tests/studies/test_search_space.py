@@ -225,7 +225,7 @@ def test_what_is_drawn_lies_in_the_space(space: SearchSpace, seed: int) -> None:
         (OperatingPoint(1.0, 3.0), "right_context = 3"),
         (OperatingPoint(1.0, 0.0, precision="fp16"), "precision = 'fp16'"),
         (OperatingPoint(pruning=Pruning("hidden", 0.9)), "pruning_ratio = 0.9 is outside"),
-        (OperatingPoint(pruning=Pruning("hidden", 0.43)), "pruning_ratio = 0.43 is no multiple of 0.05"),
+        (OperatingPoint(pruning=Pruning("hidden", 0.43)), "pruning_ratio = 0.43 is not a multiple of 0.05"),
         (OperatingPoint(pruning=Pruning("both", 0.4)), "pruning_structure = 'both'"),
         (OFFLINE_BASELINE, "it is offline"),
         (OperatingPoint(pruning=Pruning("linear", 0.8)), None),

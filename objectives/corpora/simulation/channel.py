@@ -13,7 +13,7 @@ from scipy.linalg import solve_toeplitz
 from scipy.signal import butter, lfilter, resample_poly, sosfilt
 
 from objectives.corpora.audio.inspection import probe_duration
-from objectives.corpora.audio.reading import audio_pieces
+from objectives.corpora.audio.reading import read_audio
 from objectives.corpora.folder import audio_below
 from objectives.errors import CorpusError
 from objectives.models.contract import SAMPLE_RATE
@@ -99,12 +99,7 @@ def recorded_noise(noise: NoiseFolder, samples: int, random: np.random.Generator
     path = noise.files[random.integers(len(noise.files))]
     whole = round(probe_duration(path) * SAMPLE_RATE)
     first = int(random.integers(max(1, whole - samples + 1)))
-    kept = [
-        piece[max(0, first - heard) :]
-        for heard, piece in _counted(path, min(whole, first + samples))
-        if heard + len(piece) > first
-    ]
-    return np.resize(np.concatenate(kept), samples)
+    return np.resize(read_audio(path, min(whole, first + samples) / SAMPLE_RATE)[first:], samples)
 
 
 def as_16_bits(samples: np.ndarray) -> tuple[np.ndarray, float]:
@@ -112,14 +107,6 @@ def as_16_bits(samples: np.ndarray) -> tuple[np.ndarray, float]:
     peak = float(np.max(np.abs(samples), initial=0.0))
     gain = min(1.0, 0.99 / peak) if peak else 1.0
     return np.round(samples * (gain * 32767.0)).astype(np.int16), 20.0 * float(np.log10(gain))
-
-
-def _counted(path: Path, samples: int) -> Sequence[tuple[int, np.ndarray]]:
-    found, heard = [], 0
-    for piece in audio_pieces(path, samples / SAMPLE_RATE):
-        found.append((heard, piece))
-        heard += len(piece)
-    return found
 
 
 def _through_g711(samples: np.ndarray) -> np.ndarray:

@@ -37,7 +37,6 @@ SPEECH_LEVEL = -26.0  # dB of full scale, as in a telephone exchange (ITU-T P.56
 LOUDER = 3.0  # dB by which a person may be louder or softer
 MOST_OVERLAP = 0.5
 SHARES = {"eval": 0.3, "train": 0.6, "calib": 0.1}  # of the people; earlier splits are filled first
-OnProgress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -93,11 +92,6 @@ class Simulated:
     conversation: Conversation
     snr: float | None
     gain: float
-
-    @property
-    def people(self) -> tuple[str, ...]:
-        """The people who speak in it."""
-        return tuple(sorted({turn.utterance.person for turn in self.conversation.turns}))
 
 
 @dataclass(frozen=True)
@@ -215,7 +209,7 @@ def simulate(
     settings: SimulationSettings,
     folder: Path,
     noise: NoiseFolder | None = None,
-    on_progress: OnProgress = lambda fraction: None,
+    on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> Simulation:
     """Simulate conversations and write them into an empty folder as a corpus. No person is in two splits.
 
@@ -239,7 +233,9 @@ def simulate(
     simulation = Simulation(
         settings, voices, {name: each for name, (each, _) in people.items()}, tuple(made), rounds, heard
     )
-    finish_folder(folder, simulation)
+    splits = {split: [one.uri for one in made if one.split == split] for split in people}
+    (folder / SPLITS_FILE).write_text(json.dumps(splits, indent=2) + "\n", encoding="utf-8")
+    (folder / MARKER).write_text(json.dumps(simulation.as_json(), indent=1) + "\n", encoding="utf-8")
     return simulation
 
 
@@ -247,15 +243,6 @@ def prepare_folder(folder: Path) -> None:
     """Create the empty folders of a corpus."""
     for name in ("audio", "rttm", "uem"):
         (folder / name).mkdir(parents=True)
-
-
-def finish_folder(folder: Path, simulation: Simulation) -> None:
-    """Write the splits of a corpus, and how it was made."""
-    splits: dict[str, list[str]] = {}
-    for one in simulation.recordings:
-        splits.setdefault(one.split, []).append(one.uri)
-    (folder / SPLITS_FILE).write_text(json.dumps(splits, indent=2) + "\n", encoding="utf-8")
-    (folder / MARKER).write_text(json.dumps(simulation.as_json(), indent=1) + "\n", encoding="utf-8")
 
 
 def _split_people(voices: Voices, settings: SimulationSettings) -> dict[str, tuple[tuple[str, ...], int]]:
@@ -269,14 +256,13 @@ def _split_people(voices: Voices, settings: SimulationSettings) -> dict[str, tup
             f"{voices.name}: {len(people)} people ({voices.found}) and conversations of {least}: add recordings of "
             f"others, or give --speakers {len(people)}"
         )
-    splits = dict(list(SHARES.items())[: min(number, len(people) // least)])
+    shares = dict(list(SHARES.items())[: min(number, len(people) // least)])
+    whole = sum(shares.values())
+    shares = {name: share / whole for name, share in shares.items()}
+    sizes, numbers = _shared(len(people), shares, least), _shared(number, shares, 1)
     random = np.random.default_rng((settings.seed, zlib.crc32(b"splits")))
-    drawn = [people[place] for place in random.permutation(len(people))]
-    whole = sum(splits.values())
-    sizes = _shared(len(people), {name: share / whole for name, share in splits.items()}, least)
-    numbers = _shared(number, {name: share / whole for name, share in splits.items()}, 1)
-    waiting = iter(drawn)
-    return {name: (tuple(sorted(islice(waiting, sizes[name]))), numbers[name]) for name in splits}
+    drawn = iter([people[place] for place in random.permutation(len(people))])
+    return {name: (tuple(sorted(islice(drawn, sizes[name]))), numbers[name]) for name in shares}
 
 
 def _shared(number: int, shares: Mapping[str, float], least: int) -> dict[str, int]:
@@ -298,7 +284,7 @@ def _recording_as_json(one: Simulated) -> dict[str, Any]:
         "uri": one.uri,
         "split": one.split,
         "duration": one.duration,
-        "speakers": list(one.people),
+        "speakers": sorted({turn.utterance.person for turn in one.conversation.turns}),
         "speech": one.conversation.speech / 1000,
         "overlap_share": round(one.conversation.overlap_share, 6),
         "snr": one.snr,

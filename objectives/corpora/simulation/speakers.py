@@ -112,16 +112,15 @@ def _is_librispeech(name: PurePosixPath) -> bool:
 
 def _written(origin: object, found: Mapping[str, list[Source]]) -> dict[str, tuple[Source, ...]]:
     """Rename people so that names are valid in an RTTM and mean the same person in every recording."""
-    named: dict[str, str] = {}
+    named: dict[str, str] = {}  # the name in an RTTM → the person
     for person in sorted(found):
         plain = "_".join(person.split())
         if plain in ("", NOT_AVAILABLE):
             raise CorpusError(f"{origin}: {quoted(person)} names nobody in an RTTM: rename the folder or the files")
         written = f"voice-{plain}" if is_local_name(plain) else plain
-        if written in named.values():
-            other = next(one for one, name in named.items() if name == written)
+        other = named.setdefault(written, person)
+        if other != person:
             raise CorpusError(
                 f"{origin}: {quoted(other)} and {quoted(person)} would both be {written!r} in an RTTM: rename one"
             )
-        named[person] = written
-    return {named[person]: tuple(found[person]) for person in sorted(found)}
+    return {written: tuple(found[person]) for written, person in named.items()}

@@ -120,8 +120,7 @@ class Deck:
         return self._waiting.pop(0)
 
     def _next_source(self) -> tuple[Utterance, ...]:
-        silent = 0
-        while silent <= len(self._sources):
+        for _ in range(len(self._sources) + 1):
             if not self._order:
                 self._order = [self._sources[place] for place in self._random.permutation(len(self._sources))]
                 self.rounds += 1
@@ -130,7 +129,6 @@ class Deck:
                 self._known[source] = utterances(self._person, source)
             if self._known[source]:
                 return self._known[source]
-            silent += 1
         raise CorpusError(f"nobody is heard in the recordings of {self._person!r}: remove them, or record them again")
 
 

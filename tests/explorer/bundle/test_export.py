@@ -237,7 +237,7 @@ def worse(told: Measurement) -> Measurement:
     [
         (lambda told: replace(told, size_bytes=told.size_bytes + 1), "is not the model that was measured"),
         (lambda told: replace(told, model_key="0" * 32), "ran the model 000000000000, and what is made of the same"),
-        (worse, "% where the trial's was 99.00 %"),
+        (worse, "%, and the trial's was 99.00 %"),
     ],
     ids=["size", "key", "der"],
 )
@@ -326,7 +326,11 @@ def test_nothing_is_overwritten_without_force(quick: Exports, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("names", "needle"),
-    [((MODEL,), "is no bundle"), ((POINT, "thesis.tex"), "holds thesis.tex beside a bundle"), (None, "is no bundle")],
+    [
+        ((MODEL,), "is not a bundle"),
+        ((POINT, "thesis.tex"), "holds thesis.tex beside a bundle"),
+        (None, "is not a bundle"),
+    ],
     ids=["no bundle", "more than one", "file"],
 )
 def test_force_replaces_nothing_but_bundles(

@@ -15,7 +15,7 @@ from pyannote.core import Annotation, Segment, Timeline
 
 from explorer.figures.curves import draw_stages
 from explorer.figures.data import FrontPoint, OtherTrial, joint_front, short_name, stage_shares, sweep_curve
-from explorer.figures.front import draw_front, draw_panel, labelled
+from explorer.figures.front import draw_front, labelled
 from explorer.figures.per_recording import BETWEEN, RecordingDelta, overlap_figure, precision_deltas
 from explorer.figures.style import as_bytes, spread, styled
 from explorer.front import frames
@@ -139,7 +139,7 @@ def test_an_offline_front_is_drawn_over_the_rtf() -> None:
 
 def test_the_rest_of_the_search_is_drawn_too() -> None:
     front = joint_front([row(0)], [OtherTrial(5, 30.0, 2.0, 0.1, 1.5), OtherTrial(6, 31.0, 2.0, 0.1, None)])
-    drawn = [c.get_offsets().tolist() for axes in draw_panel(front, "latency").axes for c in axes.collections]
+    drawn = [c.get_offsets().tolist() for axes in draw_front(front, "latency").axes for c in axes.collections]
     assert [[1.5, 30.0]] in drawn
 
 

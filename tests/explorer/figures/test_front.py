@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.text import Annotation
 
 from explorer.figures.data import joint_front, stage_shares, sweep_curve
-from explorer.figures.front import draw_panel
+from explorer.figures.front import draw_front
 from explorer.figures.style import PRECISION_COLOURS
 from explorer.front.rows import FrontRow
 from tests.explorer.figures.test_data import row
@@ -21,7 +21,7 @@ FIXED_DOT = 7.0  # square points
 
 def drawn(*rows: FrontRow) -> Axes:
     """The axes of the panel over size."""
-    return next(axes for axes in draw_panel(joint_front(rows), "size").axes if axes.get_ylabel())
+    return next(axes for axes in draw_front(joint_front(rows), "size").axes if axes.get_ylabel())
 
 
 def marks(axes: Axes, size: float) -> list[PathCollection]:
@@ -77,7 +77,7 @@ def test_an_arrow_points_up_where_the_scale_cuts_a_der_off() -> None:
 def test_a_label_has_the_rtf_of_what_runs_natively_and_says_what_is_emulated() -> None:
     front = joint_front([point(0, 1.0, rtf=0.125), point(1, 2.0, execution="emulated", precision="fp16")])
     assert [one.emulated for one in front.points] == [False, True]
-    names = [text for axes in draw_panel(front, "size").axes if not axes.get_ylabel() for text in axes.texts]
+    names = [text for axes in draw_front(front, "size").axes if not axes.get_ylabel() for text in axes.texts]
     said = {text.get_text()[0]: text for text in names if "RTF" in text.get_text()}
     assert said["0"].get_text().endswith("· 20.0 % · RTF 0.125")
     assert said["1"].get_text().endswith("· 40.0 % · RTF emulated")
@@ -85,7 +85,7 @@ def test_a_label_has_the_rtf_of_what_runs_natively_and_says_what_is_emulated() -
 
 def test_names_of_the_front_are_bold() -> None:
     front = joint_front([point(0, 1.0), point(1, 2.0, standing="dominated")])
-    names = [text for axes in draw_panel(front, "size").axes if not axes.get_ylabel() for text in axes.texts]
+    names = [text for axes in draw_front(front, "size").axes if not axes.get_ylabel() for text in axes.texts]
     assert {text.get_text()[0]: text.get_weight() for text in names if "RTF" in text.get_text()} == {
         "0": "bold",
         "1": "normal",

@@ -5,7 +5,9 @@ import io
 
 import pytest
 
-from explorer.figures.recordings import RecordingErrors, as_csv, as_png, by_recording
+from explorer.figures.recordings import as_png
+from explorer.front.frames import as_csv, frame_of
+from explorer.front.recordings import RecordingErrors, by_recording
 from explorer.storage.trial_record import attributes_of
 from objectives.operating_point import BASELINE
 from tests.support.analytic_evaluator import measurement
@@ -28,14 +30,14 @@ def test_recordings_come_worst_first_and_what_has_no_speech_last() -> None:
 def test_the_csv_is_what_was_measured() -> None:
     # DER of the baseline is 15 %: of 100 s of speech in two halves, 7.5 s are missed in a; b has 3.75 s of each other
     recordings = by_recording(attributes_of(measurement(BASELINE))["recordings"])
-    first, second = csv.DictReader(io.StringIO(as_csv(recordings)))
+    first, second = csv.DictReader(io.StringIO(as_csv(frame_of(RecordingErrors, recordings))))
     assert (first["recording"], float(first["der"]), float(first["missed_detection_seconds"])) == ("a", 15.0, 7.5)
     assert (second["recording"], float(second["der"]), float(second["confusion_seconds"])) == ("b", 15.0, 3.75)
     assert {float(line["total_seconds"]) for line in (first, second)} == {50.0}
 
 
 def test_what_is_not_known_is_empty_in_the_csv() -> None:
-    (line,) = csv.DictReader(io.StringIO(as_csv([SILENT])))
+    (line,) = csv.DictReader(io.StringIO(as_csv(frame_of(RecordingErrors, [SILENT]))))
     assert (line["der"], line["false_alarm_seconds"]) == ("", "1.5")
 
 

@@ -17,7 +17,7 @@ from explorer.storage.connection import load_study
 from objectives.measurement import UNHURRIED, ErrorCounts, Judge, Measurement, Stopped
 from objectives.operating_point import OperatingPoint
 from tests.support.analytic_evaluator import AnalyticEvaluator, judged, measurement, run_study, small_study
-from tests.support.front_rows import front_row
+from tests.support.front_rows import front_row, vary
 
 WORSE = {
     0.5: (5.0, 10.0),
@@ -59,27 +59,25 @@ def pairs_of(study: optuna.Study) -> tuple[ModePair, ...]:
 
 def test_each_online_point_stands_beside_its_chunkwise_one(study: optuna.Study) -> None:
     half, one, two = pairs_of(study)
-    assert [pair.chunk_length for pair in (half, one, two)] == [0.5, 1.0, 2.0]
-    assert (half.der_difference, one.der_difference, two.der_difference) == pytest.approx(
-        (15.0, 5.0, 0.0)
-    )  # of 100 s of speech
+    assert [pair.point.chunk_length for pair in (half, one, two)] == [0.5, 1.0, 2.0]
+    differences = [pair.comparison for pair in (half, one, two)]
+    assert [one.der_difference for one in differences] == pytest.approx([15.0, 5.0, 0.0])  # of 100 s of speech
     # both recordings twice: the least and the most that two draws can give
-    assert (half.der_low, half.der_high) == pytest.approx((10.0, 20.0))
-    assert (one.der_low, one.der_high) == pytest.approx((-10.0, 20.0))
-    assert (two.der_low, two.der_high) == pytest.approx((0.0, 0.0))
-    assert [pair.tied for pair in (half, one, two)] == [False, True, True]
+    assert [one.der_low for one in differences] == pytest.approx([10.0, -10.0, 0.0])
+    assert [one.der_high for one in differences] == pytest.approx([20.0, 20.0, 0.0])
+    assert [one.tied for one in differences] == [False, True, True]
     trials = {trial.number: trial for trial in study.trials}
     for pair in (half, one, two):
-        assert pair.online_der == trials[pair.online_trial].values[0]
-        assert pair.chunkwise_der == trials[pair.chunkwise_trial].values[0]
-        assert pair.latency == pair.chunk_length
+        assert pair.online.figures.der == trials[pair.online.number].values[0]
+        assert pair.chunkwise.figures.der == trials[pair.chunkwise.number].values[0]
+        assert pair.online.latency == pair.point.chunk_length
 
 
 def test_a_curve_has_one_pair_for_each_c_as_tuned(study: optuna.Study) -> None:
     pairs = pairs_of(study)
-    opened = replace(pairs[0], thresholds={"delta_new": 0.4}, online_trial=99)
+    opened = replace(pairs[0], online=vary(pairs[0].online, trial=99, online={"delta_new": 0.4}))
     (curve,) = mode_curves([opened, *pairs])
-    assert curve.pairs == pairs
+    assert curve == pairs
     assert mode_curves(pairs[:1]) == ()
 
 
@@ -96,13 +94,17 @@ def pair_by_hand() -> ModePair:
 
 def test_a_pair_has_each_figure_of_its_own_mode() -> None:
     pair = pair_by_hand()
-    assert (pair.chunkwise_trial, pair.online_trial) == (3, 5)
-    assert (pair.chunkwise_der, pair.online_der) == (25.0, 31.0)
-    assert (pair.chunkwise_confusion, pair.online_confusion) == (7.0, 11.0)
-    assert (pair.chunkwise_rtf, pair.online_rtf) == (0.1, 0.2)
-    assert pair.latency == 1.5  # of the online one, pauses that are waited for included
-    assert pair.thresholds == {"rho_update": 0.3, "min_duration_off": 0.5}
-    assert (pair.der_difference, pair.der_low, pair.der_high, pair.tied) == (6.0, 4.0, 9.0, False)
+    exhibit = modes_exhibit([pair])
+    assert isinstance(exhibit, Exhibit)
+    assert exhibit.sheets is not None
+    (line,) = exhibit.sheets["modes"].to_dict("records")
+    assert line == {
+        "chunk_length": 0.75, "right_context": 0.25, "pruning": "Linear-40", "precision": "fp16",
+        "chunkwise_trial": 3, "online_trial": 5, "thresholds": {"rho_update": 0.3, "min_duration_off": 0.5},
+        "latency": 1.5,  # of the online one, pauses that are waited for included
+        "chunkwise_der": 25.0, "online_der": 31.0, "chunkwise_confusion": 7.0, "online_confusion": 11.0,
+        "chunkwise_rtf": 0.1, "online_rtf": 0.2, "der_difference": 6.0, "der_low": 4.0, "der_high": 9.0, "tied": False,
+    }  # fmt: skip
 
 
 def test_unpruned_fp32_comes_first_then_the_longest_curve_then_the_least_context() -> None:
@@ -113,17 +115,20 @@ def test_unpruned_fp32_comes_first_then_the_longest_curve_then_the_least_context
         ("Linear-40", "fp16", 1.0): (2.0, 1.0, 0.5),
     }
     pairs = [
-        replace(pair_by_hand(), pruning=pruning, precision=precision, right_context=context, chunk_length=length)
+        replace(
+            pair_by_hand(),
+            chunkwise=front_row(pruning=pruning, precision=precision, right_context=context, chunk_length=length),
+        )
         for (pruning, precision, context), places in lengths.items()
         for length in places
     ]
     curves = mode_curves(pairs)
-    assert [(curve.pruning, curve.right_context, len(curve.pairs)) for curve in curves] == [
+    assert [(curve[0].chunkwise.pruning, curve[0].point.right_context, len(curve)) for curve in curves] == [
         ("none", 2.0, 2),
         ("Linear-40", 1.0, 3),
         ("Linear-40", 0.25, 2),
     ]
-    assert [pair.chunk_length for pair in curves[1].pairs] == [0.5, 1.0, 2.0]
+    assert [pair.point.chunk_length for pair in curves[1]] == [0.5, 1.0, 2.0]
 
 
 def test_the_report_has_figure_table_and_sheet(study: optuna.Study, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import pytest
 
 from explorer.diagnostics.stress_results import Cell, Stressed, stressed_trials
+from explorer.front.frames import as_csv
 from explorer.report.exhibit import Absent, Exhibit
 from explorer.report.stress import stress_exhibit, stress_figure
 from explorer.statistics.differences import few_recordings
@@ -50,7 +51,7 @@ def test_the_report_draws_those_that_were_stressed_alike() -> None:
     assert [list(line.get_ydata()) for line in panels[1].lines] == [[12.0, 30.0]] * 2
     assert [list(line.get_ydata()) for line in panels[2].lines] == [[10.0, 12.0]] * 2
     assert shown.sheets is not None
-    assert shown.sheets["stress"].count("\n") == 9
+    assert len(shown.sheets["stress"]) == 8
 
 
 def test_few_recordings_are_told_in_the_report_too() -> None:
@@ -130,7 +131,7 @@ def test_the_sheet_has_every_figure_in_its_column(of_uneven_cells: Stressed) -> 
     assert stressed_trials(study) == (of_uneven_cells,)
     shown = stress_exhibit(study)
     assert isinstance(shown, Exhibit)
-    first, noisy, overlapped, _ = csv.DictReader(io.StringIO((shown.sheets or {})["stress"]))
+    first, noisy, overlapped, _ = csv.DictReader(io.StringIO(as_csv((shown.sheets or {})["stress"])))
     assert {name: float(told) for name, told in noisy.items() if name not in ("point", "tied")} == pytest.approx({
         "trial": 3, "overlap": 0.0, "overlap_share": 0.0, "noise": 10.0,
         "der": 14.0, "false_alarm": 1.5, "missed_detection": 3.5, "confusion": 9.0,

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from explorer.search.judge import FrontJudge
-from explorer.search.known_points import Ledger
+from explorer.search.known_points import KnownPoints
 from explorer.search.racing import BETTING_FROM, Member, Rival
 from explorer.search.status import status
 from explorer.storage import trial_record as record
@@ -76,7 +76,7 @@ def test_a_race_begins_once_size_and_rtf_are_known() -> None:
 
 def test_a_judge_is_made_of_the_study_and_the_front_of_the_mode() -> None:
     told = {"seed": 3, "limits": {"rtf": 0.5}, "racing": {"alpha": 0.05}}
-    known = Ledger.of(SearchSpace(), [complete(0, uris=[f"{place:02d}" for place in range(BETTING_FROM)])])
+    known = KnownPoints.of(SearchSpace(), [complete(0, uris=[f"{place:02d}" for place in range(BETTING_FROM)])])
     made = FrontJudge.of(12, "chunk-wise", small_study(**told), known)
     assert made == FrontJudge(12, 3, {"rtf": 0.5}, known.members("chunk-wise"), 100.0 * BETTING_FROM, 0.05)
     assert len(made.front) == 1

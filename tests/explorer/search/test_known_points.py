@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from explorer.search.known_points import Ledger
+from explorer.search.known_points import KnownPoints
 from explorer.storage import trial_record as record
 from objectives.measurement import ErrorCounts
 from objectives.operating_point import OnlineTracking, OperatingPoint, Pruning
@@ -43,8 +43,8 @@ def ended(
     return found
 
 
-def ledger(*trials: FrozenTrial) -> Ledger:
-    return Ledger.of(SPACE, trials)
+def known_after(*trials: FrozenTrial) -> KnownPoints:
+    return KnownPoints.of(SPACE, trials)
 
 
 @pytest.mark.parametrize(
@@ -63,47 +63,47 @@ def ledger(*trials: FrozenTrial) -> Ledger:
     ids=str,
 )
 def test_a_point_is_known_by_all_that_makes_it(other: OperatingPoint) -> None:
-    known = ledger(ended(3))
-    assert known.known(POINT, stopped_too=True).number == 3
-    assert known.known(other, stopped_too=True) is None
+    known = known_after(ended(3))
+    assert known.find(POINT, stopped_too=True).number == 3
+    assert known.find(other, stopped_too=True) is None
 
 
 def test_the_first_that_measured_a_point_is_the_one_that_is_taken_over() -> None:
-    known = ledger(ended(0, state=TrialState.FAIL), ended(1), ended(2, reused_from=1), ended(3))
-    assert known.known(POINT, stopped_too=False).number == 1
+    known = known_after(ended(0, state=TrialState.FAIL), ended(1), ended(2, reused_from=1), ended(3))
+    assert known.find(POINT, stopped_too=False).number == 1
 
 
 def test_one_that_was_stopped_is_known_to_those_who_take_it() -> None:
-    known = ledger(ended(0, state=TrialState.PRUNED))
-    assert known.known(POINT, stopped_too=True).number == 0
-    assert known.known(POINT, stopped_too=False) is None
+    known = known_after(ended(0, state=TrialState.PRUNED))
+    assert known.find(POINT, stopped_too=True).number == 0
+    assert known.find(POINT, stopped_too=False) is None
     known.add(ended(1))
-    assert known.known(POINT, stopped_too=True).number == 1  # measured to the end says more
+    assert known.find(POINT, stopped_too=True).number == 1  # measured to the end says more
 
 
 def test_one_that_took_over_another_measured_nothing() -> None:
     """Its source may be gone; it is nobody's twin, nobody's rival and searched all the same."""
-    known = ledger(ended(5, reused_from=0))
-    assert (known.known(POINT, stopped_too=True), known.members("online"), known.searched) == (None, (), 1)
+    known = known_after(ended(5, reused_from=0))
+    assert (known.find(POINT, stopped_too=True), known.members("online"), known.searched) == (None, (), 1)
 
 
 def test_every_search_trial_that_ended_counts_and_no_fixed_point_does() -> None:
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
     trials = [ended(number, state=state, error="its evaluation failed") for number, state in enumerate(states)]
     trials += [ended(3, origin="baseline"), ended(4, state=TrialState.RUNNING), ended(5, state=TrialState.WAITING)]
-    known = ledger(*trials)
+    known = known_after(*trials)
     assert known.searched == 3
     assert not known.add(trials[0])  # no news
     assert known.searched == 3
 
 
-def numbers(known: Ledger, mode: str = "online") -> set[int]:
+def numbers(known: KnownPoints, mode: str = "online") -> set[int]:
     return {member.rival.trial for member in known.members(mode)}  # type: ignore[arg-type]
 
 
 def test_a_newcomer_races_the_front_of_its_own_mode() -> None:
     points = [replace(POINT, chunk_length=0.1 * place) for place in range(1, 8)]
-    known = ledger(
+    known = known_after(
         ended(0, points[0], (20.0, 4.0, 0.1)),
         ended(1, points[1], (21.0, 4.0, 0.1)),  # dominated from the first
         ended(2, points[2], (25.0, 3.0, 0.1)),
@@ -122,8 +122,8 @@ def test_a_newcomer_races_the_front_of_its_own_mode() -> None:
 
 
 def test_what_all_trials_were_scored_on_is_known_from_the_first_complete_one() -> None:
-    assert (ledger().reference, ledger().recordings) == (None, ())
+    assert (known_after().reference, known_after().recordings) == (None, ())
     stopped = ended(0, state=TrialState.PRUNED)
-    assert (ledger(stopped).reference, ledger(stopped).recordings) == (None, ())
-    known = ledger(stopped, ended(1, replace(POINT, chunk_length=0.7), excesses={"der": 1.0}))
+    assert (known_after(stopped).reference, known_after(stopped).recordings) == (None, ())
+    known = known_after(stopped, ended(1, replace(POINT, chunk_length=0.7), excesses={"der": 1.0}))
     assert (known.reference, known.recordings) == (100.0, ("a",))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from explorer.statistics.rank_correlation import RankCorrelation, rank_correlation
+from explorer.statistics.rank_correlation import rank_correlation
 
 FIGURES = st.lists(st.integers(0, 20), min_size=4, max_size=8)
 
@@ -18,14 +18,13 @@ def test_by_hand() -> None:
     assert found is not None
     assert found.value == pytest.approx(0.8)  # 1 − 6 · (1 + 1 + 1 + 1 + 0) / (5 · 24)
     assert found.low < 0.8 < found.high
-    assert found.recordings == 5
 
 
 def test_what_goes_together_always_is_sure() -> None:
     found = rank_correlation([1, 2, 3, 4], [10, 20, 30, 31])
     assert found is not None
     assert (found.value, found.low, found.high) == pytest.approx((1.0, 1.0, 1.0))
-    assert not found.contains_zero
+    assert found.low > 0
 
 
 def test_the_interval_is_that_of_a_bootstrap_over_recordings() -> None:
@@ -45,9 +44,8 @@ def test_the_interval_is_that_of_a_bootstrap_over_recordings() -> None:
 def test_what_is_unrelated_cannot_be_told_from_none() -> None:
     found = rank_correlation([1, 2, 3, 4], [2, 4, 1, 3])
     assert found is not None
-    assert (found.value, found.contains_zero) == (pytest.approx(0.0), True)
-    assert RankCorrelation(0.5, 0.0, 1.0, 9).contains_zero  # an end at 0 is none
-    assert not RankCorrelation(-0.5, -0.9, -0.1, 9).contains_zero
+    assert found.value == pytest.approx(0.0)
+    assert found.low <= 0 <= found.high
 
 
 @settings(max_examples=30)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from objectives.backends.pyannote import AgglomerativeClustering
-from objectives.evaluation.cost import SECTION_BOUNDS, SECTION_UPDATES, section_of, time_loop, time_offline
+from objectives.evaluation.cost import SECTION_BOUNDS, SECTION_UPDATES, seconds_of, section_of, time_loop, time_offline
 from objectives.measurement import Execution, Run, Timing, UpdateLatency
 from objectives.models.contract import SAMPLE_RATE, Contract
 from objectives.models.embedding import SpeakerEmbedding
@@ -86,20 +86,20 @@ schedules = st.builds(
 @given(schedules)
 def test_a_section_lies_in_its_recording_and_is_long_enough_but_not_longer(schedule: Schedule) -> None:
     section = section_of(schedule)
-    assert 1 <= section.first < section.last <= len(schedule) + 1
+    assert 1 <= section.start < section.stop <= len(schedule) + 1
     low, high = SECTION_BOUNDS
     wanted = min(max(SECTION_UPDATES * schedule.chunk_length, low), high)
     sample = 2 / SAMPLE_RATE  # blocks begin and end on whole samples
-    seconds = section.seconds(schedule)
+    seconds = seconds_of(section, schedule)
     assert seconds <= wanted + schedule.chunk_length + sample
-    is_whole = section.last - section.first == len(schedule)
+    is_whole = len(section) == len(schedule)
     assert seconds == pytest.approx(schedule.total / SAMPLE_RATE) if is_whole else seconds >= wanted - sample
 
 
 @given(schedules)
 def test_a_section_is_in_the_middle(schedule: Schedule) -> None:
     section = section_of(schedule)
-    before, after = section.first - 1, len(schedule) - (section.last - 1)
+    before, after = section.start - 1, len(schedule) - (section.stop - 1)
     assert after - before in (0, 1)
 
 
