@@ -49,7 +49,7 @@ class FrontJudge:
         self._race = race(self.front, size, rtf, durations, self.seed, self.trial, self.alpha)
         return self._race.order if self._race else ()
 
-    def look(self, size: float, rtf: float | None, counts: "Mapping[str, ErrorCounts]") -> Stop | None:
+    def look(self, size: float, rtf: float | None, counts: Mapping[str, ErrorCounts]) -> Stop | None:
         """See objectives.measurement.Judge.look."""
         for name, reached in (("size", size), ("rtf", rtf)):
             if reached is not None and reached > self.limits.get(name, math.inf):
