@@ -26,12 +26,8 @@ def scored_of(counts: Mapping[str, ErrorCounts], less: Mapping[str, ErrorCounts]
 
 def points(ours: Scored, theirs: Scored) -> Points:
     """Return the difference DER(ours) − DER(theirs)."""
+    interval = bootstrap.difference(ours, theirs)
     more = bootstrap.pooled_der(ours) - bootstrap.pooled_der(theirs)
-    return told_apart(more, bootstrap.difference(ours, theirs))
-
-
-def told_apart(more: float, interval: Interval | None) -> Points:
-    """Return a difference with its interval, and whether that contains zero."""
     return Points(more, interval, None if interval is None else interval.contains_zero)
 
 
