@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial
 
 from explorer.statistics import bootstrap
+from explorer.statistics.differences import signed
 from explorer.statistics.knee import DEFINITION, knee
 from explorer.storage import trial_record as record
 
@@ -67,5 +68,5 @@ def _smallest_tied(front: Sequence[FrozenTrial]) -> tuple[int, Role] | None:
 
 def in_words(interval: bootstrap.Interval) -> str:
     """Format an interval: `95 % interval −0.31 to +4.20 (6 recordings)`."""
-    span = f"{interval.low:+.2f} to {interval.high:+.2f}".replace("-", "−")
+    span = f"{signed(interval.low)} to {signed(interval.high)}"
     return f"{100 * interval.level:.0f} % interval {span} ({interval.recordings} recordings)"
