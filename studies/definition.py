@@ -18,12 +18,11 @@ from objectives.operating_point import PRECISIONS, UNPRUNED, Precision
 from studies.fixed_points import (
     FixedPoint,
     baseline_point,
-    chunk_length_point,
     online_twin,
     precision_point,
     pruning_of,
-    right_context_point,
     sweep,
+    swept_point,
     variant_point,
 )
 from studies.paper_results import TABLE1
@@ -107,8 +106,8 @@ class StudyDefinition(Table):
         mode, online = self.space.modes[0], self.space.online
         points = [baseline_point(mode, online)]
         swept = [point for name in self.fixed.sweeps for point in sweep(name)]
-        swept += [right_context_point(value) for value in self.fixed.right_context]
-        swept += [chunk_length_point(value) for value in self.fixed.chunk_length]
+        swept += [swept_point("figure1", value) for value in self.fixed.right_context]
+        swept += [swept_point("figure2", value) for value in self.fixed.chunk_length]
         if "online" not in self.space.modes or "chunk-wise" in self.space.modes:
             points += swept
         if "online" in self.space.modes:

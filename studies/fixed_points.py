@@ -9,6 +9,7 @@ Table 1 prunes the model in FP32, Table 2 quantizes one pruned model. The paper 
 the same models at C = 1 s, R = 0. `paper:table1:Linear-40` means "the model of that row", measured here.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
@@ -34,6 +35,11 @@ FIGURE1_RIGHT_CONTEXTS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # sec
 FIGURE2_RIGHT_CONTEXT = 0.0  # seconds, fixed while C varies
 FIGURE2_CHUNK_LENGTHS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds
 
+_CURVES: Mapping[Sweep, tuple[str, tuple[float, ...]]] = {  # what varies, and its values
+    "figure1": ("R", FIGURE1_RIGHT_CONTEXTS),
+    "figure2": ("C", FIGURE2_CHUNK_LENGTHS),
+}
+
 
 @dataclass(frozen=True)
 class FixedPoint:
@@ -51,18 +57,14 @@ def baseline_point(mode: Mode = "chunk-wise", online: OnlineTracking = AS_TUNED)
     return FixedPoint("baseline", replace(BASELINE, mode=mode, online=_online(mode, online)))
 
 
-def right_context_point(right_context: float) -> FixedPoint:
-    """Return a point of Figure 1's curve: C = 1 s and the R given, in seconds. Raises OperatingPointError."""
-    source = "paper:figure1" if right_context in FIGURE1_RIGHT_CONTEXTS else "fixed"
-    point = OperatingPoint(chunk_length=FIGURE1_CHUNK_LENGTH, right_context=right_context)
-    return FixedPoint(f"{source}:R={right_context:.12g}", point)
-
-
-def chunk_length_point(chunk_length: float) -> FixedPoint:
-    """Return a point of Figure 2's curve: R = 0 and the C given, in seconds. Raises OperatingPointError."""
-    source = "paper:figure2" if chunk_length in FIGURE2_CHUNK_LENGTHS else "fixed"
-    point = OperatingPoint(chunk_length=chunk_length, right_context=FIGURE2_RIGHT_CONTEXT)
-    return FixedPoint(f"{source}:C={chunk_length:.12g}", point)
+def swept_point(figure: Sweep, value: float) -> FixedPoint:
+    """Return a point of a figure's curve: the baseline with another R or C, in seconds. Raises OperatingPointError."""
+    symbol, values = _CURVES[figure]
+    source = f"paper:{figure}" if value in values else "fixed"
+    point = (
+        OperatingPoint(FIGURE1_CHUNK_LENGTH, value) if symbol == "R" else OperatingPoint(value, FIGURE2_RIGHT_CONTEXT)
+    )
+    return FixedPoint(f"{source}:{symbol}={value:.12g}", point)
 
 
 def online_twin(fixed: FixedPoint, online: OnlineTracking = AS_TUNED) -> FixedPoint:
@@ -75,11 +77,9 @@ def _online(mode: Mode, online: OnlineTracking) -> OnlineTracking:
     return online if mode == "online" else AS_TUNED
 
 
-def sweep(name: Sweep) -> tuple[FixedPoint, ...]:
+def sweep(figure: Sweep) -> tuple[FixedPoint, ...]:
     """Return every point of one figure's sweep, in ascending order."""
-    if name == "figure1":
-        return tuple(right_context_point(value) for value in FIGURE1_RIGHT_CONTEXTS)
-    return tuple(chunk_length_point(value) for value in FIGURE2_CHUNK_LENGTHS)
+    return tuple(swept_point(figure, value) for value in _CURVES[figure][1])
 
 
 def pruning_of(variant: str) -> Pruning:

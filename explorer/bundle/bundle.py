@@ -144,7 +144,7 @@ class EmbeddingPart(_Part):
     def _fits(self) -> Self:
         for name in ("block_length", "block_left"):
             if getattr(self, name) % self.step:
-                raise ValueError(f"{name} = {getattr(self, name)} is no multiple of step = {self.step}")
+                raise ValueError(f"{name} = {getattr(self, name)} is not a multiple of step = {self.step}")
         if (block := self.block_length + self.block_left + self.block_right) > LARGEST_BLOCK:
             raise ValueError(f"block_length, block_left and block_right are {block} samples, over {LARGEST_BLOCK}")
         return self
@@ -204,7 +204,7 @@ class Bundle:
         contract = part.contract()
         with _as_bundle_errors(path):
             model = OnnxRuntime(path, contract, part.execution, "bundle", threads)
-            for name, value in segmentation_metadata(contract, SAMPLE_RATE).items():
+            for name, value in segmentation_metadata(contract).items():
                 if model.metadata.get(name) != value:
                     raise ValueError(f"{name} is {model.metadata.get(name)}, and by {POINT} it is {value}")
             made = model.scores(np.zeros((1, contract.window), np.float32)).shape

@@ -44,7 +44,6 @@ from objectives.evaluation.evaluator import Evaluator, build_evaluator
 from objectives.measurement import DATA
 from objectives.models.embedding import SpeakerEmbedding
 from objectives.models.segmentation import DEFAULT_SEGMENTATION, contract_of
-from objectives.models.sherpa_metadata import check_metadata
 from objectives.operating_point import OperatingPoint
 from objectives.runtime.segmentation_onnx import portable_onnx
 from objectives.streaming.online import tracking_of
@@ -136,7 +135,6 @@ def _model_of(
 
 def _write_model(folder: Path, model: FinishedModel) -> None:
     portable_onnx(model, folder / MODEL)
-    check_metadata(folder / MODEL)
     if model.bits is None:
         shutil.copyfile(model.checkpoint, folder / CHECKPOINT)
         state = read_checkpoint(model.checkpoint)["state_dict"]
@@ -147,7 +145,6 @@ def _write_model(folder: Path, model: FinishedModel) -> None:
 
 def _write_embedding(folder: Path, embedding: SpeakerEmbedding) -> None:
     shutil.copyfile(embedding.network, folder / EMBEDDING)
-    check_metadata(folder / EMBEDDING, "embedding")
     affine = {"weight": np.ascontiguousarray(embedding.weight), "bias": np.ascontiguousarray(embedding.bias)}
     save_file(affine, folder / PROJECTION)
 
@@ -254,7 +251,7 @@ def _refuse_taken(folder: Path, force: bool) -> None:
     if not force:
         raise BundleError(f"{folder} exists: give another DIR, or --force to replace a bundle")
     if found is None or POINT not in found:
-        raise BundleError(f"{folder} is no bundle, and --force replaces nothing else: give another DIR")
+        raise BundleError(f"{folder} is not a bundle, and --force replaces nothing else: give another DIR")
     if others := [name for name in found if name not in FILES]:
         raise BundleError(
             f"{folder} holds {', '.join(others)} beside a bundle, and --force replaces nothing else: move that away, "

@@ -168,7 +168,7 @@ def _refuse(parity: Parity, exported: str | None, measured: str) -> None:
     if parity.stock_agreement is not None and not parity.stock_agreement >= LEAST_AGREEMENT:
         faults.append(f"stock pyannote.audio gives {100 * parity.stock_agreement:.2f} % of frames that of model.onnx")
     if not abs(parity.der_bundle - parity.der_trial) <= MOST_DER:
-        faults.append(f"the DER is {parity.der_bundle:.2f} % where the trial's was {parity.der_trial:.2f} %")
+        faults.append(f"the DER is {parity.der_bundle:.2f} %, and the trial's was {parity.der_trial:.2f} %")
     if faults:
         raise BundleError(
             f"nothing is exported, since the files are not what the trial measured: {'; '.join(faults)} (at least "

@@ -91,7 +91,7 @@ def recommend(
         case "json":
             echo_json(as_json(advice))
         case "markdown":
-            typer.echo("\n".join(markdown(advice)))
+            typer.echo(markdown(advice))
         case "table":
             print_advice(advice, screen())
     if advice.shortfall is not None:
@@ -131,33 +131,24 @@ def _column(header: str) -> Column:
     return LEFT[header](header) if header in LEFT else Column(header)
 
 
-def markdown(advice: Advice) -> Iterator[str]:
-    """Yield the same as Markdown, line by line, to be pasted into a report."""
-    yield f"## Recommended operating points of `{advice.study}`"
-    yield ""
-    yield summary(advice)
-    if advice.shortfall is not None:
-        yield ""
-        yield from (f"- {line}" for line in shortfall_lines(advice))
-        return
+def markdown(advice: Advice) -> str:
+    """Return the same as Markdown, to be pasted into a report."""
+    from explorer.markdown import render  # imported late, since no other command needs Jinja
+
     headers = columns(advice)
-    yield ""
-    yield _markdown_row(headers)
-    yield _markdown_row(["---" if header in LEFT else "---:" for header in headers])
-    for one in advice.recommendations:
-        yield _markdown_row(cells(one, advice))
-    for one in advice.recommendations:
-        yield ""
-        yield f"**{title(one)}**"
-        yield ""
-        yield from (f"- *{label}*: {text}" for label, text in paragraph(one, advice))
-    for line in closing(advice):
-        yield ""
-        yield line
-
-
-def _markdown_row(found: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in found) + " |"
+    values = {
+        "advice": advice,
+        "summary": summary(advice),
+        "shortfall": [] if advice.shortfall is None else list(shortfall_lines(advice)),
+        "headers": headers,
+        "alignments": ["---" if header in LEFT else "---:" for header in headers],
+        "points": [
+            {"title": title(one), "cells": cells(one, advice), "paragraph": paragraph(one, advice)}
+            for one in advice.recommendations
+        ],
+        "closing": list(closing(advice)),
+    }
+    return render("explorer.commands", "recommend.md.j2", values)
 
 
 def summary(advice: Advice) -> str:

@@ -144,19 +144,17 @@ def _write_artifacts(storage: SnapshotStorage) -> None:
             .where(user.key == RECORDINGS, user.value_json != "{}", study.key == DEFINITION)
         )
         rows = [
-            {"trial_id": trial_id, "key": ARTIFACT.format(meta.artifact_id), "value_json": json.dumps(_as_json(meta))}
+            _artifact(trial_id, ArtifactMeta(f"{trial_id:x}-{kind}", f"trial-{number}-recordings.{suffix}", mime, None))
             for trial_id, number in connection.execute(with_recordings).all()
-            for meta in (
-                ArtifactMeta(f"{trial_id:x}-{PNG}", f"trial-{number}-recordings.png", "image/png", None),
-                ArtifactMeta(f"{trial_id:x}-{CSV}", f"trial-{number}-recordings.csv", "text/csv", None),
-            )
+            for kind, suffix, mime in ((PNG, "png", "image/png"), (CSV, "csv", "text/csv"))
         ]
         if rows:
             connection.execute(insert(models.TrialSystemAttributeModel), rows)
 
 
-def _as_json(meta: ArtifactMeta) -> str:
-    return json.dumps(asdict(meta))
+def _artifact(trial_id: int, meta: ArtifactMeta) -> dict[str, object]:
+    value = json.dumps(json.dumps(asdict(meta)))  # Optuna keeps text
+    return {"trial_id": trial_id, "key": ARTIFACT.format(meta.artifact_id), "value_json": value}
 
 
 class Artifacts:

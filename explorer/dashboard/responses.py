@@ -5,7 +5,6 @@ it counts infeasible trials among the best. Since a snapshot does not change, it
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,15 +32,11 @@ def complete(answer: bytes, annotations: Annotations) -> Page:
     response: dict[str, Any] = json.loads(answer)
     trials, best = response.pop(TRIALS), response.pop(BEST)
     for trial in trials:
-        _add_note(trial, annotations.notes)
+        if (note := annotations.notes.get(trial["trial_id"])) is not None:
+            trial["note"] = {"version": 1, "body": note}
     if annotations.front is not None:
         best = [trial for trial in trials if trial["number"] in annotations.front]
         # the dashboard takes them from a set, in no particular order
         response[FIGURE_LIST].sort(key=lambda figure: (*FIGURES, figure["id"]).index(figure["id"]))
     head = json.dumps(response).removesuffix("}")
     return Page(head, tuple(map(json.dumps, trials)), tuple(map(json.dumps, best)))
-
-
-def _add_note(trial: dict[str, Any], notes: Mapping[int, str]) -> None:
-    if (note := notes.get(trial["trial_id"])) is not None:
-        trial["note"] = {"version": 1, "body": note}

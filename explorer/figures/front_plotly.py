@@ -239,28 +239,27 @@ def _points(rows: Sequence[FrontRow], across: str, marker: Mapping[str, object],
 
 def _legend(rows: Sequence[FrontRow], form: Format) -> list[go.Scatter]:
     """Explain colours, shapes, sizes and rings, as legend entries without points."""
-    used = {row.point.pruning.structure for row in rows}
-    entries: list[tuple[str, str, dict[str, object]]] = [
-        (precision, precision, {"color": PRECISION_COLOURS[precision], "size": form.small + 1})
-        for precision in PRECISIONS
-        if any(row.point.precision == precision for row in rows)
+    standings = {row.standing for row in rows}
+    precisions = {row.point.precision for row in rows}
+    structures = {row.point.pruning.structure for row in rows}
+    size = {"size": form.small + 1}
+    grey: dict[str, object] = {"color": GREY, **size}
+    entries: list[tuple[str, str, dict[str, object], bool]] = [  # name, group, marker, whether it is needed
+        *((name, name, {"color": PRECISION_COLOURS[name], **size}, name in precisions) for name in PRECISIONS),
+        *(
+            (f"pruning: {name}", "", grey | {"symbol": STRUCTURE_MARKERS[name][0]}, name in structures)
+            for name in STRUCTURES
+        ),
+        ("large: on the front", "", grey | {"size": form.large}, True),
+        ("ring: fixed point", "fixed", _ring(form), any(map(_is_fixed, rows))),
+        ("faint: dominated", "", grey | {"opacity": FAINT}, "dominated" in standings),
+        ("x: over a budget", "", grey | {"symbol": "x"}, "infeasible" in standings),
+        ("hollow: RTF emulated", "", grey | {"symbol": "circle-open"}, any(row.emulated for row in rows)),
     ]
-    grey: dict[str, object] = {"color": GREY, "size": form.small + 1}
-    for structure in STRUCTURES:
-        if structure in used:
-            entries.append((f"pruning: {structure}", "", grey | {"symbol": STRUCTURE_MARKERS[structure][0]}))
-    entries.append(("large: on the front", "", grey | {"size": form.large}))
-    if any(_is_fixed(row) for row in rows):
-        entries.append(("ring: fixed point", "fixed", _ring(form)))
-    if any(row.standing == "dominated" for row in rows):
-        entries.append(("faint: dominated", "", grey | {"opacity": FAINT}))
-    if any(row.standing == "infeasible" for row in rows):
-        entries.append(("x: over a budget", "", grey | {"symbol": "x"}))
-    if any(row.emulated for row in rows):
-        entries.append(("hollow: RTF emulated", "", grey | {"symbol": "circle-open"}))
     return [
         go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=name, legendgroup=group or name)
-        for name, group, marker in entries
+        for name, group, marker, needed in entries
+        if needed
     ]
 
 

@@ -190,7 +190,7 @@ def of_differences(rows: Sequence[FrontRow], compared: Sequence[Comparison]) -> 
     lines = [said, *notes(recordings, split_of(rows))]
     if recordings >= bootstrap.FEWEST and len(compared) >= MANY:
         lines.append(
-            f"Of {len(compared)} comparisons, one in twenty of those that do not differ is told apart by chance."
+            f"Of {len(compared)} comparisons, one in twenty of those that do not differ seems to differ by chance."
         )
     return tuple(lines)
 

@@ -35,7 +35,7 @@ class Budgets:
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise StudyError(f"--max-{name} {value:g}: use a positive number ({unit})")
         if self.der_increase is not None and not (math.isfinite(self.der_increase) and self.der_increase >= 0):
-            raise StudyError(f"--max-der-increase: {self.der_increase:g} is no increase: use 0 or more, such as 5%")
+            raise StudyError(f"--max-der-increase: {self.der_increase:g} is not an increase: use 0 or more, such as 5%")
 
     def limits(self, baseline_der: float | None) -> dict[str, float]:
         """Return the largest value of each quantity that is within budget; `der` in percent, from the baseline's.

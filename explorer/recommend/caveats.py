@@ -49,9 +49,7 @@ def _of_interval(baseline: Distance | None, split: str) -> list[str]:
 def _of_time(row: FrontRow) -> list[str]:
     said, measured = [], row.figures
     if measured.emulated:
-        said.append(
-            f"{row.point.precision} is emulated on this machine: its RTF is no gain, nor is what it beats by RTF alone"
-        )
+        said.append(f"{row.point.precision} is emulated here: neither its RTF nor what it beats by RTF alone is a gain")
     if measured.rtf > NEAR_REAL_TIME:
         said.append(f"RTF {measured.rtf:.2f} is near 1: a machine {1 / measured.rtf:.1f} times as busy falls behind")
     if measured.rtf_high > 1.0:

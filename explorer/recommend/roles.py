@@ -54,7 +54,7 @@ def _smallest_tied(front: Sequence[FrozenTrial]) -> tuple[int, Role] | None:
     by_size = sorted(front, key=lambda trial: (trial.values[1], trial.values[0], trial.values[2]))
     for smaller, trial in enumerate(by_size):
         if trial is best:
-            said = "every smaller point has a DER that can be told from it" if smaller else "it is the smallest as well"
+            said = "every smaller point can be distinguished from it" if smaller else "it is the smallest as well"
             return trial.number, Role(name, f"{name}: {said}")
         interval = bootstrap.difference(scored[trial.number], scored[best.number])
         if interval is not None and interval.contains_zero:

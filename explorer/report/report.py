@@ -167,7 +167,7 @@ def _refuse_existing(folder: Path, force: bool) -> None:
         raise StudyError(f"{folder} is there already: give another DIR, or --force to replace an earlier report")
     if not (folder / MARKER).is_file():
         raise StudyError(
-            f"{folder} is no report of `explorer report`, so --force does not replace it: give another DIR"
+            f"{folder} is not a report of `explorer report`, so --force does not replace it: give another DIR"
         )
 
 

@@ -37,7 +37,7 @@ def guarded(study: optuna.Study, url: str) -> Iterator[None]:
     study_id = study._study_id
     gone = StudyError(
         f"the study {study.study_name!r} in {shown(url)} was deleted while it was run, and nothing of it is left: run "
-        "the same command again to begin anew, or give --name where another study has its name now"
+        "the same command again to begin anew, or give --name if another study has its name now"
     )
     row = {"study_id": study_id, "key": MARK, "value_json": json.dumps(uuid.uuid4().hex)}
     # the first mark stays, by whichever driver and run

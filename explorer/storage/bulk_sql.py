@@ -135,13 +135,10 @@ def finish(
             if connection.execute(update(TRIAL.__table__).where(running).values(ended)).rowcount != 1:
                 raise UpdateFinishedTrialError(f"trial {trial_id} does not run any more: it cannot be changed")
             for table, attributes in ((USER, user), (SYSTEM, system)):
-                rows = [
-                    {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-                    for key, value in attributes.items()
-                ]
                 connection.execute(delete(table).where(table.trial_id == trial_id, table.key.in_(list(attributes))))
-                if rows:
-                    connection.execute(insert(table), rows)
+                for key, value in attributes.items():
+                    row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+                    connection.execute(insert(table), row)
             for objective, number in enumerate(values or ()):
                 stored, kind = VALUE.value_to_stored_repr(number)
                 row = {"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind}

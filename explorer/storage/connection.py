@@ -59,7 +59,9 @@ def open_storage(url: str, must_exist: bool = False) -> RDBStorage:
                 shared = connection.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()[0]
                 tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             if ("studies",) not in tables:
-                raise StudyError(f"{shown(url)} is no study storage: check its name, or run `explorer run STUDY` first")
+                raise StudyError(
+                    f"{shown(url)} is not a study storage: check its name, or run `explorer run STUDY` first"
+                )
             if not shared:  # `to_read` reads a copy in memory
                 return RDBStorage(
                     "sqlite://", engine_kwargs={"creator": lambda: to_read(file), "poolclass": StaticPool}

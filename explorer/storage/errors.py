@@ -18,7 +18,7 @@ REMEDIES = {
     ),
     sqlite3.SQLITE_IOERR: ("the disk fails", "look at the disk and at the system's log"),
     sqlite3.SQLITE_CORRUPT: ("the file is damaged", "go back to a copy, or see sqlite3's `.recover`"),
-    sqlite3.SQLITE_NOTADB: ("the file is no SQLite database", "check its name"),
+    sqlite3.SQLITE_NOTADB: ("the file is not an SQLite database", "check its name"),
 }
 
 

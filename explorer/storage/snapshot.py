@@ -100,7 +100,7 @@ class Source:
         try:
             with self._engine.connect() as connection:
                 if not inspect(connection).has_table(models.StudyModel.__tablename__):
-                    raise StudyError(f"{self.name}: is no study storage: run `explorer run STUDY` first")
+                    raise StudyError(f"{self.name}: is not a study storage: run `explorer run STUDY` first")
                 yield connection
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error

@@ -117,7 +117,7 @@ def over_latency(latency: float, limit: float) -> dict[str, Any]:
 
 def why_stopped(trial: FrozenTrial) -> str:
     """Return why a trial was stopped, in words. A trial that another program pruned has no reason."""
-    return str(trial.user_attrs.get(STOP, {}).get("reason", "by nobody knows whom"))
+    return str(trial.user_attrs.get(STOP, {}).get("reason", "for an unknown reason"))
 
 
 def stop_kind(trial: FrozenTrial) -> str:
@@ -143,7 +143,7 @@ def reference_seconds(trial: FrozenTrial) -> float:
     return float(trial.user_attrs[POOLED]["total_seconds"])
 
 
-def _facts(measurement: "Measurement | Stopped") -> dict[str, Any]:
+def _facts(measurement: Measurement | Stopped) -> dict[str, Any]:
     point = measurement.operating_point
     return {
         LATENCY: latency_of(point),

@@ -149,7 +149,7 @@ def fault(trial: FrozenTrial, whole: bool) -> str | None:
     for name, excess in trial.system_attrs.items():
         parts = excess if isinstance(excess, list) else [excess]
         if name.startswith(record.CONSTRAINTS) and not all(_is_number(part) for part in parts):
-            return unreadable(name, f"{quoted(excess)} is no number")
+            return unreadable(name, f"{quoted(excess)} is not a number")
     if whole and (absent := [name for name in KEPT.get(trial.state, ()) if name not in trial.user_attrs]):
         return lacks(absent)
     return _fault_of_values(trial) if trial.state is TrialState.COMPLETE else None

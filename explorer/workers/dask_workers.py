@@ -21,7 +21,7 @@ from distributed import CancelledError, Client, Future, KilledWorker, LocalClust
 from explorer.workers import worker_process
 from explorer.workers.protocol import Answer, Build, Evaluator, OnProgress, OnStage, Task
 from explorer.workers.roster import Member, Roster
-from explorer.workers.worker_process import Greeting, Outcome
+from explorer.workers.worker_process import Greeting
 from objectives.errors import DeviceError, EvaluationError, ExplorerError, StudyError
 from objectives.measurement import ErrorCounts
 from objectives.operating_point import OperatingPoint
@@ -39,7 +39,7 @@ class Job:
     """Something to be done by a worker.
 
     address: of the only worker that may do it; None for any. trial: its number, if it is one. future: of the latest
-    attempt. last_word: the last report of progress, in words. outcome: set once the job is done.
+    attempt. last_word: the last report of progress, in words. answer: set once the job is done.
     """
 
     do: Callable[[Evaluator, OnStage], Any]
@@ -49,7 +49,7 @@ class Job:
     attempts: int = 0
     future: Future | None = None
     last_word: str = ""
-    outcome: Outcome | None = None
+    answer: Answer | None = None
 
 
 class DaskWorkers:
@@ -172,10 +172,10 @@ class DaskWorkers:
 
     def _on_done(self, job: Job, future: Future) -> None:
         try:
-            outcome = future.result()
+            answer = future.result()
         except Exception as error:  # noqa: BLE001 — of Dask; _done reports it, whatever it is
-            outcome = Outcome(None, error, 0.0, "")
-        self._events.put(functools.partial(self._done, job, future, outcome))
+            answer = Answer(-1, None, error, 0.0, "")
+        self._events.put(functools.partial(self._done, job, future, answer))
 
     # Everything below runs in the driver's thread, while it waits.
 
@@ -231,12 +231,12 @@ class DaskWorkers:
             if member.greeting is not None:
                 self._give(Job(worker_process.introduce), address)
 
-    def _introduced(self, address: str, outcome: Outcome) -> None:
-        error = outcome.error
+    def _introduced(self, address: str, answer: Answer) -> None:
+        error = answer.error
         if error is None:
             self._stillborn = 0
             try:
-                self._roster.introduce(address, outcome.value)
+                self._roster.introduce(address, answer.measurement)
             except StudyError as differs:
                 error = differs
         elif isinstance(error, ExplorerError):
@@ -244,7 +244,7 @@ class DaskWorkers:
         if error is not None:
             self._refuse(address, error)
 
-    def _refuse(self, address: str, error: Exception) -> None:
+    def _refuse(self, address: str, error: BaseException) -> None:
         self._roster[address].state = "refused"
         if self._opening:
             raise error
@@ -278,10 +278,10 @@ class DaskWorkers:
             return
         error = EvaluationError(
             f"the worker that evaluated it died, in each of {ATTEMPTS} attempts, {worker} last{job.last_word}: killed, "
-            "as the system does where memory runs out (`dmesg` tells)? Try fewer workers on a host (--jobs), or look "
+            "as the system does if memory runs out (see `dmesg`)? Try fewer workers on a host (--jobs), or look "
             "at the worker's log"
         )
-        self._finish(job, Outcome(None, error, 0.0, worker))
+        self._finish(job, Answer(-1, None, error, 0.0, worker))
 
     def _progressed(self, key: str, stage: str, fraction: float, memory: int) -> None:
         for member in self._roster.values():
@@ -289,11 +289,11 @@ class DaskWorkers:
                 job.last_word = f"; last heard of at {stage!r}, with {memory / 2**20:.0f} MiB in use"
                 job.on_stage(stage, fraction)
 
-    def _done(self, job: Job, future: Future, outcome: Outcome) -> None:
+    def _done(self, job: Job, future: Future, answer: Answer) -> None:
         address = next((address for address, member in self._roster.items() if member.job is job), None)
         if address is None or job.future is not future:
             return  # dropped or begun again in the meantime
-        member, error = self._roster[address], outcome.error
+        member, error = self._roster[address], answer.error
         if isinstance(error, KilledWorker):  # the scheduler allows no failures; its removal event comes later
             self._left(address)
             return
@@ -304,11 +304,11 @@ class DaskWorkers:
             )
         member.job = None
         if isinstance(error, DeviceError):  # a new process may get the GPU again: this trial fails, the study goes on
-            outcome = replace(outcome, error=EvaluationError(str(error)))
+            answer = replace(answer, error=EvaluationError(str(error)))
             self._replace_process(address)
         if job.do is worker_process.introduce:
-            self._introduced(address, outcome)
-        self._finish(job, outcome)
+            self._introduced(address, answer)
+        self._finish(job, answer)
 
     def _replace_process(self, address: str) -> None:
         """End a worker. If it has a nanny, that starts another in its place."""
@@ -318,12 +318,10 @@ class DaskWorkers:
         except ValueError:  # no nanny
             self._client.retire_workers([address])
 
-    def _finish(self, job: Job, outcome: Outcome) -> None:
-        job.outcome = outcome
+    def _finish(self, job: Job, answer: Answer) -> None:
+        job.answer = answer
         if job.trial is not None:
-            self._answers.append(
-                Answer(job.trial, outcome.value, outcome.error, outcome.seconds, outcome.worker, job.attempts)
-            )
+            self._answers.append(replace(answer, number=job.trial, attempts=job.attempts))
 
     def _results(self, *jobs: Job) -> list[Any]:
         """Have jobs done, and return their values. Raises the first error."""
@@ -331,11 +329,11 @@ class DaskWorkers:
         for job in jobs:
             self._add(job)
         for job in jobs:
-            while job.outcome is None:
+            while job.answer is None:
                 self._step()
-            if job.outcome.error is not None:
-                raise job.outcome.error
-            values.append(job.outcome.value)
+            if job.answer.error is not None:
+                raise job.answer.error
+            values.append(job.answer.measurement)
         return values
 
     def _add(self, job: Job) -> None:

@@ -1,11 +1,11 @@
 """Evaluate trials one after the other in this process."""
 
-import time
+import functools
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from explorer.workers.protocol import Answer, Evaluator, OnProgress, OnStage, Task, name_of_this_process
+from explorer.workers.protocol import Answer, Evaluator, OnProgress, OnStage, Task, answer_of
 from objectives.machine import versions
 from objectives.measurement import UNHURRIED, ErrorCounts
 from objectives.operating_point import OperatingPoint
@@ -30,17 +30,8 @@ class InProcess:
     def wait(self) -> Answer:
         """See Workers.wait."""
         task = self._tasks.popleft()
-        started = time.monotonic()
-        measurement, error = None, None
-        try:
-            measurement = self._evaluator(
-                task.point,
-                lambda stage, fraction: self._on_progress(task.number, stage, fraction),
-                task.judge or UNHURRIED,
-            )
-        except Exception as raised:  # noqa: BLE001 — for the driver, which distinguishes a bug from a failed trial
-            error = raised
-        return Answer(task.number, measurement, error, time.monotonic() - started, name_of_this_process())
+        on_stage = functools.partial(self._on_progress, task.number)
+        return answer_of(lambda: self._evaluator(task.point, on_stage, task.judge or UNHURRIED), task.number)
 
     def cancel(self) -> None:
         """See Workers.cancel."""

@@ -8,10 +8,11 @@ a shared file system.
 
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from objectives.measurement import ErrorCounts, Judge, Measurement, Stopped
 from objectives.operating_point import OperatingPoint
@@ -57,15 +58,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Answer:
-    """How a trial ended.
+    """How a trial, or other work, ended.
 
-    error: the exception that the evaluator raised; if raised in another process, its notes hold the traceback.
-    seconds: duration of the last attempt. worker: the `host:process` that made it. attempts: 2 if a worker died in the
-    first.
+    number: of the trial; -1 for other work. measurement: the trial's, or the result of other work. error: the exception
+    that was raised; if raised in another process, its notes hold the traceback. seconds: duration of the last attempt.
+    worker: the `host:process` that made it. attempts: 2 if a worker died in the first.
     """
 
     number: int
-    measurement: Measurement | Stopped | None
+    measurement: Any
     error: BaseException | None
     seconds: float
     worker: str
@@ -113,6 +114,17 @@ class Workers(AbstractContextManager["Workers"], Protocol):
     def prepare(self, on_progress: Callable[[float], None]) -> None:
         """Read every recording once on each host. Raises CorpusError if one is invalid."""
         ...
+
+
+def answer_of(work: Callable[[], Any], number: int = -1) -> Answer:
+    """Do some work in this process. Errors are returned; the driver distinguishes a bug from a failed trial."""
+    started = time.monotonic()
+    result, error = None, None
+    try:
+        result = work()
+    except Exception as raised:  # noqa: BLE001 — see above
+        error = raised
+    return Answer(number, result, error, time.monotonic() - started, name_of_this_process())
 
 
 def name_of_this_process() -> str:

@@ -8,13 +8,13 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import threadpoolctl
 from distributed import Worker, get_worker
 
-from explorer.workers.protocol import Build, Evaluator, OnStage, Task, name_of_this_process
+from explorer.workers.protocol import Answer, Build, Evaluator, OnStage, Task, answer_of, name_of_this_process
 from objectives.evaluation.settings import EvaluatorSettings
 from objectives.machine import usable_cores, versions
 from objectives.measurement import UNHURRIED, ErrorCounts, Measurement, Stopped
@@ -46,16 +46,6 @@ class Introduction:
     remarks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The result of an order: a value, or the error that was raised, with its traceback as a note."""
-
-    value: Any
-    error: Exception | None
-    seconds: float
-    worker: str = field(default_factory=name_of_this_process)
-
-
 class Unwanted(BaseException):
     """The driver dropped the order, or is gone. Not an Exception, so that no handler takes it for a failure."""
 
@@ -85,21 +75,16 @@ def greet() -> Greeting:
     return Greeting(socket.gethostname(), os.getpid(), usable_cores())
 
 
-def execute(driver: str, build: Build, threads: int, do: Callable[[Evaluator, OnStage], Any]) -> Outcome:
+def execute(driver: str, build: Build, threads: int, do: Callable[[Evaluator, OnStage], Any]) -> Answer:
     """Carry out a driver's order. Errors are returned, not raised; only Unwanted is raised.
 
     driver: a unique name of the driver; also the Dask topic that progress is reported under. threads: of the accuracy
     plane.
     """
-    started = time.monotonic()
-    value, error = None, None
-    try:
-        # BLAS always runs on one thread: its sums, and so the features, depend on the number of threads
-        with threadpoolctl.threadpool_limits({"openmp": threads, "blas": 1}):
-            value = do(evaluator_for(driver, build, threads), _reporter(driver))
-    except Exception as raised:  # noqa: BLE001 — for the driver, which distinguishes a bug from a failed trial
-        error = portable(raised)
-    return Outcome(value, error, time.monotonic() - started)
+    # BLAS always runs on one thread: its sums, and so the features, depend on the number of threads
+    with threadpoolctl.threadpool_limits({"openmp": threads, "blas": 1}):
+        answer = answer_of(lambda: do(evaluator_for(driver, build, threads), _reporter(driver)))
+    return answer if answer.error is None else replace(answer, error=portable(answer.error))
 
 
 def introduce(evaluator: Evaluator, report: OnStage) -> Introduction:
@@ -122,7 +107,7 @@ def prepare(evaluator: Evaluator, report: OnStage) -> None:
     evaluator.prepare(lambda fraction: report("reading the recordings", fraction))
 
 
-def portable(error: Exception) -> Exception:
+def portable(error: BaseException) -> BaseException:
     """Return an error that can be pickled, with its traceback as a note, which pickle keeps.
 
     It is the same error if that can be pickled, else a RuntimeError.

@@ -48,15 +48,9 @@ class FreshCache:
         for name in COMPARED:
             for fresh in sorted((self.folder / name).rglob("*")):
                 kept = self.kept / fresh.relative_to(self.folder)
-                if (
-                    fresh.suffix in WITNESSES
-                    and not fresh.name.startswith(".")
-                    and kept.is_file()
-                    and kept not in found
-                ):
-                    why = _differs(fresh, kept)
-                    if why:
-                        found[kept] = why
+                witness = fresh.suffix in WITNESSES and not fresh.name.startswith(".") and kept.is_file()
+                if witness and (why := found.get(kept) or _differs(fresh, kept)):
+                    found[kept] = why
         return found
 
 

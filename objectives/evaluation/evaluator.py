@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from types import TracebackType
 from typing import Any
 
 from objectives import machine
@@ -44,7 +43,7 @@ class Evaluator:
     device: where windows are run to find the errors.
     remarks: what the corpus leaves out, one line for each kind (objectives.corpora.summary.in_brief).
 
-    Use it as a context manager, or `close` it.
+    Use it as a context manager: it has a process of its own for timing.
     """
 
     recordings: tuple[Recording, ...]
@@ -170,17 +169,11 @@ class Evaluator:
         """
         self.accuracy.prepare(self.recordings, on_progress)
 
-    def close(self) -> None:
-        """End the timing process."""
-        self.stopwatch.close()
-
     def __enter__(self) -> "Evaluator":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __exit__(self, *error: object) -> None:
+        self.stopwatch.close()  # the timing process
 
     def _let_go(self) -> None:
         """Free the memory of everything that can be loaded again."""

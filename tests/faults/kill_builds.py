@@ -54,7 +54,7 @@ def exports(kills: int, folder: Path, seed: int) -> list[Tally]:
     made.mkdir()
     with lasting_stopwatches():
         study = make_exports(write_excerpts(corpus), made)
-        study.evaluator.close()
+        study.evaluator.stopwatch.close()
     tallies = []
     for what, is_whole in ((export, check_bundle), (report, check_report)):
         place = folder / what.__name__

@@ -19,12 +19,11 @@ from objectives.operating_point import (
 from studies.fixed_points import (
     FixedPoint,
     baseline_point,
-    chunk_length_point,
     online_twin,
     precision_point,
     pruning_of,
-    right_context_point,
     sweep,
+    swept_point,
     variant_point,
 )
 from studies.paper_results import REMARKS, TABLE1, TABLE2, TABLE2_VARIANT, Published, place, published
@@ -51,16 +50,16 @@ def test_sweeps_are_log_spaced(name: str, axis: str) -> None:
 
 
 def test_origins_say_where_from() -> None:
-    assert right_context_point(0.5).origin == "paper:figure1:R=0.5"
-    assert chunk_length_point(0.02).origin == "paper:figure2:C=0.02"
-    assert chunk_length_point(0.3).origin == "fixed:C=0.3"
-    assert chunk_length_point(0.3).point == OperatingPoint(0.3, 0.0)
-    assert right_context_point(0.3) == FixedPoint("fixed:R=0.3", OperatingPoint(1.0, 0.3))
+    assert swept_point("figure1", 0.5).origin == "paper:figure1:R=0.5"
+    assert swept_point("figure2", 0.02).origin == "paper:figure2:C=0.02"
+    assert swept_point("figure2", 0.3).origin == "fixed:C=0.3"
+    assert swept_point("figure2", 0.3).point == OperatingPoint(0.3, 0.0)
+    assert swept_point("figure1", 0.3) == FixedPoint("fixed:R=0.3", OperatingPoint(1.0, 0.3))
 
 
 def test_a_point_outside_the_design_space() -> None:
     with pytest.raises(OperatingPointError, match="right context R = 7 s"):
-        right_context_point(7.0)
+        swept_point("figure1", 7.0)
 
 
 def test_variants_are_named_as_in_table_1() -> None:
@@ -129,10 +128,10 @@ def test_points_that_are_tracked_online_have_the_thresholds_that_are_asked_for()
     assert baseline_point("online", asked).point == expected
     assert variant_point("Linear-40", "online", asked).point == pruned
     assert precision_point("fp16", "Linear-40", "online", asked).point == replace(pruned, precision="fp16")
-    twin = online_twin(right_context_point(0.5), asked)
+    twin = online_twin(swept_point("figure1", 0.5), asked)
     assert (twin.origin, twin.point) == ("online:figure1:R=0.5", replace(expected, right_context=0.5))
     assert online_twin(baseline_point(), asked) == FixedPoint("online:baseline", expected)
-    assert online_twin(chunk_length_point(0.3)).origin == "online:C=0.3"
+    assert online_twin(swept_point("figure2", 0.3)).origin == "online:C=0.3"
     # chunk-wise there is nothing to track by
     assert {baseline_point("chunk-wise", asked).point, variant_point("Baseline", "chunk-wise", asked).point} == {
         BASELINE

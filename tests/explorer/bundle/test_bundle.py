@@ -173,7 +173,7 @@ def test_a_field_too_many_is_named(folder: Path, where: Where) -> None:
         (("segmentation", "max_at_once"), 4, "max_at_once = 4 is more than the 3 speakers"),
         (("segmentation", "centre"), 991, "centre = 991 lies outside of the field"),
         (("segmentation", "window"), 10**9, "segmentation.window"),
-        (("embedding", "block_length"), 32_001, "block_length = 32001 is no multiple of step = 320"),
+        (("embedding", "block_length"), 32_001, "block_length = 32001 is not a multiple of step = 320"),
         (("embedding", "block_left"), 128_000, "block_length, block_left and block_right are 160640 samples"),
         (("embedding", "scale"), 0.0, "embedding.scale"),
         (("clustering", "method"), "kmeans", "clustering.method"),

@@ -33,6 +33,7 @@ from tests.support import sherpa_process
 from tests.support.checkpoints import seconds_apart
 from tests.support.export_study import LOW_BIT, THRESHOLD, Change, Exports, real_definition, real_study, real_trial
 from tests.support.recommendation_study import empty_study
+from tests.support.sherpa_metadata import checked_metadata
 
 POINTS = pytest.mark.parametrize("point", [BASELINE, LOW_BIT], ids=lambda point: point.precision)
 
@@ -136,6 +137,12 @@ def test_sherpa_onnx_hears_the_same_speech(exports: Exports, waveform: np.ndarra
     assert speech[1].mean() > 0.3
 
 
+@POINTS
+def test_its_files_have_the_metadata_that_sherpa_onnx_needs(exports: Exports, point: OperatingPoint) -> None:
+    checked_metadata(exports.folders[point] / MODEL)
+    checked_metadata(exports.folders[point] / EMBEDDING, "embedding")
+
+
 def test_the_weights_without_a_pickle_are_the_checkpoints(exports: Exports) -> None:
     plain = load_file(exports.folders[BASELINE] / WEIGHTS)
     stock = load_network(exports.evaluator.model(BASELINE)).state_dict()
@@ -230,7 +237,7 @@ def worse(told: Measurement) -> Measurement:
     [
         (lambda told: replace(told, size_bytes=told.size_bytes + 1), "is not the model that was measured"),
         (lambda told: replace(told, model_key="0" * 32), "ran the model 000000000000, and what is made of the same"),
-        (worse, "% where the trial's was 99.00 %"),
+        (worse, "%, and the trial's was 99.00 %"),
     ],
     ids=["size", "key", "der"],
 )
@@ -319,7 +326,11 @@ def test_nothing_is_overwritten_without_force(quick: Exports, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("names", "needle"),
-    [((MODEL,), "is no bundle"), ((POINT, "thesis.tex"), "holds thesis.tex beside a bundle"), (None, "is no bundle")],
+    [
+        ((MODEL,), "is not a bundle"),
+        ((POINT, "thesis.tex"), "holds thesis.tex beside a bundle"),
+        (None, "is not a bundle"),
+    ],
     ids=["no bundle", "more than one", "file"],
 )
 def test_force_replaces_nothing_but_bundles(

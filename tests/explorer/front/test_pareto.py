@@ -199,7 +199,7 @@ def test_the_table_says_how_each_row_stands(study: optuna.Study) -> None:
     assert lines["baseline"].rstrip().endswith("front")
     assert "0.0300 [0.0270–0.0330]" in lines["baseline"]
     assert "dominated by 0" in lines["paper:figure1:R=0.5"]
-    assert "emulated" in lines["search"]  # in the place of a ratio: an emulated RTF is no gain
+    assert "emulated" in lines["search"]  # in the place of a ratio: an emulated RTF is not a gain
     assert lines["paper:figure2:C=0.5"].rstrip().endswith("waiting")
 
 

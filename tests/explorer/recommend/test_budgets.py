@@ -40,7 +40,7 @@ def test_an_increase_is_of_the_baselines_der() -> None:
 
 
 def test_a_decrease_is_no_increase() -> None:
-    with pytest.raises(StudyError, match=r"--max-der-increase: -0\.1 is no increase"):
+    with pytest.raises(StudyError, match=r"--max-der-increase: -0\.1 is not an increase"):
         Budgets(der_increase=-0.1)
 
 

@@ -68,7 +68,7 @@ def test_a_smaller_point_that_is_told_apart_is_no_tie(study: optuna.Study) -> No
     add(study, [20.5, 21.5, 30.5], 1.0)  # half a second more in every recording
     advice = advise(study, top=1)
     assert roles(advice) == {0: ("lowest DER", "smallest tied with the best")}
-    assert "every smaller point has a DER that can be told from it" in advice.recommendations[0].roles[1].reason
+    assert "every smaller point can be distinguished from it" in advice.recommendations[0].roles[1].reason
 
 
 def test_one_recording_ties_nobody(study: optuna.Study) -> None:
@@ -182,7 +182,7 @@ def test_caveats(study: optuna.Study) -> None:
     )
     _, wide, emulated = of(advice, 2).caveats
     assert wide.startswith("wide interval: its difference to the baseline spans 10.0 points on eval")  # 0 to 3 of 12
-    assert emulated == "fp32 is emulated on this machine: its RTF is no gain, nor is what it beats by RTF alone"
+    assert emulated == "fp32 is emulated here: neither its RTF nor what it beats by RTF alone is a gain"
     assert [note for note in advice.notes if "few" in note] == []  # twelve are enough
     assert advice.method.startswith("paired bootstrap over 12 recordings: 10,000 resamples, seed 0, percentile")
 

@@ -313,7 +313,7 @@ def test_a_folder_that_is_there_is_not_touched(study: optuna.Study, tmp_path: Pa
     before = untouched(mine)
     with pytest.raises(StudyError, match="is there already: give another DIR, or --force"):
         write_report(study, mine)
-    with pytest.raises(StudyError, match="is no report of"):
+    with pytest.raises(StudyError, match="is not a report of"):
         write_report(study, mine, force=True)
     assert untouched(mine) == before
     assert sorted(path.name for path in tmp_path.glob("*mine*")) == ["mine"]

@@ -385,7 +385,7 @@ def test_a_run_in_a_folder_that_is_not_there() -> None:
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "notes.db").write_text("these are notes, and no database at all\n" * 50)
-    with pytest.raises(StudyError, match="the file is no SQLite database"):
+    with pytest.raises(StudyError, match="the file is not an SQLite database"):
         open_storage(f"sqlite:///{tmp_path}/notes.db")
 
 

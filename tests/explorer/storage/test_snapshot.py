@@ -138,7 +138,7 @@ def test_what_failed_to_be_copied_is_still_a_change(study: optuna.Study, url: st
 
 @pytest.mark.parametrize(
     ("statement", "message"),
-    [("CREATE TABLE songs (title)", "is no study storage"), (None, "there is no study storage")],
+    [("CREATE TABLE songs (title)", "is not a study storage"), (None, "there is no study storage")],
 )
 def test_what_is_no_storage(tmp_path: Path, statement: str | None, message: str) -> None:
     if statement:

@@ -190,7 +190,7 @@ def test_optuna_sees_the_same_as_we_do(excess: float, feasible: bool) -> None:
 def test_who_proposed_a_trial_and_why_it_was_stopped() -> None:
     bare = create_trial(state=TrialState.PRUNED)
     assert (record.origin_of(bare), record.stop_kind(bare), record.why_stopped(bare)) == (
-        "search", "unknown", "by nobody knows whom"
+        "search", "unknown", "for an unknown reason"
     )  # fmt: skip
     stop = {"kind": "raced", "reason": "beaten"}
     told = create_trial(state=TrialState.PRUNED, user_attrs={"origin": "baseline", "stop": stop})

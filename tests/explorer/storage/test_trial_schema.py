@@ -111,7 +111,7 @@ def test_a_complete_trial_has_three_numbers(values: tuple[float, ...] | None) ->
 @pytest.mark.parametrize("excess", ["0.1", None, True, math.nan])
 def test_an_excess_is_a_number(name: str, excess: object) -> None:
     told = [0.5, excess] if name == "constraints" else excess
-    assert re.match(f"its attribute '{name}' .*is no number", fault(trial(system={name: told}), whole=False) or "")
+    assert re.match(f"its attribute '{name}' .*is not a number", fault(trial(system={name: told}), whole=False) or "")
     right = {name: [0.5, -1] if name == "constraints" else -1, "driver": excess}
     assert fault(trial(system=right), whole=False) is None
 

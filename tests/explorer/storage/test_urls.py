@@ -43,7 +43,7 @@ WRONG = {
 # what only opening it shows
 CLOSED = {
     "sqlite:///nowhere/x.db": ("there is no study storage", "the folder"),
-    "sqlite:///text.db": ("is no SQLite database", "is no SQLite database"),
+    "sqlite:///text.db": ("is not an SQLite database", "is not an SQLite database"),
     "oracle2://x/y": ("Can't load plugin", "Can't load plugin"),
     "mysql://me:secret@127.0.0.1:1/x": ("No module named 'MySQLdb'", "No module named 'MySQLdb'"),
     "postgresql+asyncpg://me:secret@127.0.0.1:1/x": ("pip install", "pip install"),
@@ -103,7 +103,7 @@ def test_what_may_be_given_is_taken(folder: Path) -> None:
 
 def test_a_reader_adds_no_tables_to_the_database_of_another_program(folder: Path) -> None:
     before = (folder / "cats.db").read_bytes()
-    with pytest.raises(StudyError, match=r"sqlite:///cats\.db is no study storage: check its name"):
+    with pytest.raises(StudyError, match=r"sqlite:///cats\.db is not a study storage: check its name"):
         load_study("study", "sqlite:///cats.db")
     assert (folder / "cats.db").read_bytes() == before
 
@@ -140,7 +140,7 @@ def test_a_run_looks_at_its_storage_first(
     monkeypatch.setattr(sys, "argv", ["explorer", "run", "quickstart", "--storage", "sqlite:///text.db"])
     with pytest.raises(SystemExit):
         main()
-    assert "is no SQLite database" in capfd.readouterr().err
+    assert "is not an SQLite database" in capfd.readouterr().err
 
 
 # --- names
