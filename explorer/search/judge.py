@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from explorer.search.known_points import KnownPoints
-from explorer.search.racing import DEFAULT_ALPHA, Member, Race, race
+from explorer.search.racing import DEFAULT_ALPHA, Race, Rival, race
 from objectives.measurement import ErrorCounts, Stop
 from objectives.operating_point import Mode
 from studies.definition import StudyDefinition
@@ -27,7 +27,7 @@ class FrontJudge:
     trial: int
     seed: int
     limits: Mapping[str, float]
-    front: tuple[Member, ...]
+    front: tuple[Rival, ...]
     reference: float | None
     alpha: float = DEFAULT_ALPHA
     _race: Race | None = field(default=None, init=False)
