@@ -117,11 +117,7 @@ def _among(
             f"the study {study.study_name!r} has no complete {what} within its own limits yet: run it, and see "
             f"`explorer status {study.study_name}`"
         )
-    references: dict[str, Point] = {}
-    for point in complete:
-        for origin in point.origins:
-            if origin != record.SEARCH:
-                references.setdefault(origin, point)
+    references = {origin: point for point in reversed(complete) for origin in point.origins if origin != record.SEARCH}
     baseline = references.get(BASELINE)
     limits = budgets.limits(None if baseline is None else baseline.values["der"])
     inside = tuple(point for point in points if keeps(limits, point.values))
