@@ -1,7 +1,8 @@
-"""Map local speakers to speakers of the recording, by the released pipeline's clustering. Needs no torch.
+"""Find the speakers of a recording among voices of one second each. Needs no torch.
 
-Anchors are clustered as in pyannote.audio. Every local speaker is then assigned to the nearest centroid, and two local
-speakers of one window never to the same one.
+The distance of two voices is the cosine distance of their embeddings, moved by what the segmentation says of them: windows
+that cover both either give them to one local speaker or to two. Clusters are cut out of an average-linkage tree. Their
+number is the one with the best silhouette, unless a threshold or a number of speakers is given.
 """
 
 from dataclasses import dataclass
@@ -9,69 +10,156 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, squareform
 
 from objectives.models.released_pipeline import CLUSTERING_METHOD, MIN_CLUSTER_SIZE
 
-MIN_ACTIVE_RATIO = 0.2  # share of a window; pyannote.audio's
-ANCHOR_SECONDS = 1.0  # an anchor is taken every max(C, 1 s)
 UNNAMED = -1  # name of a local speaker who is not active
-# Most local speakers that found clusters. Clustering n of them takes 8 n² bytes: 0.4 GB here, and about ten seconds.
-# With anchors one second apart, an hour in which two people speak in every window has this many; with three people it
-# takes 40 minutes, the shortest possible. Recordings with fewer founders are clustered whole.
-MOST_FOUNDERS = 7200
-ALWAYS_WHOLE = MOST_FOUNDERS / 3 * ANCHOR_SECONDS  # seconds; a recording no longer than this is clustered whole
+# Most voices that are clustered. Their distances take 4 n² bytes: 50 MB here. An hour of uninterrupted speech has as many.
+# A longer recording is clustered by the voices of every n-th second.
+MOST_VOICES = 3600
+ALWAYS_WHOLE = MOST_VOICES / 2  # seconds, two people speaking at once; no recording this short has more voices
+# The constants below were chosen on dispatch-sim's train and calib and on conversations simulated from its train (one,
+# two and three speakers), and on AMI's train and calib.
+SEGMENTATION_WEIGHT = 0.15  # most that the segmentation moves a cosine distance
+SEGMENTATION_PRIOR = 3.0  # windows that must agree before half of that is used
+LEAST_SILHOUETTE = 0.3  # below it, all voices are one speaker's
+STRAY_SHARE, STRAY_MOST = 0.05, 3.0  # a cluster with less than this share of the voices, or fewer than 3, is no speaker
+MOST_SPEAKERS = 5  # considered, plus one for each VOICES_A_SPEAKER voices beyond
+VOICES_A_SPEAKER = 60
 
 
 @dataclass(frozen=True)
 class ClusteringSettings:
-    """Settings of the released pipeline's clustering, except `threshold`, which belongs to an embedding."""
+    """How the number of speakers is found.
 
-    threshold: float
+    threshold: of the tree, instead of the best silhouette; the offline mode, which is pyannote.audio's, always has one,
+    the embedding's own if this is None.
+    speakers: least and most number of speakers, if known.
+    method: of the offline mode.
+    """
+
+    threshold: float | None = None
+    speakers: tuple[int, int] | None = None
     method: str = CLUSTERING_METHOD
 
-    def min_cluster_size(self, anchor_seconds: float) -> int:
-        """Return the number of anchors, `anchor_seconds` apart, that span 12 s: the released pipeline's 12 windows, one
-        a second."""
-        return max(1, round(MIN_CLUSTER_SIZE / anchor_seconds))
+    def __post_init__(self) -> None:
+        if self.speakers is not None and not 1 <= self.speakers[0] <= self.speakers[1]:
+            raise ValueError(f"speakers is {self.speakers}: give a number from 1 up, or the least and the most")
+
+    def min_cluster_size(self, seconds: float) -> int:
+        """Return the number of windows, `seconds` apart, that span 12 s: the released pipeline's 12 windows."""
+        return max(1, round(MIN_CLUSTER_SIZE / seconds))
+
+    @property
+    def words(self) -> str:
+        """What the speakers of a chunk-wise recording are found by."""
+        if self.threshold is not None:
+            return f"threshold {self.threshold:g}"
+        least, most = self.speakers or (0, 0)
+        return f"{least}-{most} speakers" if self.speakers else "silhouette"
 
 
-def speaks_enough(activity: np.ndarray) -> np.ndarray:
-    """Return who speaks alone for at least 20 % of the window, pyannote.audio's rule: (frames, speakers) bool →
-    (speakers,) bool."""
-    alone = activity & (activity.sum(axis=1, keepdims=True) == 1)
-    enough: np.ndarray = alone.sum(axis=0) >= MIN_ACTIVE_RATIO * len(activity)
-    return enough
+def voice_distances(voices: np.ndarray, together: np.ndarray, covered: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return the distances of voices, (voices, voices) float32.
 
-
-def speaker_centroids(
-    embeddings: np.ndarray, anchor: np.ndarray, enough: np.ndarray, settings: ClusteringSettings, anchor_seconds: float
-) -> np.ndarray:
-    """Cluster the local speakers of the anchors → (clusters, dimension), zero clusters if no local speaker has an
-    embedding.
-
-    Only local speakers who speak enough found clusters, unless there are none. If there are more than MOST_FOUNDERS,
-    only those of every n-th anchor found clusters, which makes the anchors' spacing n times larger.
-
-    embeddings: (local speakers, dimension), NaN if not known.
-    anchor: (local speakers,) number of each one's anchor, in order.
-    enough: (local speakers,) bool, by `speaks_enough`.
+    voices: (voices, dimension).
+    together, covered: (all voices, lags) number of windows that give voice i and voice i - lag to one local speaker, and
+    that cover both.
+    index: (voices,) which of all voices these are, ascending.
     """
-    known = ~np.isnan(embeddings).any(axis=1)
-    founders = np.flatnonzero(known & enough)
-    if len(founders) == 0:
-        founders = np.flatnonzero(known)
-    if len(founders) == 0:
-        return np.zeros((0, embeddings.shape[-1]))
-    # take whole anchors, since every n-th local speaker might always be the same person
-    nth = np.unique(anchor[founders], return_inverse=True)[1]
-    every = 1
-    while np.count_nonzero(nth % every == 0) > MOST_FOUNDERS:
-        every += 1
-    rows = embeddings[founders[nth % every == 0]]
-    clusters = agglomerate(rows, settings.method, settings.threshold, settings.min_cluster_size(anchor_seconds * every))
-    # average the embeddings as they are, although it is their directions that were clustered
-    return np.stack([rows[clusters == cluster].mean(axis=0) for cluster in range(clusters.max() + 1)])
+    directions = unit(voices).astype(np.float32)
+    distance = 1 - directions @ directions.T
+    for lag in range(1, min(covered.shape[1], len(index))):
+        apart = index[lag:] - index[:-lag]
+        (near,) = np.nonzero(apart < covered.shape[1])
+        later, earlier = near + lag, near
+        windows = covered[index[later], apart[near]].astype(np.float32)
+        agreed = together[index[later], apart[near]]
+        moved = SEGMENTATION_WEIGHT * (windows - 2 * agreed) / (windows + SEGMENTATION_PRIOR)
+        distance[later, earlier] += moved
+        distance[earlier, later] += moved
+    np.fill_diagonal(distance, 0)
+    return np.maximum(distance, 0)
+
+
+def cluster(voices: np.ndarray, distance: np.ndarray, settings: ClusteringSettings) -> np.ndarray:
+    """Find the speakers among voices → (voices,) int, the speaker of each, numbered from 0.
+
+    voices: (voices, dimension). distance: (voices, voices), by `voice_distances`.
+    """
+    if len(voices) < 2:
+        return np.zeros(len(voices), int)
+    least, most = settings.speakers or (1, max(MOST_SPEAKERS, len(voices) // VOICES_A_SPEAKER))
+    if least == most:  # Ward's clusters are of similar size, so that a stray voice is not taken for a speaker
+        found = fcluster(linkage(unit(voices), "ward"), most, "maxclust")
+    else:
+        tree = linkage(squareform(distance, checks=False), "average")
+        if settings.threshold is not None:
+            found = _without_strays(distance, fcluster(tree, settings.threshold, "distance"))
+        else:
+            found = _by_silhouette(tree, distance, least, most)
+    numbered: np.ndarray = np.unique(found, return_inverse=True)[1]
+    return numbered
+
+
+def _by_silhouette(tree: np.ndarray, distance: np.ndarray, least: int, most: int) -> np.ndarray:
+    """Return the cut into `least` to `most` clusters with the best mean silhouette."""
+    best, found = LEAST_SILHOUETTE, np.zeros(len(distance), int)
+    if least > 1:
+        best, found = -1.0, fcluster(tree, least, "maxclust")
+    for count in range(max(2, least), min(most, len(distance) - 1) + 1):
+        clusters = _without_strays(distance, fcluster(tree, count, "maxclust"))
+        if len(np.unique(clusters)) >= max(2, least) and (silhouette := mean_silhouette(distance, clusters)) > best:
+            best, found = silhouette, clusters
+    return found
+
+
+def mean_silhouette(distance: np.ndarray, clusters: np.ndarray) -> float:
+    """Return the mean of (b - a) / max(a, b) over elements: a is the mean distance to the rest of its own cluster, b to
+    the nearest other one (Rousseeuw 1987). 0 for an element that is a cluster of its own.
+
+    >>> points = np.array([0.0, 1.0, 10.0, 11.0])
+    >>> round(mean_silhouette(np.abs(points[:, None] - points), np.array([0, 0, 1, 1])), 3)
+    0.9
+    """
+    names, own = np.unique(clusters, return_inverse=True)
+    member = np.eye(len(names))[own]  # (elements, clusters)
+    size = member.sum(axis=0)
+    every, sums = np.arange(len(own)), distance @ member
+    inside = sums[every, own] / np.maximum(size[own] - 1, 1)
+    mean = sums / size
+    mean[every, own] = np.inf
+    outside = mean.min(axis=1)
+    width = (outside - inside) / np.maximum(np.maximum(outside, inside), 1e-9)
+    return float(np.where(size[own] > 1, width, 0.0).mean())
+
+
+def _without_strays(distance: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Merge each cluster that is too small to be a speaker into the nearest large one."""
+    names, sizes = np.unique(clusters, return_counts=True)
+    small = sizes < min(STRAY_MOST, STRAY_SHARE * len(clusters))
+    if not small.any() or small.all():
+        return clusters
+    large = names[~small]
+    to_large = np.stack([distance[:, clusters == name].mean(axis=1) for name in large], axis=1)
+    merged = clusters.copy()
+    for name in names[small]:
+        merged[clusters == name] = large[to_large[clusters == name].mean(axis=0).argmin()]
+    return merged
+
+
+def centroids_of(voices: np.ndarray, speakers: np.ndarray) -> np.ndarray:
+    """Return the mean voice of each speaker: (voices, dimension), (voices,) → (speakers, dimension)."""
+    count = speakers.max() + 1 if len(speakers) else 0
+    means = [voices[speakers == speaker].mean(axis=0) for speaker in range(count)]
+    return np.array(means).reshape(count, voices.shape[-1])
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Scale vectors to length 1, NaN for those too short to have a direction: (…, dimension) → the same shape."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(length > 1e-9, length, np.nan)
 
 
 def name_local_speakers(embeddings: np.ndarray, active: np.ndarray, centroids: np.ndarray) -> np.ndarray:
@@ -107,64 +195,3 @@ def _similarity(embeddings: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     # a local speaker with too little speech for an embedding is equally far from all centroids
     known = np.nan_to_num(cosine.reshape(windows, speakers, -1), nan=-2.0)
     return np.concatenate([known, spare], axis=-1)
-
-
-EUCLIDEAN_ONLY = ("centroid", "median", "ward")  # linkages that do not support cosine distance
-
-
-def agglomerate(embeddings: np.ndarray, method: str, threshold: float, min_cluster_size: int) -> np.ndarray:
-    """Cluster embeddings: (embeddings, dimension) → (embeddings,) int, the cluster of each, numbered from 0.
-
-    A cluster is large if it has at least `min_cluster_size` embeddings, or a tenth of all if that is fewer. Each small
-    cluster joins the large one with the nearest centroid. If no cluster is large, the threshold moves by as little as
-    makes one large.
-
-    method: of scipy's linkage.
-    threshold: clusters farther apart than this are not merged.
-    """
-    count = len(embeddings)
-    if count == 1:  # nothing to link
-        return np.zeros(1, np.int64)
-    least = min(min_cluster_size, max(1, round(0.1 * count)))
-    if method in EUCLIDEAN_ONLY:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            embeddings = embeddings / np.linalg.norm(embeddings, axis=-1, keepdims=True)
-        tree = linkage(embeddings, method=method, metric="euclidean")
-    else:
-        tree = linkage(embeddings, method=method, metric="cosine")
-    clusters = fcluster(tree, threshold, criterion="distance") - 1
-    if not _large(clusters, least).size:
-        clusters = _with_one_large(tree, threshold, least)
-    return _without_small(embeddings, clusters, least)
-
-
-def _large(clusters: np.ndarray, least: int) -> np.ndarray:
-    names, sizes = np.unique(clusters, return_counts=True)
-    return names[sizes >= least]
-
-
-def _with_one_large(tree: np.ndarray, threshold: float, least: int) -> np.ndarray:
-    """Return the cut nearest to the threshold that leaves exactly one large cluster. There always is one: the last
-    merge."""
-    by_merge = tree.copy()
-    by_merge[:, 2] = np.arange(len(tree))
-    for merge in np.argsort(np.abs(tree[:, 2] - threshold)):
-        if by_merge[merge, 3] < least:  # this merge does not make a large cluster
-            continue
-        clusters = fcluster(by_merge, merge, criterion="distance") - 1
-        if len(_large(clusters, least)) == 1:
-            return clusters
-    raise AssertionError("the last merge leaves one cluster of everything")
-
-
-def _without_small(embeddings: np.ndarray, clusters: np.ndarray, least: int) -> np.ndarray:
-    large = _large(clusters, least)
-    small = np.setdiff1d(clusters, large)
-    if not small.size:
-        return clusters
-    centroids = [np.stack([embeddings[clusters == name].mean(axis=0) for name in names]) for names in (large, small)]
-    nearest = cdist(*centroids, metric="cosine").argmin(axis=0)
-    merged = clusters.copy()
-    for name, home in zip(small, large[nearest], strict=True):
-        merged[clusters == name] = home
-    return np.unique(merged, return_inverse=True)[1]

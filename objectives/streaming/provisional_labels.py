@@ -4,20 +4,56 @@ In the chunk-wise mode these names are provisional: the clustering of the whole 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from objectives.models.embedding import Features
-from objectives.streaming.chunkwise import ChunkwiseSession
+from objectives.models.embedding import Features, SpeakerEmbedding
 from objectives.streaming.clustering import UNNAMED, name_local_speakers
 from objectives.streaming.hypothesis import Turn, Turns
-from objectives.streaming.online import OnlineSession
 
 # Growth in the number of anchors after which they are clustered again. All clusterings together then cost only a few
 # times as much as the last one.
 GROWTH = 1.2
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """A block as it was emitted, and the voices of its window's local speakers around it.
+
+    starts: (cells,) first sample of each cell.
+    frames: (cells, speakers) bool, who speaks in each cell.
+    active: (speakers,) bool, who speaks in the block.
+    embeddings: (speakers, dimension), NaN if not known.
+    """
+
+    starts: np.ndarray
+    frames: np.ndarray
+    active: np.ndarray
+    embeddings: np.ndarray
+
+
+class Chunkwise(Protocol):
+    """A chunk-wise session, as far as its provisional names need it."""
+
+    embedding: SpeakerEmbedding
+
+    @property
+    def anchors(self) -> int: ...
+
+    def centroids(self) -> np.ndarray: ...
+
+    def latest(self, features: Features) -> Emitted: ...
+
+
+class Online(Protocol):
+    """An online session, as far as its names need it."""
+
+    @property
+    def ended(self) -> Sequence[Turn]: ...
 
 
 class LiveNames:
@@ -27,7 +63,7 @@ class LiveNames:
     cluster, one to one, so that a speaker's name seldom changes.
     """
 
-    def __init__(self, session: ChunkwiseSession):
+    def __init__(self, session: Chunkwise):
         self._session = session
         self._clustered = 0  # anchors
         self._centroids = np.zeros((0, session.embedding.dimension))
@@ -82,7 +118,7 @@ class LiveNames:
 class FinalNames:
     """The online mode's names, which never change. Has the interface of LiveNames."""
 
-    def __init__(self, session: OnlineSession):
+    def __init__(self, session: Online):
         self._session = session
 
     def turns(self, features: Features) -> Sequence[Turn]:
