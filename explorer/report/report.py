@@ -10,7 +10,7 @@ import jinja2
 import markupsafe
 import optuna
 
-from explorer.atomic_files import appearing, writing
+from explorer.atomic_files import appearing, refuse_existing, writing
 from explorer.figures import data, per_recording
 from explorer.figures.style import as_bytes, as_inline_svg
 from explorer.front.frames import as_csv
@@ -132,13 +132,13 @@ def write_report(study: optuna.Study, folder: Path, force: bool = False, on_step
     Raises StudyError as `compose` does, if the folder exists already, and if it cannot be written.
     """
     folder = folder.resolve()
-    _refuse_existing(folder, force)
+    refuse_existing(folder, force, "report", MARKER, StudyError)
     with appearing(folder, force, StudyError) as staged:
         report = compose(study, on_step)
         on_step("writing")
         with writing(folder, StudyError):
             _fill(staged, report, study.study_name)
-        _refuse_existing(folder, force)  # again: drawing took a while
+        refuse_existing(folder, force, "report", MARKER, StudyError)  # again: drawing took a while
     return folder / PAGE
 
 
@@ -158,17 +158,6 @@ def render(report: Report) -> str:
     }
     fields = {field: getattr(report, field) for field in report.__dataclass_fields__}
     return environment.get_template("report.html").render(**fields, drawn=drawn)
-
-
-def _refuse_existing(folder: Path, force: bool) -> None:
-    if not folder.exists():
-        return
-    if not force:
-        raise StudyError(f"{folder} is there already: give another DIR, or --force to replace an earlier report")
-    if not (folder / MARKER).is_file():
-        raise StudyError(
-            f"{folder} is not a report of `explorer report`, so --force does not replace it: give another DIR"
-        )
 
 
 def _fill(folder: Path, report: Report, study: str) -> None:
