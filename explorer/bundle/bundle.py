@@ -204,7 +204,7 @@ class Bundle:
         contract = part.contract()
         with _as_bundle_errors(path):
             model = OnnxRuntime(path, contract, part.execution, "bundle", threads)
-            for name, value in segmentation_metadata(contract, SAMPLE_RATE).items():
+            for name, value in segmentation_metadata(contract).items():
                 if model.metadata.get(name) != value:
                     raise ValueError(f"{name} is {model.metadata.get(name)}, and by {POINT} it is {value}")
             made = model.scores(np.zeros((1, contract.window), np.float32)).shape

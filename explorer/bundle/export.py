@@ -44,7 +44,6 @@ from objectives.evaluation.evaluator import Evaluator, build_evaluator
 from objectives.measurement import DATA
 from objectives.models.embedding import SpeakerEmbedding
 from objectives.models.segmentation import DEFAULT_SEGMENTATION, contract_of
-from objectives.models.sherpa_metadata import check_metadata
 from objectives.operating_point import OperatingPoint
 from objectives.runtime.segmentation_onnx import portable_onnx
 from objectives.streaming.online import tracking_of
@@ -136,7 +135,6 @@ def _model_of(
 
 def _write_model(folder: Path, model: FinishedModel) -> None:
     portable_onnx(model, folder / MODEL)
-    check_metadata(folder / MODEL)
     if model.bits is None:
         shutil.copyfile(model.checkpoint, folder / CHECKPOINT)
         state = read_checkpoint(model.checkpoint)["state_dict"]
@@ -147,7 +145,6 @@ def _write_model(folder: Path, model: FinishedModel) -> None:
 
 def _write_embedding(folder: Path, embedding: SpeakerEmbedding) -> None:
     shutil.copyfile(embedding.network, folder / EMBEDDING)
-    check_metadata(folder / EMBEDDING, "embedding")
     affine = {"weight": np.ascontiguousarray(embedding.weight), "bias": np.ascontiguousarray(embedding.bias)}
     save_file(affine, folder / PROJECTION)
 

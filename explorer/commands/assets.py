@@ -2,25 +2,16 @@
 
 import csv
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-)
 
-from explorer.terminal.screen import WHOLE, WRAPPED, say, screen
+from explorer.terminal.progress import progress
+from explorer.terminal.screen import say, screen
 from explorer.terminal.streams import echo_json
 from explorer.terminal.tables import Table, names, print_table, words
-from objectives.cache import assets, download
+from objectives.cache import assets
 from objectives.errors import AssetError
 
 app = typer.Typer(
@@ -84,8 +75,12 @@ def fetch(
         explorer assets fetch campplus --force
     """
     wanted = names or list(assets.ASSETS)
-    with progress_bars() as report:
-        paths = {name: assets.fetch(name, report, force=force) for name in wanted}
+    with progress() as show:
+
+        def fetched(name: str) -> Path:
+            return assets.fetch(name, lambda step, done, total: show(f"{name}: {step}", done / total), force=force)
+
+        paths = {name: fetched(name) for name in wanted}
     for name, path in paths.items():
         typer.echo(f"{name}\t{path}")
 
@@ -108,37 +103,6 @@ def verify(names: Names = None) -> None:
             typer.echo(f"{name}\tok\t{path}")
     if failures:
         raise AssetError("\n".join(failures))
-
-
-@contextmanager
-def progress_bars() -> Iterator[download.ProgressCallback]:
-    """Draw what `assets.fetch` reports: one bar per asset, on stderr if that is a terminal, removed when all are done.
-
-    with progress_bars() as report:
-        fetch("campplus", report)
-    """
-    console = screen(stderr=True)
-    bars = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.fields[asset]}", table_column=WRAPPED),
-        TextColumn("[dim]{task.description}", table_column=WRAPPED),
-        BarColumn(bar_width=16),
-        DownloadColumn(binary_units=True, table_column=WHOLE),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    tasks: dict[str, TaskID] = {}
-
-    def report(now: download.Progress) -> None:
-        if now.asset not in tasks:
-            tasks[now.asset] = bars.add_task(now.step, asset=now.asset, total=now.total)
-        # without a total the bar pulses: every byte has arrived, and verifying them takes a while
-        total = now.total if now.done < now.total else None
-        bars.update(tasks[now.asset], description=now.step, completed=now.done, total=total)
-
-    with bars:
-        yield report
 
 
 def _row(name: str) -> dict[str, str | int]:

@@ -61,17 +61,19 @@ def dashboard(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=UserWarning, module="optuna")  # from the dashboard's own importance plot
     console = screen(stderr=True)
-    url = urls.given(storage_url)
-    source = Source(url)
+    source = Source(urls.given(storage_url))
     temporary = tempfile.TemporaryDirectory(prefix="explorer-dashboard-", ignore_cleanup_errors=True)
-    # bind the port first: a copy that cannot be shown is of no use
-    with _listen(port) as server, temporary as folder, _until_interrupted(console):
-        say(f"Copying {source.name} …", console)
-        shown = Dashboard(source, Path(folder), server.server_port)
-        server.set_app(shown)
-        with _kept_up(shown, refresh, console):
-            typer.echo(f"{shown.studies} studies: http://{HOST}:{server.server_port}/dashboard (Ctrl-C ends it)")
-            server.serve_forever()
+    try:
+        # bind the port first: without one, a copy cannot be shown
+        with _listen(port) as server, temporary as folder:
+            say(f"Copying {source.name} …", console)
+            shown = Dashboard(source, Path(folder), server.server_port)
+            server.set_app(shown)
+            with _kept_up(shown, refresh, console):
+                typer.echo(f"{shown.studies} studies: http://{HOST}:{server.server_port}/dashboard (Ctrl-C ends it)")
+                server.serve_forever()
+    except KeyboardInterrupt:
+        say("Ended. The studies are as they were.", console)
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
@@ -105,18 +107,24 @@ def _listen(port: int) -> _Server:
 
 
 @contextmanager
-def _until_interrupted(console: Console) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        say("Ended. The studies are as they were.", console)
-
-
-@contextmanager
 def _kept_up(shown: "Dashboard", seconds: float, console: Console) -> Iterator[None]:
-    """Refresh every so many seconds inside the block; never if `seconds` is 0."""
+    """Refresh every so many seconds inside the block; never if `seconds` is 0. A failed read is retried next time; the
+    last copy is shown meanwhile."""
     stop = threading.Event()
-    keeper = threading.Thread(target=_keep_up, args=(shown, seconds, stop, console), daemon=True)
+
+    def keep_up() -> None:
+        complaint = ""
+        while not stop.wait(seconds):
+            try:
+                if shown.refresh():
+                    say("A new copy is shown.", console)
+                complaint = ""
+            except StudyError as error:
+                if str(error) != complaint:
+                    say(f"The last copy stays: {error}", console)
+                complaint = str(error)
+
+    keeper = threading.Thread(target=keep_up, daemon=True)
     if seconds:
         keeper.start()
     try:
@@ -125,17 +133,3 @@ def _kept_up(shown: "Dashboard", seconds: float, console: Console) -> Iterator[N
         stop.set()
         if keeper.is_alive():
             keeper.join(GRACE)  # a copy still being written would land in a folder that is about to be deleted
-
-
-def _keep_up(shown: "Dashboard", seconds: float, stop: threading.Event, console: Console) -> None:
-    """Refresh until stopped. A failed read is retried next time; the last copy is shown meanwhile."""
-    complaint = ""
-    while not stop.wait(seconds):
-        try:
-            if shown.refresh():
-                say("A new copy is shown.", console)
-            complaint = ""
-        except StudyError as error:
-            if str(error) != complaint:
-                say(f"The last copy stays: {error}", console)
-            complaint = str(error)

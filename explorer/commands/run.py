@@ -1,6 +1,5 @@
 """`explorer run`: create a study or resume it, and print its front."""
 
-import dataclasses
 import functools
 from enum import StrEnum
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ from explorer.commands.front import print_tables
 from explorer.commands.options import LATENCY, DeviceOption, TableOrJson, TrustOption, trusted_files
 from explorer.commands.study_options import StorageOption
 from explorer.front.pareto import whole_front
+from explorer.front.rows import flat
 from explorer.search.display import Display
 from explorer.search.driver import Outcome, run_study
 from explorer.search.fixed_trials import choice_of
@@ -25,7 +25,6 @@ from explorer.workers.in_process import InProcess
 from explorer.workers.protocol import Workers
 from objectives.errors import StudyError
 from objectives.evaluation.settings import EvaluatorSettings
-from objectives.machine import Device
 from studies import definition as definitions
 from studies.definition import SAMPLERS, Limits, StudyDefinition, packaged
 
@@ -135,20 +134,7 @@ def run(
         raise StudyError(f"--jobs {jobs} and --scheduler {scheduler}: a cluster has its own workers, so give only one")
     trusted = trusted_files(trust)
     name = definitions.checked_name(found if name is None else name)
-    execute(name, definition, urls.given(storage_url), format, jobs, scheduler, device, trusted)
-
-
-def execute(
-    name: str,
-    definition: StudyDefinition,
-    storage_url: str,
-    format: TableOrJson,
-    jobs: int = 1,
-    scheduler: str | None = None,
-    device: Device = "cpu",
-    trusted: frozenset[str] = frozenset(),
-) -> None:
-    """Prepare the workers, run the study and print. Exits with 130 if interrupted, 1 if every trial failed."""
+    storage_url = urls.given(storage_url)
     errors = screen(stderr=True)
     connection.check(storage_url)  # before spending minutes on reading the recordings
     try:
@@ -213,7 +199,7 @@ def _print(name: str, outcome: Outcome, definition: StudyDefinition, storage_url
             "stopped": outcome.stopped,
             "trials": outcome.trials,
             "failed": outcome.failed,
-            "front": [dataclasses.asdict(row) for row in found.rows],
+            "front": [flat(row) for row in found.rows],
         }
         echo_json(result)
         return

@@ -1,6 +1,7 @@
 """`explorer status`: show how far a study is, what failed, and what it was made of."""
 
 import json
+from collections.abc import Mapping
 
 from rich.console import Console
 
@@ -56,6 +57,5 @@ def _print(found: StudyStatus, console: Console) -> None:
         say(f"failed: trial {failure.trial} ({failure.origin}): {failure.error}", console)
 
 
-def _counts(counted: dict[str, int] | object) -> str:
-    assert isinstance(counted, dict)
+def _counts(counted: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {name}" for name, number in counted.items()) or "none yet"

@@ -26,7 +26,7 @@ from studies.search_space import params_of, recall
 
 CHOICE = "table2_variant"  # study attribute: the state of the choice
 
-CalibrationErrors = Callable[[OperatingPoint, OnStage], "Mapping[str, ErrorCounts]"]
+CalibrationErrors = Callable[[OperatingPoint, OnStage], Mapping[str, ErrorCounts]]
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,9 @@ def choose(
         except EvaluationError as error:
             return _keep(study, Choice(choice.on, der, error=f"{variant}: {error}", scored=scored))
         _keep(study, Choice(choice.on, der, scored=scored))
-    best = min(der, key=lambda name: (der[name], _size(name), name))
+    # a tie is broken by the size in Table 1, since the models may not be built yet
+    size = {name: TABLE1[name].size if name in TABLE1 else math.inf for name in der}
+    best = min(der, key=lambda name: (der[name], size[name], name))
     return _keep(study, Choice(choice.on, der, variant=best, scored=scored))
 
 
@@ -170,8 +172,3 @@ def _on_calib(
     if not (pooled.total > 0 and math.isfinite(pooled.der)):
         raise EvaluationError("calib has no reference speech to score: check its RTTM and UEM, or choose on eval")
     return pooled.der, scored_of(counts)
-
-
-def _size(variant: str) -> float:
-    """Return the size (MiB) in Table 1, to break a tie before the models are built."""
-    return TABLE1[variant].size if variant in TABLE1 else math.inf

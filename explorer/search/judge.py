@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from explorer.search.known_points import KnownPoints
-from explorer.search.racing import DEFAULT_ALPHA, Member, Race, race
+from explorer.search.racing import DEFAULT_ALPHA, Race, Rival, race
 from objectives.measurement import ErrorCounts, Stop
 from objectives.operating_point import Mode
 from studies.definition import StudyDefinition
@@ -27,7 +27,7 @@ class FrontJudge:
     trial: int
     seed: int
     limits: Mapping[str, float]
-    front: tuple[Member, ...]
+    front: tuple[Rival, ...]
     reference: float | None
     alpha: float = DEFAULT_ALPHA
     _race: Race | None = field(default=None, init=False)
@@ -49,7 +49,7 @@ class FrontJudge:
         self._race = race(self.front, size, rtf, durations, self.seed, self.trial, self.alpha)
         return self._race.order if self._race else ()
 
-    def look(self, size: float, rtf: float | None, counts: "Mapping[str, ErrorCounts]") -> Stop | None:
+    def look(self, size: float, rtf: float | None, counts: Mapping[str, ErrorCounts]) -> Stop | None:
         """See objectives.measurement.Judge.look."""
         for name, reached in (("size", size), ("rtf", rtf)):
             if reached is not None and reached > self.limits.get(name, math.inf):

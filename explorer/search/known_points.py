@@ -7,7 +7,7 @@ from optuna.study import StudyDirection
 from optuna.study._multi_objective import _dominates  # Optuna's own dominance; it has no public name
 from optuna.trial import FrozenTrial, TrialState
 
-from explorer.search.racing import Member
+from explorer.search.racing import Rival
 from explorer.storage import trial_record as record
 from objectives.operating_point import Mode, OperatingPoint
 from studies.search_space import SearchSpace, recall
@@ -29,7 +29,7 @@ class KnownPoints:
     _stopped: dict[OperatingPoint, FrozenTrial] = field(default_factory=dict)
     _fronts: dict[Mode, list[FrozenTrial]] = field(default_factory=dict)
     _numbers: set[int] = field(default_factory=set)
-    _members: dict[Mode, dict[int, Member]] = field(default_factory=dict)  # a cache for `members`
+    _members: dict[Mode, dict[int, Rival]] = field(default_factory=dict)  # a cache for `members`
 
     @classmethod
     def of(cls, space: SearchSpace, trials: Sequence[FrozenTrial]) -> "KnownPoints":
@@ -63,7 +63,7 @@ class KnownPoints:
         """Return the complete trial at a point; with `stopped_too`, a stopped one if there is no complete one."""
         return self._complete.get(point) or (self._stopped.get(point) if stopped_too else None)
 
-    def members(self, mode: Mode) -> tuple[Member, ...]:
+    def members(self, mode: Mode) -> tuple[Rival, ...]:
         """Return the front of a mode: its feasible complete trials that no other trial of the mode dominates.
 
         Modes have separate fronts, since the objectives do not capture an advantage of an online point: its names are
@@ -71,7 +71,7 @@ class KnownPoints:
         """
         known = self._members.get(mode, {})
         front = self._fronts.get(mode, ())
-        self._members[mode] = {trial.number: known.get(trial.number) or Member.of(trial) for trial in front}
+        self._members[mode] = {trial.number: known.get(trial.number) or Rival.of(trial) for trial in front}
         return tuple(self._members[mode].values())
 
     @property

@@ -54,10 +54,20 @@ SPREAD, SPREAD_PRIOR = 0.3, 4.0  # prior relative variance of a recording's erro
 
 @dataclass(frozen=True)
 class Rival:
-    """A complete trial that is no larger and no slower. errors: its seconds of error by recording (URI)."""
+    """A complete, feasible trial. Plain data, so that it can be sent to a worker.
+
+    errors: its seconds of error by recording (URI). values: (DER %, size MiB, RTF), by which a newcomer's rival is
+    chosen.
+    """
 
     trial: int
     errors: Mapping[str, float]
+    values: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> "Rival":
+        """Return the rival that a trial of the front is."""
+        return cls(trial.number, record.error_seconds(trial), tuple(trial.values))
 
     @property
     def total(self) -> float:
@@ -238,31 +248,18 @@ def _weights(errors: Mapping[str, float]) -> dict[str, float]:
     return {uri: value + EVEN * mean if mean > 0 else 1.0 for uri, value in errors.items()}
 
 
-@dataclass(frozen=True)
-class Member:
-    """A complete, feasible trial. values: (DER %, size MiB, RTF). Plain data, so that it can be sent to a worker."""
-
-    values: tuple[float, ...]
-    rival: Rival
-
-    @classmethod
-    def of(cls, trial: FrozenTrial) -> "Member":
-        """Return the member for a trial of the front."""
-        return cls(tuple(trial.values), Rival(trial.number, record.error_seconds(trial)))
-
-
-def strongest_rival(members: Sequence[Member], size: float, rtf: float) -> Rival | None:
-    """Return the rival of lowest DER among the members that are no larger (MiB) and no slower (RTF).
+def strongest_rival(front: Sequence[Rival], size: float, rtf: float) -> Rival | None:
+    """Return the rival of lowest DER among the trials of a front that are no larger (MiB) and no slower (RTF).
 
     None if there is none: the newcomer then reaches the front whatever its DER. The rival itself is on the front: a
     trial that dominates it would be no larger and no slower either, and would be chosen instead.
     """
-    rivals = [member for member in members if member.values[1] <= size and member.values[2] <= rtf]
-    return min(rivals, key=lambda member: member.values).rival if rivals else None
+    rivals = [rival for rival in front if rival.values[1] <= size and rival.values[2] <= rtf]
+    return min(rivals, key=lambda rival: rival.values, default=None)
 
 
 def race(
-    members: Sequence[Member],
+    front: Sequence[Rival],
     size: float,
     rtf: float,
     durations: Mapping[str, float],
@@ -272,11 +269,11 @@ def race(
 ) -> Race | None:
     """Return the race of a newcomer of known size (MiB) and RTF; None if no DER could keep it off the front.
 
-    members: at least the front of the newcomer's mode. durations: seconds of audio by recording (URI). seed: the
+    front: at least the front of the newcomer's mode. durations: seconds of audio by recording (URI). seed: the
     study's. trial: number of the newcomer. alpha: see Race; with fewer than BETTING_FROM recordings, 0 is used.
     Raises ValueError if the rival was scored on other recordings.
     """
-    rival = strongest_rival(members, size, rtf)
+    rival = strongest_rival(front, size, rtf)
     if rival is None:
         return None
     if set(durations) != set(rival.errors):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
@@ -11,12 +11,9 @@ from pydantic import ValidationError
 
 from explorer.storage import trial_record as record
 from objectives.errors import StudyError, quoted, reason_of
+from objectives.machine import Device
 from objectives.measurement import DATA
 from studies.definition import StudyDefinition
-
-if TYPE_CHECKING:  # it brings torch, which neither the front nor the status of a study should wait for
-    from objectives.machine import Device
-
 
 DEFINITION = "definition"  # study attribute: the definition, budget included
 IDENTITY = "identity"  # study attribute: the parts of definition and evaluator that may not change between runs
@@ -71,7 +68,7 @@ def data_of(study: optuna.Study) -> Mapping[str, str]:
     return {key: identity[key] for key in DATA if key in identity}
 
 
-def device_of(study: optuna.Study) -> "Device":
+def device_of(study: optuna.Study) -> Device:
     """Return the device of a study's accuracy plane. Identities only name it if it is a GPU."""
     return "cuda" if "accuracy" in evaluated_by(study) else "cpu"
 

@@ -143,7 +143,7 @@ def reference_seconds(trial: FrozenTrial) -> float:
     return float(trial.user_attrs[POOLED]["total_seconds"])
 
 
-def _facts(measurement: "Measurement | Stopped") -> dict[str, Any]:
+def _facts(measurement: Measurement | Stopped) -> dict[str, Any]:
     point = measurement.operating_point
     return {
         LATENCY: latency_of(point),

@@ -40,27 +40,15 @@ _stand_in_for_torchaudio_extension()
 with warnings.catch_warnings():
     # pyannote.audio warns that it found no FFmpeg; here audio is decoded by objectives/corpora/audio/reading.py
     warnings.simplefilter("ignore")
-    from pyannote.audio import Inference, Model
-    from pyannote.audio.core.task import Problem, Resolution, Specifications
-    from pyannote.audio.models.blocks.pooling import StatsPool
-    from pyannote.audio.models.embedding import WeSpeakerResNet34
-    from pyannote.audio.models.segmentation import PyanNet
-    from pyannote.audio.pipelines.clustering import AgglomerativeClustering
-    from pyannote.audio.pipelines.speaker_diarization import SpeakerDiarization
-    from pyannote.audio.utils.powerset import Powerset
-    from torchaudio.compliance import kaldi
-
-__all__ = [
-    "AgglomerativeClustering",
-    "Inference",
-    "Model",
-    "Powerset",
-    "Problem",
-    "PyanNet",
-    "Resolution",
-    "SpeakerDiarization",
-    "Specifications",
-    "StatsPool",
-    "WeSpeakerResNet34",
-    "kaldi",
-]
+    from pyannote.audio import Inference as Inference
+    from pyannote.audio import Model as Model
+    from pyannote.audio.core.task import Problem as Problem
+    from pyannote.audio.core.task import Resolution as Resolution
+    from pyannote.audio.core.task import Specifications as Specifications
+    from pyannote.audio.models.blocks.pooling import StatsPool as StatsPool
+    from pyannote.audio.models.embedding import WeSpeakerResNet34 as WeSpeakerResNet34
+    from pyannote.audio.models.segmentation import PyanNet as PyanNet
+    from pyannote.audio.pipelines.clustering import AgglomerativeClustering as AgglomerativeClustering
+    from pyannote.audio.pipelines.speaker_diarization import SpeakerDiarization as SpeakerDiarization
+    from pyannote.audio.utils.powerset import Powerset as Powerset
+    from torchaudio.compliance import kaldi as kaldi

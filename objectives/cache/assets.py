@@ -21,8 +21,6 @@ from objectives.cache.download import (
     HubFile,
     Package,
     PinnedFile,
-    Progress,
-    ProgressCallback,
     Report,
     check,
     from_pip,
@@ -91,22 +89,18 @@ ASSETS: Mapping[str, Asset] = _pinned()
 
 def fetch(
     name: str,
-    progress: ProgressCallback | None = None,
+    report: Report = lambda step, done, total: None,
     *,
     force: bool = False,
     registry: Mapping[str, Asset] = ASSETS,
 ) -> Path:
     """Return the path of an asset's file or folder, downloading it if it is absent.
 
-    progress: called repeatedly from this thread while it downloads or waits. force: download again even if the asset is
+    report: called repeatedly from this thread while it downloads or waits. force: download again even if the asset is
     present, which replaces a damaged file. Raises AssetError if the name is unknown, a present file is not what was
     pinned, every source fails (the message gives the reason of each), or the cache cannot be written.
     """
     asset = _known(name, registry)
-
-    def report(step: str, done: int, total: int) -> None:
-        if progress is not None:
-            progress(Progress(name, step, done, total))
 
     with writing(asset.path):
         if force or not _intact(asset):

@@ -70,18 +70,7 @@ class PinnedFile:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Progress:
-    """The progress of a fetch. step: description of the current step. done, total: bytes of this step."""
-
-    asset: str
-    step: str
-    done: int
-    total: int
-
-
-ProgressCallback = Callable[[Progress], None]
-Report = Callable[[str, int, int], None]  # step, done, total
+Report = Callable[[str, int, int], None]  # the current step in words, and its bytes: done, in all
 
 
 def sha256_of(path: Path) -> str:

@@ -22,7 +22,7 @@ from objectives.compression import low_bit, recovery, training_windows
 from objectives.compression.low_bit import LowBitModel, Ranges
 from objectives.compression.precisions import PRECISION_MODES, Bits
 from objectives.compression.pruning import checkpoint_of, folded, kept_units, rebuild, schedule, units_to_keep
-from objectives.compression.pyannet_head import forward_tail
+from objectives.compression.pyannet_head import forward_head
 from objectives.compression.settings import CompressionSettings, QuantizationOptions
 from objectives.compression.training_data import CalibrationData, TrainingData
 from objectives.compression.training_windows import TrainingWindows, calibration_features, draw_windows
@@ -134,8 +134,8 @@ class Compressor:
 
         def make(path: Path) -> dict[str, Any]:
             network = load_segmentation(self.base, self.trusted)
-            if wild := _wild(network.state_dict()):
-                raise ModelError(f"{self.base}: {wild} holds NaN or infinite weights: give a sound checkpoint")
+            if name := _not_finite(network.state_dict()):
+                raise ModelError(f"{self.base}: {name} holds NaN or infinite weights: give a sound checkpoint")
             network, steps = self._prune(network, pruning, on_progress) if pruned else (network, [])
             checkpoint = checkpoint_of(network, _bare(self.base, self.trusted))
             _save_as(torch.float32, checkpoint, path, f"the model pruned by {pruning} came out of its training")
@@ -165,7 +165,7 @@ class Compressor:
 
         def make(path: Path) -> dict[str, Any]:
             model, summary = self._quantize(source, precision, on_progress)
-            _refuse_wild(low_bit.values_of(model), f"the model came out of {precision}")
+            _refuse_not_finite(low_bit.values_of(model), f"the model came out of {precision}")
             low_bit.save(model, path)
             return {**source.story, "quantized": summary}
 
@@ -199,10 +199,10 @@ class Compressor:
                 with machine.working():
                     network = folded(network, kept, windows.features[: windows.trained])
             learner = recovery.trainable_copy(rebuild(network, kept))
-            forward = functools.partial(forward_tail, learner)
-            told = functools.partial(on_progress, f"recovering {pruning}, {number} of {len(plan)}")
+            forward = functools.partial(forward_head, learner)
+            progress = functools.partial(on_progress, f"recovering {pruning}, {number} of {len(plan)}")
             seed = self.settings.seed + number
-            outcome = self._train(learner, forward, windows, steps, settings.learning_rate, seed, told)
+            outcome = self._train(learner, forward, windows, steps, settings.learning_rate, seed, progress)
             network = learner
             records.append({"kept": kept_units(network), **outcome})
         return network, records
@@ -234,8 +234,8 @@ class Compressor:
             return low_bit.run_low_bit(learner, features, low_bit.faked_weights(learner, bits, options), ranges)
 
         windows, rate = self._windows(options, on_progress), settings.learning_rate * QAT_RATE
-        told = functools.partial(on_progress, f"quantization-aware training, {name}")
-        return learner, self._train(learner, forward, windows, settings.qat_steps, rate, self.settings.seed, told)
+        progress = functools.partial(on_progress, f"quantization-aware training, {name}")
+        return learner, self._train(learner, forward, windows, settings.qat_steps, rate, self.settings.seed, progress)
 
     def _train(
         self,
@@ -305,12 +305,12 @@ def _bare(path: Path, trusted: Collection[str] = ()) -> dict[str, Any]:
 
 
 def _save_as(dtype: torch.dtype, checkpoint: Mapping[str, Any], path: Path, what: str) -> None:
-    """Write a checkpoint with its weights in this precision. Raises EvaluationError as _refuse_wild does."""
+    """Write a checkpoint with its weights in this precision. Raises EvaluationError as _refuse_not_finite does."""
     state = {
         name: value.to(torch.float32 if KEPT_WIDE in name else dtype) if value.is_floating_point() else value
         for name, value in checkpoint["state_dict"].items()
     }
-    _refuse_wild(state, what)
+    _refuse_not_finite(state, what)
     save_checkpoint({**checkpoint, "state_dict": state}, path)
 
 
@@ -334,15 +334,15 @@ def _vectors_together(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tens
     return together
 
 
-def _wild(values: Mapping[str, torch.Tensor]) -> str | None:
+def _not_finite(values: Mapping[str, torch.Tensor]) -> str | None:
     """Return the name of the first tensor that holds NaN or infinite values."""
     return next((name for name, value in values.items() if not value.isfinite().all()), None)
 
 
-def _refuse_wild(values: Mapping[str, torch.Tensor], what: str) -> None:
+def _refuse_not_finite(values: Mapping[str, torch.Tensor], what: str) -> None:
     """Raise EvaluationError, beginning with `what`, if a value is NaN or infinite: such a model cannot run."""
-    if wild := _wild(values):
-        raise EvaluationError(f"{what}: {wild} holds NaN or infinite values, so it was not kept")
+    if name := _not_finite(values):
+        raise EvaluationError(f"{what}: {name} holds NaN or infinite values, so it was not kept")
 
 
 def _shares(steps: int, iterations: int) -> list[int]:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from objectives.backends.library_errors import ran_out_of_memory
 from objectives.backends.pyannote import Problem, PyanNet, Resolution, Specifications
 from objectives.compression.precisions import Bits
-from objectives.compression.pyannet_head import CLASSIFIER, lstm_bias, new_network, run_tail, tail_weights
+from objectives.compression.pyannet_head import CLASSIFIER, head_weights, lstm_bias, new_network, run_head
 from objectives.compression.quantization import (
     ActivationRange,
     QuantizedWeight,
@@ -46,7 +46,7 @@ Ranges = Mapping[str, ActivationRange]
 class LowBitModel:
     """A low-bit model in memory.
 
-    network: stock PyanNet whose weights have the stored values. weights: named as by `tail_weights`, and those of
+    network: stock PyanNet whose weights have the stored values. weights: named as by `head_weights`, and those of
     SincNet if it is quantized too. ranges: of the inputs of `lstm.0`, …, `linear.0`, …, `classifier`.
     """
 
@@ -59,18 +59,18 @@ class LowBitModel:
 def run_low_bit(
     network: PyanNet, features: torch.Tensor, values: Mapping[str, torch.Tensor], ranges: Ranges
 ) -> torch.Tensor:
-    """Run the tail with 8-bit activations and states: (batch, frames, 60) → (batch, frames, classes)."""
-    return run_tail(network, features, values, lambda layer, activation: ranges[layer].rounded(activation), True)
+    """Run the head with 8-bit activations and states: (batch, frames, 60) → (batch, frames, classes)."""
+    return run_head(network, features, values, lambda layer, activation: ranges[layer].rounded(activation), True)
 
 
 def faked_weights(network: PyanNet, bits: Bits, options: QuantizationOptions) -> dict[str, torch.Tensor]:
-    """Return the weights of the tail rounded as by `quantize`; gradients pass straight through."""
-    return {name: faked_weight(weight, *_how(name, bits, options)) for name, weight in tail_weights(network).items()}
+    """Return the weights of the head rounded as by `quantize`; gradients pass straight through."""
+    return {name: faked_weight(weight, *_how(name, bits, options)) for name, weight in head_weights(network).items()}
 
 
 def quantize(network: PyanNet, bits: Bits, options: QuantizationOptions, ranges: Ranges) -> LowBitModel:
     """Round a network's weights to `bits`, except the classifier's: they need 8 bits to stay accurate."""
-    matrices = tail_weights(network)
+    matrices = head_weights(network)
     if options.sincnet == "int8":
         matrices |= {name: network.get_parameter(name).flatten(1) for name in SINCNET_WEIGHTS}
     weights = {name: quantize_weight(matrix, *_how(name, bits, options)) for name, matrix in matrices.items()}
@@ -99,9 +99,9 @@ def observe_ranges(network: PyanNet, features: torch.Tensor) -> dict[str, Activa
         seen.setdefault(layer, []).extend(activation.aminmax())
         return activation
 
-    weights = tail_weights(network)
+    weights = head_weights(network)
     for batch in features.split(32):
-        run_tail(network, batch, weights, enter)
+        run_head(network, batch, weights, enter)
     return {layer: observed_range(min(extremes).item(), max(extremes).item()) for layer, extremes in seen.items()}
 
 

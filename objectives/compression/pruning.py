@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from objectives.backends.pyannote import PyanNet
-from objectives.compression.pyannet_head import new_network, run_tail, tail_weights
+from objectives.compression.pyannet_head import head_weights, new_network, run_head
 from objectives.errors import ModelError
 from objectives.operating_point import Pruning
 
@@ -220,7 +220,7 @@ def folded(network: PyanNet, kept: Mapping[str, torch.Tensor], features: torch.T
 
 
 def _moments(network: PyanNet, features: torch.Tensor) -> dict[str, Moments]:
-    """Return the covariance and mean of the input of each layer of the tail, in the order of the layers."""
+    """Return the covariance and mean of the input of each layer of the head, in the order of the layers."""
     entering: dict[str, list[torch.Tensor]] = {}
     nothing = [torch.tensor(0)] * 3
 
@@ -230,9 +230,9 @@ def _moments(network: PyanNet, features: torch.Tensor) -> dict[str, Moments]:
         entering[layer] = [old + new for old, new in zip(entering.get(layer, nothing), sums, strict=True)]
         return activation
 
-    weights = tail_weights(network)
+    weights = head_weights(network)
     for batch in features.split(AT_ONCE):
-        run_tail(network, batch, weights, enter)
+        run_head(network, batch, weights, enter)
     return {
         layer: (second / count - (first / count).outer(first / count), first / count)
         for layer, (second, first, count) in entering.items()

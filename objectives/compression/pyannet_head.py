@@ -1,6 +1,6 @@
-"""Run the tail of a PyanNet, the layers after SincNet from LSTM to classifier, with replaced weights or activations.
+"""Run the head of a PyanNet, the layers after SincNet from LSTM to classifier, with replaced weights or activations.
 
-Recovery and quantization work on the tail alone, so SincNet's output is computed once.
+Recovery and quantization work on the head alone, so SincNet's output is computed once.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,8 +25,8 @@ def new_network(hyper_parameters: Mapping[str, Any], specifications: Any) -> Pya
     return network
 
 
-def tail_weights(network: PyanNet) -> dict[str, torch.Tensor]:
-    """Return the weight matrices of the tail, with gradients: `lstm.0.input`, `lstm.0.state`, …, `linear.0.weight`, …,
+def head_weights(network: PyanNet) -> dict[str, torch.Tensor]:
+    """Return the weight matrices of the head, with gradients: `lstm.0.input`, `lstm.0.state`, …, `linear.0.weight`, …,
     `classifier.weight`. Those of an LSTM, (2 · 4 · hidden, inputs), hold both directions.
 
     Raises ModelError if the LSTM is not built as segmentation-3.0's is.
@@ -68,24 +68,24 @@ def features_of(network: PyanNet, waveforms: torch.Tensor) -> torch.Tensor:
     return network.sincnet(waveforms).transpose(1, 2)
 
 
-def forward_tail(network: PyanNet, features: torch.Tensor) -> torch.Tensor:
-    """Run the tail in full precision: (batch, frames, 60) → (batch, frames, classes) log-probabilities."""
+def forward_head(network: PyanNet, features: torch.Tensor) -> torch.Tensor:
+    """Run the head in full precision: (batch, frames, 60) → (batch, frames, classes) log-probabilities."""
     features, _ = network.lstm(features)
     for linear in linears(network):
         features = torch.nn.functional.leaky_relu(linear(features))
     return torch.nn.functional.log_softmax(network.classifier(features), dim=-1)
 
 
-def run_tail(
+def run_head(
     network: PyanNet,
     features: torch.Tensor,
     weights: Weights,
     enter: Enter = lambda layer, activation: activation,
     round_state: bool = False,
 ) -> torch.Tensor:
-    """Run the tail with other weights: (batch, frames, 60) → (batch, frames, classes) log-probabilities.
+    """Run the head with other weights: (batch, frames, 60) → (batch, frames, classes) log-probabilities.
 
-    weights: named as by `tail_weights`; biases are the network's. enter: called with the name of each layer (`lstm.0`,
+    weights: named as by `head_weights`; biases are the network's. enter: called with the name of each layer (`lstm.0`,
     …, `linear.0`, …, `classifier`) and its input; returns the input to use. round_state: whether LSTM states are
     rounded to 8 bits.
     """

@@ -47,7 +47,7 @@ def device() -> torch.device:
 
 
 def trainable_copy(network: PyanNet) -> PyanNet:
-    """Copy a network to the training device, with a trainable tail, a frozen SincNet and no dropout."""
+    """Copy a network to the training device, with a trainable head, a frozen SincNet and no dropout."""
     learner = copy.deepcopy(network).to(device()).train()
     learner.lstm.dropout = 0.0
     learner.requires_grad_(True)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from objectives import machine
 from objectives.backends.pyannote import PyanNet
 from objectives.cache.files import content_key, kept_file
-from objectives.compression.pyannet_head import features_of, forward_tail
+from objectives.compression.pyannet_head import features_of, forward_head
 from objectives.compression.training_data import CalibrationData, TrainingData
 from objectives.corpora.corpus import SAMPLE_RATE, Recording
 from objectives.corpora.simulation.channel import augmented
@@ -149,7 +149,7 @@ def _draw(
         with machine.working(), torch.inference_mode():
             features.append(_features(front, np.stack(batch)))
             heard = features[-1] if front is teacher else _features(teacher, np.stack(batch))
-            answers.append(forward_tail(teacher, heard))
+            answers.append(forward_head(teacher, heard))
         on_progress(min(1.0, (first + AT_ONCE) / len(places)))
     return {
         "features": torch.cat(features),

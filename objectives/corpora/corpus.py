@@ -254,7 +254,13 @@ def make_recording(
             )
     if ends_where_annotated:
         duration = min(duration, annotated.extent().end)
-    _refuse_turns_past_end(uri, audio, reference, duration, origin)
+    for turn, _, speaker in reference.itertracks(yield_label=True):
+        if turn.end > duration + END_TOLERANCE:
+            raise CorpusError(
+                f"{origin}: {uri!r}: a turn of {quoted(speaker)[1:-1]} from {_seconds(turn.start)} to "
+                f"{_seconds(turn.end)} lies past the end of the audio ({duration:.3f} s, {audio}): correct the RTTM, "
+                "or use the audio that it was written for"
+            )
     heard = Timeline([Segment(0.0, duration)], uri=uri)
     reference = reference.crop(heard, mode="intersection")
     annotated = annotated.crop(heard, mode="intersection").support()
@@ -272,16 +278,6 @@ def make_recording(
             f"nothing of it is scored: all its speech lies within {COLLAR / 2} s of where a turn begins or ends"
         )
     return Recording(uri, audio, duration, reference, annotated, tuple(remarks), merged_turns)
-
-
-def _refuse_turns_past_end(uri: str, audio: Path, reference: Annotation, duration: float, origin: Path | str) -> None:
-    for turn, _, speaker in reference.itertracks(yield_label=True):
-        if turn.end > duration + END_TOLERANCE:
-            raise CorpusError(
-                f"{origin}: {uri!r}: a turn of {quoted(speaker)[1:-1]} from {_seconds(turn.start)} to "
-                f"{_seconds(turn.end)} lies past the end of the audio ({duration:.3f} s, {audio}): correct the RTTM, "
-                "or use the audio that it was written for"
-            )
 
 
 def _seconds(value: float) -> str:

@@ -9,60 +9,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from objectives.backends.pyannote import Model, StatsPool, kaldi
-
 MEL_BINS = 80
 LAYERS_AND_DILATIONS = ((12, 1), (24, 2), (16, 2))  # of the three dense blocks
 BATCH_NORM_EPSILON = 1e-5  # torch's default, with which the checkpoint was trained
 SEGMENT = 100  # frames of the local context of a mask (arXiv 2303.00332, Sec. 2.2)
 
 
-class CAMPPlus(Model):
-    """CAM++ with the interface of pyannote's WeSpeaker models: `forward`, `forward_frames` and `forward_embedding`.
+class CAMPPlus(nn.Module):
+    """The part of CAM++ before its statistics pooling; `xvector.projection` is the layer after it.
 
-    Input: (batch, 1, samples) at 16 kHz in [-1, 1]. Output: (batch, 192), or (batch, speakers, 192) if the weights have
-    a speaker dimension.
+    Input: (batch, frames, 80), Kaldi's log-mel filterbank every 10 ms, less its mean over the input. Output: (batch,
+    512, ceil(frames / 2)), one feature vector every 20 ms.
     """
 
     dimension = 192
 
-    def __init__(self, sample_rate: int = 16_000, num_channels: int = 1):
-        super().__init__(sample_rate=sample_rate, num_channels=num_channels)
+    def __init__(self) -> None:
+        super().__init__()
         self.head = _Front()
         self.xvector = _XVector(self.head.out_channels)
-        self.pool = StatsPool()
-
-    def compute_fbank(self, waveforms: Tensor) -> Tensor:
-        """Compute the Kaldi log-mel filterbank, 25 ms windows every 10 ms: (batch, 1, samples) → (batch, frames,
-        80)."""
-        return torch.stack(
-            [
-                kaldi.fbank(waveform, num_mel_bins=MEL_BINS, sample_frequency=16_000, dither=0.0)
-                for waveform in waveforms
-            ]
-        )
 
     def frames_of_fbank(self, fbank: Tensor) -> Tensor:
-        """Compute one feature vector every 20 ms: (batch, frames, 80), centred → (batch, 512, ceil(frames / 2))."""
+        """Compute features. (Not `forward`, whose name would enter the nodes of ONNX files.)"""
         return self.xvector.frames(self.head(fbank.transpose(1, 2)))
-
-    def forward_frames(self, waveforms: Tensor) -> Tensor:
-        """Compute features, with the filterbank centred on its mean over the input: (batch, 1, samples) → (batch, 512,
-        frames)."""
-        fbank = self.compute_fbank(waveforms)
-        return self.frames_of_fbank(fbank - fbank.mean(dim=1, keepdim=True))
-
-    def forward_embedding(self, frames: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Pool features: (batch, 512, frames) → (batch, 192), or (batch, speakers, 192) with (batch, speakers, frames)
-        weights."""
-        statistics = self.pool(frames, weights=weights)
-        return self.xvector.embed(statistics)
-
-    # type: ignore, since pyannote.audio's embedding models have this signature, but their base class has another
-    def forward(self, waveforms: Tensor, weights: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """Embed audio: (batch, 1, samples) → (batch, 192), or (batch, speakers, 192) with (batch, speakers, frames)
-        weights."""
-        return self.forward_embedding(self.forward_frames(waveforms), weights=weights)
 
 
 def _named(**modules: nn.Module) -> nn.Sequential:
@@ -190,11 +159,6 @@ class _XVector(nn.Module):
             block, transit = self.get_submodule(f"block{i}"), self.get_submodule(f"transit{i}")
             x = transit(block(x))
         return self.out_nonlinear(x)
-
-    def embed(self, statistics: Tensor) -> Tensor:
-        """Map pooled statistics to embeddings: (..., 1024) → (..., 192)."""
-        weight, bias = self.projection()
-        return F.linear(statistics, weight, bias)
 
     def projection(self) -> tuple[Tensor, Tensor]:
         """Return the embedding layer and its batch norm as one affine map: weight (192, 1024), bias (192,)."""

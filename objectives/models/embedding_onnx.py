@@ -17,7 +17,7 @@ import torch
 from objectives.backends.onnx_export import trace
 from objectives.models.contract import SAMPLE_RATE
 from objectives.models.filterbank import FBANK_BINS
-from objectives.models.sherpa_metadata import NORMALIZATION, set_metadata
+from objectives.models.sherpa_metadata import NORMALIZATION
 
 FORM = 2  # of the files: raise it whenever a file would be written differently
 EXAMPLE = 300  # fbank frames to trace with
@@ -63,7 +63,7 @@ def write_embedding_onnx(path: Path, frames: torch.nn.Module, affine: Affine, ca
         {"embedding": {0: "N"}, "features": {0: "N", 2: "frames"}},
     )
     written = onnx.load(path)
-    set_metadata(written, {**card, "output_dim": str(len(bias))})
+    onnx.helper.set_model_props(written, {**card, "output_dim": str(len(bias))})
     onnx.save(written, path)
 
 

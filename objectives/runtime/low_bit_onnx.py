@@ -48,7 +48,7 @@ def export_low_bit(model: LowBitModel, path: Path, signed: bool) -> None:
     graph = Graph(written, "q", signed)
     _store_sincnet(written, graph, model)
     frames_first = graph.add("Transpose", ["features"], perm=[1, 0, 2])
-    scores = _tail(graph, model, frames_first)
+    scores = _head(graph, model, frames_first)
     graph.add("Transpose", [scores], output="y", perm=[1, 0, 2])
     shape = ("N", "frames", int(model.network.classifier.out_features))
     onnx.save(graph.as_model(helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)), path)
@@ -85,7 +85,7 @@ class _Front(torch.nn.Module):
         return features_of(self._network, waveforms)
 
 
-def _tail(graph: Graph, model: LowBitModel, features: str) -> str:
+def _head(graph: Graph, model: LowBitModel, features: str) -> str:
     """(frames, batch, 60) → (frames, batch, classes)."""
     for layer in range(model.network.lstm.num_layers):
         features = _lstm(graph, model, layer, features)

@@ -17,9 +17,8 @@ from objectives.backends.pyannote import PyanNet
 from objectives.cache.files import kept_file
 from objectives.compression.compressor import FinishedModel, load_network
 from objectives.compression.low_bit import load
-from objectives.models.contract import SAMPLE_RATE
 from objectives.models.segmentation import contract_of
-from objectives.models.sherpa_metadata import segmentation_metadata, set_metadata
+from objectives.models.sherpa_metadata import segmentation_metadata
 from objectives.runtime.low_bit_onnx import export_low_bit, signed_products_are_exact
 
 FORM = 2  # of the files: raise it whenever a file would be written differently
@@ -81,5 +80,5 @@ def write_onnx(model: FinishedModel, path: Path, kind: Kind | None = None) -> No
     if model.precision == "fp16":
         store_in_16_bits(written)
     details = {"precision": model.precision, "arithmetic": kind, "model_key": model.key}
-    set_metadata(written, {**segmentation_metadata(contract_of(network), SAMPLE_RATE), **details})
+    onnx.helper.set_model_props(written, {**segmentation_metadata(contract_of(network)), **details})
     onnx.save(written, path)

@@ -122,7 +122,7 @@ def play(table: Sequence[Recorded], durations: Mapping[str, float], seed: int, e
     points = Random(seed).sample(table, len(table))
     points.sort(key=lambda point: not point.is_baseline)
     complete: list[FrozenTrial] = []
-    members: list[racing.Member] = []
+    members: list[racing.Rival] = []
     count = dict.fromkeys(("raced", "stopped", "certain", "belonged", "false_stops"), 0)
     seconds = sum(durations.values())
     audio = updates = 0.0
@@ -143,7 +143,7 @@ def play(table: Sequence[Recorded], durations: Mapping[str, float], seed: int, e
                 count["false_stops"] += belongs
         if verdict is None:
             complete.append(point.trial)
-            members.append(racing.Member.of(point.trial))
+            members.append(racing.Rival.of(point.trial))
         audio += scored
         updates += scored / point.chunk_length
     return Played(

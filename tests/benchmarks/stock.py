@@ -20,17 +20,16 @@ from objectives.cache.assets import fetch
 from objectives.corpora.corpus import Recording
 from objectives.evaluation.scoring import score
 from objectives.measurement import ErrorCounts
-from objectives.models.campplus import CAMPPlus
 from objectives.models.contract import SAMPLE_RATE
 from objectives.models.embedding import SpeakerEmbedding, features_of
 from objectives.models.embedding_features import FeaturesOf, fresh_window_features
-from objectives.models.embedding_loading import load_campplus
 from objectives.models.released_pipeline import CLUSTERING_METHOD, MIN_CLUSTER_SIZE, MIN_DURATION_OFF
 from objectives.models.segmentation import load_segmentation
 from objectives.runtime.runtime import Runtime
 from objectives.runtime.window_predictions import WindowClasses
 from objectives.streaming.clustering import ClusteringSettings
 from objectives.streaming.offline import STEP_SAMPLES, _ReleasedPipeline
+from tests.support.stock_campplus import StockCAMPPlus, load_stock_campplus
 
 SEGMENTATION_BATCH = 32  # the released pipeline's
 
@@ -45,7 +44,7 @@ def load_stock(threshold: float, embedding_batch: int) -> SpeakerDiarization:
             legacy=True,
             segmentation=load_segmentation(fetch("segmentation-3.0")),
             segmentation_step=0.1,
-            embedding=load_campplus(fetch("campplus")),
+            embedding=load_stock_campplus(fetch("campplus")),
             embedding_exclude_overlap=True,
             plda=object.__new__(PLDA),  # wanted whatever the clustering; this one never looks at it
             clustering="AgglomerativeClustering",
@@ -178,7 +177,7 @@ class _Remembering:
     def __init__(self, pipeline: SpeakerDiarization):
         self.pipeline = pipeline
         model = pipeline._embedding.model_
-        assert isinstance(model, CAMPPlus)
+        assert isinstance(model, StockCAMPPlus)
         self.model = model
         self._make = model.forward_frames
         self._known: dict[bytes, torch.Tensor] = {}

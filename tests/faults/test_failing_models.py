@@ -24,7 +24,7 @@ from objectives.cache.files import CACHE_VARIABLE
 from objectives.cache.model_cleaning import stored_models
 from objectives.cache.model_store import kept_model
 from objectives.compression.compressor import FinishedModel
-from objectives.compression.pyannet_head import forward_tail
+from objectives.compression.pyannet_head import forward_head
 from objectives.compression.recovery import loss_of, train, trainable_copy
 from objectives.errors import DeviceError, EvaluationError, ModelError
 from objectives.evaluation.evaluator import Evaluator, build_evaluator
@@ -220,7 +220,7 @@ def test_a_training_that_diverges_is_a_reason_and_not_kept() -> None:
         windows = random_windows()
         train(
             [parameter for parameter in learner.parameters() if parameter.requires_grad],
-            lambda features: forward_tail(learner, features),
+            lambda features: forward_head(learner, features),
             loss_of("powerset", windows, contract_of(learner)),
             windows,
             steps=10,

@@ -131,7 +131,7 @@ def _bundle(name: str) -> Any:
         from objectives.backends.onnx_export import trace
         from objectives.models.embedding_onnx import CAMPPLUS_CARD, write_embedding_onnx
         from objectives.models.segmentation import contract_of
-        from objectives.models.sherpa_metadata import segmentation_metadata, set_metadata
+        from objectives.models.sherpa_metadata import segmentation_metadata
         from tests.support.networks import small_network
 
         folder = folder / "bundle"
@@ -146,7 +146,7 @@ def _bundle(name: str) -> Any:
             {"y": {0: "N", 1: "f"}},
         )
         written = onnx.load(folder / MODEL)
-        set_metadata(written, segmentation_metadata(contract, SAMPLE_RATE))
+        onnx.helper.set_model_props(written, segmentation_metadata(contract))
         onnx.save(written, folder / MODEL)
         frames = _frames()
         affine = (torch.randn(3, 8), torch.randn(3))

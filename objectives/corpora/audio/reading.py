@@ -110,8 +110,9 @@ def _at_16_khz(file: AudioFile, track: Track, duration: float) -> Iterator[np.nd
 def _sound(file: AudioFile, track: Track, duration: float) -> Iterator[_Chunk]:
     """Decode, mix the channels and check the samples, up to `duration`: (samples,) float32 pieces and the rate."""
     path = file.path
+    chunks = _plain_chunks(path) if track.stream is None else _placed_chunks(file, track.stream)
     heard, rate = 0, 0
-    with closing(_decoded(file, track)) as chunks:
+    with decoding(path), closing(chunks):
         for chunk, chunk_rate in chunks:
             rate = rate or usable_rate(path, chunk_rate)
             if chunk_rate != rate:
@@ -120,7 +121,8 @@ def _sound(file: AudioFile, track: Track, duration: float) -> Iterator[_Chunk]:
                     "convert it to WAV or FLAC"
                 )
             chosen = track.channel is not None and track.channel < len(chunk)
-            mono = (chunk[track.channel] if chosen else chunk.mean(axis=0))[: _frames(duration, rate) - heard]
+            wanted = math.ceil(duration * rate - 1e-6)  # a duration is a float: an excess of 1e-6 adds no sample
+            mono = (chunk[track.channel] if chosen else chunk.mean(axis=0))[: wanted - heard]
             if not np.isfinite(mono).all():
                 first = int(np.flatnonzero(~np.isfinite(mono))[0])
                 raise CorpusError(
@@ -129,7 +131,7 @@ def _sound(file: AudioFile, track: Track, duration: float) -> Iterator[_Chunk]:
                 )
             heard += len(mono)
             yield mono, rate
-            if heard >= _frames(duration, rate):
+            if heard >= wanted:
                 return
     _refuse_short(path, heard / (rate or SAMPLE_RATE), duration)
 
@@ -142,19 +144,14 @@ def _refuse_short(path: Path, seconds: float, duration: float) -> None:
         )
 
 
-def _decoded(file: AudioFile, track: Track) -> Generator[_Chunk, None, None]:
-    with decoding(file.path):
-        yield from _plain_chunks(file.path) if track.stream is None else _placed_chunks(file, track.stream)
-
-
-def _plain_chunks(path: Path) -> Iterator[_Chunk]:
+def _plain_chunks(path: Path) -> Generator[_Chunk, None, None]:
     with soundfile.SoundFile(str(path)) as file:
         size = max(1, CHUNK // file.channels)
         while len(samples := file.read(size, dtype="float32", always_2d=True)):  # (samples, channels)
             yield samples.T, file.samplerate
 
 
-def _placed_chunks(file: AudioFile, stream: int) -> Iterator[_Chunk]:
+def _placed_chunks(file: AudioFile, stream: int) -> Generator[_Chunk, None, None]:
     with opened(file.path, file.options) as container:
         reader = Reader(container, stream)
         begun = False
@@ -167,8 +164,3 @@ def _placed_chunks(file: AudioFile, stream: int) -> Iterator[_Chunk]:
             for start in range(0, silent, CHUNK):
                 yield np.zeros((channels, min(CHUNK, silent - start)), np.float32), piece.rate
             yield piece.sound, piece.rate
-
-
-def _frames(duration: float, rate: int) -> int:
-    # a duration is a float: an excess of 1e-6 samples must not add a sample
-    return math.ceil(duration * rate - 1e-6)

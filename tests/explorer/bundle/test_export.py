@@ -33,6 +33,7 @@ from tests.support import sherpa_process
 from tests.support.checkpoints import seconds_apart
 from tests.support.export_study import LOW_BIT, THRESHOLD, Change, Exports, real_definition, real_study, real_trial
 from tests.support.recommendation_study import empty_study
+from tests.support.sherpa_metadata import checked_metadata
 
 POINTS = pytest.mark.parametrize("point", [BASELINE, LOW_BIT], ids=lambda point: point.precision)
 
@@ -134,6 +135,12 @@ def test_sherpa_onnx_hears_the_same_speech(exports: Exports, waveform: np.ndarra
     # its windows look both ways, and it closes no pauses
     assert np.mean(speech[0] == speech[1]) > 0.8
     assert speech[1].mean() > 0.3
+
+
+@POINTS
+def test_its_files_have_the_metadata_that_sherpa_onnx_needs(exports: Exports, point: OperatingPoint) -> None:
+    checked_metadata(exports.folders[point] / MODEL)
+    checked_metadata(exports.folders[point] / EMBEDDING, "embedding")
 
 
 def test_the_weights_without_a_pickle_are_the_checkpoints(exports: Exports) -> None:

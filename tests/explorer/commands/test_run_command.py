@@ -83,7 +83,7 @@ def test_the_tables_of_the_paper_and_the_choice_between_them_are_shown(built: li
     ran = typed("run", "study.toml")
     chosen = "Linear-40: DER on calib 10.40 % (Hidden-40 14.00, +3.60)"
     assert f"Table 2's variant: {chosen}" in ran.stderr
-    assert "trial 3 paper:table2:FP16  offline  Linear-40  fp16" in ran.stderr
+    assert "trial 3 paper:table2:FP16  Linear-40, fp16, offline" in ran.stderr
     assert "Table 2: precision of Linear-40" in ran.stdout
     assert "12.66" in ran.stdout
     assert chosen in typed("status", "study").stdout

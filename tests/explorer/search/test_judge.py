@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from explorer.search.judge import FrontJudge
 from explorer.search.known_points import KnownPoints
-from explorer.search.racing import BETTING_FROM, Member, Rival
+from explorer.search.racing import BETTING_FROM, Rival
 from explorer.search.status import status
 from explorer.storage import trial_record as record
 from explorer.storage.connection import load_study
@@ -22,7 +22,7 @@ from tests.support.analytic_evaluator import AnalyticEvaluator, judged, measurem
 SAME_SIZE = {"precision": ["fp32"], "pruning_structure": ["none"]}
 
 
-FRONT = (Member((20.0, 4.0, 0.1), Rival(3, {"a": 15.0, "b": 25.0})),)
+FRONT = (Rival(3, {"a": 15.0, "b": 25.0}, (20.0, 4.0, 0.1)),)
 
 
 def judge(limits: Mapping[str, float] | None = None, reference: float | None = 200.0, **more: object) -> FrontJudge:
@@ -83,7 +83,7 @@ def test_a_judge_is_made_of_the_study_and_the_front_of_the_mode() -> None:
     assert FrontJudge.of(12, "online", small_study(**told), known).front == ()
     assert FrontJudge.of(12, "chunk-wise", small_study(racing={"enabled": False}), known).front == ()
     # both the study's seed and the trial's number draw the order, and with an alpha of 0 the densest come first
-    durations = dict.fromkeys(made.front[0].rival.errors, 10.0)
+    durations = dict.fromkeys(made.front[0].errors, 10.0)
     orders = {
         FrontJudge(trial, seed, {}, made.front, None, alpha).order(4.0, 0.1, durations)
         for trial, seed, alpha in ((12, 3, 0.05), (13, 3, 0.05), (12, 4, 0.05), (12, 3, 0.0))

@@ -98,7 +98,7 @@ def test_every_search_trial_that_ended_counts_and_no_fixed_point_does() -> None:
 
 
 def numbers(known: KnownPoints, mode: str = "online") -> set[int]:
-    return {member.rival.trial for member in known.members(mode)}  # type: ignore[arg-type]
+    return {member.trial for member in known.members(mode)}  # type: ignore[arg-type]
 
 
 def test_a_newcomer_races_the_front_of_its_own_mode() -> None:
@@ -118,7 +118,7 @@ def test_a_newcomer_races_the_front_of_its_own_mode() -> None:
     known.add(ended(7, replace(POINT, chunk_length=1.0), (25.0, 3.0, 0.1), excesses={"latency": 0.0}))
     assert numbers(known) == {2, 3, 7}  # equals do not dominate each other, and a budget that is reached is kept
     (member,) = known.members("chunk-wise")
-    assert (member.values, member.rival.errors) == ((3.0, 1.0, 0.01), {"a": 3.0})
+    assert (member.values, member.errors) == ((3.0, 1.0, 0.01), {"a": 3.0})
 
 
 def test_what_all_trials_were_scored_on_is_known_from_the_first_complete_one() -> None:

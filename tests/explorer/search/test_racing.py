@@ -17,7 +17,6 @@ from optuna.trial import FrozenTrial, create_trial
 from explorer.search.racing import (
     BETTING_FROM,
     EVEN,
-    Member,
     Race,
     Rival,
     Verdict,
@@ -245,8 +244,8 @@ def complete(number: int, values: tuple[float, float, float], uris: Sequence[str
     return trial
 
 
-def members(*trials: FrozenTrial) -> tuple[Member, ...]:
-    return tuple(map(Member.of, trials))
+def members(*trials: FrozenTrial) -> tuple[Rival, ...]:
+    return tuple(map(Rival.of, trials))
 
 
 def test_the_rival_is_the_one_of_lowest_der_that_is_no_larger_and_no_slower() -> None:
@@ -259,7 +258,7 @@ def test_the_rival_is_the_one_of_lowest_der_that_is_no_larger_and_no_slower() ->
         complete(6, (20.0, 4.0, 0.10)),  # the same again
     )
     rival = strongest_rival(known, size=4.0, rtf=0.10)
-    assert rival == Rival(1, {"a": pytest.approx(6.0), "b": pytest.approx(6.0)})
+    assert rival == Rival(1, {"a": pytest.approx(6.0), "b": pytest.approx(6.0)}, (20.0, 4.0, 0.10))
     assert strongest_rival(known, size=3.9, rtf=0.10).trial == 5
     assert strongest_rival(known, size=4.0, rtf=0.009) is None
     assert strongest_rival([], size=4.0, rtf=0.1) is None

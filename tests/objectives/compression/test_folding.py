@@ -7,7 +7,7 @@ import torch
 
 from objectives.backends.pyannote import PyanNet
 from objectives.compression.pruning import AT_ONCE, WINDOWS, folded, rebuild, units_to_keep
-from objectives.compression.pyannet_head import forward_tail, run_tail, tail_weights
+from objectives.compression.pyannet_head import forward_head, head_weights, run_head
 from tests.support.networks import random_features, small_network
 
 HIDDEN, WIDTH = 6, 5
@@ -40,7 +40,7 @@ def entering(network: PyanNet, features: torch.Tensor) -> dict[str, torch.Tensor
         seen[name] = activation.flatten(0, 1).double()
         return activation
 
-    run_tail(network, features, tail_weights(network), enter)
+    run_head(network, features, head_weights(network), enter)
     return seen
 
 
@@ -101,10 +101,10 @@ def test_a_unit_that_says_what_another_says_is_not_missed() -> None:
         layer.weight[3], layer.bias[3] = 0.0, 7.0
     kept = {layer: torch.tensor([0, 1, 2]) for layer in ("linear.0", "linear.1")}
     features = random_features(8)
-    whole = forward_tail(network, features)
+    whole = forward_head(network, features)
     cut, folded_first = rebuild(network, kept), rebuild(folded(network, kept, features), kept)
-    torch.testing.assert_close(forward_tail(folded_first, features), whole, rtol=0, atol=2e-3)
-    assert (forward_tail(cut, features) - whole).abs().max() > 0.1
+    torch.testing.assert_close(forward_head(folded_first, features), whole, rtol=0, atol=2e-3)
+    assert (forward_head(cut, features) - whole).abs().max() > 0.1
 
 
 @torch.no_grad()

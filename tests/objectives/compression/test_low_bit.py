@@ -25,7 +25,7 @@ from objectives.compression.low_bit import (
     run_low_bit,
     save,
 )
-from objectives.compression.pyannet_head import features_of, run_tail, tail_weights
+from objectives.compression.pyannet_head import features_of, head_weights, run_head
 from objectives.compression.quantization import ActivationRange
 from objectives.compression.settings import QuantizationOptions
 from objectives.errors import ModelError
@@ -88,7 +88,7 @@ def test_ranges_hold_what_enters_each_layer(real: PyanNet, features: torch.Tenso
 def test_weights_have_their_bits_and_the_classifier_keeps_8(real: PyanNet, ranges: Ranges) -> None:
     for bits in (8, 4):
         model = quantize(real, bits, PLAIN, ranges)
-        assert set(model.weights) == set(tail_weights(real))
+        assert set(model.weights) == set(head_weights(real))
         told = {name: weight.bits for name, weight in model.weights.items()}
         assert told.pop("classifier.weight") == 8
         assert set(told.values()) == {bits}
@@ -112,7 +112,7 @@ def test_everything_else_is_as_it_was(real: PyanNet, ranges: Ranges) -> None:
 
 def test_the_network_has_the_values_of_the_stored_weights(real: PyanNet, ranges: Ranges) -> None:
     model = quantize(real, 4, QuantizationOptions(group_size=32), ranges)
-    own = tail_weights(model.network)
+    own = head_weights(model.network)
     assert all(torch.equal(own[name], weight.values) for name, weight in model.weights.items())
 
 
@@ -189,7 +189,7 @@ def test_what_the_file_holds(real: PyanNet, ranges: Ranges, tmp_path: Path) -> N
         path = tmp_path / f"{bits}.safetensors"
         save(quantize(real, bits, PLAIN, ranges), path)
         stored, sizes[bits] = load_file(path), path.stat().st_size
-        for name, weight in tail_weights(real).items():
+        for name, weight in head_weights(real).items():
             halves = 2 if bits == 4 and name != "classifier.weight" else 1
             assert stored[f"{name}.codes"].nbytes == weight.numel() // halves
             assert stored[f"{name}.scale"].dtype == torch.float16
@@ -202,7 +202,7 @@ def test_what_the_file_holds(real: PyanNet, ranges: Ranges, tmp_path: Path) -> N
         assert biases == {f"lstm.{layer}.bias" for layer in range(4)} | {
             f"{layer}.bias" for layer in ("linear.0", "linear.1", "classifier")
         }
-    wide = sum(weight.numel() for name, weight in tail_weights(real).items() if name != "classifier.weight")
+    wide = sum(weight.numel() for name, weight in head_weights(real).items() if name != "classifier.weight")
     assert sizes[8] - sizes[4] == pytest.approx(wide / 2, abs=64)
 
 
@@ -214,7 +214,7 @@ def test_groups_cost_half_a_byte_each_and_sincnet_in_8_bits_saves_three_of_four(
         return (tmp_path / "model.safetensors").stat().st_size
 
     plain = size(PLAIN)
-    grouped = sum(len(one) * -(-one.shape[1] // 32) for name, one in tail_weights(real).items() if "class" not in name)
+    grouped = sum(len(one) * -(-one.shape[1] // 32) for name, one in head_weights(real).items() if "class" not in name)
     assert size(QuantizationOptions(group_size=32)) - plain == pytest.approx(grouped / 2, abs=2000)  # and their names
     saved = sum(real.get_parameter(name).numel() * 3 - 2 * len(real.get_parameter(name)) for name in SINCNET_WEIGHTS)
     assert plain - size(QuantizationOptions(sincnet="int8")) == pytest.approx(saved, abs=500)
@@ -224,7 +224,7 @@ def test_groups_cost_half_a_byte_each_and_sincnet_in_8_bits_saves_three_of_four(
 def test_8_bits_say_nearly_what_32_say_and_4_bits_less_so(
     real: PyanNet, features: torch.Tensor, ranges: Ranges
 ) -> None:
-    expected = run_tail(real, features, tail_weights(real)).argmax(-1)
+    expected = run_head(real, features, head_weights(real)).argmax(-1)
     same = [
         (log_probabilities(quantize(real, bits, PLAIN, ranges), features).argmax(-1) == expected).float().mean()
         for bits in (8, 4)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from objectives.compression.low_bit import Bits, observe_ranges, quantize
-from objectives.compression.pyannet_head import run_tail, tail_weights
+from objectives.compression.pyannet_head import head_weights, run_head
 from objectives.compression.quantization import quantize_weight
 from objectives.compression.settings import QuantizationOptions
 from tests.objectives.compression.test_low_bit import OPTIONS, small_model
@@ -28,7 +28,7 @@ def test_each_weight_is_rounded_as_the_options_say(bits: Bits, options: Quantiza
     """Groups are for 4 bits only, clipping for all of the tail, and neither for the classifier and SincNet."""
     network = small_network(hidden=20)
     model = quantize(network, bits, options, observe_ranges(network, random_features(4)))
-    for name, matrix in tail_weights(network).items():
+    for name, matrix in head_weights(network).items():
         own = (
             (8, 0, "none")
             if name == "classifier.weight"
@@ -45,7 +45,7 @@ def test_the_states_of_an_lstm_are_rounded_in_emulation() -> None:
     values = {name: weight.values for name, weight in model.weights.items()}
 
     def scores(round_state: bool) -> torch.Tensor:
-        return run_tail(
+        return run_head(
             model.network, features, values, lambda layer, entering: model.ranges[layer].rounded(entering), round_state
         )
 

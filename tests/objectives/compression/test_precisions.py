@@ -21,7 +21,7 @@ from objectives.compression import compressor as compression
 from objectives.compression import low_bit
 from objectives.compression.compressor import Compressor, FinishedModel, load_network
 from objectives.compression.precisions import PRECISION_MODES
-from objectives.compression.pyannet_head import features_of, forward_tail
+from objectives.compression.pyannet_head import features_of, forward_head
 from objectives.compression.recovery import Loss, held_back_loss, loss_of
 from objectives.compression.settings import CompressionSettings, QuantizationOptions, RecoverySettings
 from objectives.compression.training_data import CalibrationData, TrainingData
@@ -217,7 +217,7 @@ def test_the_story_of_recovery_is_true(in_its_cache: Made) -> None:
     model = in_its_cache.models["fp32"]
     windows, loss = held_back(in_its_cache.compressor)
     network = load_network(model)
-    after = held_back_loss(functools.partial(forward_tail, network), loss, windows)
+    after = held_back_loss(functools.partial(forward_head, network), loss, windows)
     told = model.story["recovered"]
     assert [one["kept"]["linear"] for one in told] == [102, 82]
     assert [one["steps"] for one in told] == [1, 3]

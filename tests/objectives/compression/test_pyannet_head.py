@@ -9,11 +9,11 @@ from objectives.cache.assets import fetch
 from objectives.compression.pyannet_head import (
     STATE_STEP,
     features_of,
-    forward_tail,
+    forward_head,
+    head_weights,
     linears,
     lstm_bias,
-    run_tail,
-    tail_weights,
+    run_head,
 )
 from objectives.errors import ModelError
 from objectives.models.segmentation import load_segmentation
@@ -32,8 +32,8 @@ def test_with_its_own_weights_it_is_the_real_network(real: PyanNet, excerpt: np.
     expected = real(waveforms)
     features = features_of(real, waveforms)
     assert features.shape == (3, 589, 60)
-    torch.testing.assert_close(forward_tail(real, features), expected, rtol=0, atol=1e-5)
-    torch.testing.assert_close(run_tail(real, features, tail_weights(real)), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(forward_head(real, features), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(run_head(real, features, head_weights(real)), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("layers", "width", "count"), [(1, 5, 2), (3, 4, 1), (2, 5, 0)])
@@ -46,12 +46,12 @@ def test_whatever_the_sizes(layers: int, width: int, count: int) -> None:
     for layer in network.linear if count else ():
         lstm = torch.nn.functional.leaky_relu(layer(lstm))
     expected = network.activation(network.classifier(lstm))
-    torch.testing.assert_close(forward_tail(network, features), expected, rtol=0, atol=1e-6)
-    torch.testing.assert_close(run_tail(network, features, tail_weights(network)), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(forward_head(network, features), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(run_head(network, features, head_weights(network)), expected, rtol=0, atol=1e-5)
 
 
 def test_weights_are_named_and_shaped_as_told(real: PyanNet) -> None:
-    shapes = {name: tuple(weight.shape) for name, weight in tail_weights(real).items()}
+    shapes = {name: tuple(weight.shape) for name, weight in head_weights(real).items()}
     of_lstm = {f"lstm.{layer}.input": (1024, 60 if layer == 0 else 256) for layer in range(4)}
     of_lstm |= {f"lstm.{layer}.state": (1024, 128) for layer in range(4)}
     assert shapes == {
@@ -69,8 +69,8 @@ def test_each_weight_and_bias_gets_its_gradient() -> None:
     target = random_features(2)[..., :7].softmax(-1)
     gradients = []
     for forward in (
-        lambda: forward_tail(network, features),
-        lambda: run_tail(network, features, tail_weights(network)),
+        lambda: forward_head(network, features),
+        lambda: run_head(network, features, head_weights(network)),
     ):
         network.zero_grad()
         (-forward() * target).sum().backward()
@@ -93,7 +93,7 @@ def test_what_enters_each_layer_is_shown_once_and_may_be_changed() -> None:
         return torch.zeros_like(activation) if layer == "classifier" else activation
 
     with torch.inference_mode():
-        answers = run_tail(network, features, tail_weights(network), enter)
+        answers = run_head(network, features, head_weights(network), enter)
     assert seen == {
         "lstm.0": (2, 20, 60),
         "lstm.1": (2, 20, 12),
@@ -108,12 +108,12 @@ def test_what_enters_each_layer_is_shown_once_and_may_be_changed() -> None:
 @torch.inference_mode()
 def test_states_are_rounded_only_where_that_is_asked_for() -> None:
     network = small_network()
-    features, weights = random_features(2), tail_weights(network)
-    plain, rounded = run_tail(network, features, weights), run_tail(network, features, weights, round_state=True)
+    features, weights = random_features(2), head_weights(network)
+    plain, rounded = run_head(network, features, weights), run_head(network, features, weights, round_state=True)
     assert 0 < (plain - rounded).abs().max() < 20 * STATE_STEP
 
 
 @pytest.mark.parametrize("lstm", [{"monolithic": False}, {"bidirectional": False}])
 def test_an_lstm_of_another_kind_is_refused(lstm: dict[str, bool]) -> None:
     with pytest.raises(ModelError, match=r"LSTM .*cannot be .*(fp32|built as)"):
-        tail_weights(small_network(**lstm))
+        head_weights(small_network(**lstm))

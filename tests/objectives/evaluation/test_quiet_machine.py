@@ -23,7 +23,7 @@ from tests.support.empty_cache import fresh_cache
 __all__ = ["hold"]  # a fixture
 
 HEAVY = [
-    (training_windows, "forward_tail"),
+    (training_windows, "forward_head"),
     (compressor, "folded"),
     (compressor, "calibration_features"),
     (low_bit, "observe_ranges"),

@@ -23,6 +23,7 @@ from objectives.models.embedding_loading import load_campplus, load_embedding, w
 from objectives.models.sliding_buffer import Recent
 from objectives.runtime.runtime import OnnxRuntime
 from tests.support.sign_models import sign_embedding
+from tests.support.stock_campplus import load_stock_campplus
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
@@ -71,7 +72,7 @@ def test_features_of_hours_take_the_memory_of_a_block(tmp_path: Path, monkeypatc
 @torch.inference_mode()
 def test_features_and_pooling_make_the_models_own_embedding(excerpt: np.ndarray, embedding: SpeakerEmbedding) -> None:
     """Cut in two and run by ONNX Runtime, CAM++ says what the whole model says in torch."""
-    model = load_campplus(fetch("campplus"))
+    model = load_stock_campplus(fetch("campplus"))
     samples = excerpt[: 3 * SAMPLE_RATE]
     features = embedding.features(samples)
     mask = np.arange(len(features)) % 3 > 0

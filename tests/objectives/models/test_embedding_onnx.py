@@ -22,7 +22,8 @@ from objectives.models.embedding_loading import (
     wespeaker_embedding,
 )
 from objectives.models.embedding_onnx import CAMPPLUS_CARD, WESPEAKER_CARD, Card
-from objectives.models.sherpa_metadata import check_metadata
+from tests.support.sherpa_metadata import checked_metadata
+from tests.support.stock_campplus import StockCAMPPlus
 
 
 class Case(NamedTuple):
@@ -38,7 +39,7 @@ class Case(NamedTuple):
 def campplus() -> Case:
     model = load_campplus(fetch("campplus"))
     embedding, affine = load_embedding("campplus"), model.xvector.projection()
-    return Case(embedding, _CAMPPlusFrames(model), affine, CAMPPLUS_CARD, model.compute_fbank)
+    return Case(embedding, _CAMPPlusFrames(model), affine, CAMPPLUS_CARD, StockCAMPPlus(model).compute_fbank)
 
 
 def wespeaker() -> Case:
@@ -66,7 +67,7 @@ def test_features_and_embedding_are_the_networks(excerpt: np.ndarray, tmp_path: 
         np.testing.assert_array_equal(features, expected)
         pooled = case.embedding.pool(features[0].T)
         np.testing.assert_allclose(both[index], pooled, rtol=1e-4, atol=1e-4 * np.abs(pooled).max())
-    found = check_metadata(case.embedding.network, "embedding")
+    found = checked_metadata(case.embedding.network, "embedding")
     assert found["output_dim"] == str(case.embedding.dimension) == str(both.shape[1])
     assert found["normalize_samples"] == {campplus: "1", wespeaker: "0"}[make]
     assert found["framework"] == {campplus: "3d-speaker", wespeaker: "wespeaker"}[make]

@@ -16,7 +16,7 @@ from objectives.backends.onnxruntime import open_session
 from objectives.backends.pyannote import PyanNet
 from objectives.cache.assets import fetch
 from objectives.compression.low_bit import Bits, LowBitModel, observe_ranges, quantize
-from objectives.compression.pyannet_head import bidirectional_lstm, features_of, forward_tail, lstm_bias
+from objectives.compression.pyannet_head import bidirectional_lstm, features_of, forward_head, lstm_bias
 from objectives.compression.quantization import quantize_weight
 from objectives.compression.settings import QuantizationOptions
 from objectives.compression.training_data import CalibrationData
@@ -251,7 +251,7 @@ def test_features_beyond_the_range_are_clipped_in_both(tmp_path: Path, windows: 
     assert kernels.features.max() > 2 * narrow["lstm.0"].high
     moved = np.abs(kernels.scores - emulated(model, kernels.features)).max()
     with torch.inference_mode():
-        unclipped = forward_tail(network, torch.from_numpy(kernels.features)).numpy()
+        unclipped = forward_head(network, torch.from_numpy(kernels.features)).numpy()
     assert np.abs(unclipped - kernels.scores).max() > 5 * moved
 
 

@@ -20,13 +20,13 @@ from objectives.compression.settings import CompressionSettings, QuantizationOpt
 from objectives.compression.training_data import CalibrationData
 from objectives.corpora.sources import load_corpus
 from objectives.models.contract import SAMPLE_RATE
-from objectives.models.sherpa_metadata import check_metadata
 from objectives.models.windows import sliding_windows
 from objectives.operating_point import UNPRUNED, Precision
 from objectives.runtime import low_bit_onnx, segmentation_onnx
 from objectives.runtime.segmentation_onnx import Kind, kept_onnx, kind_of, portable_onnx, write_onnx
 from objectives.runtime.torch_runtime import open_runtime
 from tests.support.onnx_sessions import as_run, operators
+from tests.support.sherpa_metadata import checked_metadata
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8_ptq", "int4_ptq")
 GRAPH = 30_000  # bytes for all but the weights
@@ -163,7 +163,7 @@ def test_the_runtime_runs_the_file_that_a_user_takes_home(
     write_onnx(model, tmp_path / "model.onnx")
     assert kept_onnx(model).read_bytes() == (tmp_path / "model.onnx").read_bytes()
     np.testing.assert_array_equal(runtime.scores(windows[:2]), scores(tmp_path / "model.onnx", windows[:2]))
-    found = check_metadata(tmp_path / "model.onnx")
+    found = checked_metadata(tmp_path / "model.onnx")
     assert (found["window_size"], found["receptive_field_size"], found["receptive_field_shift"]) == (
         "160000",
         "991",

@@ -18,7 +18,6 @@ from objectives.models.embedding_features import fresh_window_features
 from objectives.models.embedding_loading import SpeakerEmbedding, _CAMPPlusFrames, _WeSpeakerFrames, load_campplus
 from objectives.models.embedding_onnx import WESPEAKER_CARD, write_embedding_onnx
 from objectives.models.segmentation import SAMPLE_RATE
-from objectives.models.sherpa_metadata import SEGMENTATION_NUMBERS, metadata_in, set_metadata
 from objectives.operating_point import UNPRUNED, Precision
 from objectives.runtime.segmentation_onnx import kept_onnx
 from objectives.runtime.torch_runtime import open_runtime
@@ -26,6 +25,7 @@ from objectives.runtime.window_predictions import WindowClasses
 from objectives.streaming.clustering import ClusteringSettings
 from objectives.streaming.offline import STEP_SAMPLES, diarize_offline
 from tests.support import sherpa_process
+from tests.support.sherpa_metadata import SEGMENTATION_NUMBERS, metadata_in
 
 SECONDS = 16
 
@@ -98,7 +98,7 @@ def test_a_wespeaker_model_is_embedded_too(waveform: np.ndarray, tmp_path: Path)
 def test_it_ends_where_an_entry_is_missing(waveform: np.ndarray, campplus: Path, tmp_path: Path, missing: str) -> None:
     path = kept_onnx(finished("fp32"))
     model = onnx.load(path)
-    set_metadata(model, {key: value for key, value in metadata_in(path).items() if key != missing})
+    onnx.helper.set_model_props(model, {key: value for key, value in metadata_in(path).items() if key != missing})
     onnx.save(model, tmp_path / "model.onnx")
     with pytest.raises(sherpa_process.Ended, match=missing):
         sherpa_process.diarize(tmp_path / "model.onnx", campplus, waveform, tmp_path)

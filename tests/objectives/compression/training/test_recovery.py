@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from objectives.backends.pyannote import PyanNet
 from objectives.cache.assets import fetch
 from objectives.compression import recovery
-from objectives.compression.pyannet_head import features_of, forward_tail
+from objectives.compression.pyannet_head import features_of, forward_head
 from objectives.compression.recovery import (
     PATIENCE,
     Loss,
@@ -52,7 +52,7 @@ def real_windows(real: PyanNet, excerpt: np.ndarray) -> TrainingWindows:
     """Six windows of real audio with the real model's answers, four of them to train on."""
     waveforms = torch.from_numpy(seconds_apart(excerpt, 21)[::4].copy())[:, None]
     features = features_of(real, waveforms).contiguous().clone()
-    teacher = forward_tail(real, features)
+    teacher = forward_head(real, features)
     return TrainingWindows(features, teacher, teacher.argmax(-1), torch.ones(teacher.shape[:2], dtype=torch.bool), 4)
 
 
@@ -169,7 +169,7 @@ def learn(
     learner = trainable_copy(network)
     loss = loss_of(method, windows, CONTRACT)
     learning = [one for one in learner.parameters() if one.requires_grad]
-    trained = train(learning, lambda features: forward_tail(learner, features), loss, windows, steps, 4, rate, seed)
+    trained = train(learning, lambda features: forward_head(learner, features), loss, windows, steps, 4, rate, seed)
     return learner, trained, loss
 
 
@@ -181,10 +181,10 @@ def state(network: PyanNet) -> dict[str, torch.Tensor]:
 def test_training_gets_better_and_says_by_how_much(windows: TrainingWindows, method: Method) -> None:
     network = small_network(hidden=12, layers=1, width=8)
     before = held_back_loss(
-        lambda features: forward_tail(network, features), loss_of(method, windows, CONTRACT), windows
+        lambda features: forward_head(network, features), loss_of(method, windows, CONTRACT), windows
     )
     learner, trained, loss = learn(network, windows, method, steps=40)
-    after = held_back_loss(lambda features: forward_tail(learner, features), loss, windows)
+    after = held_back_loss(lambda features: forward_head(learner, features), loss, windows)
     assert trained.before == pytest.approx(before)
     assert trained.after == pytest.approx(after)
     assert after < before
@@ -249,7 +249,7 @@ def test_the_held_back_loss_is_the_mean_over_windows(monkeypatch: pytest.MonkeyP
     loss = loss_of("distill", windows, CONTRACT)
 
     def forward(features: torch.Tensor) -> torch.Tensor:
-        return forward_tail(network, features)
+        return forward_head(network, features)
 
     with torch.inference_mode():
         each = [loss(forward(windows.features[[n]]), torch.tensor([n])).item() for n in windows.held_back]
@@ -269,7 +269,7 @@ def test_every_window_is_trained_on_as_often_as_any_other() -> None:
 
     learner = trainable_copy(small_network(layers=1))
     learning = [one for one in learner.parameters() if one.requires_grad]
-    train(learning, lambda features: forward_tail(learner, features), loss, windows, 6, 4, 1e-3, 0)
+    train(learning, lambda features: forward_head(learner, features), loss, windows, 6, 4, 1e-3, 0)
     assert len(seen) == 24
     assert all(seen.count(window) == 4 for window in range(6))
     rounds = [seen[first : first + 6] for first in range(0, 24, 6)]
@@ -282,7 +282,7 @@ def test_progress_is_told_to_the_end(windows: TrainingWindows) -> None:
     shares: list[float] = []
     loss = loss_of("distill", windows, CONTRACT)
     learning = [one for one in network.parameters() if one.requires_grad]
-    train(learning, lambda features: forward_tail(network, features), loss, windows, 5, 4, 1e-3, 0, shares.append)
+    train(learning, lambda features: forward_head(network, features), loss, windows, 5, 4, 1e-3, 0, shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 
@@ -295,7 +295,7 @@ def test_a_few_steps_bring_a_pruned_real_model_back_towards_the_unpruned_one(
     assert learner.lstm.dropout == 0.0
     loss = loss_of("distill", real_windows, contract_of(real))
     learning = [one for one in learner.parameters() if one.requires_grad]
-    trained = train(learning, lambda features: forward_tail(learner, features), loss, real_windows, 6, 4, 1e-3, 0)
+    trained = train(learning, lambda features: forward_head(learner, features), loss, real_windows, 6, 4, 1e-3, 0)
     assert trained.after < 0.9 * trained.before
     before, after = state(pruned), state(learner)
     assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("sincnet."))

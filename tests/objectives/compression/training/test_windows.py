@@ -12,7 +12,7 @@ import objectives.compression.training_windows
 from objectives.backends.pyannote import PyanNet
 from objectives.cache.files import CACHE_VARIABLE
 from objectives.compression.low_bit import with_rounded_sincnet
-from objectives.compression.pyannet_head import features_of, forward_tail
+from objectives.compression.pyannet_head import features_of, forward_head
 from objectives.compression.settings import QuantizationOptions
 from objectives.compression.training_data import CalibrationData, TrainingData
 from objectives.compression.training_windows import (
@@ -216,7 +216,7 @@ def test_features_teacher_and_classes_are_of_the_window(base: PyanNet, corpus: C
     contract = contract_of(base)
     assert windows.features.shape == (len(places), contract.frames, 60)
     assert windows.teacher.shape == (len(places), contract.frames, 7)
-    torch.testing.assert_close(forward_tail(base, windows.features), windows.teacher, rtol=0, atol=1e-5)
+    torch.testing.assert_close(forward_head(base, windows.features), windows.teacher, rtol=0, atol=1e-5)
     by_uri = {one.uri: one for one in corpus.split("train")}
     changed = []
     for number, (uri, start) in enumerate(places):
@@ -240,7 +240,7 @@ def test_the_learner_hears_through_its_own_sincnet_and_the_teacher_through_its(b
     assert torch.equal(windows.classes, plain.classes)
     moved = (windows.features - plain.features).abs()
     assert 1e-3 < moved.max() < 0.5
-    torch.testing.assert_close(forward_tail(base, plain.features), windows.teacher, rtol=0, atol=1e-5)
+    torch.testing.assert_close(forward_head(base, plain.features), windows.teacher, rtol=0, atol=1e-5)
 
 
 def test_progress_ends_at_1(base: PyanNet, corpus: Corpus) -> None:
