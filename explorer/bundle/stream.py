@@ -33,7 +33,7 @@ class Spoken:
 
 
 @dataclass(frozen=True)
-class Account:
+class Diarization:
     """The result of diarizing a recording.
 
     audio: its duration in seconds. turns: the final turns, in the order of time. speakers: number of speakers. compute:
@@ -108,7 +108,7 @@ class Listener:
                 block, _ = self._schedule.block(self._next - 1)
                 self._delays.append(self._clock() - began - block / SAMPLE_RATE)
 
-    def end(self) -> Account:
+    def end(self) -> Diarization:
         """Process the end of the audio, and return the result. Raises CorpusError if there was no audio."""
         total = self._heard + len(self._waiting)
         if total == 0:
@@ -125,7 +125,7 @@ class Listener:
         if not provisional:  # the online mode names its last turns as it finishes
             self._tell(self._names.end(total))
         named = [(start, end, self._names.final(self._loop.centroids, who)) for start, end, who in hypothesis.turns]
-        return Account(
+        return Diarization(
             audio=total / SAMPLE_RATE,
             turns=tuple(_spoken(turn, total) for turn in named),
             compute=sum(self._updates) + clustering,

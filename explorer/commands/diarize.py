@@ -22,7 +22,7 @@ from objectives.errors import CorpusError, OutputError
 
 if TYPE_CHECKING:  # these import ONNX Runtime, which `explorer --help` should not load
     from explorer.bundle.bundle import Bundle
-    from explorer.bundle.stream import Account, Spoken
+    from explorer.bundle.stream import Diarization, Spoken
 
 STANDARD_INPUT = "-"
 
@@ -92,16 +92,16 @@ def diarize(
             listener.hear(samples, began)
         if pieces.interrupted is not None and not listener.has_heard:
             raise typer.Exit(exit_code(pieces.interrupted))  # nothing was heard, so there is nothing to write
-        account = listener.end()
-        summary = _summary(bundle, account) | {"remarks": remarks}
+        result = listener.end()
+        summary = _summary(bundle, result) | {"remarks": remarks}
         if format == "json":  # before the file, which may no longer be writable: this has the turns too
             printed(json.dumps(summary))
         if rttm_file is not None:
-            _write(rttm_file, rttm(account.turns, "recording" if pcm is not None else Path(audio).stem))
+            _write(rttm_file, rttm(result.turns, "recording" if pcm is not None else Path(audio).stem))
         if printed.lost is not None:
             raise printed.lost
         if format == "table":
-            _print(summary, account, rttm_file)
+            _print(summary, result, rttm_file)
         if pieces.interrupted is not None:
             raise typer.Exit(exit_code(pieces.interrupted))
 
@@ -188,21 +188,21 @@ def _as_json(turn: "Spoken") -> str:
     return json.dumps({"turn": {**asdict(turn), "speaker": turn.name}})
 
 
-def _summary(bundle: "Bundle", account: "Account") -> dict[str, Any]:
+def _summary(bundle: "Bundle", result: "Diarization") -> dict[str, Any]:
     point = bundle.point
     return {
-        "turns": [{"start": turn.start, "end": turn.end, "speaker": turn.name} for turn in account.turns],
-        "speakers": account.speakers,
-        "audio": account.audio,
+        "turns": [{"start": turn.start, "end": turn.end, "speaker": turn.name} for turn in result.turns],
+        "speakers": result.speakers,
+        "audio": result.audio,
         "mode": point.mode,
-        "rtf": account.rtf,
+        "rtf": result.rtf,
         "chunk_length": point.chunk_length,
         "right_context": point.right_context,
         "latency": point.latency,
         "execution": bundle.manifest.segmentation.execution,
-        "update": _percentiles(account.updates),
-        "clustering": account.clustering,
-        "delay": _percentiles(account.delays),
+        "update": _percentiles(result.updates),
+        "clustering": result.clustering,
+        "delay": _percentiles(result.delays),
     }
 
 
@@ -213,17 +213,17 @@ def _percentiles(seconds: tuple[float, ...]) -> dict[str, float] | None:
     return {"median": median, "p95": p95, "p99": p99, "max": most}
 
 
-def _print(summary: dict[str, Any], account: "Account", rttm_file: Path | None) -> None:
+def _print(summary: dict[str, Any], result: "Diarization", rttm_file: Path | None) -> None:
     """Print the summary on stderr: standard output holds turns and nothing else."""
     console = screen(stderr=True)
     update, delay = summary["update"], summary["delay"]
-    heard = f"{_some(len(account.turns), 'turn')} of {_some(account.speakers, 'speaker')}"
+    heard = f"{_some(len(result.turns), 'turn')} of {_some(result.speakers, 'speaker')}"
     say(
-        f"{account.audio:.1f} s, {heard}; RTF {account.rtf:.3f}"
+        f"{result.audio:.1f} s, {heard}; RTF {result.rtf:.3f}"
         + (" (emulated precision)" if summary["execution"] == "emulated" else "")
         + f"; latency {summary['latency']:g} s, and an update takes {1000 * update['median']:.0f} ms "
         f"(p95 {1000 * update['p95']:.0f}, p99 {1000 * update['p99']:.0f})"
-        + (f"; the last clustering {1000 * account.clustering:.0f} ms" if summary["mode"] == "chunk-wise" else ""),
+        + (f"; the last clustering {1000 * result.clustering:.0f} ms" if summary["mode"] == "chunk-wise" else ""),
         console,
     )
     if delay is not None:

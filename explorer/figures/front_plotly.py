@@ -312,12 +312,12 @@ def _finished(figure: go.Figure, title: str, remark: str, form: Format) -> go.Fi
     legend: dict[str, object] = {"itemsizing": "trace", "tracegroupgap": 0}
     if form.below:
         legend |= {"orientation": "h", "yref": "container", "y": 0.01, "yanchor": "bottom", "font": {"size": form.font}}
-    figure.update_layout(
-        title={"text": f"{title}<br><sub>{remark}</sub>", "x": 0.01, "xanchor": "left"},
-        template="plotly_white",
-        height=form.total,
-        margin={"l": 60, "r": 15, "t": 75, "b": form.total - form.height - 75},
-        hoverlabel={"align": "left", "bgcolor": "white", "font": {"color": BLACK}},
-        legend=legend,
-    )
-    return figure
+    margin = {"l": 60, "r": 15, "t": 75, "b": form.total - form.height - 75}
+    hoverlabel = {"align": "left", "bgcolor": "white", "font": {"color": BLACK}}
+    return titled(figure, title, remark, height=form.total, margin=margin, hoverlabel=hoverlabel, legend=legend)
+
+
+def titled(figure: go.Figure, title: str, remark: str, **layout: object) -> go.Figure:
+    """Return a figure with its title, a remark below that, and other settings of its layout."""
+    text = {"text": f"{title}<br><sub>{remark}</sub>", "x": 0.01, "xanchor": "left"}
+    return figure.update_layout(title=text, template="plotly_white", **layout)

@@ -10,6 +10,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import plot_hypervolume_history, plot_param_importances
 
+from explorer.figures.front_plotly import titled
 from explorer.figures.style import BLUE, ORANGE, PURPLE
 from explorer.storage import trial_record as record
 from objectives.errors import StudyError
@@ -20,6 +21,7 @@ TOP_TRIALS = 5  # Optuna recommends comparing at least so many of the best with 
 TOP_SHARE = 0.1  # of the trials, if there are many
 ENOUGH = 4 * TOP_TRIALS
 COLOURS = (BLUE, ORANGE, PURPLE)
+LAYOUT = {"height": 450, "margin": {"l": 70, "r": 20, "t": 80, "b": 60}}
 
 
 def reference_point(trials: Sequence[FrozenTrial]) -> tuple[float, float, float] | None:
@@ -46,11 +48,12 @@ def hypervolume_history(trials: Sequence[FrozenTrial]) -> go.Figure:
     der, size, rtf = reference
     figure.update_traces(line={"color": BLUE, "shape": "hv"}, marker={"size": 5})
     figure.update_layout(yaxis={"title": "hypervolume (% × MiB × RTF)"}, xaxis={"title": "trial"})
-    return _titled(
+    return titled(
         figure,
         "Hypervolume: what the front has gained, trial by trial",
         f"Reference point: DER {der:.4g} %, {size:.3g} MiB, RTF {rtf:.3g}. "
         "Infeasible trials and emulated precisions add nothing.",
+        **LAYOUT,
     )
 
 
@@ -78,11 +81,12 @@ def importance(trials: Sequence[FrozenTrial]) -> go.Figure:
             drawn = plot_param_importances(_copy(counted), evaluator, target=target, target_name=name)
         figure.add_traces(drawn.update_traces(marker={"color": COLOURS[axis]}).data)
     figure.update_layout(xaxis={"title": "share of the importance"}, barmode="group")
-    return _titled(
+    return titled(
         figure,
         "Importance: what decides whether a trial is among the best",
         f"PED-ANOVA on {len(measured)} complete trials ({len(native)} of them for RTF: no emulated precision):<br>"
         f"the best {TOP_SHARE:.0%} of them, at least {TOP_TRIALS}, against all.",
+        **LAYOUT,
     )
 
 
@@ -107,12 +111,3 @@ def _copy(trials: Sequence[FrozenTrial]) -> optuna.Study:
         given = {"state": TrialState.FAIL} | {name: getattr(trial, name) for name in known}
         study.add_trial(optuna.create_trial(constraints=constraints, **given))
     return study
-
-
-def _titled(figure: go.Figure, title: str, remark: str) -> go.Figure:
-    return figure.update_layout(
-        title={"text": f"{title}<br><sub>{remark}</sub>", "x": 0.01, "xanchor": "left"},
-        template="plotly_white",
-        height=450,
-        margin={"l": 70, "r": 20, "t": 80, "b": 60},
-    )

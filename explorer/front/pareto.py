@@ -59,8 +59,8 @@ def whole_front(study: optuna.Study, tracking: Tracking | None = None) -> Front:
     def to_show(trials: Sequence[FrozenTrial]) -> set[int]:
         return {trial.number for trial in (*best_of(trials), *_fixed_trials(trials))}
 
-    skimmed = mode_filter.skim(study, (record.ORIGIN,), tracking, left_out)
-    trials, shown = bulk_sql.settle(study, skimmed, to_show, left_out)
+    params = mode_filter.looked_at(tracking)
+    trials, shown = bulk_sql.read_chosen(study, to_show, (record.ORIGIN,), params, left_out)
     best = best_of(trials)
     known = [row_of(study, definition, trial, best) for trial in shown.values()]
     rows = [row for row in known if row is not None]

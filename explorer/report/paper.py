@@ -9,8 +9,8 @@ from explorer.front import comparisons, frames
 from explorer.front.pareto import table_rows
 from explorer.front.rows import Comparison, FrontRow, Kind
 from explorer.front.table import UNKNOWN, beside_paper, kept_in_words, parts, ratio, spread
-from explorer.report.exhibit import Exhibit, Grid, signed, trials_in_words, two_lines
-from explorer.statistics import differences
+from explorer.report.exhibit import Exhibit, Grid, trials_in_words, two_lines
+from explorer.statistics.differences import in_words, signed
 from studies.paper_results import CAPTION, REMARKS, TABLE2_VARIANT, PaperTable
 
 
@@ -128,7 +128,7 @@ def delta_exhibit(found: PrecisionDeltas) -> Exhibit:
                     f"{s.upper_quartile - s.lower_quartile:.2f} "
                     f"[{signed(s.lower_quartile)}, {signed(s.upper_quartile)}]",
                     signed(s.p90), signed(s.largest),
-                    differences.in_words(s.pooled, s.pooled_low, s.pooled_high, s.tied), signed(s.published),
+                    in_words(s.pooled, s.pooled_low, s.pooled_high, s.tied), signed(s.published),
                 )
                 for s in found.summaries
             ),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.signal import resample_poly
 
 from explorer.bundle.audio_input import PIECE, pcm_pieces, played
-from explorer.bundle.stream import Account, Listener, Spoken, rttm
+from explorer.bundle.stream import Diarization, Listener, Spoken, rttm
 from objectives.corpora.rttm import parse_rttm
 from objectives.errors import BundleError, CorpusError
 from objectives.models.contract import SAMPLE_RATE
@@ -46,7 +46,7 @@ def listener(point: OperatingPoint, on_turn: list[Spoken]) -> Listener:
     return Listener(SignBundle(point), on_turn.append)
 
 
-def listen(point: OperatingPoint, pieces: Iterable[np.ndarray]) -> tuple[list[Spoken], Account]:
+def listen(point: OperatingPoint, pieces: Iterable[np.ndarray]) -> tuple[list[Spoken], Diarization]:
     """Provisional turns, and the account."""
     provisional: list[Spoken] = []
     listening = listener(point, provisional)
