@@ -72,7 +72,11 @@ def whole_front(study: optuna.Study, tracking: Tracking | None = None) -> Front:
 
 def in_order(rows: Iterable[FrontRow]) -> tuple[FrontRow, ...]:
     """Sort rows: best DER first, unmeasured last."""
-    return tuple(sorted(rows, key=_order))
+
+    def place(row: FrontRow) -> tuple[bool, float, float]:
+        return row.measurement is None, row.measurement.der if row.measurement else 0.0, row.latency or 0.0
+
+    return tuple(sorted(rows, key=place))
 
 
 def feasible_front(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -83,10 +87,6 @@ def feasible_front(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[F
 def dominates(study: optuna.Study, one: FrozenTrial, other: FrozenTrial) -> bool:
     """Return whether a complete trial is at least as good as another in DER, size and RTF, and better in one."""
     return bool(_dominates(one, other, study.directions))
-
-
-def _order(row: FrontRow) -> tuple[bool, float, float]:
-    return row.measurement is None, row.measurement.der if row.measurement else 0.0, row.latency or 0.0
 
 
 def every_row(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[FrontRow, ...]:
