@@ -76,6 +76,16 @@ def _put_in_place(staged: Path, folder: Path, replace: bool) -> None:
     _flush(folder.parent)
 
 
+def refuse_existing(folder: Path, force: bool, what: str, marker: str, error: type[ExplorerError]) -> None:
+    """Raise `error` if `folder` exists, unless `force` and it holds the file `marker` of an earlier `what`."""
+    if folder.exists() and not force:
+        raise error(f"{folder} exists already: give another folder, or --force to replace an earlier {what}")
+    if folder.exists() and not (folder / marker).is_file():
+        raise error(
+            f"{folder} is not a {what} (no {marker} in it), so --force does not replace it: give another folder"
+        )
+
+
 @contextmanager
 def writing(path: Path, error: type[ExplorerError] = BundleError, option: str = "DIR") -> Iterator[None]:
     """Turn errors of the disk inside the block into an `error` that names the path and a remedy. option: what the user

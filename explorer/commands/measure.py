@@ -95,15 +95,15 @@ def measure(
 
     A pruned or low-bit model is made first, from the corpus' *train* and *calib*, which takes minutes, and then kept.
 
-    explorer measure -C 1 -R 0.5
+        explorer measure -C 1 -R 0.5
 
-    explorer measure --pruning hidden --ratio 0.4 --precision int8_ptq
+        explorer measure --pruning hidden --ratio 0.4 --precision int8_ptq
 
-    explorer measure -C 0.5 -R 0.5 --online
+        explorer measure -C 0.5 -R 0.5 --online
 
-    explorer measure --offline --pruning linear --ratio 0.4 --recovery bce --steps 400
+        explorer measure --offline --pruning linear --ratio 0.4 --recovery bce --steps 400
 
-    explorer measure -C 0.5 -R 0.2 --corpus ./recordings --format json
+        explorer measure -C 0.5 -R 0.2 --corpus ./recordings --format json
     """
     if online and offline:
         raise OperatingPointError("--online and --offline are two modes: give one of them")

@@ -20,6 +20,7 @@ from explorer.recommend.recommendation import recommend as recommended_of
 from explorer.recommend.roles import in_words
 from explorer.recommend.test_split import TEST
 from explorer.statistics.bootstrap import Interval
+from explorer.statistics.differences import signed
 from explorer.terminal.progress import progress
 from explorer.terminal.screen import say, screen
 from explorer.terminal.streams import echo_json
@@ -249,27 +250,23 @@ def _distance(distance: Distance, one: Recommendation, split: str) -> str:
 def _beside_paper(one: Recommendation, split: str) -> str:
     """Describe the paper's point as measured here, if it was, and how far each is from its own baseline."""
     there, here = one.published, one.baseline
-    published = f"{_smaller(there.times_smaller)} than its baseline at {_signed(there.relative, 1)} % DER as published"
+    published = f"{_smaller(there.times_smaller)} than its baseline at {signed(there.relative, 1)} % DER as published"
     if here is not None and here.trial != one.row.trial and (relation := here.test or here.der).relative is not None:
-        published += f", this point {_smaller(here.times_smaller)} at {_signed(relation.relative, 1)} %"
+        published += f", this point {_smaller(here.times_smaller)} at {signed(relation.relative, 1)} %"
     if one.paper_point is None:
         return f"not measured here; {published}"
     return f"as measured here (trial {one.paper_point.trial}) {_distance(one.paper_point, one, split)}; {published}"
 
 
 def _der(distance: DerDistance) -> str:
-    relative = "" if distance.relative is None else f" ({_signed(distance.relative, 1)} %)"
-    return f"{_signed(distance.points, 2)} points{relative}, {_interval(distance.interval)}"
+    relative = "" if distance.relative is None else f" ({signed(distance.relative, 1)} %)"
+    return f"{signed(distance.points, 2)} points{relative}, {_interval(distance.interval)}"
 
 
 def _interval(interval: Interval | None) -> str:
     if interval is None:
         return "no interval, a single recording"
     return in_words(interval) + (", tied" if interval.contains_zero else "")
-
-
-def _signed(value: float, digits: int) -> str:
-    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _smaller(times: float) -> str:

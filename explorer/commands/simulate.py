@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from explorer.atomic_files import appearing, writing
+from explorer.atomic_files import appearing, refuse_existing, writing
 from explorer.commands.options import FormatOption
 from explorer.terminal.progress import progress
 from explorer.terminal.screen import say, screen
@@ -87,7 +87,7 @@ def simulate(
         seed=seed,
     )
     out = out.absolute()
-    refuse_existing(out, MARKER, force)
+    refuse_existing(out, force, "simulation", MARKER, CorpusError)
     if noise_dir is not None and settings.noise is None:
         raise CorpusError(
             f"--noise-dir {noise_dir} without noise: give --noise DB too, such as --noise 15, or leave --noise-dir out"
@@ -101,7 +101,7 @@ def simulate(
     with appearing(out, force, CorpusError) as staged, progress() as show:
         with writing(out, CorpusError):
             made = simulated(voices, settings, staged, own_noise, lambda done: show("making conversations", done))
-        refuse_existing(out, MARKER, force)  # again: making it took a while
+        refuse_existing(out, force, "simulation", MARKER, CorpusError)  # again: making it took a while
     if format == "json":
         echo_json({"folder": str(out), **made.as_json()})
     else:
@@ -124,19 +124,6 @@ def speaker_range(text: str) -> tuple[int, int]:
     if matched is None:
         raise CorpusError(f"speakers {text!r}: give a number, or the fewest and the most, such as 2-3")
     return int(matched[1]), int(matched[2] or matched[1])
-
-
-def refuse_existing(folder: Path, marker: str, force: bool) -> None:
-    """Raise CorpusError if `folder` exists and is not to be replaced."""
-    if not folder.exists():
-        return
-    if not force:
-        raise CorpusError(f"{folder} is there already: give another OUT, or --force to replace an earlier simulation")
-    if not (folder / marker).is_file():
-        raise CorpusError(
-            f"{folder} is not of `explorer corpus simulate` (no {marker} in it), so --force does not replace it: give "
-            "another OUT"
-        )
 
 
 def _print(made: "Simulation", out: Path) -> None:

@@ -234,7 +234,7 @@ def _caveats(trial: FrozenTrial, point: OperatingPoint, found: Explanation) -> I
         yield few
     if trial.state is TrialState.COMPLETE and abs(trial.values[0] - as_it_is.der) > SAME_DER:
         yield (
-            f"the trial says {trial.values[0]:.4f} %, and {as_it_is.der:.4f} % were measured now: another machine, "
+            f"the trial recorded {trial.values[0]:.4f} %, and {as_it_is.der:.4f} % were measured now: another machine, "
             "other packages or a damaged cache (`explorer verify` finds out which)"
         )
     if trial.state is TrialState.PRUNED:

@@ -33,7 +33,7 @@ def measured_trials(study: optuna.Study, numbers: Sequence[int]) -> tuple[list[F
             state = {TrialState.FAIL: "failed", TrialState.PRUNED: "was stopped by another program"}
             raise StudyError(
                 f"trial {number} of {study.study_name!r} {state.get(trial.state, f'is {trial.state.name.lower()}')}"
-                f"{f' ({why})' if why else ''}, so nothing was measured that could be compared with: choose a "
+                f"{f' ({why})' if why else ''}, so nothing was measured that could be compared: choose a "
                 "complete one, or one that was stopped"
             )
     asked = list(found.values())
@@ -88,7 +88,7 @@ def same_model(trial: FrozenTrial, point: OperatingPoint, evaluator: Evaluator, 
     then = trial.user_attrs.get(record.MODEL_KEY, key)  # a trial that was stopped at once has none
     if key != then:
         raise StudyError(
-            f"trial {trial.number} ran the model {then}, and the same settings make {key} now: what that one does "
-            "explains nothing of the trial. Run the study again under another --name"
+            f"trial {trial.number} ran the model {then}, and the same settings make {key} now, whose errors are its "
+            "own. Run the study again under another --name"
         )
     return key

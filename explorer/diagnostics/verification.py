@@ -180,7 +180,7 @@ def _errors(
 def _caveats(trial: FrozenTrial, point: OperatingPoint, exact: bool) -> Iterator[str]:
     attributes = trial.user_attrs
     if record.MODEL_KEY not in attributes:
-        yield "nothing was measured of it: it was stopped before it had a model"
+        yield "nothing of it was measured: it was stopped before it had a model"
     if attributes.get(record.EXECUTION) == "emulated":
         yield f"{point.precision} is emulated: its RTF is not a gain"
     if record.MODEL_KEY in attributes and not attributes.get(record.VERSIONS):

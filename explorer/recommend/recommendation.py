@@ -1,6 +1,6 @@
 """From budgets to operating points with reasons, as data. Nothing here prints."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import optuna
@@ -22,7 +22,7 @@ from explorer.recommend.distance import (
     distance,
     published_distance,
 )
-from explorer.recommend.roles import Role, roles_of, scored
+from explorer.recommend.roles import Role, roles_of
 from explorer.recommend.test_split import HeldOut, TestScore, held_out, other_machine
 from explorer.storage import provenance
 from explorer.storage import trial_record as record
@@ -115,87 +115,66 @@ def recommend(
     """
     definition = stored_definition(study)
     found = candidates(study, definition, budgets, tracking)
-    missed, shown = found.missed, found.shown
-    references = _references(found)
-    whole = found.whole
-    recordings = len(whole[shown[0]].user_attrs[record.RECORDINGS])
+    missed, whole = found.missed, found.whole
     rows = {number: _row(study, definition, trial, found) for number, trial in whole.items()}
+    scores = {number: record.scored_seconds(trial.user_attrs[record.RECORDINGS]) for number, trial in whole.items()}
+    references = {origin: found.references[origin].number for origin in COMPARED if origin in found.references}
     if PAPER_POINT in references and rows[references[PAPER_POINT]].pruning != TABLE2_VARIANT:
         del references[PAPER_POINT]  # Table 2 is about another model here
-    roles = {} if missed else roles_of([whole[number] for number in shown], top)
+    roles = {} if missed else roles_of([whole[number] for number in found.shown], top)
     wanted = [whole[number] for number in dict.fromkeys([*roles, *references.values()])] if roles else []
     tested = HeldOut("not asked", "not asked for")
     if test and wanted:
         tested = held_out(study, definition, wanted, on_progress, trusted)
     sides = {
-        number: Side(rows[number], scored(trial), tested.scores[number].scored if number in tested.scores else None)
-        for number, trial in whole.items()
+        number: Side(row, scores[number], tested.scores[number].scored if number in tested.scores else None)
+        for number, row in rows.items()
     }
+
+    def recommendation(number: int) -> Recommendation:
+        point = next(point for point in found.front if point.number == number)
+        distances = {origin: distance(sides[number], sides[other], origin) for origin, other in references.items()}
+        row, score, baseline = rows[number], tested.scores.get(number), distances.get(BASELINE)
+        moved = score is not None and other_machine(study, score)
+        beaten = [other for other in found.points if dominates(study, point.trial, other.trial)]
+        return Recommendation(
+            row=row,
+            also=tuple(origin for origin in point.origins if origin != row.origin),
+            roles=roles[number],
+            test=score,
+            baseline=baseline,
+            paper_point=distances.get(PAPER_POINT),
+            published=published_distance(),
+            dominates=tuple(Dominated(other.number, other.origins) for other in beaten),
+            caveats=caveats.caveats(row, baseline, score, definition.split, len(scores[number]), moved),
+        )
+
+    recordings = len(scores[found.shown[0]])
+    baseline = references.get(BASELINE)
+    mixed = provenance.mixed_versions({number: row.figures.versions for number, row in rows.items()})
+    of_versions = (f"The points were {provenance.in_words(mixed)}.",) if mixed else ()
     return Advice(
         study=study.study_name,
         tracking=tracking,
         limits=found.limits,
-        baseline_der=rows[references[BASELINE]].figures.der if BASELINE in references else None,
+        baseline_der=None if baseline is None else rows[baseline].figures.der,
         points=len(found.points),
         inside=len(found.inside),
         front=len(found.front),
         split=definition.split,
         recordings=recordings,
         method=comparisons.method(recordings),
-        notes=(*comparisons.notes(recordings, definition.split), *_of_versions(rows.values())),
+        notes=(*comparisons.notes(recordings, definition.split), *of_versions),
         test=tested,
-        baseline_test=tested.scores.get(references[BASELINE]) if BASELINE in references else None,
-        recommendations=tuple(
-            _recommendation(study, definition, found, number, roles[number], sides, references, tested)
-            for number in roles
-        ),
+        baseline_test=None if baseline is None else tested.scores.get(baseline),
+        recommendations=tuple(map(recommendation, roles)),
         shortfall=missed,
         nearest=rows[missed.nearest] if missed else None,
         left_out=found.left_out,
     )
 
 
-def _of_versions(rows: Iterable[FrontRow]) -> tuple[str, ...]:
-    """Return a warning if the points were measured with several versions of a package."""
-    mixed = provenance.mixed_versions({row.number: row.figures.versions for row in rows})
-    return (f"The points were {provenance.in_words(mixed)}.",) if mixed else ()
-
-
-def _references(found: Candidates) -> dict[str, int]:
-    """Return what points are compared with: by origin, the trials that measured them."""
-    return {origin: found.references[origin].number for origin in COMPARED if origin in found.references}
-
-
 def _row(study: optuna.Study, definition: StudyDefinition, trial: FrozenTrial, found: Candidates) -> FrontRow:
     row = row_of(study, definition, trial, found.best)
     assert row is not None, "it is complete"
     return row
-
-
-def _recommendation(
-    study: optuna.Study,
-    definition: StudyDefinition,
-    found: Candidates,
-    number: int,
-    roles: tuple[Role, ...],
-    sides: Mapping[int, Side],
-    references: Mapping[str, int],
-    tested: HeldOut,
-) -> Recommendation:
-    point = next(point for point in found.front if point.number == number)
-    beaten = [other for other in found.points if dominates(study, point.trial, other.trial)]
-    distances = {origin: distance(sides[number], sides[other], origin) for origin, other in references.items()}
-    row, score = sides[number].row, tested.scores.get(number)
-    baseline = distances.get(BASELINE)
-    moved = score is not None and other_machine(study, score)
-    return Recommendation(
-        row=row,
-        also=tuple(origin for origin in point.origins if origin != row.origin),
-        roles=roles,
-        test=score,
-        baseline=baseline,
-        paper_point=distances.get(PAPER_POINT),
-        published=published_distance(),
-        dominates=tuple(Dominated(other.number, other.origins) for other in beaten),
-        caveats=caveats.caveats(row, baseline, score, definition.split, len(sides[number].scored), moved),
-    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial
 
 from explorer.statistics import bootstrap
+from explorer.statistics.differences import signed
 from explorer.statistics.knee import DEFINITION, knee
 from explorer.storage import trial_record as record
 
@@ -25,24 +26,17 @@ def roles_of(front: Sequence[FrozenTrial], top: int) -> Mapping[int, tuple[Role,
     front: at least one point, none dominating another, lowest DER first, with their recordings.
     """
     found: defaultdict[int, list[Role]] = defaultdict(list)
+    among = "the only one that none dominates" if len(front) == 1 else f"of {len(front)} points that none dominates"
     for place, trial in enumerate(front[:top], start=1):
         name = "lowest DER" if place == 1 else f"{ordinal(place)} lowest DER"
-        reason = f"{name}: {trial.values[0]:.2f} %, {_points(len(front))}"
+        reason = f"{name}: {trial.values[0]:.2f} %, {among}"
         found[trial.number].append(Role(name, reason))
     at = knee([trial.values for trial in front])
     if at is not None:
         found[front[at].number].append(Role("knee", f"knee of {len(front)} points that none dominates: {DEFINITION}"))
-    smallest = _smallest_tied(front)
-    if smallest is not None:
-        number, role = smallest
-        found[number].append(role)
-    order = [trial.number for trial in front if trial.number in found]
-    return {number: tuple(found[number]) for number in order}
-
-
-def scored(trial: FrozenTrial) -> bootstrap.Scored:
-    """Return a complete trial's seconds of error and of reference speech by recording."""
-    return record.scored_seconds(trial.user_attrs[record.RECORDINGS])
+    if (smallest := _smallest_tied(front)) is not None:
+        found[smallest[0]].append(smallest[1])
+    return {trial.number: tuple(found[trial.number]) for trial in front if trial.number in found}
 
 
 def ordinal(place: int) -> str:
@@ -54,14 +48,15 @@ def ordinal(place: int) -> str:
 def _smallest_tied(front: Sequence[FrozenTrial]) -> tuple[int, Role] | None:
     """Return the smallest point tied with the best; None if a single recording gives no interval."""
     name, best = "smallest tied with the best", front[0]
-    if len(scored(best)) < bootstrap.FEWEST:
+    scored = {t.number: record.scored_seconds(t.user_attrs[record.RECORDINGS]) for t in front}
+    if len(scored[best.number]) < bootstrap.FEWEST:
         return None
     by_size = sorted(front, key=lambda trial: (trial.values[1], trial.values[0], trial.values[2]))
     for smaller, trial in enumerate(by_size):
         if trial is best:
             said = "every smaller point can be distinguished from it" if smaller else "it is the smallest as well"
             return trial.number, Role(name, f"{name}: {said}")
-        interval = bootstrap.difference(scored(trial), scored(best))
+        interval = bootstrap.difference(scored[trial.number], scored[best.number])
         if interval is not None and interval.contains_zero:
             reason = (
                 f"{name}: its DER cannot be distinguished from the lowest, {best.values[0]:.2f} % of trial "
@@ -71,11 +66,7 @@ def _smallest_tied(front: Sequence[FrozenTrial]) -> tuple[int, Role] | None:
     raise AssertionError("the best is one of them")
 
 
-def _points(count: int) -> str:
-    return "the only one that none dominates" if count == 1 else f"of {count} points that none dominates"
-
-
 def in_words(interval: bootstrap.Interval) -> str:
     """Format an interval: `95 % interval −0.31 to +4.20 (6 recordings)`."""
-    span = f"{interval.low:+.2f} to {interval.high:+.2f}".replace("-", "−")
+    span = f"{signed(interval.low)} to {signed(interval.high)}"
     return f"{100 * interval.level:.0f} % interval {span} ({interval.recordings} recordings)"

@@ -9,7 +9,8 @@ from explorer.figures.data import StageBar, StageShares
 from explorer.figures.per_recording import OverlapFigure, OverlapPoint
 from explorer.front.frames import frame_of
 from explorer.front.rows import FrontRow
-from explorer.report.exhibit import Exhibit, signed, trials_in_words
+from explorer.report.exhibit import Exhibit, trials_in_words
+from explorer.statistics.differences import signed
 
 
 def stage_exhibit(found: StageShares) -> Exhibit:

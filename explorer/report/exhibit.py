@@ -54,10 +54,6 @@ def trials_in_words(numbers: Iterable[int]) -> str:
     return f"trial{'s' if len(known) != 1 else ''} {ranges}"
 
 
-def signed(value: float, digits: int = 2) -> str:
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
 def two_lines(text: str) -> str:
     """Let a figure break before its brackets and nowhere else."""
     return text.replace(" ", NO_BREAK).replace(f"{NO_BREAK}[", " [").replace("–", f"{JOINED}–{JOINED}")

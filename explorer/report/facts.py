@@ -16,7 +16,6 @@ from explorer.front.rows import FrontRow
 from explorer.search.status import StudyStatus
 from explorer.storage import bulk_sql
 from explorer.storage import trial_record as record
-from explorer.storage.foreign_trials import LeftOut
 from explorer.storage.provenance import in_words
 from explorer.storage.study_record import stored_identity
 from explorer.storage.urls import without_paths
@@ -112,64 +111,10 @@ def _versions(progress: StudyStatus) -> Mapping[str, str]:
     }
 
 
-def unfinished(study: optuna.Study, progress: StudyStatus) -> tuple[str, ...]:
-    """List failures with their errors, stopped trials by reason, infeasible ones by limit."""
-    trials = bulk_sql.skim(study, (record.ORIGIN, record.STOP))
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    over = Counter(name for trial in complete for name in record.exceeded(trial))
-    infeasible = [trial.number for trial in complete if record.exceeded(trial)]
-    lines = [f"{len(progress.failures)} trials failed" + ("." if not progress.failures else ":")]
-    lines += [f"trial {one.trial} ({one.origin}): {one.error}" for one in progress.failures]
-    stopped = {"limit": "over a budget", "raced": "could no longer reach the front"}
-    by_kind = "; ".join(f"{number} {stopped.get(kind, kind)}" for kind, number in progress.stopped.items())
-    lines.append(
-        f"{sum(progress.stopped.values())} trials were stopped before their end" + (f": {by_kind}." if by_kind else ".")
-    )
-    limits = ", ".join(f"{name} {number}" for name, number in over.items())
-    lines.append(f"{len(infeasible)} measured trials are infeasible" + (f": over {limits}." if limits else "."))
-    return tuple(without_paths(line) for line in lines)
-
-
-def left_out(trials: LeftOut) -> tuple[str, ...]:
-    """Return a line for each trial that another program added or changed, which the report ignores."""
-    return tuple(without_paths(f"trial {number} is left out: {trials[number]}") for number in sorted(trials))
-
-
-def notes(definition: StudyDefinition, rows: Sequence[FrontRow]) -> tuple[str, ...]:
-    """Explain how the figures were made."""
-    offline = definition.space.mode == "offline"
-    loop = (
-        "of the released pipeline, on one whole recording"
-        if offline
-        else "of the real loop, one update at a time, batch 1, nothing cached"
-    )
-    threads = definition.cost.threads
-    found = [
-        "DER: false alarm, missed detection and confusion as a share of the scored reference speech, pooled over "
-        "recordings, with a collar of 0.5 s (± 0.25 s around each boundary), overlapped speech scored, inside the UEM.",
-        f"The split {definition.split} is what the search saw, so it flatters the best of many points.",
-        "Size: the segmentation model on disk, in MiB (bytes / 2**20), the paper's MB.",
-        f"RTF: seconds of compute per second of audio {loop}, after a warm-up, on {threads} "
-        f"thread{'s' if threads > 1 else ''}, nothing else of the explorer running on the machine: median of "
-        f"{definition.cost.repeats} repeats with the smallest and the largest. × base is the ratio to the FP32 "
-        "baseline timed in turns with the point, so that a drifting machine cancels out.",
-        "Emulated: this machine has no kernel for the precision. The DER is that of the rounded model; the RTF is the "
-        "emulation's, says nothing about a gain, and has no ratio.",
-        "Front: feasible operating points to which no other feasible one is at least as good in DER, size and RTF and "
-        "better in one. An emulated mode stands there with the RTF that was measured.",
-        "Fixed points are measured whatever the search proposes: the baseline, points of the paper, and points that "
-        "the study names.",
-        "Published: printed in the paper (SIMSAMU, offline, NVIDIA L40S). Everything else was measured in this study.",
-    ]
-    if not offline:
-        latency = (
-            "Latency: what the algorithm waits, C + R, and in the online mode the pauses that it waits for "
-            "(min_duration_off) as well; the time to compute comes on top."
-        )
-        found.insert(4, latency)
-    if any(row.measurement and (row.measurement.kernel or "").startswith("torch ") for row in rows):
-        found.append("Windows for the DER were run by torch; the RTF is the CPU's.")
-    return tuple(found)
+def infeasible(study: optuna.Study) -> tuple[int, Mapping[str, int]]:
+    """Return the number of measured trials that exceed a limit, and how many exceed each."""
+    exceeded = [record.exceeded(one) for one in bulk_sql.skim(study, ()) if one.state is TrialState.COMPLETE]
+    return sum(map(bool, exceeded)), Counter(name for names in exceeded for name in names)
 
 
 def made_by() -> str:
@@ -217,6 +162,6 @@ def _when(study: optuna.Study) -> str:
         complete = [trial.number for trial in trials if trial.state is TrialState.COMPLETE]
         return {*complete[:1], *complete[-1:]}
 
-    _, ends = bulk_sql.settle(study, bulk_sql.skim(study, ()), first_and_last)
+    _, ends = bulk_sql.read_chosen(study, first_and_last)
     start, end = ends[min(ends)].datetime_start, ends[max(ends)].datetime_complete
     return " to ".join(moment.strftime("%Y-%m-%d %H:%M") for moment in (start, end) if moment is not None)

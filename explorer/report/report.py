@@ -10,7 +10,7 @@ import jinja2
 import markupsafe
 import optuna
 
-from explorer.atomic_files import appearing, writing
+from explorer.atomic_files import appearing, refuse_existing, writing
 from explorer.figures import data, per_recording
 from explorer.figures.style import as_bytes, as_inline_svg
 from explorer.front.frames import as_csv
@@ -24,10 +24,10 @@ from explorer.report.facts import Headline
 from explorer.report.modes import modes_exhibit
 from explorer.report.pairs import pairs_exhibit
 from explorer.report.stress import stress_exhibit
-from explorer.search.status import status
+from explorer.search.status import StudyStatus, status
 from explorer.storage import bulk_sql
 from explorer.storage import trial_record as record
-from explorer.storage.foreign_trials import in_words
+from explorer.storage.foreign_trials import LeftOut, in_words
 from explorer.storage.study_record import stored_definition
 from explorer.storage.urls import without_paths
 from explorer.terminal.corpus_remarks import print_remarks
@@ -54,15 +54,20 @@ OnStep = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Report:
-    """All content of a report. sections: heading → figures, tables and what is left out."""
+    """All content of a report. sections: heading → figures, tables and what is left out. infeasible: how many trials,
+    and how many by limit. left_out: trials that another program added or changed, and why. by_torch: whether torch ran
+    windows for the DER."""
 
     title: str
     description: str
     headline: tuple[Headline, ...]
     facts: tuple[tuple[str, str], ...]
     sections: tuple[tuple[str, tuple[Exhibit | Absent, ...]], ...]
-    unfinished: tuple[str, ...]
-    notes: tuple[str, ...]
+    definition: StudyDefinition
+    progress: StudyStatus
+    infeasible: tuple[int, Mapping[str, int]]
+    left_out: LeftOut
+    by_torch: bool
     made: str
 
     @property
@@ -111,8 +116,11 @@ def compose(study: optuna.Study, on_step: OnStep = lambda step: None) -> Report:
             ("Overlap and noise, made up", (stress_exhibit(study),)),
             ("The front as a table", (front.whole_front(rows, found.comparisons),)),
         ),
-        unfinished=(*report_facts.unfinished(study, progress), *report_facts.left_out(left_out)),
-        notes=report_facts.notes(definition, rows),
+        definition=definition,
+        progress=progress,
+        infeasible=report_facts.infeasible(study),
+        left_out=left_out,
+        by_torch=any((row.figures.kernel or "").startswith("torch ") for row in measured),
         made=report_facts.made_by(),
     )
 
@@ -124,13 +132,13 @@ def write_report(study: optuna.Study, folder: Path, force: bool = False, on_step
     Raises StudyError as `compose` does, if the folder exists already, and if it cannot be written.
     """
     folder = folder.resolve()
-    _refuse_existing(folder, force)
+    refuse_existing(folder, force, "report", MARKER, StudyError)
     with appearing(folder, force, StudyError) as staged:
         report = compose(study, on_step)
         on_step("writing")
         with writing(folder, StudyError):
             _fill(staged, report, study.study_name)
-        _refuse_existing(folder, force)  # again: drawing took a while
+        refuse_existing(folder, force, "report", MARKER, StudyError)  # again: drawing took a while
     return folder / PAGE
 
 
@@ -142,6 +150,7 @@ def render(report: Report) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
+    environment.filters["without_paths"] = without_paths
     drawn = {
         item.name: markupsafe.Markup(as_inline_svg(item.figure, item.name, item.alternative))
         for item in report.exhibits
@@ -149,17 +158,6 @@ def render(report: Report) -> str:
     }
     fields = {field: getattr(report, field) for field in report.__dataclass_fields__}
     return environment.get_template("report.html").render(**fields, drawn=drawn)
-
-
-def _refuse_existing(folder: Path, force: bool) -> None:
-    if not folder.exists():
-        return
-    if not force:
-        raise StudyError(f"{folder} is there already: give another DIR, or --force to replace an earlier report")
-    if not (folder / MARKER).is_file():
-        raise StudyError(
-            f"{folder} is not a report of `explorer report`, so --force does not replace it: give another DIR"
-        )
 
 
 def _fill(folder: Path, report: Report, study: str) -> None:

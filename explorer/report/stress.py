@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from matplotlib.axes import Axes
@@ -14,8 +14,7 @@ from explorer.figures import style
 from explorer.figures.style import new_figure, styled
 from explorer.front.frames import frame_of
 from explorer.report.exhibit import Absent, Exhibit, Grid, trials_in_words
-from explorer.statistics import bootstrap
-from explorer.statistics.differences import few_recordings
+from explorer.statistics.differences import ends, few_recordings, points, signed
 
 T = TypeVar("T")
 
@@ -47,10 +46,10 @@ class StressPoint:
     false_alarm: float
     missed_detection: float
     confusion: float
-    added: float | None
-    added_low: float | None
-    added_high: float | None
-    tied: bool | None
+    added: float | None = None
+    added_low: float | None = None
+    added_high: float | None = None
+    tied: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -170,23 +169,13 @@ def _lines(panel: Axes, found: StressFigure, points: Sequence[StressPoint], over
 
 
 def _point(one: Stressed, cell: Cell) -> StressPoint:
-    first = one.cells[0]
-    interval = None if cell is first else bootstrap.difference(cell.scored, first.scored)
-    return StressPoint(
-        trial=one.trial,
-        point=one.point,
-        overlap=cell.overlap,
-        overlap_share=cell.overlap_share,
-        noise=cell.noise,
-        der=cell.der,
-        false_alarm=cell.false_alarm,
-        missed_detection=cell.missed_detection,
-        confusion=cell.confusion,
-        added=None if cell is first else cell.der - first.der,
-        added_low=interval.low if interval else None,
-        added_high=interval.high if interval else None,
-        tied=interval.contains_zero if interval else None,
-    )
+    names = ("overlap", "overlap_share", "noise", "der", "false_alarm", "missed_detection", "confusion")
+    point = StressPoint(one.trial, one.point, *(getattr(cell, name) for name in names))
+    if cell is one.cells[0]:
+        return point
+    added = points(cell.scored, one.cells[0].scored)
+    low, high = ends(added.interval)
+    return replace(point, added=cell.der - one.cells[0].der, added_low=low, added_high=high, tied=added.tied)
 
 
 def _grid(found: StressFigure) -> Grid:
@@ -203,7 +192,7 @@ def _difference(point: StressPoint) -> str:
     if point.added is None:
         return f"{point.der:.1f}"
     star = " *" if point.tied is False else ""
-    return f"{point.der:.1f} ({point.added:+.1f}{star})".replace("-", "−")
+    return f"{point.der:.1f} ({signed(point.added, 1)}{star})"
 
 
 def _overlap_in_words(found: StressFigure, overlap: float) -> str:

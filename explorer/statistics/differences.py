@@ -26,20 +26,21 @@ def scored_of(counts: Mapping[str, ErrorCounts], less: Mapping[str, ErrorCounts]
 
 def points(ours: Scored, theirs: Scored) -> Points:
     """Return the difference DER(ours) − DER(theirs)."""
+    interval = bootstrap.difference(ours, theirs)
     more = bootstrap.pooled_der(ours) - bootstrap.pooled_der(theirs)
-    return told_apart(more, bootstrap.difference(ours, theirs))
-
-
-def told_apart(more: float, interval: Interval | None) -> Points:
-    """Return a difference with its interval, and whether that contains zero."""
     return Points(more, interval, None if interval is None else interval.contains_zero)
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Format a number with its sign: `+1.25`, `−0.10`."""
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def in_words(difference: float, low: float | None, high: float | None, tied: bool | None) -> str:
     """Return `+1.25 [−0.10, +2.60] tied`; only the difference if it has no interval."""
     if low is None or high is None:
-        return _signed(difference)
-    return f"{_signed(difference)} [{_signed(low)}, {_signed(high)}]" + (" tied" if tied else "")
+        return signed(difference)
+    return f"{signed(difference)} [{signed(low)}, {signed(high)}]" + (" tied" if tied else "")
 
 
 def points_in_words(difference: Points) -> str:
@@ -58,7 +59,3 @@ def few_recordings(recordings: int) -> str:
     if recordings < bootstrap.FEWEST:
         return "a single recording: no difference has an interval"
     return f"few recordings ({recordings}): intervals tend to be too narrow" if recordings < bootstrap.FEW else ""
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")

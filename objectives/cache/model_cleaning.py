@@ -4,7 +4,7 @@ import fcntl
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,14 +87,22 @@ def clean(entries: Iterable[Entry], whole: Collection[str] = ()) -> Cleaned:
     """
     deleted: list[Path] = []
     freed, spared = 0, {}
-    for entry in entries:
-        with writing(sidecar_of(entry.key)), _doomed(entry.key, entry.key in whole) as (doomed, why_not):
-            for path in doomed:
-                freed += path.stat().st_size
-                path.unlink()
+    for key in [entry.key for entry in entries]:
+        with writing(sidecar_of(key)), if_free(lock_of(sidecar_of(key))) as free, ExitStack() as until_deleted:
+            if not free:
+                spared[key] = "it is being made"
+                continue
+            path, _, damage = _look(key)
+            doomed = _leftovers(key, alone=True)
+            if path is not None and (damage or key in whole):
+                if until_deleted.enter_context(_unused(path)):
+                    doomed += _files(path, key)
+                else:
+                    spared[key] = "a running process uses it"
+            for file in doomed:
+                freed += file.stat().st_size
+                file.unlink()
             deleted += doomed
-        if why_not:
-            spared[entry.key] = why_not
     return Cleaned(tuple(deleted), freed, spared)
 
 
@@ -138,21 +146,6 @@ def _leftovers(key: str, alone: bool) -> list[Path]:
             if (own and alone) or _is_free(lock):
                 left.append(path)
     return left
-
-
-@contextmanager
-def _doomed(key: str, whole: bool) -> Iterator[tuple[list[Path], str]]:
-    """Yield the files of a key that may be deleted inside the block, and why the others may not."""
-    with if_free(lock_of(sidecar_of(key))) as free:
-        if not free:
-            yield [], "it is being made"
-            return
-        (path, _, damage), leftovers = _look(key), _leftovers(key, alone=True)
-        if path is None or not (whole or damage):
-            yield leftovers, ""
-            return
-        with _unused(path) as unused:
-            yield leftovers + (_files(path, key) if unused else []), "" if unused else "a running process uses it"
 
 
 @contextmanager

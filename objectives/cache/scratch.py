@@ -9,10 +9,11 @@ import filecmp
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from filelock import FileLock
@@ -23,6 +24,7 @@ from objectives.cache.files import CACHE_VARIABLE, cache_dir, if_free, lock_of, 
 from objectives.cache.model_cleaning import stored_models
 from objectives.cache.model_store import StoredModel, models_dir, release
 
+T = TypeVar("T")
 FOLDER = "fresh"
 COMPARED = ("features", "windows", "models", "recovery")  # folders of the cache with computed files
 WITNESSES = (".npy", ".npz", ".onnx", ".bin", ".safetensors")  # not sidecars, which hold dates and their own checksums
@@ -63,11 +65,8 @@ def fresh_cache(models: Collection[str] = ()) -> Iterator[FreshCache]:
     variable sets the cache's location. Raises AssetError if the cache cannot be written.
     """
     kept = cache_dir()
-    with _own_folder() as folder:
-        with writing(folder):
-            used, damaged = _lend(models, folder / "models")
-        with _as_the_cache(folder):
-            yield FreshCache(folder, kept, used, damaged)
+    with _temporary(lambda folder: _lend(models, folder / "models")) as (folder, (used, damaged)):
+        yield FreshCache(folder, kept, used, damaged)
 
 
 @contextmanager
@@ -77,17 +76,18 @@ def passing_cache() -> Iterator[Path]:
     Finished models and pinned assets are those of the regular cache, and new models stay there. Other users cannot read
     the folder. Not for two threads at once, as `fresh_cache`. Raises AssetError if the cache cannot be written.
     """
-    with _own_folder() as folder:
-        with writing(folder):
-            models_dir().mkdir(parents=True, exist_ok=True)
-            (folder / "models").symlink_to(models_dir().resolve(), target_is_directory=True)
-        with _as_the_cache(folder):
-            yield folder
+
+    def link(folder: Path) -> None:
+        models_dir().mkdir(parents=True, exist_ok=True)
+        (folder / "models").symlink_to(models_dir().resolve(), target_is_directory=True)
+
+    with _temporary(link) as (folder, _):
+        yield folder
 
 
 @contextmanager
-def _own_folder() -> Iterator[Path]:
-    """Create a folder of the cache that only its owner can read, with the assets, and delete it afterwards."""
+def _temporary(fill: Callable[[Path], T]) -> Iterator[tuple[Path, T]]:
+    """Use a folder that only its owner can read as the cache, with the assets and what `fill` puts there."""
     kept = cache_dir()
     with writing(kept / FOLDER):
         (kept / FOLDER).mkdir(parents=True, exist_ok=True)
@@ -97,27 +97,21 @@ def _own_folder() -> Iterator[Path]:
             folder = Path(tempfile.mkdtemp(dir=kept / FOLDER))
             lock = FileLock(folder / ".lock")
             lock.acquire()
+    before = os.environ.get(CACHE_VARIABLE)
     try:
         with writing(folder):
             (folder / "assets").symlink_to(assets_dir().resolve(), target_is_directory=True)
-        yield folder
-    finally:
-        lock.release()
-        shutil.rmtree(folder, ignore_errors=True)  # whatever cannot be deleted now is swept away by the next one
-
-
-@contextmanager
-def _as_the_cache(folder: Path) -> Iterator[None]:
-    before = os.environ.get(CACHE_VARIABLE)
-    os.environ[CACHE_VARIABLE] = str(folder)
-    try:
-        yield
+            filled = fill(folder)
+        os.environ[CACHE_VARIABLE] = str(folder)
+        yield folder, filled
     finally:
         if before is None:
             os.environ.pop(CACHE_VARIABLE, None)
         else:
             os.environ[CACHE_VARIABLE] = before
         release()  # models in the folder, which is about to be deleted
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)  # whatever cannot be deleted now is swept away by the next one
 
 
 def kept_models() -> Mapping[str, StoredModel]:

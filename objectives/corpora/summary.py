@@ -1,7 +1,7 @@
 """Summarize a corpus in figures, per recording and per split."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from objectives.corpora.corpus import Corpus, Recording, Remark, is_local_name
@@ -74,7 +74,8 @@ def in_brief(corpus: Corpus, typed: str) -> tuple[str, ...]:
 
     typed: the corpus as the user named it. Merged turns are only listed by `explorer corpus --check`.
     """
-    lost, files, used = (_of(corpus.remarks, kind) for kind in ("recording", "file", "used"))
+    kinds = ("recording", "file", "used")
+    lost, files, used = ([remark for remark in corpus.remarks if remark.kind == kind] for kind in kinds)
     whole = sum(map(len, corpus.splits.values())) + len({remark.about for remark in lost})
     said = []
     if lost:
@@ -87,10 +88,6 @@ def in_brief(corpus: Corpus, typed: str) -> tuple[str, ...]:
         said.append(_listed(used))
     cut = any(len(remarks) > SHOWN for remarks in (lost, files, used))
     return tuple([*said, f"`explorer corpus {ascii_controls(shlex.quote(typed))} --check` lists all"] if cut else said)
-
-
-def _of(remarks: Iterable[Remark], kind: str) -> list[Remark]:
-    return [remark for remark in remarks if remark.kind == kind]
 
 
 def _listed(remarks: Sequence[Remark]) -> str:

@@ -108,7 +108,7 @@ def _look(study: optuna.Study, number: int, drawn: bool) -> None:
     trials = driver.bulk_sql.read(study, [row.number for row in rows if row.measurement])
     facts.facts(study, definition, told, rows, trials, None)
     facts.headlines(rows, told)
-    facts.unfinished(study, told)
+    facts.infeasible(study)
     if drawn:
         report.render(report.compose(study))
     driver.bulk_sql.read(study)

@@ -85,13 +85,13 @@ def test_an_existing_folder_stays_unless_it_is_an_earlier_simulation(voices: Pat
     before = (out / "simulation.json").read_bytes()
     again = made(voices, out, "--seed", "1")
     assert isinstance(again.exception, CorpusError)
-    assert "is there already: give another OUT, or --force" in str(again.exception)
+    assert "exists already: give another folder, or --force" in str(again.exception)
     assert (out / "simulation.json").read_bytes() == before
     assert made(voices, out, "--seed", "1", "--force").exit_code == 0
     assert (out / "simulation.json").read_bytes() != before
     (out / "simulation.json").unlink()
     refused = made(voices, out, "--force")
-    assert "not of `explorer corpus simulate`" in str(refused.exception)
+    assert "is not a simulation (no simulation.json in it)" in str(refused.exception)
     inside = made(voices, voices / "made")
     assert "lies inside" in str(inside.exception)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]

@@ -311,9 +311,9 @@ def test_a_folder_that_is_there_is_not_touched(study: optuna.Study, tmp_path: Pa
     mine.mkdir()
     (mine / "thesis.txt").write_text("years")
     before = untouched(mine)
-    with pytest.raises(StudyError, match="is there already: give another DIR, or --force"):
+    with pytest.raises(StudyError, match="exists already: give another folder, or --force"):
         write_report(study, mine)
-    with pytest.raises(StudyError, match="is not a report of"):
+    with pytest.raises(StudyError, match=r"is not a report \(no report\.json in it\)"):
         write_report(study, mine, force=True)
     assert untouched(mine) == before
     assert sorted(path.name for path in tmp_path.glob("*mine*")) == ["mine"]
