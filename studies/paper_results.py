@@ -51,6 +51,8 @@ TABLE2: Mapping[str, Published] = {
     "INT4_QAT": Published(1.45, 0.89, 0.0229, 44.93),
 }
 
+_TABLES: Mapping[PaperTable, Mapping[str, Published]] = {"table1": TABLE1, "table2": TABLE2}
+
 
 @dataclass(frozen=True)
 class Remark:
@@ -70,21 +72,14 @@ REMARKS: Mapping[str, Remark] = {
 
 def place(origin: str) -> tuple[PaperTable, str] | None:
     """Return (table, row) of `paper:table1:Linear-40`; None for an origin that is in neither table."""
-    source, _, rest = origin.partition(":")
-    table, _, row = rest.partition(":")
-    if source == "paper" and table == "table1" and row in TABLE1:
-        return "table1", row
-    if source == "paper" and table == "table2" and row in TABLE2:
-        return "table2", row
+    for table, rows in _TABLES.items():
+        row = origin.removeprefix(f"paper:{table}:")
+        if row != origin and row in rows:
+            return table, row
     return None
 
 
 def published(origin: str) -> Published | None:
     """Return what the paper reports for a fixed point's origin; None if it is in neither table."""
-    match place(origin):
-        case "table1", row:
-            return TABLE1[row]
-        case "table2", row:
-            return TABLE2[row]
-        case _:
-            return None
+    found = place(origin)
+    return None if found is None else _TABLES[found[0]][found[1]]

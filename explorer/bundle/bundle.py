@@ -22,7 +22,7 @@ from objectives.models.contract import SAMPLE_RATE, Contract
 from objectives.models.embedding import Blocks, SpeakerEmbedding, features_by
 from objectives.models.filterbank import FBANK_STEP, FBANK_WIDTH, Filterbank, WindowName
 from objectives.models.sherpa_metadata import segmentation_metadata
-from objectives.operating_point import AS_TUNED, Mode, OnlineTracking, OperatingPoint, Precision, Pruning, Structure
+from objectives.operating_point import AS_TUNED, Mode, OnlineTracking, OperatingPoint, Precision, Pruning
 from objectives.runtime.runtime import OnnxRuntime
 from objectives.streaming.clustering import ClusteringSettings
 
@@ -52,13 +52,6 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class PruningPart(_Part):
-    """See objectives.operating_point.Pruning."""
-
-    structure: Structure
-    ratio: float
-
-
 class OnlinePart(_Part):
     """How the online mode tracks speakers: see objectives.operating_point.OnlineTracking."""
 
@@ -76,7 +69,7 @@ class PointPart(_Part):
     chunk_length: float | None
     right_context: float | None
     latency: float | None
-    pruning: PruningPart
+    pruning: Pruning
     precision: Precision
     online: OnlinePart | None = None
 
@@ -95,11 +88,10 @@ class PointPart(_Part):
 
     def point(self) -> OperatingPoint:
         """Return the operating point. Raises OperatingPointError if the values are not valid."""
-        pruning = Pruning(self.pruning.structure, self.pruning.ratio)
         if self.chunk_length is None or self.right_context is None:
-            return OperatingPoint(pruning=pruning, precision=self.precision, mode=self.mode)
+            return OperatingPoint(pruning=self.pruning, precision=self.precision, mode=self.mode)
         online = AS_TUNED if self.online is None else OnlineTracking(**self.online.model_dump())
-        return OperatingPoint(self.chunk_length, self.right_context, pruning, self.precision, self.mode, online)
+        return OperatingPoint(self.chunk_length, self.right_context, self.pruning, self.precision, self.mode, online)
 
 
 class SegmentationPart(_Part):

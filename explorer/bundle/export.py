@@ -178,7 +178,7 @@ def _manifest(
             "chunk_length": point.chunk_length if point.streamed else None,
             "right_context": point.right_context if point.streamed else None,
             "latency": record.latency_of(point),
-            "pruning": asdict(point.pruning),
+            "pruning": point.pruning,
             "precision": point.precision,
             "online": None if point.tracking is None else asdict(tracking_of(point.tracking, embedding)),
         },

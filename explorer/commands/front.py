@@ -15,13 +15,13 @@ from explorer.front.comparisons import MATCHED
 from explorer.front.pareto import table_rows
 from explorer.front.pareto import whole_front as front_of
 from explorer.front.rows import Comparison, FrontRow, flat
-from explorer.front.table import COLUMNS, UNKNOWN, beside_paper, cells, columns_of, kept_in_words
+from explorer.front.table import COLUMNS, UNKNOWN, beside_paper, cells, columns_of, kept_in_words, paper_title
 from explorer.storage.provenance import in_words, mixed_versions
 from explorer.terminal.screen import say, screen
 from explorer.terminal.streams import echo_json
 from explorer.terminal.tables import Column, Table, names, print_table, sentences, words
 from objectives.operating_point import Tracking
-from studies.paper_results import CAPTION, TABLE2_VARIANT, PaperTable
+from studies.paper_results import CAPTION, PaperTable
 
 KINDS = {"origin": names, "standing": sentences}  # of columns; all others are figures or words
 
@@ -137,9 +137,7 @@ def print_pairs(compared: Sequence[Comparison], console: Console) -> None:
 
 def _print_beside_paper(which: PaperTable, rows: Sequence[FrontRow], console: Console) -> None:
     """Print one of the paper's tables: its rows as measured here, beside what the paper published."""
-    ours = ", ".join(dict.fromkeys(row.pruning for row in rows))
-    title = "Table 1: pruning, FP32" if which == "table1" else f"Table 2: precision of {ours} (paper: {TABLE2_VARIANT})"
-    table = Table(words("variant"), "kept units", "params M", "MiB", "DER %", "RTF", title=title)
+    table = Table(words("variant"), "kept units", "params M", "MiB", "DER %", "RTF", title=paper_title(which, rows))
     for row in rows:
         found = beside_paper(row)
         emulated = " emulated" if row.emulated else ""

@@ -83,7 +83,7 @@ def _chosen(study: optuna.Study, everything: bool) -> list[int]:
         found = trials if everything else feasible_front(study, trials)
         return {trial.number for trial in found if trial.state in states}
 
-    _, chosen = bulk_sql.settle(study, bulk_sql.skim(study, (), left_out=left_out), choose, left_out)
+    _, chosen = bulk_sql.read_chosen(study, choose, left_out=left_out)
     remark_on(left_out)
     if not chosen:
         raise StudyError(f"the study {study.study_name!r} has no trial that was measured: run it first")

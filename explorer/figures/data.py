@@ -8,6 +8,7 @@ from optuna.trial import TrialState
 
 from explorer.front import mode_filter
 from explorer.front.rows import FrontRow, Standing
+from explorer.storage import bulk_sql
 from explorer.storage import trial_record as record
 from objectives.operating_point import OperatingPoint, Precision, Structure, Tracking
 from studies.fixed_points import FIGURE1_CHUNK_LENGTH, FIGURE2_RIGHT_CONTEXT, Sweep
@@ -138,7 +139,8 @@ def other_trials(
     study: optuna.Study, shown: Sequence[FrontRow], tracking: Tracking | None = None
 ) -> tuple[OtherTrial, ...]:
     """Return complete search trials that are not in `shown`. tracking: only of this mode; None for all of them."""
-    trials = mode_filter.skim(study, (record.ORIGIN, record.LATENCY, record.MODEL_KEY), tracking)
+    keys = (record.ORIGIN, record.LATENCY, record.MODEL_KEY)
+    trials = bulk_sql.skim(study, keys, mode_filter.looked_at(tracking))
     known = {row.trial for row in shown}
     return tuple(
         OtherTrial(trial.number, *trial.values, *map(trial.user_attrs.get, (record.LATENCY, record.MODEL_KEY)))

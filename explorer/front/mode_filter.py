@@ -4,12 +4,11 @@ The names of an online point are final after the latency, those of a chunk-wise 
 objective expresses this, and a user who needs the former cannot use the latter, however good its figures.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import optuna
 from optuna.trial import FrozenTrial
 
-from explorer.storage import bulk_sql
 from objectives.errors import StudyError
 from objectives.operating_point import Tracking
 from studies.definition import StudyDefinition
@@ -35,13 +34,11 @@ def check_tracking(study: optuna.Study, definition: StudyDefinition, tracking: T
     )
 
 
-def skim(
-    study: optuna.Study, keys: Collection[str], tracking: Tracking | None, left_out: dict[int, str] | None = None
-) -> list[FrozenTrial]:
-    """Do as bulk_sql.skim, with what `tracked` needs."""
-    return bulk_sql.skim(study, keys, () if tracking is None else (PARAM,), left_out)
+def looked_at(tracking: Tracking | None) -> tuple[str, ...]:
+    """Return the parameters of a trial that `tracked` looks at."""
+    return () if tracking is None else (PARAM,)
 
 
 def tracked(trials: Sequence[FrozenTrial], tracking: Tracking | None) -> list[FrozenTrial]:
-    """Return the complete trials, as read by `skim`, with this tracking; all of them if it is None."""
+    """Return the trials with this tracking; all of them if it is None."""
     return [trial for trial in trials if tracking in (None, trial.params.get(PARAM, CHUNKWISE))]

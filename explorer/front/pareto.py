@@ -59,8 +59,8 @@ def whole_front(study: optuna.Study, tracking: Tracking | None = None) -> Front:
     def to_show(trials: Sequence[FrozenTrial]) -> set[int]:
         return {trial.number for trial in (*best_of(trials), *_fixed_trials(trials))}
 
-    skimmed = mode_filter.skim(study, (record.ORIGIN,), tracking, left_out)
-    trials, shown = bulk_sql.settle(study, skimmed, to_show, left_out)
+    params = mode_filter.looked_at(tracking)
+    trials, shown = bulk_sql.read_chosen(study, to_show, (record.ORIGIN,), params, left_out)
     best = best_of(trials)
     known = [row_of(study, definition, trial, best) for trial in shown.values()]
     rows = [row for row in known if row is not None]
@@ -72,7 +72,11 @@ def whole_front(study: optuna.Study, tracking: Tracking | None = None) -> Front:
 
 def in_order(rows: Iterable[FrontRow]) -> tuple[FrontRow, ...]:
     """Sort rows: best DER first, unmeasured last."""
-    return tuple(sorted(rows, key=_order))
+
+    def place(row: FrontRow) -> tuple[bool, float, float]:
+        return row.measurement is None, row.measurement.der if row.measurement else 0.0, row.latency or 0.0
+
+    return tuple(sorted(rows, key=place))
 
 
 def feasible_front(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -83,10 +87,6 @@ def feasible_front(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[F
 def dominates(study: optuna.Study, one: FrozenTrial, other: FrozenTrial) -> bool:
     """Return whether a complete trial is at least as good as another in DER, size and RTF, and better in one."""
     return bool(_dominates(one, other, study.directions))
-
-
-def _order(row: FrontRow) -> tuple[bool, float, float]:
-    return row.measurement is None, row.measurement.der if row.measurement else 0.0, row.latency or 0.0
 
 
 def every_row(study: optuna.Study, trials: Sequence[FrozenTrial]) -> tuple[FrontRow, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from explorer.front.comparisons import to_trial
 from explorer.front.rows import Figures, FrontRow
-from studies.paper_results import published
+from studies.paper_results import TABLE2_VARIANT, PaperTable, published
 
 UNKNOWN = "–"
 # column → whether it holds figures, which are aligned right
@@ -57,6 +57,14 @@ def beside_paper(row: FrontRow) -> dict[str, tuple[str, str]]:
         name: (number(value, digits), number(theirs, digits))
         for value, (name, digits, theirs) in zip(measured, columns, strict=True)
     }
+
+
+def paper_title(table: PaperTable, rows: Sequence[FrontRow]) -> str:
+    """Return the title of one of the paper's tables, with the model that its rows are of here."""
+    if table == "table1":
+        return "Table 1: pruning in FP32"
+    pruned = ", ".join(dict.fromkeys(row.pruning for row in rows))
+    return f"Table 2: precision of {pruned} (paper: {TABLE2_VARIANT})"
 
 
 def kept_in_words(row: FrontRow) -> str:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from explorer.front.mode_filter import check_tracking, skim, tracked
+from explorer.front.mode_filter import check_tracking, looked_at, tracked
 from explorer.front.pareto import feasible_front
 from explorer.recommend.budgets import Budgets, Shortfall, keeps, shortfall
 from explorer.recommend.distance import BASELINE, COMPARED
 from explorer.storage import trial_record as record
-from explorer.storage.bulk_sql import settle
+from explorer.storage.bulk_sql import read_chosen
 from explorer.storage.foreign_trials import LeftOut
 from objectives.errors import StudyError
 from objectives.operating_point import Tracking
@@ -94,13 +94,12 @@ def candidates(
             "the whole recording first and has no latency: leave it out"
         )
     left_out: dict[int, str] = {}
-    skimmed = skim(study, ATTRIBUTES, tracking, left_out)
 
     def to_show(trials: Sequence[FrozenTrial]) -> set[int]:
         found = _among(study, trials, budgets, tracking)
         return {*found.shown, *(found.references[origin].number for origin in COMPARED if origin in found.references)}
 
-    trials, whole = settle(study, skimmed, to_show, left_out)
+    trials, whole = read_chosen(study, to_show, ATTRIBUTES, looked_at(tracking), left_out)
     return replace(_among(study, trials, budgets, tracking), whole=whole, left_out=left_out)
 
 

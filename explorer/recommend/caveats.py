@@ -18,43 +18,29 @@ def caveats(
 
     baseline: its distance to the baseline. split, recordings: what its DER in the study was measured on. moved: whether
     its DER on `test` was measured on another machine."""
-    said = [*_of_scoring(test, split, recordings), *_of_interval(baseline, split), *_of_time(row)]
-    if (kernel := row.figures.kernel or "").startswith("torch "):
-        said.append(f"its DER is of windows run by {kernel}, its RTF of ONNX Runtime on the CPU")
-    if moved:
-        said.append(f"its DER on {TEST} is of another machine than the study's, which may decide a tie otherwise")
-    return tuple(said)
-
-
-def _of_scoring(test: TestScore | None, split: str, recordings: int) -> list[str]:
-    said = [f"chosen on the split that it is scored on, {split}, which flatters it"] if test is None else []
+    measured = row.figures
     where, count = (split, recordings) if test is None else (TEST, len(test.recordings))
+    said = [f"chosen on the split that it is scored on, {split}, which flatters it"] if test is None else []
     if count < bootstrap.FEW:
         said.append(f"few recordings in {where}: {count}")
-    return said
-
-
-def _of_interval(baseline: Distance | None, split: str) -> list[str]:
-    if baseline is None:
-        return []
-    compared, where = (baseline.der, split) if baseline.test is None else (baseline.test, TEST)
-    if compared.interval is None or compared.interval.width <= WIDE * compared.theirs:
-        return []
-    return [
-        f"wide interval: its difference to the baseline spans {compared.interval.width:.1f} points on {where}, where "
-        f"the baseline's DER is {compared.theirs:.2f} %"
-    ]
-
-
-def _of_time(row: FrontRow) -> list[str]:
-    said, measured = [], row.figures
+    if baseline is not None:
+        compared, on = (baseline.der, split) if baseline.test is None else (baseline.test, TEST)
+        if compared.interval is not None and compared.interval.width > WIDE * compared.theirs:
+            said.append(
+                f"wide interval: its difference to the baseline spans {compared.interval.width:.1f} points on {on}, "
+                f"where the baseline's DER is {compared.theirs:.2f} %"
+            )
     if measured.emulated:
         said.append(f"{row.point.precision} is emulated here: neither its RTF nor what it beats by RTF alone is a gain")
     if measured.rtf > NEAR_REAL_TIME:
         said.append(f"RTF {measured.rtf:.2f} is near 1: a machine {1 / measured.rtf:.1f} times as busy falls behind")
     if measured.rtf_high > 1.0:
         said.append(f"its slowest repeat had an RTF of {measured.rtf_high:.2f}: it does not always keep up")
-    return said
+    if (kernel := measured.kernel or "").startswith("torch "):
+        said.append(f"its DER is of windows run by {kernel}, its RTF of ONNX Runtime on the CPU")
+    if moved:
+        said.append(f"its DER on {TEST} is of another machine than the study's, which may decide a tie otherwise")
+    return tuple(said)
 
 
 def common(all_caveats: Sequence[Sequence[str]]) -> tuple[str, ...]:

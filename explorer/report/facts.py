@@ -162,6 +162,6 @@ def _when(study: optuna.Study) -> str:
         complete = [trial.number for trial in trials if trial.state is TrialState.COMPLETE]
         return {*complete[:1], *complete[-1:]}
 
-    _, ends = bulk_sql.settle(study, bulk_sql.skim(study, ()), first_and_last)
+    _, ends = bulk_sql.read_chosen(study, first_and_last)
     start, end = ends[min(ends)].datetime_start, ends[max(ends)].datetime_complete
     return " to ".join(moment.strftime("%Y-%m-%d %H:%M") for moment in (start, end) if moment is not None)

@@ -8,7 +8,7 @@ from explorer.figures.per_recording import DeltaSummary, PrecisionDeltas, Record
 from explorer.front import comparisons, frames
 from explorer.front.pareto import table_rows
 from explorer.front.rows import Comparison, FrontRow, Kind
-from explorer.front.table import UNKNOWN, beside_paper, kept_in_words, parts, ratio, spread
+from explorer.front.table import UNKNOWN, beside_paper, kept_in_words, paper_title, parts, ratio, spread
 from explorer.report.exhibit import Exhibit, Grid, trials_in_words, two_lines
 from explorer.statistics.differences import in_words, signed
 from studies.paper_results import CAPTION, REMARKS, TABLE2_VARIANT, PaperTable
@@ -56,17 +56,13 @@ def table_exhibit(rows: Sequence[FrontRow], table: PaperTable, compared: Sequenc
     measured = [row for row in found if row.measurement]
     if not measured:
         return None
-    pruned = ", ".join(dict.fromkeys(row.pruning for row in found))
-    title = (
-        "Table 1: pruning in FP32" if table == "table1" else f"Table 2: precision of {pruned} (paper: {TABLE2_VARIANT})"
-    )
     kind: Kind = "pruned against unpruned" if table == "table1" else "lower precision against FP32"
     changes = comparisons.matched(rows, compared, kind)
     latencies = {row.latency for row in measured}
     mode = "offline, as the paper" if latencies == {None} else "streamed at C = 1 s, R = 0; the paper ran it offline"
     return Exhibit(
         name=table,
-        title=title,
+        title=paper_title(table, found),
         caption=(
             f"Ours ({mode}): {trials_in_words(row.trial for row in measured if row.trial is not None)}. {CAPTION} "
             "Other data and another machine: compare within a column, not across; parameters and sizes should agree. "

@@ -85,7 +85,7 @@ def status(study: optuna.Study) -> StudyStatus:
     """Return the progress of a study. Raises StudyError if it was not made by `explorer run`."""
     definition = stored_definition(study)
     left_out: dict[int, str] = {}
-    trials, whole = bulk_sql.settle(study, bulk_sql.skim(study, ATTRIBUTES, left_out=left_out), _that_matter, left_out)
+    trials, whole = bulk_sql.read_chosen(study, _that_matter, ATTRIBUTES, left_out=left_out)
     measured = [trial for trial in trials if record.is_measured(trial)]
     seconds = [trial.user_attrs[record.SECONDS] for trial in measured if record.SECONDS in trial.user_attrs]
     known = [whole.get(trial.number, trial) for trial in trials]

@@ -72,8 +72,7 @@ def read(
 def read_own(study: optuna.Study, number: int) -> FrozenTrial:
     """Read one trial as `read` does. Raises StudyError if the study has no such trial, or it is not the study's own."""
     left_out: dict[int, str] = {}
-    skimmed = skim(study, (), left_out=left_out)
-    _, whole = settle(study, skimmed, lambda left: {number} & {trial.number for trial in left}, left_out)
+    _, whole = read_chosen(study, lambda left: {number} & {trial.number for trial in left}, left_out=left_out)
     if number in left_out:
         raise refusal(study, number, left_out[number])
     if number not in whole:
@@ -81,18 +80,20 @@ def read_own(study: optuna.Study, number: int) -> FrozenTrial:
     return whole[number]
 
 
-def settle(
+def read_chosen(
     study: optuna.Study,
-    trials: Sequence[FrozenTrial],
     choose: Callable[[Sequence[FrozenTrial]], Collection[int]],
+    keys: Collection[str] = (),
+    params: Collection[str] = (),
     left_out: dict[int, str] | None = None,
 ) -> tuple[list[FrozenTrial], dict[int, FrozenTrial]]:
-    """Choose among skimmed trials until all chosen ones prove to be the study's own when they are read whole.
+    """Skim a study, and read the trials that matter whole. If one of these turns out not to be the study's own, choose
+    again without it.
 
-    choose: returns the numbers of the trials that matter among those given. Returns (the trials that are left, the
-    chosen ones, whole, by number). Raises as `skim` does.
+    choose: returns the numbers of the trials that matter among those given. keys, params: what it looks at.
+    Returns (the skimmed trials that are left, the chosen ones, whole, by number). Raises as `skim` does.
     """
-    left = list(trials)
+    left = skim(study, keys, params, left_out)
     while True:
         chosen = set(choose(left))
         peers = [trial.number for trial in left if trial.state is TrialState.COMPLETE][:PEERS]

@@ -81,13 +81,8 @@ def loss_of(method: Method, windows: TrainingWindows, contract: Contract) -> Los
 
 def class_permutations(contract: Contract) -> np.ndarray:
     """Map the powerset classes under each permutation of the local speakers: (permutations, classes) int64."""
-    index = {tuple(members): position for position, members in enumerate(contract.powerset.tolist())}
-    return np.array(
-        [
-            [index[tuple(members[speaker] for speaker in order)] for members in contract.powerset.tolist()]
-            for order in itertools.permutations(range(contract.speakers))
-        ]
-    )
+    orders = itertools.permutations(range(contract.speakers))
+    return np.array([contract.class_of(contract.powerset[:, order]) for order in orders])
 
 
 def train(

@@ -111,9 +111,7 @@ def class_of_frames(recording: Recording, start: int, contract: Contract) -> tup
     active = np.zeros((contract.speakers, contract.frames), bool)
     active[: len(loudest)] = speaking[loudest]
     active &= np.cumsum(active, axis=0) <= contract.max_at_once
-    index = {tuple(members): position for position, members in enumerate(contract.powerset.tolist())}
-    classes = np.array([index[tuple(frame)] for frame in active.T.tolist()])
-    return classes, _covered(times, recording.annotated)
+    return contract.class_of(active.T), _covered(times, recording.annotated)
 
 
 def _covered(times: np.ndarray, timeline: Iterable[Segment]) -> np.ndarray:

@@ -9,9 +9,8 @@ from pyannote.core import Annotation
 
 from objectives import machine
 from objectives.corpora.corpus import Recording
-from objectives.errors import EvaluationError
 from objectives.evaluation.evaluator import Evaluator
-from objectives.evaluation.scoring import score
+from objectives.evaluation.scoring import refuse_unscored, score
 from objectives.measurement import ErrorCounts, pool
 from objectives.operating_point import OnlineTracking, OperatingPoint
 from objectives.runtime.window_predictions import WindowClasses
@@ -96,8 +95,7 @@ def _sweep(
             windows.keep()
         on_progress(done / len(evaluator.recordings))
     found = [Swept(value, scored) for value, scored in counts.items()]
-    if all(pool(one.counts.values()).total == 0 for one in found):
-        raise EvaluationError("no reference speech is left to score outside the collar: use longer recordings")
+    refuse_unscored(count for one in found for count in one.counts.values())
     return found
 
 

@@ -16,10 +16,11 @@ from objectives.corpora.summary import in_brief
 from objectives.errors import EvaluationError
 from objectives.evaluation.accuracy import AccuracyPlane, KeepGoing
 from objectives.evaluation.cost import TIMED_SECONDS, middle
+from objectives.evaluation.scoring import refuse_unscored
 from objectives.evaluation.settings import EvaluatorSettings
 from objectives.evaluation.timing_process import CostSettings, Stopwatch
 from objectives.machine import Device, one_blas_thread, versions
-from objectives.measurement import DATA, UNHURRIED, ErrorCounts, Judge, Measurement, Stopped, Timing, pool
+from objectives.measurement import DATA, UNHURRIED, ErrorCounts, Judge, Measurement, Stopped, Timing
 from objectives.models.embedding_loading import load_embedding
 from objectives.models.segmentation import DEFAULT_SEGMENTATION, segmentation_checkpoint
 from objectives.operating_point import BASELINE, UNPRUNED, OnlineTracking, OperatingPoint
@@ -220,8 +221,8 @@ class Evaluator:
         keep_going: KeepGoing = lambda counts: True,
     ) -> Mapping[str, ErrorCounts]:
         counts = self.accuracy.errors(recordings, point, model.key, self._runtime(model), on_progress, keep_going)
-        if len(counts) == len(recordings) and pool(counts.values()).total == 0:
-            raise EvaluationError("no reference speech is left to score outside the collar: use longer recordings")
+        if len(counts) == len(recordings):
+            refuse_unscored(counts.values())
         return counts
 
     def _made_from(self, point: OperatingPoint) -> list[TrainingData | CalibrationData]:

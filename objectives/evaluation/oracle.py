@@ -31,11 +31,10 @@ from scipy.optimize import linear_sum_assignment
 
 from objectives import machine
 from objectives.corpora.corpus import Recording
-from objectives.errors import EvaluationError
 from objectives.evaluation.accuracy import AccuracyPlane
 from objectives.evaluation.evaluator import Evaluator, OnProgress
-from objectives.evaluation.scoring import score
-from objectives.measurement import ErrorCounts, pool
+from objectives.evaluation.scoring import refuse_unscored, score
+from objectives.measurement import ErrorCounts
 from objectives.models.contract import SAMPLE_RATE, Contract
 from objectives.models.windows import LocalSpeakers
 from objectives.operating_point import OperatingPoint
@@ -187,8 +186,8 @@ def isolate(
                 for condition, scored in counts.items():
                     hypothesis = _labels(plane, recording, point, windows, reference, condition)
                     scored[recording.uri] = score(recording.reference, hypothesis, recording.annotated)
-    if any(pool(scored.values()).total == 0 for scored in counts.values()):
-        raise EvaluationError("no reference speech is left to score outside the collar: use longer recordings")
+    for scored in counts.values():
+        refuse_unscored(scored.values())
     return counts
 
 

@@ -1,10 +1,13 @@
 """Diarization error rate as counts that add up (paper, Sec. 4.2)."""
 
+from collections.abc import Iterable
+
 from pyannote.core import Annotation, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
 from objectives.corpora.turns import COLLAR, merged
-from objectives.measurement import ErrorCounts
+from objectives.errors import EvaluationError
+from objectives.measurement import ErrorCounts, pool
 
 
 def score(reference: Annotation, hypothesis: Annotation, scored: Timeline) -> ErrorCounts:
@@ -22,3 +25,9 @@ def score(reference: Annotation, hypothesis: Annotation, scored: Timeline) -> Er
         confusion=float(components["confusion"]),
         total=float(components["total"]),
     )
+
+
+def refuse_unscored(counts: Iterable[ErrorCounts]) -> None:
+    """Raise EvaluationError if no reference speech was scored."""
+    if pool(counts).total == 0:
+        raise EvaluationError("no reference speech is left to score outside the collar: use longer recordings")

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -204,6 +205,7 @@ class _Bench:
 
 Result = TypeVar("Result")
 CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+PEAK = re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
 RESET_PEAK = "5"  # proc(5): sets the peak to what is resident now; resource.getrusage only reports the all-time peak
 
 
@@ -217,13 +219,4 @@ def with_peak_memory(action: Callable[[], Result]) -> tuple[Result, int | None]:
     except OSError:
         return action(), None
     result = action()
-    return result, _peak(STATUS.read_text())
-
-
-def _peak(status: str) -> int | None:
-    """Return `VmHWM:     1948 kB` in bytes."""
-    for line in status.splitlines():
-        name, _, value = line.partition(":")
-        if name == "VmHWM":
-            return int(value.split()[0]) * 1024
-    return None
+    return result, int(PEAK.findall(STATUS.read_text())[0]) * 1024

@@ -45,6 +45,10 @@ class Contract:
         ]
         return np.array([[speaker in active for speaker in range(self.speakers)] for active in together])
 
+    def class_of(self, active: np.ndarray) -> np.ndarray:
+        """Return the powerset class in which these local speakers are active: (…, speakers) bool → (…) int64."""
+        return (active[..., None, :] == self.powerset).all(axis=-1).argmax(axis=-1)
+
     def frame_at(self, offset: np.ndarray | int) -> np.ndarray:
         """Return the index of the frame whose centre is nearest to a sample of the window: (offsets,) → (offsets,) int.
 

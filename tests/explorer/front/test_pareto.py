@@ -229,7 +229,7 @@ def test_both_tables_of_the_paper_are_printed_beside_it() -> None:
     sheet = io.StringIO()
     print_tables(front(study), Console(file=sheet))
     _, first, second = sheet.getvalue().split("\n\n")
-    assert first.splitlines()[0].rstrip() == "Table 1: pruning, FP32"
+    assert first.splitlines()[0].rstrip() == "Table 1: pruning in FP32"
     assert " ".join(first.splitlines()[2].split()) == (
         "Hidden-40 hidden 128, linear 128 1.00 / 0.69 4.00 / 2.65 19.00 / 27.71 0.0300 / 0.0221"
     )

@@ -77,7 +77,7 @@ def test_few_recordings_are_those_of_the_split_that_is_believed() -> None:
 
 def test_what_ran_elsewhere_or_was_emulated_is_told() -> None:
     (emulated,) = said(vary(ROW, execution="emulated"))
-    assert emulated.startswith("fp16 is emulated on this machine")
+    assert emulated.startswith("fp16 is emulated here")
     (by,) = said(vary(ROW, kernel="torch 2.13.0 cuda"))
     assert by.startswith("its DER is of windows run by torch 2.13.0 cuda")
     (moved,) = said(moved=True)

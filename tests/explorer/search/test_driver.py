@@ -139,7 +139,7 @@ def test_failed_search_trials_count_so_that_no_study_is_endless(url: str) -> Non
 )
 def test_no_sampler_hears_of_a_value_that_is_not_finite(url: str, spoil) -> None:
     class Spoilt(AnalyticEvaluator):
-        def __call__(self, point, on_progress):
+        def __call__(self, point, on_progress, judge):
             told = measurement(point)
             return spoil(told) if point == BASELINE else told
 
