@@ -9,11 +9,9 @@ import numpy as np
 from explorer.bundle.bundle import Bundle
 from objectives.errors import BundleError, CorpusError
 from objectives.models.contract import SAMPLE_RATE
-from objectives.streaming.chunkwise import ChunkwiseSession
 from objectives.streaming.clustering import UNNAMED
 from objectives.streaming.hypothesis import Turn
 from objectives.streaming.loop import LiveLoop
-from objectives.streaming.provisional_labels import FinalNames, LiveNames
 from objectives.streaming.schedule import ENDLESS, Schedule
 
 
@@ -84,8 +82,7 @@ class Listener:
         self._loop = LiveLoop(
             self._schedule, bundle.runtime(threads), bundle.embedding(threads), bundle.clustering, online=point.tracking
         )
-        session = self._loop.session
-        self._names = LiveNames(session) if isinstance(session, ChunkwiseSession) else FinalNames(session)
+        self._names = self._loop.session.live_names()
         self._on_turn = on_turn
         self._clock = clock
         self._waiting = np.zeros(0, np.float32)
@@ -116,13 +113,12 @@ class Listener:
         self._schedule = self._loop.end(total)
         for _ in range(self._next, len(self._schedule) + 1):
             self._update()
-        provisional = isinstance(self._names, LiveNames)
-        if provisional:  # these turns are known already and need not wait for the clustering
+        if not self._names.final_at_once:  # these turns are known already and need not wait for the clustering
             self._tell(self._names.end(total))
         began = self._clock()
         hypothesis = self._loop.finish()
         clustering = self._clock() - began
-        if not provisional:  # the online mode names its last turns as it finishes
+        if self._names.final_at_once:  # the online mode names its last turns as it finishes
             self._tell(self._names.end(total))
         named = [(start, end, self._names.final(self._loop.centroids, who)) for start, end, who in hypothesis.turns]
         return Diarization(

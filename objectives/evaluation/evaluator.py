@@ -32,7 +32,7 @@ from objectives.streaming.online import tracking_of
 
 OnProgress = Callable[[str, float], None]  # (stage, fraction of it that is done)
 DEFAULT_EMBEDDING = "campplus"
-CODE_VERSION = "3"  # of the code that decides labels: raise it whenever the same operating point would get another DER
+CODE_VERSION = "4"  # of the code that decides labels: raise it whenever the same operating point would get another DER
 OPEN_RUNTIMES = 4  # a study makes hundreds of models, and each open one keeps its working memory
 
 

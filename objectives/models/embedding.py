@@ -6,6 +6,7 @@ whole windows, like the released pipeline's; they are in objectives/models/embed
 that a deployed operating point does not either.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,12 +35,13 @@ Features = np.ndarray | Recent  # (frames, channels)
 class Blocks:
     """How features are cut out of a recording, in samples.
 
-    Block j covers [j·length, (j + 1)·length). It is computed from these samples, plus `left` samples before and `right`
-    samples after them. It is ready once those have been heard.
+    Block j covers [j·length - right, (j + 1)·length - right), so that it is ready once (j + 1)·length samples have been
+    heard. It is computed from the samples [j·length - left, (j + 1)·length), so the features at its end have `right`
+    samples of context after them.
 
     >>> blocks = Blocks(length=100, left=50, right=10)
     >>> blocks.ready(heard=210), blocks.span(1, total=1000)
-    (2, (50, 210))
+    (2, (50, 200))
     """
 
     length: int
@@ -47,13 +49,13 @@ class Blocks:
     right: int
 
     def ready(self, heard: int) -> int:
-        """Return the number of blocks whose context lies within the first `heard` samples."""
-        return max(0, (heard - self.right) // self.length)
+        """Return the number of blocks that the first `heard` samples suffice for."""
+        return heard // self.length
 
     def span(self, block: int, total: int) -> tuple[int, int]:
         """Return [start, end) of the samples that a block is computed from, in a recording of `total` samples."""
         start = block * self.length
-        return max(0, start - self.left), min(total, start + self.length + self.right)
+        return max(0, start - self.left), min(total, start + self.length)
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,10 @@ class SpeakerEmbedding:
         heard."""
         if len(samples) < FBANK_WIDTH:
             return np.zeros((0, self.channels), KEPT_AS)
-        first = min(self.blocks.left, index * self.blocks.length) // self.step
-        return self.of(samples)[first : first + self.blocks.length // self.step]
+        plan = self.blocks
+        begin, end = (max(0, block * plan.length - plan.right) // self.step for block in (index, index + 1))
+        first = plan.span(index, sys.maxsize)[0] // self.step
+        return self.of(samples)[begin - first : end - first]
 
     def of(self, samples: np.ndarray) -> np.ndarray:
         """Return the features of a stretch of audio, computed from this stretch alone: (frames, channels) float16.
@@ -115,7 +119,7 @@ class SpeakerEmbedding:
 
     def frames_before(self, heard: int) -> int:
         """Return the number of features that are ready once `heard` samples have been heard."""
-        return self.blocks.ready(heard) * (self.blocks.length // self.step)
+        return max(0, self.blocks.ready(heard) * self.blocks.length - self.blocks.right) // self.step
 
     def centres(self, first: int, last: int) -> np.ndarray:
         """Return the samples of the recording at which features first … last - 1 are centred."""

@@ -51,16 +51,6 @@ class ChunkwiseSession:
         self._stretches = Stretches(self.contract, self.embedding)
         self._starts, self._count = GrowingRows((), np.int64), GrowingRows((), np.int8)
 
-    def update(self, update: int, activity: np.ndarray, features: Features) -> np.ndarray:
-        """Take in the segmentation of an update's window, (frames, speakers) bool, and the features that are ready.
-
-        Return the local speakers of the emitted block, (cells, speakers) bool. They are final, except for the speakers'
-        names.
-        """
-        emitted = self.emit(update, activity)
-        self.pool(features)
-        return emitted
-
     def emit(self, update: int, activity: np.ndarray) -> np.ndarray:
         """Run the first half of `update`, which needs no features."""
         block = cut_block(self.schedule, self.contract, update, activity)
@@ -88,11 +78,6 @@ class ChunkwiseSession:
 
     def name_block(self) -> None:
         """Do nothing: blocks are named when the recording ends."""
-
-    def finish(self, features: Features) -> Hypothesis:
-        """Cluster, name and return everything that was emitted. features: all features of the recording."""
-        self.pool(features, last=True)
-        return self.name(self.centroids())
 
     def centroids(self) -> np.ndarray:
         """Cluster the voices that are pooled so far into speakers → (clusters, dimension)."""

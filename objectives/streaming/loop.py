@@ -21,6 +21,7 @@ from objectives.streaming.clustering import ClusteringSettings
 from objectives.streaming.hypothesis import Hypothesis
 from objectives.streaming.online import OnlineSession
 from objectives.streaming.schedule import Schedule
+from objectives.streaming.session import Session
 
 # Seconds of audio and features that the real loop keeps: one window, plus the audio of the first update (C + R, at most
 # 10 s), plus the audio that waits for a block of features
@@ -76,7 +77,7 @@ class LiveLoop:
         self._audio.append(np.zeros(window, np.float32))  # silence before the recording
 
     @property
-    def session(self) -> ChunkwiseSession | OnlineSession:
+    def session(self) -> Session:
         """The state of the recording: the blocks emitted so far and their speakers."""
         return self._session
 
@@ -113,13 +114,12 @@ class LiveLoop:
 
         # Embed: compute the features whose audio has now been heard, and pool them by local speaker
         features = self._stream.hear(self._audio)  # (frames, channels)
-        self._session.pool(features)  # keeps (speakers, dimension), NaN if a speaker has too few features
+        self._session.pool(features)  # keeps (speakers, dimension) for each second, NaN if there is too little speech
         self._on_stage("embedding")
 
         # Name: the online mode names the block now, for good; the chunk-wise mode names all blocks in `finish`
-        if isinstance(self._session, OnlineSession):
-            self._session.name_block()  # gives each local speaker a name, (speakers,) int
-            self._on_stage("clustering")
+        self._session.name_block()  # gives each local speaker a name, (speakers,) int
+        self._on_stage("clustering")
         return emitted
 
     def end(self, total: int) -> Schedule:
@@ -132,8 +132,6 @@ class LiveLoop:
 
         last: the recording ends here, so nothing waits for more context.
         """
-        if isinstance(self._session, OnlineSession):
-            return self._session.hypothesis()
         self._session.pool(self._stream.hear(self._audio, last), last=True)
         self._on_stage("embedding")
         self.centroids = self._session.centroids()
@@ -161,9 +159,12 @@ def stream_batched(
     for updates in batches(len(schedule)):
         activities = windows.activity_ending_at(schedule.heard(update) for update in updates)
         for update, activity in zip(updates, activities, strict=True):
-            session.update(update, activity, features)
+            session.emit(update, activity)
+            session.pool(features)
+            session.name_block()
         on_progress(updates[-1] / len(schedule))
-    return session.finish(features)
+    session.pool(features, last=True)
+    return session.name(session.centroids())
 
 
 def _session(
@@ -172,7 +173,7 @@ def _session(
     embedding: SpeakerEmbedding,
     clustering: ClusteringSettings,
     online: OnlineTracking | None,
-) -> ChunkwiseSession | OnlineSession:
+) -> Session:
     if online is None:
         return ChunkwiseSession(schedule, contract, embedding, clustering)
     return OnlineSession(schedule, contract, embedding, online)

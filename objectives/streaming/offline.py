@@ -71,13 +71,13 @@ def offline_ends(total: int, contract: Contract) -> list[int]:
     return [start + contract.window for start in window_starts(total, contract.window, STEP_SAMPLES)]
 
 
-def released_clustering(settings: ClusteringSettings) -> AgglomerativeClustering:
-    """Build pyannote.audio's own clustering, set up as in the released pipeline."""
+def released_clustering(settings: ClusteringSettings, threshold: float) -> AgglomerativeClustering:
+    """Build pyannote.audio's own clustering, set up as in the released pipeline. threshold: if the settings have none."""
     clustering = AgglomerativeClustering(metric="cosine")
     clustering.instantiate(
         {
             "method": settings.method,
-            "threshold": settings.threshold,
+            "threshold": threshold if settings.threshold is None else settings.threshold,
             "min_cluster_size": settings.min_cluster_size(STEP),
         }
     )
@@ -114,7 +114,7 @@ class _ReleasedPipeline(SpeakerDiarization):
         self.legacy = True
         self.embedding_exclude_overlap = True
         self.segmentation = SimpleNamespace(min_duration_off=min_duration_off)
-        self.clustering = released_clustering(clustering)
+        self.clustering = released_clustering(clustering, embedding.threshold)
         self._segmentation: Any = SimpleNamespace(model=model)
         self._embedding = embedding
         self._windows = windows

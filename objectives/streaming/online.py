@@ -10,6 +10,7 @@ from objectives.models.contract import SAMPLE_RATE, Contract
 from objectives.models.embedding import Features, SpeakerEmbedding
 from objectives.operating_point import OnlineTracking
 from objectives.streaming.hypothesis import Hypothesis, Turn, Turns
+from objectives.streaming.provisional_labels import FinalNames
 from objectives.streaming.schedule import Block, Schedule, cut_block
 from objectives.streaming.speaker_memory import Heard, SpeakerMemory
 
@@ -90,27 +91,24 @@ class OnlineSession:
         self._known = ended
         self._ended += ended
 
-    def update(self, update: int, activity: np.ndarray, features: Features) -> np.ndarray:
-        """Emit, pool and name the block of one update. Return its local speakers, (cells, speakers) bool."""
-        emitted = self.emit(update, activity)
-        self.pool(features)
-        self.name_block()
-        return emitted
-
     @property
     def ended(self) -> Sequence[Turn]:
         """Turns that became known with the latest block, or with the end of the recording."""
         return self._known
 
-    def finish(self, features: Features) -> Hypothesis:
-        """Return everything that was emitted, once the recording has ended. features: not used."""
-        return self.hypothesis()
+    def centroids(self) -> np.ndarray:
+        """Return no voices, (0, dimension): names do not depend on them any more."""
+        return np.zeros((0, self.embedding.dimension), np.float32)
 
-    def hypothesis(self) -> Hypothesis:
-        """Return everything that was emitted, once the recording has ended."""
+    def name(self, centroids: np.ndarray) -> Hypothesis:
+        """Return everything that was emitted, once the recording has ended. centroids: not used."""
         self._known = self._turns.end(self.schedule.total)
         self._ended += self._known
         return Hypothesis(self.schedule.total, tuple(sorted(self._ended)))
+
+    def live_names(self) -> FinalNames:
+        """Return the names of blocks as they are emitted."""
+        return FinalNames(self)
 
 
 @dataclass(frozen=True)

@@ -56,12 +56,35 @@ class Online(Protocol):
     def ended(self) -> Sequence[Turn]: ...
 
 
+class Names(Protocol):
+    """The turns of a recording while it streams.
+
+    final_at_once: no later clustering changes their names; those of the last block are known once the session is named.
+    """
+
+    final_at_once: bool
+
+    def turns(self, features: Features) -> Sequence[Turn]:
+        """Return the turns that have ended in the latest block."""
+        ...
+
+    def end(self, total: int) -> Sequence[Turn]:
+        """Return the turns that end with the recording, which has `total` samples."""
+        ...
+
+    def final(self, centroids: np.ndarray, speaker: int) -> int:
+        """Return the name of a speaker of the finished session. centroids: of its clusters."""
+        ...
+
+
 class LiveNames:
     """Provisional names for the local speakers of a session's latest block, from what has been heard so far.
 
     The anchors are clustered again as their number grows. Each cluster keeps the name of the most similar earlier
     cluster, one to one, so that a speaker's name seldom changes.
     """
+
+    final_at_once = False
 
     def __init__(self, session: Chunkwise):
         self._session = session
@@ -117,6 +140,8 @@ class LiveNames:
 
 class FinalNames:
     """The online mode's names, which never change. Has the interface of LiveNames."""
+
+    final_at_once = True
 
     def __init__(self, session: Online):
         self._session = session
