@@ -143,10 +143,16 @@ class EmbeddingPart(_Part):
 
 
 class ClusteringPart(_Part):
-    """See objectives.streaming.clustering.ClusteringSettings."""
+    """See objectives.streaming.clustering.ClusteringSettings. offline_threshold: the embedding's own."""
 
+    speakers: tuple[int, int] | None
     method: str = Field(pattern=LINKAGES)
-    threshold: float = Field(ge=0)
+    threshold: float | None = Field(ge=0)
+    offline_threshold: float = Field(ge=0)
+
+    def settings(self) -> ClusteringSettings:
+        """Return the settings as the streaming loop takes them."""
+        return ClusteringSettings(self.threshold, self.speakers, self.method)
 
 
 class FilePart(_Part):
@@ -188,7 +194,7 @@ class Bundle:
     @property
     def clustering(self) -> ClusteringSettings:
         """Settings of the speaker clustering."""
-        return ClusteringSettings(self.manifest.clustering.threshold, self.manifest.clustering.method)
+        return self.manifest.clustering.settings()
 
     def runtime(self, threads: int = 1) -> OnnxRuntime:
         """Load the segmentation model on this many threads of the CPU, and run it once. Raises BundleError."""
@@ -227,7 +233,7 @@ class Bundle:
             blocks=Blocks(part.block_length, part.block_left, part.block_right),
             filterbank=filterbank,
             network=network,
-            threshold=self.manifest.clustering.threshold,
+            threshold=self.manifest.clustering.offline_threshold,
             features=features,
             weight=weight,
             bias=bias,

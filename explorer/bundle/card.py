@@ -23,6 +23,7 @@ def card(file: Manifest, name: str) -> str:
         "name": name,
         "parity": parity_in_words(file.parity),
         "what": WHAT,
+        "clustering": file.clustering.settings().words,
         "min_duration_off": MIN_DURATION_OFF,
         "MODEL": MODEL,
         "CHECKPOINT": CHECKPOINT,

@@ -193,7 +193,8 @@ def _manifest(
             **{f"block_{name}": samples for name, samples in asdict(embedding.blocks).items()},
             **asdict(embedding.filterbank),
         },
-        "clustering": asdict(evaluator.accuracy.clustering),
+        "clustering": asdict(evaluator.accuracy.clustering)
+        | {"offline_threshold": evaluator.accuracy.embedding.threshold},
         "measured": {
             "der": der,
             "size_mib": size,

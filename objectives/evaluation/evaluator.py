@@ -27,7 +27,7 @@ from objectives.operating_point import BASELINE, UNPRUNED, OnlineTracking, Opera
 from objectives.runtime.runtime import Runtime
 from objectives.runtime.torch_runtime import open_runtime
 from objectives.runtime.window_predictions import WindowClasses
-from objectives.streaming.clustering import ALWAYS_WHOLE, MOST_FOUNDERS, ClusteringSettings
+from objectives.streaming.clustering import ALWAYS_WHOLE, MOST_VOICES, ClusteringSettings
 from objectives.streaming.online import tracking_of
 
 OnProgress = Callable[[str, float], None]  # (stage, fraction of it that is done)
@@ -273,8 +273,7 @@ def _built(settings: EvaluatorSettings) -> Evaluator:
     embedding = load_embedding(settings.embedding or DEFAULT_EMBEDDING, threads=1, trusted=settings.trusted)
     if settings.tracking is not None:
         tracking_of(settings.tracking, embedding)  # refused before anything is made
-    threshold = settings.clustering_threshold
-    clustering = ClusteringSettings(embedding.threshold if threshold is None else threshold)
+    clustering = ClusteringSettings(settings.clustering_threshold)
     compressor = Compressor(
         base=segmentation_checkpoint(settings.segmentation or DEFAULT_SEGMENTATION),
         settings=settings.compression,
@@ -300,8 +299,8 @@ def _built(settings: EvaluatorSettings) -> Evaluator:
         "segmentation": baseline.key,
         "compression": json.dumps(asdict(compressor.settings), sort_keys=True),
         "embedding": embedding.key,
-        "clustering": f"{clustering.method} {clustering.threshold:g}"
-        + (f", founders {MOST_FOUNDERS}" if timed.duration > ALWAYS_WHOLE else ""),
+        "clustering": clustering.words + (f", voices {MOST_VOICES}" if timed.duration > ALWAYS_WHOLE else ""),
+        "offline clustering": f"{clustering.method} {clustering.offline_threshold(embedding.threshold):g}",
         "tracking": _tracking(embedding.online),
         "cost": f"{cost.repeats} repeats, {cost.threads} threads, on {timed.uri}",
         "code": CODE_VERSION,

@@ -1,7 +1,7 @@
 """Chunk-wise streaming (the paper's): blocks are emitted at once, and their speakers named when the recording ends.
 
-How many people speak in each cell is final when its block is emitted. Who they are is decided at the end, by all windows
-that cover the cell (objectives/streaming/stretches.py) and the clusters of all voices. Needs no torch.
+How many people speak in each cell is final when its block is emitted. Who they are is decided at the end, by several
+windows that cover the cell (objectives/streaming/stretches.py) and the clusters of all voices. Needs no torch.
 """
 
 from collections.abc import Iterator
@@ -115,7 +115,7 @@ class ChunkwiseSession:
         starts, frames, start = self._latest
         first = max(0, min(start, self._window.end - OWN_VOICE))
         _, chosen = chosen_features(self.embedding, self.contract, self._window, first, self._window.end)
-        active = frames.any(axis=0)
+        active: np.ndarray = np.any(frames, axis=0)
         voices = np.full((len(active), self.embedding.dimension), np.nan, np.float32)
         for speaker in np.flatnonzero(active):
             ready = chosen[speaker][chosen[speaker] < len(features)]

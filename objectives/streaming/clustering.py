@@ -1,7 +1,7 @@
 """Find the speakers of a recording among voices of one second each. Needs no torch.
 
-The distance of two voices is the cosine distance of their embeddings, moved by what the segmentation says of them: windows
-that cover both either give them to one local speaker or to two. Clusters are cut out of an average-linkage tree. Their
+The distance of two voices is the cosine distance of their embeddings, moved by what the segmentation says of them:
+windows that cover both give them to one local speaker or to two. Clusters are cut out of an average-linkage tree. Their
 number is the one with the best silhouette, unless a threshold or a number of speakers is given.
 """
 
@@ -15,8 +15,8 @@ from scipy.spatial.distance import cdist, squareform
 from objectives.models.released_pipeline import CLUSTERING_METHOD, MIN_CLUSTER_SIZE
 
 UNNAMED = -1  # name of a local speaker who is not active
-# Most voices that are clustered. Their distances take 4 n² bytes: 50 MB here. An hour of uninterrupted speech has as many.
-# A longer recording is clustered by the voices of every n-th second.
+# Most voices that are clustered. Their distances take 4 n² bytes: 50 MB here. An hour of uninterrupted speech has as
+# many. A longer recording is clustered by the voices of every n-th second.
 MOST_VOICES = 3600
 ALWAYS_WHOLE = MOST_VOICES / 2  # seconds, two people speaking at once; no recording this short has more voices
 # The constants below were chosen on dispatch-sim's train and calib and on conversations simulated from its train (one,
@@ -47,6 +47,10 @@ class ClusteringSettings:
         if self.speakers is not None and not 1 <= self.speakers[0] <= self.speakers[1]:
             raise ValueError(f"speakers is {self.speakers}: give a number from 1 up, or the least and the most")
 
+    def offline_threshold(self, own: float) -> float:
+        """Return the threshold of the offline mode. own: the embedding's."""
+        return own if self.threshold is None else self.threshold
+
     def min_cluster_size(self, seconds: float) -> int:
         """Return the number of windows, `seconds` apart, that span 12 s: the released pipeline's 12 windows."""
         return max(1, round(MIN_CLUSTER_SIZE / seconds))
@@ -64,8 +68,8 @@ def voice_distances(voices: np.ndarray, together: np.ndarray, covered: np.ndarra
     """Return the distances of voices, (voices, voices) float32.
 
     voices: (voices, dimension).
-    together, covered: (all voices, lags) number of windows that give voice i and voice i - lag to one local speaker, and
-    that cover both.
+    together, covered: (all voices, lags) number of windows that give voice i and voice i - lag to one local speaker,
+    and that cover both.
     index: (voices,) which of all voices these are, ascending.
     """
     directions = unit(voices).astype(np.float32)

@@ -72,12 +72,15 @@ def offline_ends(total: int, contract: Contract) -> list[int]:
 
 
 def released_clustering(settings: ClusteringSettings, threshold: float) -> AgglomerativeClustering:
-    """Build pyannote.audio's own clustering, set up as in the released pipeline. threshold: if the settings have none."""
+    """Build pyannote.audio's own clustering, set up as in the released pipeline.
+
+    threshold: of the embedding, if the settings have none.
+    """
     clustering = AgglomerativeClustering(metric="cosine")
     clustering.instantiate(
         {
             "method": settings.method,
-            "threshold": threshold if settings.threshold is None else settings.threshold,
+            "threshold": settings.offline_threshold(threshold),
             "min_cluster_size": settings.min_cluster_size(STEP),
         }
     )

@@ -13,8 +13,8 @@ import numpy as np
 
 from objectives.models.contract import SAMPLE_RATE, Contract
 from objectives.models.released_pipeline import MIN_DURATION_OFF
-from objectives.streaming.clustering import ANCHOR_SECONDS
 
+ANCHOR_SECONDS = 1.0  # an anchor is taken every max(C, 1 s)
 ENDLESS = sys.maxsize  # length in samples of a recording whose end is not known yet
 
 
@@ -51,15 +51,10 @@ class Schedule:
         return self.heard(update - 1) if update > 1 else 0, self.heard(update)
 
     def is_anchor(self, update: int) -> bool:
-        """Return whether the embeddings of an update found clusters: every update's if C ≥ 1 s, else those of the first
+        """Return whether the window of an update decides on names: every update's if C ≥ 1 s, else that of the first
         update to end in each second."""
         spacing = round(ANCHOR_SECONDS * SAMPLE_RATE)
         return update == 1 or self._end(update) // spacing > self._end(update - 1) // spacing
-
-    @property
-    def anchor_seconds(self) -> float:
-        """Distance between two anchors, in seconds."""
-        return max(self.chunk_length, ANCHOR_SECONDS)
 
 
 def fill_gaps(activity: np.ndarray, step: int, shorter_than: float = MIN_DURATION_OFF) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 A stretch is one second. The first window that covers one founds its *voices*: one for each local speaker with enough
 speech in it. Up to VOTES windows, a second or more apart, *vote* on who speaks when in it, by the voices of their local
-speakers around it. Later windows know what comes after a stretch, and a local speaker whom one window mixes with another
-is seldom mixed by all. So names depend neither on C nor on the window that happened to emit a block.
+speakers around it. Later windows know what comes after a stretch, and two people whom one window takes for one local
+speaker are seldom mixed by all. So names depend neither on C nor on the window that happened to emit a block.
 """
 
 from collections import deque
@@ -169,8 +169,10 @@ class Stretches:
         return voices[chosen], chosen
 
     def agreement(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return how many windows give voice i and voice i - lag to one local speaker, and how many cover both: (voices,
-        lags) each."""
+        """Return how many windows give voice i and voice i - lag to one local speaker, and how many cover both.
+
+        Both (voices, lags).
+        """
         shape = (len(self._covered), self._lags)
         return np.array(self._together).reshape(shape), np.array(self._covered).reshape(shape)
 

@@ -15,7 +15,7 @@ from objectives.operating_point import OnlineTracking
 from objectives.streaming.clustering import ClusteringSettings
 
 CONTRACT = Contract(window=160_000, frames=589, field=991, centre=495, step=270, speakers=3, max_at_once=2)
-CLUSTERING = ClusteringSettings(threshold=0.8)
+CLUSTERING = ClusteringSettings()
 TRACKING = OnlineTracking(tau_active=0.0, rho_update=1.0, delta_new=0.5)
 STEP = 2 * FBANK_STEP
 
@@ -43,7 +43,7 @@ class SignRuntime:
 
 
 def sign_embedding() -> SpeakerEmbedding:
-    """Two dimensions: the mean of what a speaker says, and its deviation. Its features come in blocks of 2 s."""
+    """Two dimensions: the mean of what a speaker says, and its deviation. Its features come in blocks of 1 s."""
 
     def features(samples: np.ndarray) -> np.ndarray:
         frames = -(-((len(samples) - FBANK_WIDTH) // FBANK_STEP + 1) // 2)
@@ -54,10 +54,10 @@ def sign_embedding() -> SpeakerEmbedding:
         name="signs",
         key="signs",
         step=STEP,
-        blocks=Blocks(length=32_000, left=16_000, right=640),
+        blocks=Blocks(length=16_000, left=8_000, right=640),
         filterbank=Filterbank("povey"),
         network=Path("none"),
-        threshold=CLUSTERING.threshold,
+        threshold=0.8,
         features=features,
         weight=np.eye(2, dtype=np.float32),
         bias=np.zeros(2, np.float32),
