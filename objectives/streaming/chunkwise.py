@@ -17,7 +17,6 @@ from objectives.streaming.clustering import (
     centroids_of,
     cluster,
     unit,
-    voice_distances,
 )
 from objectives.streaming.growing_rows import GrowingRows
 from objectives.streaming.hypothesis import Hypothesis
@@ -82,8 +81,7 @@ class ChunkwiseSession:
     def centroids(self) -> np.ndarray:
         """Cluster the voices that are pooled so far into speakers → (clusters, dimension)."""
         voices, numbers = self._stretches.voices(MOST_VOICES)
-        distance = voice_distances(voices, *self._stretches.agreement(), numbers)
-        return centroids_of(voices, cluster(voices, distance, self.clustering))
+        return centroids_of(voices, cluster(voices, self._stretches.pairs().of(numbers), self.clustering))
 
     def name(self, centroids: np.ndarray) -> Hypothesis:
         """Return everything that was emitted, each cell by the speakers that its windows' votes are for.
@@ -94,7 +92,7 @@ class ChunkwiseSession:
         scores = np.zeros((len(starts), len(centroids)), np.float32)
         directions = unit(centroids)
         edges = np.searchsorted(starts, np.arange(len(self._stretches.votes) + 1) * STRETCH)
-        for first, last, votes in zip(edges, edges[1:], self._stretches.votes, strict=True):
+        for first, last, votes in zip(edges[:-1], edges[1:], self._stretches.votes, strict=True):
             for vote in votes:
                 scores[first:last] += vote.scores(self.contract, starts[first:last], directions)
         return Hypothesis.from_cells(starts, self.schedule.total, self._speaking(_filled(scores), count))

@@ -23,7 +23,11 @@ ALWAYS_WHOLE = MOST_VOICES / 2  # seconds, two people speaking at once; no recor
 # two and three speakers), and on AMI's train and calib.
 SEGMENTATION_WEIGHT = 0.15  # most that the segmentation moves a cosine distance
 SEGMENTATION_PRIOR = 3.0  # windows that must agree before half of that is used
-LEAST_SILHOUETTE = 0.3  # below it, all voices are one speaker's
+LEAST_SILHOUETTE = 0.2  # of a cut into several speakers
+TOGETHER, LEAST_IF_TOGETHER = (
+    0.95,
+    0.37,
+)  # the same, if a larger share of windows than 0.95 hear them as one local speaker
 STRAY_SHARE, STRAY_MOST = 0.05, 3.0  # a cluster with less than this share of the voices, or fewer than 3, is no speaker
 MOST_SPEAKERS = 5  # considered, plus one for each VOICES_A_SPEAKER voices beyond
 VOICES_A_SPEAKER = 60
@@ -64,57 +68,76 @@ class ClusteringSettings:
         return f"{least}-{most} speakers" if self.speakers else "silhouette"
 
 
-def voice_distances(voices: np.ndarray, together: np.ndarray, covered: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Return the distances of voices, (voices, voices) float32.
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of voices that windows cover both of.
 
-    voices: (voices, dimension).
-    together, covered: (all voices, lags) number of windows that give voice i and voice i - lag to one local speaker,
-    and that cover both.
-    index: (voices,) which of all voices these are, ascending.
+    one, other: (pairs,) numbers of the voices. windows: (pairs,) how many windows cover both. together: (pairs,) how
+    many of them give both to one local speaker.
     """
+
+    one: np.ndarray
+    other: np.ndarray
+    windows: np.ndarray
+    together: np.ndarray
+
+    def of(self, chosen: np.ndarray) -> "Pairs":
+        """Return the pairs among the chosen voices, (voices,) ascending numbers, which are numbered anew from 0."""
+        kept = np.isin(self.one, chosen) & np.isin(self.other, chosen)
+        one, other = np.searchsorted(chosen, self.one[kept]), np.searchsorted(chosen, self.other[kept])
+        return Pairs(one, other, self.windows[kept], self.together[kept])
+
+    def said_together(self, clusters: np.ndarray) -> float:
+        """Return the share of windows that give voices of different clusters to one local speaker, 0 if there are
+        none."""
+        apart = clusters[self.one] != clusters[self.other]
+        return float(self.together[apart].sum() / max(self.windows[apart].sum(), 1))
+
+
+def voice_distances(voices: np.ndarray, pairs: Pairs) -> np.ndarray:
+    """Return the distances of voices: (voices, dimension) → (voices, voices) float32."""
     directions = unit(voices).astype(np.float32)
     distance = 1 - directions @ directions.T
-    for lag in range(1, min(covered.shape[1], len(index))):
-        apart = index[lag:] - index[:-lag]
-        (near,) = np.nonzero(apart < covered.shape[1])
-        later, earlier = near + lag, near
-        windows = covered[index[later], apart[near]].astype(np.float32)
-        agreed = together[index[later], apart[near]]
-        moved = SEGMENTATION_WEIGHT * (windows - 2 * agreed) / (windows + SEGMENTATION_PRIOR)
-        distance[later, earlier] += moved
-        distance[earlier, later] += moved
+    moved = SEGMENTATION_WEIGHT * (pairs.windows - 2.0 * pairs.together) / (pairs.windows + SEGMENTATION_PRIOR)
+    distance[pairs.one, pairs.other] += moved
+    distance[pairs.other, pairs.one] += moved
     np.fill_diagonal(distance, 0)
     return np.maximum(distance, 0)
 
 
-def cluster(voices: np.ndarray, distance: np.ndarray, settings: ClusteringSettings) -> np.ndarray:
-    """Find the speakers among voices → (voices,) int, the speaker of each, numbered from 0.
-
-    voices: (voices, dimension). distance: (voices, voices), by `voice_distances`.
-    """
+def cluster(voices: np.ndarray, pairs: Pairs, settings: ClusteringSettings) -> np.ndarray:
+    """Find the speakers among voices: (voices, dimension) → (voices,) int, the speaker of each, numbered from 0."""
     if len(voices) < 2:
         return np.zeros(len(voices), int)
     least, most = settings.speakers or (1, max(MOST_SPEAKERS, len(voices) // VOICES_A_SPEAKER))
     if least == most:  # Ward's clusters are of similar size, so that a stray voice is not taken for a speaker
         found = fcluster(linkage(unit(voices), "ward"), most, "maxclust")
     else:
+        distance = voice_distances(voices, pairs)
         tree = linkage(squareform(distance, checks=False), "average")
         if settings.threshold is not None:
             found = _without_strays(distance, fcluster(tree, settings.threshold, "distance"))
         else:
-            found = _by_silhouette(tree, distance, least, most)
+            found = _by_silhouette(tree, distance, pairs, least, most)
     numbered: np.ndarray = np.unique(found, return_inverse=True)[1]
     return numbered
 
 
-def _by_silhouette(tree: np.ndarray, distance: np.ndarray, least: int, most: int) -> np.ndarray:
-    """Return the cut into `least` to `most` clusters with the best mean silhouette."""
-    best, found = LEAST_SILHOUETTE, np.zeros(len(distance), int)
-    if least > 1:
-        best, found = -1.0, fcluster(tree, least, "maxclust")
+def _by_silhouette(tree: np.ndarray, distance: np.ndarray, pairs: Pairs, least: int, most: int) -> np.ndarray:
+    """Return the cut into `least` to `most` clusters with the best mean silhouette.
+
+    If nearly all windows give voices of different clusters to one local speaker, a single person may have been cut in
+    two, and the cut needs a good silhouette. The segmentation can be mistaken, and so can the embeddings.
+    """
+    best, found = -1.0, fcluster(tree, least, "maxclust")
     for count in range(max(2, least), min(most, len(distance) - 1) + 1):
         clusters = _without_strays(distance, fcluster(tree, count, "maxclust"))
-        if len(np.unique(clusters)) >= max(2, least) and (silhouette := mean_silhouette(distance, clusters)) > best:
+        if len(np.unique(clusters)) < max(2, least):
+            continue
+        silhouette = mean_silhouette(distance, clusters)
+        least_silhouette = LEAST_IF_TOGETHER if pairs.said_together(clusters) > TOGETHER else LEAST_SILHOUETTE
+        doubtful = silhouette < least_silhouette
+        if silhouette > best and not (doubtful and least == 1):
             best, found = silhouette, clusters
     return found
 

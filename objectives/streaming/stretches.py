@@ -13,7 +13,7 @@ import numpy as np
 
 from objectives.models.contract import SAMPLE_RATE, Contract
 from objectives.models.embedding import MIN_FRAMES, Features, SpeakerEmbedding
-from objectives.streaming.clustering import unit
+from objectives.streaming.clustering import Pairs, unit
 from objectives.streaming.growing_rows import GrowingRows
 from objectives.streaming.schedule import Schedule, fill_gaps
 
@@ -168,13 +168,12 @@ class Stretches:
         chosen = known[seconds % every == 0]
         return voices[chosen], chosen
 
-    def agreement(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return how many windows give voice i and voice i - lag to one local speaker, and how many cover both.
-
-        Both (voices, lags).
-        """
+    def pairs(self) -> Pairs:
+        """Return the pairs of voices that windows cover both of."""
         shape = (len(self._covered), self._lags)
-        return np.array(self._together).reshape(shape), np.array(self._covered).reshape(shape)
+        covered, together = np.array(self._covered).reshape(shape), np.array(self._together).reshape(shape)
+        one, lag = np.nonzero(covered)
+        return Pairs(one, one - lag, covered[one, lag].astype(np.float32), together[one, lag].astype(np.float32))
 
     @staticmethod
     def _first(window: Heard) -> int:
