@@ -116,11 +116,21 @@ def cluster(voices: np.ndarray, pairs: Pairs, settings: ClusteringSettings) -> n
         distance = voice_distances(voices, pairs)
         tree = linkage(squareform(distance, checks=False), "average")
         if settings.threshold is not None:
-            found = _without_strays(distance, fcluster(tree, settings.threshold, "distance"))
+            found = _by_threshold(tree, distance, settings.threshold, settings.speakers)
         else:
             found = _by_silhouette(tree, distance, pairs, least, most)
     numbered: np.ndarray = np.unique(found, return_inverse=True)[1]
     return numbered
+
+
+def _by_threshold(
+    tree: np.ndarray, distance: np.ndarray, threshold: float, speakers: tuple[int, int] | None
+) -> np.ndarray:
+    """Return the cut at the threshold, or the nearest one with as many clusters as there can be speakers."""
+    found = _without_strays(distance, fcluster(tree, threshold, "distance"))
+    count = len(np.unique(found))
+    least, most = speakers or (count, count)
+    return found if least <= count <= most else fcluster(tree, least if count < least else most, "maxclust")
 
 
 def _by_silhouette(tree: np.ndarray, distance: np.ndarray, pairs: Pairs, least: int, most: int) -> np.ndarray:
