@@ -77,7 +77,9 @@ class OnlineTracking:
     min_duration_off: a speaker's pauses of up to this many seconds are closed even if their end has not been heard yet.
     This delays labels by the same time; 0 closes only pauses that end in what was heard, and delays nothing.
 
-    For the first three, None stands for the embedding's own value, tuned on *calib*.
+    The first three are of incremental clustering, and None stands for the embedding's own value, tuned on *calib*. If
+    all three are None, the voices heard so far are clustered anew every second instead, without a threshold (arXiv
+    2111.13803).
 
     Raises OperatingPointError if a value is out of range.
     """
@@ -94,6 +96,11 @@ class OnlineTracking:
                 raise OperatingPointError(
                     f"{name} = {value:g} is outside of what the online mode takes: use a value in [{low:g}, {high:g}]"
                 )
+
+    @property
+    def by_clusters(self) -> bool:
+        """Whether names come from clusters of all that was heard so far, since no threshold is given."""
+        return self.tau_active is None and self.rho_update is None and self.delta_new is None
 
     def over(self, tuned: "OnlineTracking") -> "OnlineTracking":
         """Return a copy in which each None is replaced by the value of `tuned`."""

@@ -28,6 +28,8 @@ TOGETHER, LEAST_IF_TOGETHER = (
     0.95,
     0.37,
 )  # the same, if a larger share of windows than 0.95 hear them as one local speaker
+FEW, APART_IF_FEW = 4, 0.75  # fewer voices than this are cut at this distance
+APART = 0.5  # mean distance from which two of a known number of speakers have both been heard
 STRAY_SHARE, STRAY_MOST = 0.05, 3.0  # a cluster with less than this share of the voices, or fewer than 3, is no speaker
 MOST_SPEAKERS = 5  # considered, plus one for each VOICES_A_SPEAKER voices beyond
 VOICES_A_SPEAKER = 60
@@ -105,22 +107,44 @@ def voice_distances(voices: np.ndarray, pairs: Pairs) -> np.ndarray:
     return np.maximum(distance, 0)
 
 
-def cluster(voices: np.ndarray, pairs: Pairs, settings: ClusteringSettings) -> np.ndarray:
-    """Find the speakers among voices: (voices, dimension) → (voices,) int, the speaker of each, numbered from 0."""
+def cluster(voices: np.ndarray, pairs: Pairs, settings: ClusteringSettings, ended: bool = True) -> np.ndarray:
+    """Find the speakers among voices: (voices, dimension) → (voices,) int, the speaker of each, numbered from 0.
+
+    ended: the recording has ended; if not, some speakers may not have spoken yet.
+    """
     if len(voices) < 2:
         return np.zeros(len(voices), int)
     least, most = settings.speakers or (1, max(MOST_SPEAKERS, len(voices) // VOICES_A_SPEAKER))
-    if least == most:  # Ward's clusters are of similar size, so that a stray voice is not taken for a speaker
-        found = fcluster(linkage(unit(voices), "ward"), most, "maxclust")
+    distance = voice_distances(voices, pairs)
+    if least == most:
+        found = _by_number(voices, distance, most, ended)
     else:
-        distance = voice_distances(voices, pairs)
         tree = linkage(squareform(distance, checks=False), "average")
+        least = least if ended else 1
         if settings.threshold is not None:
-            found = _by_threshold(tree, distance, settings.threshold, settings.speakers)
+            found = _by_threshold(tree, distance, settings.threshold, (least, most) if settings.speakers else None)
+        elif len(voices) < FEW:
+            found = _by_threshold(tree, distance, APART_IF_FEW, (least, most))
         else:
             found = _by_silhouette(tree, distance, pairs, least, most)
     numbered: np.ndarray = np.unique(found, return_inverse=True)[1]
     return numbered
+
+
+def _by_number(voices: np.ndarray, distance: np.ndarray, number: int, ended: bool) -> np.ndarray:
+    """Return this many clusters, or fewer if the recording has not ended and some are not yet apart.
+
+    They are Ward's, which are of similar size, so that a stray voice is not taken for a speaker.
+    """
+    tree = linkage(unit(voices), "ward")
+    for count in range(number, 1, -1):
+        found = fcluster(tree, count, "maxclust")
+        names, own = np.unique(found, return_inverse=True)
+        member = np.eye(len(names))[own] / np.bincount(own)  # (voices, clusters), so that products are means
+        between = (member.T @ distance @ member)[~np.eye(len(names), dtype=bool)]
+        if ended or (len(names) == count and between.min() >= APART):
+            return found
+    return np.zeros(len(voices), int)
 
 
 def _by_threshold(

@@ -20,6 +20,7 @@ from objectives.streaming.chunkwise import ChunkwiseSession
 from objectives.streaming.clustering import ClusteringSettings
 from objectives.streaming.hypothesis import Hypothesis
 from objectives.streaming.online import OnlineSession
+from objectives.streaming.reclustering import ReclusteringSession
 from objectives.streaming.schedule import Schedule
 from objectives.streaming.session import Session
 
@@ -176,6 +177,8 @@ def _session(
 ) -> Session:
     if online is None:
         return ChunkwiseSession(schedule, contract, embedding, clustering)
+    if online.by_clusters:
+        return ReclusteringSession(schedule, contract, embedding, clustering, online.min_duration_off)
     return OnlineSession(schedule, contract, embedding, online)
 
 

@@ -96,16 +96,20 @@ class _Recent:
 
 
 class Stretches:
-    """The stretches of a recording, as its windows come."""
+    """The stretches of a recording, as its windows come.
 
-    def __init__(self, contract: Contract, embedding: SpeakerEmbedding):
-        self._contract, self._embedding = contract, embedding
+    votes: windows that vote on each, if C is 1 s or less; 0 if only voices are needed.
+    """
+
+    def __init__(self, contract: Contract, embedding: SpeakerEmbedding, votes: int = VOTES):
+        self._contract, self._embedding, self._most_votes = contract, embedding, votes
         self._lags = contract.max_at_once * (contract.window // STRETCH + 1) + 1
         self.votes: list[list[Vote]] = []
         self._pending: deque[_Pending] = deque()
         self._founded = 0  # stretches
         self._voices = GrowingRows((embedding.dimension,), np.float32, piece=1024)
         self._second = GrowingRows((), np.int32)  # of each voice
+        self._pooled: list[int] = []  # numbers of the voices with enough features
         self._recent: list[_Recent] = []
         # for each voice and each of those before it: windows that give both to one local speaker, and that cover both
         self._together: list[np.ndarray] = []
@@ -125,9 +129,9 @@ class Stretches:
     def hear(self, window: Heard) -> None:
         """Take in a window. Its voices are pooled by `pool`."""
         done = max(self._founded, window.block_end // STRETCH)
-        for stretch in range(max(self._first(window), self._founded - VOTES), done):
+        for stretch in range(max(self._first(window), self._founded - self._most_votes), done):
             new = stretch >= self._founded
-            if new or window.block_end - (stretch + 1) * STRETCH < VOTES * STRETCH:
+            if new or window.block_end - (stretch + 1) * STRETCH < self._most_votes * STRETCH:
                 self._take(window, stretch, (stretch + 1) * STRETCH, new)
         self._founded = done
         self._compare(window)
@@ -139,15 +143,24 @@ class Stretches:
             self._take(window, start // STRETCH, window.block_end, new=True)
             self._founded = start // STRETCH + 1
 
-    def pool(self, features: Features, last: bool = False) -> None:
-        """Pool the voices whose features are ready: (frames, channels). last: no more features will come."""
-        while self._pending and (last or self._pending[0].needed <= len(features)):
+    def pool(self, features: Features, last: bool = False, ready: int | None = None) -> None:
+        """Pool the voices whose features are ready: (frames, channels).
+
+        last: no more features will come.
+        ready: number of features that may be used, if not all; then a voice does without the few features at its end that
+        still lack context.
+        """
+        spared = 0 if ready is None else self._embedding.blocks.right // self._embedding.step
+        ready = len(features) if ready is None else min(ready, len(features))
+        while self._pending and (last or self._pending[0].needed - spared <= ready):
             pending = self._pending.popleft()
             voices = np.full((len(pending.chosen), self._embedding.dimension), np.nan, np.float32)
             for speaker, frames in enumerate(pending.chosen):
                 if len(frames):
-                    voices[speaker] = self._embedding.pool(features[frames[frames < len(features)]])
+                    voices[speaker] = self._embedding.pool(features[frames[frames < ready]])
             if pending.vote is None:
+                numbers = len(self._voices) + np.arange(len(pending.founds))
+                self._pooled += numbers[~np.isnan(voices[pending.founds]).any(axis=1)].tolist()
                 self._voices.append(voices[pending.founds])
             else:
                 seconds = np.array([len(frames) for frames in pending.chosen]) * self._embedding.step / SAMPLE_RATE
@@ -159,21 +172,41 @@ class Stretches:
 
         If there are more, those of every n-th stretch.
         """
-        voices = self._voices.between(0, len(self._voices))
-        known = np.flatnonzero(~np.isnan(voices).any(axis=1))
-        seconds = self._second.between(0, len(voices))[known]
+        known = self.pooled
+        seconds = self._second.at(known)
         every = 1
         while np.count_nonzero(seconds % every == 0) > most:
             every += 1
         chosen = known[seconds % every == 0]
-        return voices[chosen], chosen
+        return self.voices_at(chosen), chosen
 
-    def pairs(self) -> Pairs:
-        """Return the pairs of voices that windows cover both of."""
-        shape = (len(self._covered), self._lags)
-        covered, together = np.array(self._covered).reshape(shape), np.array(self._together).reshape(shape)
-        one, lag = np.nonzero(covered)
-        return Pairs(one, one - lag, covered[one, lag].astype(np.float32), together[one, lag].astype(np.float32))
+    @property
+    def pooled(self) -> np.ndarray:
+        """(voices,) numbers of the voices that are pooled, ascending."""
+        return np.array(self._pooled, int)
+
+    def voices_at(self, numbers: np.ndarray) -> np.ndarray:
+        """Return voices by their numbers: (voices,) → (voices, dimension)."""
+        return self._voices.at(numbers)
+
+    def pairs(self, numbers: np.ndarray | None = None) -> Pairs:
+        """Return the pairs of voices that windows cover both of.
+
+        numbers: (voices,) ascending, only of these, numbered anew from 0.
+        """
+        every = np.arange(len(self._covered)) if numbers is None else numbers
+        shape = (len(every), self._lags)
+        covered = np.array([self._covered[number] for number in every]).reshape(shape)
+        together = np.array([self._together[number] for number in every]).reshape(shape)
+        row, lag = np.nonzero(covered)
+        one = every[row]
+        pairs = Pairs(one, one - lag, covered[row, lag].astype(np.float32), together[row, lag].astype(np.float32))
+        return pairs if numbers is None else pairs.of(numbers)
+
+    def founded_since(self, number: int) -> list[tuple[int, np.ndarray]]:
+        """Return the voices from a number on, and the samples of their speech, (frames,): those that windows still
+        cover."""
+        return [(voice.number, voice.samples) for voice in self._recent if voice.number >= number]
 
     @staticmethod
     def _first(window: Heard) -> int:
@@ -187,6 +220,8 @@ class Stretches:
             return
         if new:
             self._found(window, stretch, end, int(first), activity)
+        if self._most_votes == 0:
+            return
         before, after = max(stretch * STRETCH - MARGIN, window.start, 0), min(end + MARGIN, window.end)
         until, chosen = chosen_features(self._embedding, self._contract, window, before, after)
         # copied, since a view would keep the whole window in memory
