@@ -17,7 +17,8 @@ from objectives.models.filterbank import FBANK_WIDTH
 from objectives.models.windows import window_at
 from objectives.operating_point import OperatingPoint
 from objectives.runtime.runtime import OnnxRuntime
-from objectives.streaming.clustering import ClusteringSettings
+from objectives.streaming import chunkwise
+from objectives.streaming.clustering import ClusteringSettings, Pairs, cluster
 from objectives.streaming.schedule import Schedule
 
 CLUSTERING = ClusteringSettings(0.8)
@@ -178,14 +179,14 @@ def test_windows_end_at_what_was_heard_and_are_not_copied(
 def test_the_clock_is_read_where_a_stage_ends_and_nowhere_else(
     excerpt: np.ndarray, embedding: SpeakerEmbedding, counting: CountingRuntime
 ) -> None:
-    """Before all, four times in each of 34 updates, and after the last pooling and the clustering."""
-    readings = iter(range(1 + 34 * 4 + 2))
+    """Before all, five times in each of 34 updates, and after the last pooling and the clustering."""
+    readings = iter(range(1 + 34 * 5 + 2))
     point = OperatingPoint(0.3, 0.0)  # 34 updates reach 10 s: 10.2 s
     timed = time_loop(excerpt, point, counting, embedding, CLUSTERING, clock=lambda: next(readings))
     assert list(readings) == []
-    assert timed.rtf == pytest.approx((34 * 4 + 2) / 10.2)  # from the first reading to the last
-    assert timed.stages == {"segmentation": 34, "embedding": 34 + 1, "clustering": 1, "other": 2 * 34}
-    assert timed.updates == (4,) * 34
+    assert timed.rtf == pytest.approx((34 * 5 + 2) / 10.2)  # from the first reading to the last
+    assert timed.stages == {"segmentation": 34, "embedding": 34 + 1, "clustering": 34 + 1, "other": 2 * 34}
+    assert timed.updates == (5,) * 34
 
 
 @dataclass
@@ -196,15 +197,6 @@ class Moments:
 
     def take(self, seconds: float) -> None:
         self.now += seconds
-
-
-@dataclass(frozen=True)
-class SlowClustering(ClusteringSettings):
-    take: Callable[[float], None] = field(kw_only=True)
-
-    def min_cluster_size(self, anchor_seconds: float) -> int:  # asked for once a clustering
-        self.take(100.0)
-        return super().min_cluster_size(anchor_seconds)
 
 
 @dataclass
@@ -234,43 +226,48 @@ def slow(counting: CountingRuntime, embedding: SpeakerEmbedding) -> tuple[Moment
 
 
 def test_every_stage_is_charged_with_its_own_time(
-    excerpt: np.ndarray, embedding: SpeakerEmbedding, counting: CountingRuntime
+    excerpt: np.ndarray, embedding: SpeakerEmbedding, counting: CountingRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C = 1 s in 30 s: updates 11 … 20, of which 11, 13, … 19 complete a block of features."""
+    """C = 0.5 s in 30 s: updates 21 … 40, of which 22, 24, … 40 complete a block of features."""
     moments, runtime, slow_embedding = slow(counting, embedding)
-    clustering = SlowClustering(0.8, take=moments.take)
-    timed = time_loop(excerpt, OperatingPoint(1.0, 0.0), runtime, slow_embedding, clustering, clock=lambda: moments.now)
-    assert timed.stages == {"segmentation": 10.0, "embedding": 50.0, "clustering": 100.0, "other": 0.0}
-    assert timed.updates == (11.0, 1.0) * 5  # the clustering belongs to no update
-    assert timed.rtf == pytest.approx(160.0 / 10.0)  # but to the cost
+
+    def slow_cluster(voices: np.ndarray, pairs: Pairs, settings: ClusteringSettings) -> np.ndarray:
+        moments.take(100.0)
+        return cluster(voices, pairs, settings)
+
+    monkeypatch.setattr(chunkwise, "cluster", slow_cluster)
+    timed = time_loop(excerpt, OperatingPoint(0.5, 0.0), runtime, slow_embedding, CLUSTERING, clock=lambda: moments.now)
+    assert timed.stages == {"segmentation": 20.0, "embedding": 100.0, "clustering": 100.0, "other": 0.0}
+    assert timed.updates == (1.0, 11.0) * 10  # the clustering belongs to no update
+    assert timed.rtf == pytest.approx(220.0 / 10.0)  # but to the cost
 
 
 def test_features_that_wait_for_context_are_made_where_the_recording_ends(
     excerpt: np.ndarray, embedding: SpeakerEmbedding, counting: CountingRuntime
 ) -> None:
-    """5 s are two blocks, and a third one that its context never completes: nobody's update, but not for free."""
+    """5.5 s are five blocks, and a sixth one that is never completed: nobody's update, but not for free."""
     moments, runtime, slow_embedding = slow(counting, embedding)
-    short = excerpt[: 5 * SAMPLE_RATE]
+    short = excerpt[: 11 * SAMPLE_RATE // 2]
     timed = time_loop(short, OperatingPoint(1.0, 0.0), runtime, slow_embedding, CLUSTERING, clock=lambda: moments.now)
-    assert timed.updates == (1.0, 1.0, 11.0, 1.0, 11.0)
-    assert timed.stages["embedding"] == 30.0
+    assert timed.updates == (11.0, 11.0, 11.0, 11.0, 11.0, 1.0)
+    assert timed.stages["embedding"] == 60.0
 
 
 def test_what_waits_for_context_is_not_made_where_the_recording_goes_on(
     excerpt: np.ndarray, embedding: SpeakerEmbedding, counting: CountingRuntime
 ) -> None:
-    """Of 11 s the first ten updates are timed: four blocks are ready, and the fifth waits for what comes after."""
+    """Of 11 s the first ten updates are timed, which hear 10.5 s: ten blocks are ready, and the next one waits."""
     moments, runtime, slow_embedding = slow(counting, embedding)
     heard = excerpt[: 11 * SAMPLE_RATE]
-    timed = time_loop(heard, OperatingPoint(1.0, 0.0), runtime, slow_embedding, CLUSTERING, clock=lambda: moments.now)
+    timed = time_loop(heard, OperatingPoint(1.0, 0.5), runtime, slow_embedding, CLUSTERING, clock=lambda: moments.now)
     assert len(timed.updates) == 10
-    assert timed.stages["embedding"] == 40.0
+    assert timed.stages["embedding"] == 100.0
 
 
 def test_features_of_what_was_heard_before_are_made_outside_the_timed_region(
     excerpt: np.ndarray, embedding: SpeakerEmbedding, counting: CountingRuntime
 ) -> None:
-    """C = 1 s in 30 s: updates 11 … 20. Blocks of 2 s that need 0.04 s more: 4 are ready at 10 s, 9 at 20 s."""
+    """C = 1 s in 30 s: updates 11 … 20. Of blocks of 1 s 10 are ready at 10 s, 20 at 20 s."""
     made = 0
 
     def features(samples: np.ndarray) -> np.ndarray:
@@ -280,8 +277,8 @@ def test_features_of_what_was_heard_before_are_made_outside_the_timed_region(
 
     counted = replace(embedding, features=features)
     timed = time_loop(excerpt, OperatingPoint(1.0, 0.0), counting, counted, CLUSTERING, clock=lambda: made)
-    assert made == 9
-    assert timed.rtf == pytest.approx((9 - 4) / 10.0)
+    assert made == 20
+    assert timed.rtf == pytest.approx((20 - 10) / 10.0)
 
 
 def test_a_warm_up_is_a_shorter_section(

@@ -23,19 +23,22 @@ from tests.support.sign_models import sign_embedding
 IDENTITY = {
     "name": "calls", "split": "eval", "model": "m", "steps": 120, "embedding": "e", "threshold": 0.8,
     "tracking": OnlineTracking(0.0, 1.0, 0.5), "repeats": 3, "threads": 1, "uri": "one", "code": "1", "device": "cpu",
-    "processor": "x", "torch": "2", "founders": 7200,
+    "processor": "x", "torch": "2", "voices": 3600,
 }  # fmt: skip
 OTHER_IDENTITY = {
     "name": "others", "split": "all", "model": "n", "steps": 121, "embedding": "f", "threshold": 0.75,
     "tracking": OnlineTracking(0.0, 1.0, 0.55), "repeats": 4, "threads": 2, "uri": "two", "code": "2", "device": "cuda",
-    "processor": "y", "torch": "3", "founders": 7201,
+    "processor": "y", "torch": "3", "voices": 3601,
 }  # fmt: skip
 TOLD_BY = {
     "name": "corpus", "split": "split", "model": "segmentation", "steps": "compression", "embedding": "embedding",
     "threshold": "clustering", "tracking": "tracking", "repeats": "cost", "threads": "cost", "uri": "cost",
     "code": "code", "device": "accuracy", "processor": "machine processor", "torch": "machine torch",
-    "founders": "clustering",
+    "voices": "clustering",
 }  # fmt: skip
+
+# another URI is another corpus besides, and a threshold is the offline mode's too
+AND_BY = {"uri": {"corpus"}, "threshold": {"offline clustering"}}
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def identity_of(
         model: str,
         steps: int,
         embedding: str,
-        threshold: float,
+        threshold: float | None,
         tracking: OnlineTracking,
         repeats: int,
         threads: int,
@@ -65,7 +68,7 @@ def identity_of(
         device: Any,
         processor: str,
         torch: str,
-        founders: int,
+        voices: int,
     ) -> Mapping[str, str]:
         # two in eval, of which the longer one is timed
         longer = recording_of(**{**RECORDING, "uri": uri})
@@ -74,7 +77,7 @@ def identity_of(
         of = dataclasses.replace(sign_embedding(), key=embedding, online=tracking)
         with monkeypatch.context() as patch:
             patch.setattr(evaluator, "CODE_VERSION", code)
-            patch.setattr(evaluator, "MOST_FOUNDERS", founders)
+            patch.setattr(evaluator, "MOST_VOICES", voices)
             patch.setattr(evaluator, "ALWAYS_WHOLE", 1.0)
             patch.setattr(evaluator, "load_corpus", lambda *_: corpus)
             patch.setattr(evaluator, "load_embedding", lambda *_, **__: of)
@@ -104,8 +107,7 @@ def test_an_evaluator_says_what_changes_its_answers(
 ) -> None:
     known = identity_of(**IDENTITY)
     other = identity_of(**{**IDENTITY, changed_one: OTHER_IDENTITY[changed_one]})
-    # another URI is another corpus besides, and so is another recording to be timed on
-    told = {TOLD_BY[changed_one]} | ({"corpus"} if changed_one == "uri" else set())
+    told = {TOLD_BY[changed_one]} | AND_BY.get(changed_one, set())
     assert {name for name in known | other if known.get(name) != other.get(name)} == told
 
 
@@ -118,4 +120,13 @@ def test_every_setting_of_compression_and_threshold_is_told(identity_of: Callabl
     names = fields_of(CompressionSettings) | fields_of(RecoverySettings) | fields_of(QuantizationOptions)
     assert all(f'"{name}"' in told["compression"] for name in names)
     assert told["tracking"] == "tau_active 0, rho_update 1, delta_new 0.5"
-    assert told["clustering"] == f"{ClusteringSettings(0.8).method} 0.8, founders 7200"
+    assert told["clustering"] == "threshold 0.8, voices 3600"
+    assert told["offline clustering"] == f"{ClusteringSettings().method} 0.8"
+
+
+def test_without_a_threshold_speakers_are_found_by_silhouette_and_offline_by_the_embeddings_own(
+    identity_of: Callable[..., Mapping[str, str]],
+) -> None:
+    told = identity_of(**{**IDENTITY, "threshold": None})
+    assert told["clustering"] == "silhouette, voices 3600"
+    assert told["offline clustering"] == f"{ClusteringSettings().method} {sign_embedding().threshold:g}"

@@ -120,13 +120,13 @@ def test_features_are_the_same_whenever_they_are_asked_for(
 
 
 def test_features_of_an_hour_need_the_room_of_seconds(embedding: SpeakerEmbedding) -> None:
-    """An hour of silence, 2 s at a time: 1800 blocks of 100 features, of which the last 10 s stay."""
+    """An hour of silence, 2 s at a time: 3600 blocks of 50 features, of which the last 10 s stay."""
     made = 0
 
     def features(samples: np.ndarray) -> np.ndarray:
         nonlocal made
         made += 1
-        return np.full((len(samples) // embedding.step, 2), made, np.float32)
+        return np.full((len(samples) // embedding.step, 2), made % 1000, np.float32)  # of 16 bits
 
     narrow = np.zeros((1, 4), np.float32)  # of two channels
     stream = FeatureStream(replace(embedding, features=features, weight=narrow), seconds=10.0)
@@ -134,8 +134,8 @@ def test_features_of_an_hour_need_the_room_of_seconds(embedding: SpeakerEmbeddin
     for _ in range(1800):
         audio.append(np.zeros(2 * SAMPLE_RATE, np.float32))
         known = stream.hear(audio)
-    assert len(known) == 1799 * 100  # the last block waits for what it hears besides
-    expected = np.arange(1795, 1800).repeat(100)
+    assert len(known) == 3600 * 50 - 2  # the last 0.04 s have no context yet
+    expected = np.arange(591, 601).repeat(50)
     np.testing.assert_array_equal(known.between(len(known) - 500, len(known))[:, 0], expected)
     assert embedding.blocks.right > 0
 
@@ -145,18 +145,18 @@ def test_what_is_not_heard_yet_cannot_change_a_feature(excerpt: np.ndarray, embe
     changed = excerpt.copy()
     changed[heard:] = 0.5
     ready = embedding.frames_before(heard)
-    assert ready == 2 * 100  # two whole blocks of 2 s, a feature every 20 ms
+    assert ready == 5 * 50 - 2  # five whole seconds but for their last 0.04 s, a feature every 20 ms
     one, other = (features_of(embedding, audio) for audio in (excerpt, changed))
     np.testing.assert_array_equal(one[:ready], other[:ready])
     assert not np.array_equal(one[ready:], other[ready:])
 
 
-def test_blocks_are_ready_when_their_context_is_heard() -> None:
+def test_blocks_are_ready_when_as_much_was_heard_as_whole_blocks_have() -> None:
     blocks = Blocks(length=100, left=50, right=10)
-    assert [blocks.ready(heard) for heard in (0, 109, 110, 209, 210)] == [0, 0, 1, 1, 2]
-    assert blocks.span(0, 1000) == (0, 110)
-    assert blocks.span(1, 1000) == (50, 210)
-    assert blocks.span(9, 1000) == (850, 1000)
+    assert [blocks.ready(heard) for heard in (0, 99, 100, 199, 200)] == [0, 0, 1, 1, 2]
+    assert blocks.span(0, 1000) == (0, 100)
+    assert blocks.span(1, 1000) == (50, 200)
+    assert blocks.span(9, 990) == (850, 990)
 
 
 def test_overlapped_speech_is_left_out_where_enough_remains(embedding: SpeakerEmbedding, runtime: OnnxRuntime) -> None:

@@ -21,6 +21,7 @@ from objectives.runtime.window_predictions import WindowClasses
 from objectives.streaming.clustering import ClusteringSettings
 from objectives.streaming.offline import STEP_SAMPLES, _ReleasedPipeline, diarize_offline
 from tests.benchmarks.stock import diarize_stock, load_stock
+from tests.support.sign_models import sign_embedding
 
 
 @pytest.mark.parametrize("seconds", [14.3, 12.0, 10.0, 4.0])
@@ -31,7 +32,7 @@ def test_windows_and_segmentation_are_pyannotes(excerpt: np.ndarray, runtime: On
     )
     expected = inference({"waveform": torch.from_numpy(waveform)[None], "sample_rate": SAMPLE_RATE})
     windows = WindowClasses(waveform, runtime)
-    pipeline = _ReleasedPipeline(windows, embedding=None, clustering=ClusteringSettings(0.8), min_duration_off=0.0)
+    pipeline = _ReleasedPipeline(windows, sign_embedding(), clustering=ClusteringSettings(0.8), min_duration_off=0.0)
     ours = pipeline.get_segmentations({"waveform": waveform})
     assert ours.data.shape == expected.data.shape
     assert ours.sliding_window.step == expected.sliding_window.step
