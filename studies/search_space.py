@@ -170,6 +170,11 @@ class SearchSpace(BaseModel):
         return tuple(name for name in ONLINE_FIELDS if name != PAUSES and self._is_opened(name))
 
     @property
+    def by_thresholds(self) -> bool:
+        """Whether any online point has thresholds, given or searched."""
+        return bool(self.opened_thresholds) or not self.online.by_clusters
+
+    @property
     def opened_pauses(self) -> tuple[str, ...]:
         """The name of the pauses that the online mode waits for, if they are searched; otherwise empty."""
         return (PAUSES,) if self._is_opened(PAUSES) else ()

@@ -1,8 +1,8 @@
 """The tables of a study's TOML file, except [space]: fields, defaults and validation."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from objectives.compression.settings import (
     Clipping,
@@ -91,12 +91,28 @@ class Quantization(Table):
     sincnet: SincnetPrecision = QuantizationOptions.sincnet
 
 
+def _least_and_most(given: object) -> object:
+    """Read one number as both the least and the most."""
+    return tuple(given) if isinstance(given, list) else (given, given) if isinstance(given, int) else given
+
+
 class Models(Table):
-    """segmentation, embedding: a known name or a checkpoint. clustering_threshold: None for the embedding's own."""
+    """segmentation, embedding: a known name or a checkpoint.
+
+    clustering_threshold: None to count speakers without one (streaming modes), or for the embedding's own (offline).
+    speakers: how many a recording has, or the least and the most; None if they are to be counted.
+    """
 
     segmentation: str = "pyannote/segmentation-3.0"
     embedding: str = "campplus"
     clustering_threshold: float | None = Field(default=None, gt=0)
+    speakers: Annotated[tuple[int, int] | None, BeforeValidator(_least_and_most)] = None
+
+    @model_validator(mode="after")
+    def _speakers_can_be(self) -> Self:
+        if self.speakers is not None and not 1 <= self.speakers[0] <= self.speakers[1]:
+            raise ValueError(f"speakers = {list(self.speakers)}: give a number from 1 up, or the least and the most")
+        return self
 
 
 class Cost(Table):

@@ -55,9 +55,9 @@ class _Part(BaseModel):
 class OnlinePart(_Part):
     """How the online mode tracks speakers: see objectives.operating_point.OnlineTracking."""
 
-    tau_active: float
-    rho_update: float
-    delta_new: float
+    tau_active: float | None
+    rho_update: float | None
+    delta_new: float | None
     min_duration_off: float
 
 

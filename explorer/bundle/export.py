@@ -46,7 +46,7 @@ from objectives.models.embedding import SpeakerEmbedding
 from objectives.models.segmentation import DEFAULT_SEGMENTATION, contract_of
 from objectives.operating_point import OperatingPoint
 from objectives.runtime.segmentation_onnx import portable_onnx
-from objectives.streaming.online import tracking_of
+from objectives.streaming.online import full_tracking
 from studies.definition import StudyDefinition
 from studies.search_space import recall
 
@@ -180,7 +180,7 @@ def _manifest(
             "latency": record.latency_of(point),
             "pruning": point.pruning,
             "precision": point.precision,
-            "online": None if point.tracking is None else asdict(tracking_of(point.tracking, embedding)),
+            "online": None if point.tracking is None else asdict(full_tracking(point.tracking, embedding)),
         },
         "segmentation": {
             **asdict(contract_of(load_network(model))),

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -62,6 +62,7 @@ class Listener:
     """Runs a bundle on audio that arrives in pieces of any length.
 
     on_turn: called with each turn as soon as it has ended, with a provisional name. threads: of the CPU.
+    speakers: the fewest and the most, instead of the bundle's.
     Raises BundleError if the bundle cannot stream.
     """
 
@@ -70,6 +71,7 @@ class Listener:
         bundle: Bundle,
         on_turn: Callable[[Spoken], None],
         threads: int = 1,
+        speakers: tuple[int, int] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ):
         point = bundle.point
@@ -79,8 +81,9 @@ class Listener:
                 "export a trial of a chunk-wise study, or load it in stock pyannote.audio as its README.md says"
             )
         self._schedule = Schedule(ENDLESS, point.chunk_length, point.right_context)
+        clustering = bundle.clustering if speakers is None else replace(bundle.clustering, speakers=speakers)
         self._loop = LiveLoop(
-            self._schedule, bundle.runtime(threads), bundle.embedding(threads), bundle.clustering, online=point.tracking
+            self._schedule, bundle.runtime(threads), bundle.embedding(threads), clustering, online=point.tracking
         )
         self._names = self._loop.session.live_names()
         self._on_turn = on_turn

@@ -9,7 +9,9 @@ from explorer.commands.options import (
     CorpusOption,
     EmbeddingOption,
     FormatOption,
+    SpeakersOption,
     TrustOption,
+    speakers_of,
     trusted_files,
 )
 from explorer.statistics.differences import Points, ends, points, points_in_words, scored_of
@@ -34,6 +36,7 @@ def calibrate(
     corpus: CorpusOption = "ami-excerpts",
     split: Annotated[str, typer.Option(help="Split to tune on. Never the one that a study scores.")] = "calib",
     embedding: EmbeddingOption = None,
+    speakers: SpeakersOption = None,
     trust: TrustOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Tune for the offline mode instead of streaming.")] = False,
     online: Annotated[
@@ -63,7 +66,13 @@ def calibrate(
     from objectives.evaluation.calibration import online_sweep, threshold_sweep
     from objectives.evaluation.evaluator import build_evaluator
 
-    settings = EvaluatorSettings(corpus=corpus, split=split, embedding=embedding, trusted=trusted_files(trust))
+    settings = EvaluatorSettings(
+        corpus=corpus,
+        split=split,
+        embedding=embedding,
+        speakers=speakers_of(speakers),
+        trusted=trusted_files(trust),
+    )
     point = ONLINE if online else OFFLINE_BASELINE if offline else BASELINE
     found: Sequence[Swept[Any]]
     best: float | OnlineTracking

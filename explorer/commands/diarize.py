@@ -14,7 +14,7 @@ import numpy as np
 import typer
 
 from explorer.atomic_files import descriptor_of, refuse_unwritable, write_whole, writing
-from explorer.commands.options import TableOrJson
+from explorer.commands.options import SpeakersOption, TableOrJson, speakers_of
 from explorer.terminal.screen import say, screen
 from explorer.terminal.signals import exit_code
 from explorer.terminal.streams import OUTPUT
@@ -44,6 +44,7 @@ def diarize(
         int | None,
         typer.Option(help="Use only this audio track of the file, from 1; by default all are mixed.", min=1),
     ] = None,
+    speakers: SpeakersOption = None,
     threads: Annotated[int, typer.Option(help="CPU threads.", min=1)] = 1,
     format: Annotated[
         TableOrJson,
@@ -81,7 +82,7 @@ def diarize(
     bundle = read_bundle(point)
     as_text = _as_json if format == "json" else _as_line
     printed = _Printed(sys.stderr if to_output else sys.stdout, goes_on=rttm_file is not None)
-    listener = Listener(bundle, lambda turn: printed(as_text(turn)), threads)
+    listener = Listener(bundle, lambda turn: printed(as_text(turn)), threads, speakers=speakers_of(speakers))
     for remark in remarks:
         say(f"{audio}: {remark}", screen(stderr=True))
     one_blas_thread()

@@ -12,8 +12,10 @@ from explorer.commands.options import (
     DeviceOption,
     EmbeddingOption,
     FormatOption,
+    SpeakersOption,
     TrustOption,
     print_as,
+    speakers_of,
     trusted_files,
 )
 from explorer.terminal.corpus_remarks import print_remarks
@@ -77,8 +79,10 @@ def measure(
     corpus: CorpusOption = "ami-excerpts",
     split: Annotated[str, typer.Option(help="Split to score, or `all`.")] = "eval",
     clustering_threshold: Annotated[
-        float | None, typer.Option(help="Threshold of the speaker clustering. Default: the embedding's own.")
+        float | None,
+        typer.Option(help="Threshold of the speaker clustering. Default: none, or offline the embedding's own."),
     ] = None,
+    speakers: SpeakersOption = None,
     segmentation: Annotated[
         str | None, typer.Option(help="A PyanNet checkpoint, or `medkit/simsamu-segmentation`.")
     ] = None,
@@ -99,7 +103,7 @@ def measure(
 
         explorer measure --pruning hidden --ratio 0.4 --precision int8_ptq
 
-        explorer measure -C 0.5 -R 0.5 --online
+        explorer measure -C 0.5 -R 0.5 --online --speakers 2
 
         explorer measure --offline --pruning linear --ratio 0.4 --recovery bce --steps 400
 
@@ -123,6 +127,7 @@ def measure(
         segmentation=segmentation,
         embedding=embedding,
         clustering_threshold=clustering_threshold,
+        speakers=speakers_of(speakers),
         repeats=repeats,
         compression=CompressionSettings(
             recovery=RecoverySettings(**given),

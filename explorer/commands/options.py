@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 import string
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from explorer.terminal.screen import screen
 from explorer.terminal.streams import echo_json
-from objectives.errors import ModelError
+from objectives.errors import CorpusError, ModelError
 from objectives.machine import Device
 
 T = TypeVar("T")
@@ -31,6 +32,14 @@ DeviceOption = Annotated[
     typer.Option(
         help="Where windows are run for the DER; `cuda` emulates the low-bit modes. RTF is always measured on the CPU. "
         "A study uses one device throughout."
+    ),
+]
+SpeakersOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|N-N",
+        help="Number of speakers in a recording, such as `2`, or the fewest and the most, such as `2-4`. "
+        "Default: counted.",
     ),
 ]
 TrustOption = Annotated[
@@ -76,3 +85,21 @@ def _sha256(name: str) -> str:
         raise ModelError(
             f"--trust {name}: cannot be read ({error.strerror}): give the path of a checkpoint, or its SHA-256"
         ) from error
+
+
+def speaker_range(text: str) -> tuple[int, int]:
+    """Parse `2` or `2-3` as the fewest and the most speakers. Raises CorpusError."""
+    matched = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", text.strip(), re.ASCII)
+    if matched is None:
+        raise CorpusError(f"speakers {text!r}: give a number, or the fewest and the most, such as 2-3")
+    return int(matched[1]), int(matched[2] or matched[1])
+
+
+def speakers_of(option: str | None) -> tuple[int, int] | None:
+    """Return the fewest and the most speakers, None if they are to be counted. Raises CorpusError."""
+    if option is None:
+        return None
+    fewest, most = speaker_range(option)
+    if not 1 <= fewest <= most:
+        raise CorpusError(f"--speakers {option}: give a number from 1 up, or the fewest and the most, such as 2-3")
+    return fewest, most

@@ -1,13 +1,12 @@
 """`explorer corpus simulate`: make annotated conversations from single-speaker recordings."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from explorer.atomic_files import appearing, refuse_existing, writing
-from explorer.commands.options import FormatOption
+from explorer.commands.options import FormatOption, speaker_range
 from explorer.terminal.progress import progress
 from explorer.terminal.screen import say, screen
 from explorer.terminal.streams import echo_json
@@ -20,7 +19,9 @@ if TYPE_CHECKING:  # these import pyannote and scipy
 NONE = "none"
 
 
-SpeakersOption = Annotated[str, typer.Option(metavar="N|N-N", help="Speakers of a conversation, such as `2` or `2-3`.")]
+SimulatedOption = Annotated[
+    str, typer.Option(metavar="N|N-N", help="Speakers of a conversation, such as `2` or `2-3`.")
+]
 NoiseKindOption = Annotated[
     Literal["pink", "speech-shaped"], typer.Option(help="Kind of synthetic noise, if no --noise-dir is given.")
 ]
@@ -48,7 +49,7 @@ def simulate(
     noise_kind: NoiseKindOption = "pink",
     noise_dir: NoiseDirOption = None,
     band: BandOption = "wide",
-    speakers: SpeakersOption = "2-3",
+    speakers: SimulatedOption = "2-3",
     minutes: Annotated[float, typer.Option(help="Minutes of all recordings together.")] = 60.0,
     length: Annotated[float, typer.Option(help="Minutes of one recording, at most.")] = 5.0,
     seed: Annotated[int, typer.Option(help="Seed of every random choice; the same seed gives identical files.")] = 0,
@@ -116,14 +117,6 @@ def decibels(text: str) -> float | None:
         return float(text)
     except ValueError as error:
         raise CorpusError(f"noise {text!r}: give dB of speech over noise, such as 15, or none") from error
-
-
-def speaker_range(text: str) -> tuple[int, int]:
-    """Parse `2` or `2-3` as the fewest and the most speakers. Raises CorpusError."""
-    matched = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", text.strip(), re.ASCII)
-    if matched is None:
-        raise CorpusError(f"speakers {text!r}: give a number, or the fewest and the most, such as 2-3")
-    return int(matched[1]), int(matched[2] or matched[1])
 
 
 def _print(made: "Simulation", out: Path) -> None:

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from explorer.commands.options import FormatOption, TrustOption, print_as, trusted_files
+from explorer.commands.options import FormatOption, TrustOption, print_as, speaker_range, trusted_files
 from explorer.commands.simulate import (
     BandOption,
     NoiseKindOption,
-    SpeakersOption,
+    SimulatedOption,
     decibels,
-    speaker_range,
 )
 from explorer.commands.study_options import StorageOption, StudyArgument, StudyDeviceOption, TrialArgument, open_study
 from explorer.statistics.differences import points_in_words
@@ -45,7 +44,7 @@ def stress(
     against: Annotated[
         int | None, typer.Option(metavar="TRIAL", help="Another trial to compare with, in each cell.", min=0)
     ] = None,
-    speakers: SpeakersOption = "2-3",
+    speakers: SimulatedOption = "2-3",
     minutes: Annotated[float, typer.Option(help="Minutes of all recordings of a cell, without overlap.")] = 10.0,
     length: Annotated[float, typer.Option(help="Minutes of one recording, without overlap.")] = 1.0,
     noise_kind: NoiseKindOption = "pink",

@@ -14,7 +14,6 @@ from objectives.evaluation.scoring import refuse_unscored, score
 from objectives.measurement import ErrorCounts, pool
 from objectives.operating_point import OnlineTracking, OperatingPoint
 from objectives.runtime.window_predictions import WindowClasses
-from objectives.streaming.clustering import ClusteringSettings
 
 T = TypeVar("T")
 OnProgress = Callable[[float], None]
@@ -53,7 +52,8 @@ def threshold_sweep(
     """
 
     def labels(recording: Recording, windows: WindowClasses, threshold: float) -> Annotation:
-        return evaluator.accuracy.labels(recording, point, windows, ClusteringSettings(threshold))
+        settings = replace(evaluator.accuracy.clustering, threshold=threshold)
+        return evaluator.accuracy.labels(recording, point, windows, settings)
 
     found = _sweep(evaluator, thresholds, point, labels, on_progress)
     return found, plateau_middle([(one.value, one.der) for one in found])

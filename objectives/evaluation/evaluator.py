@@ -273,7 +273,7 @@ def _built(settings: EvaluatorSettings) -> Evaluator:
     embedding = load_embedding(settings.embedding or DEFAULT_EMBEDDING, threads=1, trusted=settings.trusted)
     if settings.tracking is not None:
         tracking_of(settings.tracking, embedding)  # refused before anything is made
-    clustering = ClusteringSettings(settings.clustering_threshold)
+    clustering = ClusteringSettings(settings.clustering_threshold, settings.speakers)
     compressor = Compressor(
         base=segmentation_checkpoint(settings.segmentation or DEFAULT_SEGMENTATION),
         settings=settings.compression,

@@ -12,7 +12,9 @@ class EvaluatorSettings:
     """What an evaluator measures, with which models and how; `build_evaluator` builds it.
 
     corpus, split: the recordings that are measured on.
-    segmentation, embedding, clustering_threshold: None for the default; that of the threshold is the embedding's own.
+    segmentation, embedding, clustering_threshold: None for the default. Without a threshold,
+    streaming modes count speakers without one, and the offline mode has the embedding's own.
+    speakers: least and most number of speakers in a recording; None if they are to be counted.
     repeats, threads: of the cost plane.
     seed: for the splits, if the corpus does not define them.
     compression: how pruned and low-bit models are made from the corpus's `train` and `calib`.
@@ -27,6 +29,7 @@ class EvaluatorSettings:
     segmentation: str | None = None
     embedding: str | None = None
     clustering_threshold: float | None = None
+    speakers: tuple[int, int] | None = None
     repeats: int = 3
     threads: int = 1
     seed: int = 0

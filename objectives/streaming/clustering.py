@@ -64,10 +64,11 @@ class ClusteringSettings:
     @property
     def words(self) -> str:
         """What the speakers of a chunk-wise recording are found by."""
-        if self.threshold is not None:
-            return f"threshold {self.threshold:g}"
-        least, most = self.speakers or (0, 0)
-        return f"{least}-{most} speakers" if self.speakers else "silhouette"
+        by = "silhouette" if self.threshold is None else f"threshold {self.threshold:g}"
+        if self.speakers is None:
+            return by
+        least, most = self.speakers
+        return f"{most} speakers" if least == most else f"{by}, {least} to {most} speakers"
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,8 @@ def diarize_offline(
         warnings.filterwarnings("ignore", "Mean of empty slice|invalid value", RuntimeWarning)
         return pipeline.apply(
             {"uri": "recording", "waveform": windows.waveform, "features": features},
+            min_speakers=clustering.speakers[0] if clustering.speakers else None,
+            max_speakers=clustering.speakers[1] if clustering.speakers else None,
             hook=lambda step, *_, **__: on_stage(STAGE_OF_STEP.get(step, "other")),
         )
 

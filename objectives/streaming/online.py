@@ -130,6 +130,11 @@ class _Latest:
     embeddings: np.ndarray | None = None
 
 
+def full_tracking(tracking: OnlineTracking, embedding: SpeakerEmbedding) -> OnlineTracking:
+    """Return what a point is tracked by: without thresholds as it is, otherwise filled in by `tracking_of`."""
+    return tracking if tracking.by_clusters else tracking_of(tracking, embedding)
+
+
 def tracking_of(tracking: OnlineTracking, embedding: SpeakerEmbedding) -> OnlineTracking:
     """Fill in the embedding's own thresholds for those that are None. Raises ModelError if the embedding has none."""
     full = tracking.over(embedding.online)
