@@ -25,6 +25,9 @@ from objectives.streaming.stretches import MARGIN, Heard, Stretches, chosen_feat
 OWN_VOICE = round(1.5 * SAMPLE_RATE)  # samples; a block's speakers are named by at least this much of their speech
 LATEST, EARLIER = 64, 192  # voices that are clustered: the latest, and evenly spaced ones of those before
 MOST_NAMES = 10  # names ever given, if the number of speakers is not known
+OVERLAPPED = (
+    1e-6  # weight of overlapped speech among a local speaker's earlier names: it decides only if nothing else does
+)
 CONTINUITY = 0.3  # how much a local speaker's earlier names count beside the cosine similarity of its voice
 
 
@@ -168,36 +171,37 @@ class ReclusteringSession:
             if speaker < clusters:
                 name = self._name_of[speaker]
                 if name is None or name in names.values():
-                    name = self._fresh(names, before[row])
+                    name = self._other(names, before[row])
                 self._name_of[speaker] = name
                 names[local[row]] = name
         for row, speaker in enumerate(local):
             if speaker not in names:
-                names[speaker] = self._fresh(names, before[row])
+                names[speaker] = self._other(names, before[row])
         return names
 
-    def _fresh(self, taken: dict[int, int], before: np.ndarray) -> int:
-        """Give a new name, or if there are no more, the free one that the local speaker had most, preferably no
-        cluster's."""
-        most = self.clustering.speakers[1] if self.clustering.speakers else MOST_NAMES
-        if self._given < most:
-            self._given += 1
-            return self._given - 1
+    def _other(self, taken: dict[int, int], before: np.ndarray) -> int:
+        """Return a name for a local speaker whose cluster has none: the free one that it had most in the window and
+        that is no cluster's. If it had none, return a new name; if there are no more, any free one, preferably so."""
         free = [name for name in range(self._given) if name not in taken.values()]
         had = [before[name] if name < len(before) else 0.0 for name in range(self._given)]
-        return max(free or [0], key=lambda name: (name not in self._name_of, had[name]))
+        unclaimed = [name for name in free if name not in self._name_of and had[name] > 0]
+        most = self.clustering.speakers[1] if self.clustering.speakers else MOST_NAMES
+        if not unclaimed and self._given < most:
+            self._given += 1
+            return self._given - 1
+        return max(unclaimed or free or [0], key=lambda name: (name not in self._name_of, had[name]))
 
     def _before(self, latest: "_Latest") -> np.ndarray:
         """Return the share of its earlier speech in the window that each local speaker was given each name for: (local
         speakers, names)."""
         before = np.zeros((len(latest.speaking), self._given))
-        if not self._cells:
+        cells = [cell for cell in self._cells if cell[0] >= latest.window.start]
+        if not cells:
             return before
-        starts = np.array([start for start, _ in self._cells])
+        starts = np.array([start for start, _ in cells])
         given = np.zeros((len(starts), self._given))
-        for cell, (_, names) in enumerate(self._cells):
-            if len(names) == 1:
-                given[cell, names[0]] = 1
+        for cell, (_, names) in enumerate(cells):
+            given[cell, list(names)] = 1 if len(names) == 1 else OVERLAPPED
         frames = self.contract.frame_at(starts - latest.window.start)
         speech = latest.window.activity[frames][:, latest.speaking].astype(float)  # (cells, local speakers)
         before = speech.T @ given
