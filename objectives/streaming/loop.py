@@ -179,7 +179,8 @@ def _session(
         return ChunkwiseSession(schedule, contract, embedding, clustering)
     if online.by_clusters:
         return ReclusteringSession(schedule, contract, embedding, clustering, online.min_duration_off)
-    return OnlineSession(schedule, contract, embedding, online)
+    most = clustering.speakers[1] if clustering.speakers else None
+    return OnlineSession(schedule, contract, embedding, online, most)
 
 
 def batches(updates: int) -> Iterator[range]:

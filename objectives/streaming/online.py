@@ -23,12 +23,14 @@ class OnlineSession:
 
     tracking: a field that is None stands for the embedding's own threshold. Raises ModelError if the embedding has
     none.
+    speakers: most number of names; None for any number.
     """
 
     schedule: Schedule
     contract: Contract
     embedding: SpeakerEmbedding
     tracking: OnlineTracking
+    speakers: int | None = None
     _memory: SpeakerMemory = field(init=False)
     _turns: Turns = field(init=False)
     _ended: list[Turn] = field(default_factory=list)
@@ -41,7 +43,7 @@ class OnlineSession:
         assert tracking.rho_update is not None
         assert tracking.delta_new is not None
         self._memory = SpeakerMemory(
-            tracking.tau_active, tracking.rho_update, tracking.delta_new, self.embedding.dimension
+            tracking.tau_active, tracking.rho_update, tracking.delta_new, self.embedding.dimension, self.speakers
         )
         self._turns = Turns(wait=round(tracking.min_duration_off * SAMPLE_RATE))
 

@@ -53,7 +53,9 @@ class Heard:
 
 @dataclass
 class SpeakerMemory:
-    """Every speaker heard so far. tau_active, rho_update, delta_new: see OnlineTracking.
+    """Every speaker heard so far.
+
+    tau_active, rho_update, delta_new: see OnlineTracking. most: number of names; None for any number.
 
     Each speaker is represented by the sum of its embeddings' directions, weighted by how long it spoke alone. The sum
     is zero for a speaker who has a name but has not yet spoken alone for long enough.
@@ -63,6 +65,7 @@ class SpeakerMemory:
     rho_update: float
     delta_new: float
     dimension: int
+    most: int | None = None
     _sums: list[np.ndarray] = field(default_factory=list)
     _last: list[int] = field(default_factory=list)  # number of the window in which each speaker was last heard
     _windows: int = 0
@@ -76,7 +79,8 @@ class SpeakerMemory:
     def name(self, heard: Heard) -> np.ndarray:
         """Name the local speakers of the next window: (speakers,) int, UNNAMED for those not active.
 
-        Names are 0, 1, … in order of appearance. Two local speakers of one window never get the same one.
+        Names are 0, 1, … in order of appearance. Two local speakers of one window never get the same one, unless there
+        are no more.
         """
         self._windows += 1
         directions = _directions(heard.embeddings)
@@ -86,7 +90,7 @@ class SpeakerMemory:
         distance = self._distance(directions)
         names = self._assigned(heard.active, voiced, expected, distance)
         for local in np.flatnonzero(heard.active & (names == UNNAMED)):
-            remembered = voiced[local] and heard.alone[local] >= self.rho_update
+            remembered = voiced[local] and heard.alone[local] >= self.rho_update and not self._full
             names[local] = self._new() if remembered else self._likeliest(distance[local], known[local], names)
         for local in np.flatnonzero(voiced & (heard.alone >= self.rho_update)):
             self._sums[names[local]] = self._sums[names[local]] + heard.alone[local] * directions[local]
@@ -143,15 +147,21 @@ class SpeakerMemory:
 
     def _likeliest(self, distance: np.ndarray, known: bool, names: np.ndarray) -> int:
         """Return the nearest speaker whom nobody in this window has been given. If no voice can be compared, return the
-        speaker heard most recently; if none is free, a new one.
+        speaker heard most recently; if none is free, a new one, or if there are no more, one that is not free.
 
         The segmentation decides whether somebody speaks, so a local speaker always gets a name.
         """
         free = [who for who in range(len(self)) if who not in names]
-        voiced = [who for who in free if np.isfinite(distance[who])]
+        if not free and self._full:
+            free = list(range(len(self)))
+        voiced = [who for who in free if who < len(distance) and np.isfinite(distance[who])]
         if known and voiced:
             return min(voiced, key=lambda who: distance[who])
         return max(free, key=lambda who: self._last[who]) if free else self._new()
+
+    @property
+    def _full(self) -> bool:
+        return self.most is not None and len(self) >= self.most
 
     def _new(self) -> int:
         self._sums.append(np.zeros(self.dimension))

@@ -147,8 +147,8 @@ class Stretches:
         """Pool the voices whose features are ready: (frames, channels).
 
         last: no more features will come.
-        ready: number of features that may be used, if not all; then a voice does without the few features at its end that
-        still lack context.
+        ready: number of features that may be used, if not all; then a voice does without the few features at its end
+        that still lack context.
         """
         spared = 0 if ready is None else self._embedding.blocks.right // self._embedding.step
         ready = len(features) if ready is None else min(ready, len(features))
