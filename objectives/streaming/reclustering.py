@@ -102,9 +102,9 @@ class ReclusteringSession:
         self._cluster()
         names = self._named(latest)
         starts = latest.block.starts.tolist()
-        speaking = [tuple(names[local] for local in np.flatnonzero(cell).tolist()) for cell in latest.block.frames]
-        if self.clustering.speakers is not None:
-            speaking = [tuple(dict.fromkeys(cell))[: self.clustering.speakers[1]] for cell in speaking]
+        speaking = [
+            self._distinct([names[local] for local in np.flatnonzero(cell).tolist()]) for cell in latest.block.frames
+        ]
         cells = list(zip(starts, speaking, strict=True))
         self._remember(cells, latest.window.start)
         ended = [turn for start, now in cells for turn in self._turns.cell(start, now)]
@@ -189,7 +189,14 @@ class ReclusteringSession:
         if not unclaimed and self._given < most:
             self._given += 1
             return self._given - 1
-        return max(unclaimed or free or [0], key=lambda name: (name not in self._name_of, had[name]))
+        return max(unclaimed or free or range(self._given), key=lambda name: (name not in self._name_of, had[name]))
+
+    def _distinct(self, names: list[int]) -> tuple[int, ...]:
+        """Return who speaks in a cell. If two have one name, since a block has more speakers than there are names, one
+        has another in this cell. If there is none, one is left out."""
+        kept = list(dict.fromkeys(names))
+        others = [name for name in range(self._given) if name not in kept]
+        return (*kept, *others[: len(names) - len(kept)])
 
     def _before(self, latest: "_Latest") -> np.ndarray:
         """Return the share of its earlier speech in the window that each local speaker was given each name for: (local
