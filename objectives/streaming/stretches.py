@@ -160,7 +160,7 @@ class Stretches:
         If there are more, those of every n-th stretch.
         """
         voices = self._voices.between(0, len(self._voices))
-        known = np.flatnonzero(~np.isnan(voices).any(axis=1))
+        known = np.flatnonzero(~np.isnan(unit(voices)).any(axis=1))  # with a direction
         seconds = self._second.between(0, len(voices))[known]
         every = 1
         while np.count_nonzero(seconds % every == 0) > most:
