@@ -323,7 +323,11 @@ def test_one_model_in_the_place_of_the_other_is_named(real: Bundle) -> None:
         ("segmentation", {"window": 170_000}, "window_size is 160000"),
         ("segmentation", {"speakers": 4}, "num_speakers is 3"),
         ("segmentation", {"frames": 590}, r"gives \(1, 589, 7\) for a window, and by .* it is \(1, 590, 7\)"),
-        ("embedding", {"step": 640, "block_left": 7_680}, "gives 32 features for 64 frames, and by operating_point.json step = 640"),
+        (
+            "embedding",
+            {"step": 640, "block_left": 7_680},
+            "gives 32 features for 64 frames, and by operating_point.json step = 640",
+        ),
     ],
 )
 def test_what_the_models_do_not_do_is_said(real: Bundle, part: str, change: dict[str, int], needle: str) -> None:

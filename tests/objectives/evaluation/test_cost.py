@@ -1,7 +1,7 @@
 """Timings as data, the section that is timed, and the one timed region, by clocks that count work instead of time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
