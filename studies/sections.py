@@ -92,7 +92,8 @@ class Quantization(Table):
 
 
 class Models(Table):
-    """segmentation, embedding: a known name or a checkpoint. clustering_threshold: None for the embedding's own."""
+    """segmentation, embedding: a known name or a checkpoint. clustering_threshold: None to find the
+    number of speakers by silhouette; offline, for the embedding's own."""
 
     segmentation: str = "pyannote/segmentation-3.0"
     embedding: str = "campplus"

@@ -12,7 +12,8 @@ class EvaluatorSettings:
     """What an evaluator measures, with which models and how; `build_evaluator` builds it.
 
     corpus, split: the recordings that are measured on.
-    segmentation, embedding, clustering_threshold: None for the default; that of the threshold is the embedding's own.
+    segmentation, embedding, clustering_threshold: None for the default; without a threshold, speakers
+    are found by silhouette, offline by the embedding's own.
     repeats, threads: of the cost plane.
     seed: for the splits, if the corpus does not define them.
     compression: how pruned and low-bit models are made from the corpus's `train` and `calib`.
