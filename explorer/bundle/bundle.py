@@ -139,6 +139,8 @@ class EmbeddingPart(_Part):
                 raise ValueError(f"{name} = {getattr(self, name)} is not a multiple of step = {self.step}")
         if (block := self.block_length + self.block_left + self.block_right) > LARGEST_BLOCK:
             raise ValueError(f"block_length, block_left and block_right are {block} samples, over {LARGEST_BLOCK}")
+        if self.block_left < self.block_right:
+            raise ValueError(f"block_left = {self.block_left} is less than block_right = {self.block_right}")
         return self
 
 
@@ -149,6 +151,11 @@ class ClusteringPart(_Part):
     method: str = Field(pattern=LINKAGES)
     threshold: float | None = Field(ge=0)
     offline_threshold: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        self.settings()  # checks the numbers of speakers
+        return self
 
     def settings(self) -> ClusteringSettings:
         """Return the settings as the streaming loop takes them."""

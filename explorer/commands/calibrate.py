@@ -44,7 +44,10 @@ def calibrate(
     ] = False,
     format: FormatOption = "table",
 ) -> None:
-    """Tune the clustering threshold on a split set aside for it, with the FP32 model at C = 1 s and R = 0.
+    """Tune a clustering threshold on a split set aside for it, with the FP32 model at C = 1 s and R = 0.
+
+    Chunk-wise streaming needs none: without one, the number of speakers is the one with the best silhouette. The
+    offline mode has the embedding's own if you give none.
 
     A threshold depends on the embedding and, to a lesser degree, on the kind of audio. Tune it once on your corpus and
     write it into your study's file as `clustering_threshold` under `[models]`. It then stays fixed for every trial.

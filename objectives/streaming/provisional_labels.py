@@ -128,7 +128,9 @@ class LiveNames:
     def _rename(self, centroids: np.ndarray) -> None:
         names = [UNNAMED] * len(centroids)
         if len(centroids) and len(self._centroids):
-            ours, theirs = linear_sum_assignment(cdist(centroids, self._centroids, metric="cosine"))
+            distance = cdist(centroids, self._centroids, metric="cosine")
+            # a centroid of length 0 is as far as can be
+            ours, theirs = linear_sum_assignment(np.nan_to_num(distance, nan=2.0))
             for new, old in zip(ours, theirs, strict=True):
                 names[new] = self._names[old]
         for new, name in enumerate(names):

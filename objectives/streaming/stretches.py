@@ -109,7 +109,7 @@ class Stretches:
         self._founded = 0  # stretches
         self._voices = GrowingRows((embedding.dimension,), np.float32, piece=1024)
         self._second = GrowingRows((), np.int32)  # of each voice
-        self._pooled: list[int] = []  # numbers of the voices with enough features
+        self._pooled: list[int] = []  # numbers of the voices that have a direction
         self._recent: list[_Recent] = []
         # for each voice and each of those before it: windows that give both to one local speaker, and that cover both
         self._together: list[np.ndarray] = []
@@ -160,7 +160,7 @@ class Stretches:
                     voices[speaker] = self._embedding.pool(features[frames[frames < ready]])
             if pending.vote is None:
                 numbers = len(self._voices) + np.arange(len(pending.founds))
-                self._pooled += numbers[~np.isnan(voices[pending.founds]).any(axis=1)].tolist()
+                self._pooled += numbers[~np.isnan(unit(voices[pending.founds])).any(axis=1)].tolist()
                 self._voices.append(voices[pending.founds])
             else:
                 seconds = np.array([len(frames) for frames in pending.chosen]) * self._embedding.step / SAMPLE_RATE

@@ -61,7 +61,8 @@ def test_copies_of_a_recording_have_about_its_errors(copies: Path, exports: Expo
     der = {uri: counts.der for uri, counts in found.items() if uri != "50 ms"}
     plain = found["plain"]
     for uri in ("float", "24-bit", SPACED, "44.1 kHz stereo"):
-        assert der[uri] == pytest.approx(der["plain"], abs=2.0), der
+        # a quarter of a second of ten: resampled, edges of turns lie some frames away, and whole turns change names
+        assert der[uri] == pytest.approx(der["plain"], abs=2.5), der
     for uri in ("8 kHz", "offset", "clipped"):  # the model hears these otherwise, and still hears speech
         assert found[uri].missed_detection < plain.total / 2, der
     silent = found["silent"]

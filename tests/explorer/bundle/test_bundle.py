@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from explorer.bundle.bundle import EMBEDDING, MODEL, POINT, PROJECTION, Bundle, Manifest, describe_file, read_bundle
 from objectives.errors import BundleError
 from objectives.operating_point import BASELINE, OperatingPoint, Pruning
+from objectives.streaming.clustering import ClusteringSettings
 from tests.support.export_study import Exports
 
 SOUND: dict[str, Any] = {
@@ -44,13 +45,13 @@ SOUND: dict[str, Any] = {
         "name": "campplus",
         "key": "e73d",
         "step": 320,
-        "block_length": 32_000,
-        "block_left": 16_000,
+        "block_length": 16_000,
+        "block_left": 8_000,
         "block_right": 640,
         "window": "povey",
         "scale": 1.0,
     },
-    "clustering": {"method": "centroid", "threshold": 0.8},
+    "clustering": {"speakers": [1, 4], "method": "centroid", "threshold": 0.8, "offline_threshold": 0.7},
     "measured": {"der": 12.5},
     "parity": {},
     "provenance": {},
@@ -107,7 +108,8 @@ def test_what_was_written_is_read(folder: Path) -> None:
     write(folder, sound(folder))
     bundle = read_bundle(folder)
     assert bundle.point == OperatingPoint(0.5, 0.25, Pruning("hidden", 0.4), "int8_ptq")
-    assert (bundle.clustering.method, bundle.clustering.threshold) == ("centroid", 0.8)
+    assert bundle.clustering == ClusteringSettings(0.8, (1, 4), "centroid")
+    assert bundle.clustering.offline_threshold(0.7) == 0.8
     assert bundle.manifest.segmentation.contract().frames == 589
 
 
@@ -124,6 +126,7 @@ WRONG: dict[type, tuple[object, ...]] = {
     int: (None, True, "7", 7.5, -1, [1], {"a": 1}),
     float: (None, True, "0.5", -1.0, [0.5], {"a": 1}),
     dict: (None, True, 7, "seven", [{}]),
+    list: (True, 7, "seven", [], [2], [1, "2"], [1, 2, 3], [0, 1], [3, 2]),
 }
 
 
@@ -132,7 +135,9 @@ WRONG: dict[type, tuple[object, ...]] = {
 def test_a_wrong_value_is_named(folder: Path, where: Where, data: st.DataObject) -> None:
     told = sound(folder)
     inside = holder(told, where)
-    inside[where[-1]] = data.draw(st.sampled_from(WRONG[type(inside[where[-1]])]))
+    may_be_none = where in {("clustering", "threshold"), ("clustering", "speakers")}
+    wrong = WRONG[type(inside[where[-1]])]
+    inside[where[-1]] = data.draw(st.sampled_from([value for value in wrong if value is not None or not may_be_none]))
     said = message(folder, told)
     assert where[-1] in said or where[-1].replace("_", " ") in said
     assert "export the operating point again" in said
@@ -173,11 +178,14 @@ def test_a_field_too_many_is_named(folder: Path, where: Where) -> None:
         (("segmentation", "max_at_once"), 4, "max_at_once = 4 is more than the 3 speakers"),
         (("segmentation", "centre"), 991, "centre = 991 lies outside of the field"),
         (("segmentation", "window"), 10**9, "segmentation.window"),
-        (("embedding", "block_length"), 32_001, "block_length = 32001 is not a multiple of step = 320"),
-        (("embedding", "block_left"), 128_000, "block_length, block_left and block_right are 160640 samples"),
+        (("embedding", "block_length"), 16_001, "block_length = 16001 is not a multiple of step = 320"),
+        (("embedding", "block_left"), 128_000, "block_length, block_left and block_right are 144640 samples"),
+        (("embedding", "block_left"), 320, "block_left = 320 is less than block_right = 640"),
         (("embedding", "scale"), 0.0, "embedding.scale"),
         (("clustering", "method"), "kmeans", "clustering.method"),
         (("clustering", "threshold"), -0.1, "clustering.threshold"),
+        (("clustering", "offline_threshold"), None, "clustering.offline_threshold"),
+        (("clustering", "speakers"), [3, 2], "speakers is (3, 2): give a number from 1 up"),
         (("format",), "explorer bundle 2", "format: Input should be 'explorer bundle 1'"),
         (("files", MODEL, "sha256"), "ABC", "files.model.onnx.sha256"),
         (("files", MODEL, "bytes"), -1, "files.model.onnx.bytes"),
@@ -315,7 +323,11 @@ def test_one_model_in_the_place_of_the_other_is_named(real: Bundle) -> None:
         ("segmentation", {"window": 170_000}, "window_size is 160000"),
         ("segmentation", {"speakers": 4}, "num_speakers is 3"),
         ("segmentation", {"frames": 590}, r"gives \(1, 589, 7\) for a window, and by .* it is \(1, 590, 7\)"),
-        ("embedding", {"step": 640}, "gives 32 features for 64 frames, and by operating_point.json step = 640"),
+        (
+            "embedding",
+            {"step": 640, "block_left": 7_680},
+            "gives 32 features for 64 frames, and by operating_point.json step = 640",
+        ),
     ],
 )
 def test_what_the_models_do_not_do_is_said(real: Bundle, part: str, change: dict[str, int], needle: str) -> None:

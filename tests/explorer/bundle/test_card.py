@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from explorer.bundle.bundle import EMBEDDING, MODEL, OnlinePart
+from explorer.bundle.bundle import EMBEDDING, MODEL, ClusteringPart, OnlinePart
 from explorer.bundle.card import card, parity_in_words
 from objectives.operating_point import Pruning
 
@@ -46,7 +46,7 @@ def told(online: OnlinePart | None = None, latency: float | None = 1.5, executio
     return SimpleNamespace(
         operating_point=point, measured=measured, parity=PARITY, provenance={**provenance, "model_key": "a key"},
         files=files, licences={MODEL: "MIT", EMBEDDING: "Apache-2.0"},
-        clustering=SimpleNamespace(method="centroid", threshold=0.8125),
+        clustering=ClusteringPart(speakers=None, method="centroid", threshold=0.8125, offline_threshold=0.8),
     )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def test_every_figure_is_said_under_its_own_name() -> None:
         "| on | 4 recordings, 1234 s of scored speech, of `calls`, split `eval`, by which it was chosen",
         "| size | 2.125 MiB, 1.45 M parameters |",
         "| RTF | 0.0500 [0.0400–0.0700] on 2 thread(s), 0.75 × the FP32 baseline's, timed in turns with it |",
-        "the clustering\n(`centroid`, threshold 0.8125)",
+        "the clustering (threshold 0.8125)",
         f"| `{MODEL}` | 2.000 | `hash of {MODEL}` | MIT |",
         f"| `{EMBEDDING}` | 27.000 | `hash of {EMBEDDING}` | Apache-2.0 |",
     ):

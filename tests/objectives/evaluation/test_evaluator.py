@@ -269,24 +269,26 @@ def test_identity_changes_with_whatever_changes_an_answer(excerpts: Path, evalua
     assert identity() == known
     others = {
         "split": identity(split="all"),
-        "clustering": identity(clustering_threshold=0.7),
         "cost": identity(repeats=3),
         "compression": identity(compression=CompressionSettings(seed=1)),
         "corpus": identity(folder=_with_another_label(excerpts, tmp_path / excerpts.name)),
     }
     for key, other in others.items():
         assert {name for name in known if known[name] != other[name]} == {key}
+    other = identity(clustering_threshold=0.7)  # of both ways to find speakers
+    assert {name for name in known if known[name] != other[name]} == {"clustering", "offline clustering"}
 
 
-def test_of_hours_the_bound_of_founders_is_told_and_minutes_are_timed(
+def test_of_hours_the_bound_of_voices_is_told_and_minutes_are_timed(
     excerpts: Path, evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert ALWAYS_WHOLE == 2400
-    assert evaluator.identity["clustering"] == "centroid 0.8"
+    assert ALWAYS_WHOLE == 1800
+    assert evaluator.identity["clustering"] == "silhouette"
+    assert evaluator.identity["offline clustering"] == "centroid 0.8"
     monkeypatch.setattr("objectives.evaluation.evaluator.ALWAYS_WHOLE", SECONDS - 0.1)
     monkeypatch.setattr("objectives.evaluation.evaluator.TIMED_SECONDS", 2.0)
     long = build_evaluator(EvaluatorSettings(corpus=str(excerpts)))
-    assert long.identity["clustering"] == "centroid 0.8, founders 7200"
+    assert long.identity["clustering"] == "silhouette, voices 3600"
     timed = long.stopwatch._settings.waveform
     assert len(timed) == 2 * SAMPLE_RATE
     assert timed.base is None, "a view keeps all of it"
