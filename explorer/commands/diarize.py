@@ -71,6 +71,7 @@ def diarize(
     """
     to_output = rttm_file is not None and descriptor_of(rttm_file) == OUTPUT
     _refuse_contradictions(audio, pcm, live, track)
+    expected = speakers_of(speakers)
     if rttm_file is not None:
         _refuse_unwritable(rttm_file, to_output and format == "json")
     from explorer.bundle.audio_input import UntilInterrupted, pcm_pieces, played
@@ -82,7 +83,7 @@ def diarize(
     bundle = read_bundle(point)
     as_text = _as_json if format == "json" else _as_line
     printed = _Printed(sys.stderr if to_output else sys.stdout, goes_on=rttm_file is not None)
-    listener = Listener(bundle, lambda turn: printed(as_text(turn)), threads, speakers=speakers_of(speakers))
+    listener = Listener(bundle, lambda turn: printed(as_text(turn)), threads, speakers=expected)
     for remark in remarks:
         say(f"{audio}: {remark}", screen(stderr=True))
     one_blas_thread()

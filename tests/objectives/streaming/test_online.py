@@ -1,4 +1,4 @@
-"""The online mode: names are final when a block is emitted, and both planes give the same."""
+"""The online mode with thresholds: names are final when a block is emitted, and both planes give the same."""
 
 import dataclasses
 
@@ -12,9 +12,10 @@ from objectives.models.contract import SAMPLE_RATE
 from objectives.models.embedding import features_of
 from objectives.operating_point import OnlineTracking, OperatingPoint
 from objectives.runtime.window_predictions import WindowClasses
+from objectives.streaming.clustering import ClusteringSettings
 from objectives.streaming.hypothesis import Turn
 from objectives.streaming.loop import LiveLoop, stream_batched, stream_live
-from objectives.streaming.online import OnlineSession, tracking_of
+from objectives.streaming.online import OnlineSession, full_tracking, tracking_of
 from objectives.streaming.schedule import Schedule
 from tests.support.sign_models import CLUSTERING, CONTRACT, TRACKING, SignRuntime, sign_embedding, speech
 
@@ -25,7 +26,7 @@ pauses = st.just(0.0) | st.floats(0.0, 3.0)
 
 
 def online_point(chunk_length: float, right_context: float, wait: float = 0.0) -> OperatingPoint:
-    tracking = OnlineTracking(min_duration_off=wait)
+    tracking = OnlineTracking(delta_new=TRACKING.delta_new, min_duration_off=wait)  # the others are the embedding's
     return OperatingPoint(chunk_length, right_context, mode="online", online=tracking)
 
 
@@ -78,14 +79,44 @@ def test_who_speaks_is_the_segmentations_to_say() -> None:
     """The same speech as chunk-wise, other names at most."""
     embedding, at = sign_embedding(), (0.7, 0.3)
 
-    def speaking(mode: str) -> np.ndarray:
-        turns = stream_live(CALL, OperatingPoint(*at, mode=mode), SignRuntime(), embedding, CLUSTERING).turns
+    def speaking(point: OperatingPoint) -> np.ndarray:
+        turns = stream_live(CALL, point, SignRuntime(), embedding, CLUSTERING).turns
         count = np.zeros(len(CALL), int)
         for start, end, _ in turns:
             count[start:end] += 1
         return count
 
-    np.testing.assert_array_equal(speaking("online"), speaking("chunk-wise"))
+    np.testing.assert_array_equal(speaking(online_point(*at)), speaking(OperatingPoint(*at)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    parts=st.lists(st.tuples(st.sampled_from([1.0, -1.0, 0.0]), st.floats(0.2, 4.0)), min_size=1, max_size=8),
+    delta=st.floats(0.0, 2.0),
+    most=st.integers(1, 2),
+    chunk_length=chunk_lengths,
+    right_context=right_contexts,
+)
+def test_never_more_names_than_there_can_be_speakers(
+    parts: list[tuple[float, float]], delta: float, most: int, chunk_length: float, right_context: float
+) -> None:
+    tracking = OnlineTracking(tau_active=0.0, rho_update=0.0, delta_new=delta)
+    point = OperatingPoint(chunk_length, right_context, mode="online", online=tracking)
+    clustering = ClusteringSettings(speakers=(1, most))
+    turns = stream_live(speech(*parts), point, SignRuntime(), sign_embedding(), clustering).turns
+    assert {name for _, _, name in turns} <= set(range(most))
+
+
+def test_points_without_thresholds_are_not_tracked_by_them() -> None:
+    """`explorer export` writes None for them, and the embedding needs none."""
+    bare = dataclasses.replace(sign_embedding(), online=OnlineTracking())
+    pauses_only = OnlineTracking(min_duration_off=0.5)
+    assert full_tracking(pauses_only, sign_embedding()) == full_tracking(pauses_only, bare) == pauses_only
+    assert full_tracking(OnlineTracking(delta_new=0.1), sign_embedding()) == dataclasses.replace(
+        TRACKING, delta_new=0.1
+    )
+    with pytest.raises(ModelError, match="never tuned"):
+        full_tracking(OnlineTracking(delta_new=0.1), bare)
 
 
 def test_two_people_who_take_turns_are_two() -> None:

@@ -47,6 +47,14 @@ def test_two_of_a_window_are_never_the_same() -> None:
     assert known.name(heard((near, slice(0, 50)), (nearer, slice(50, 100)))).tolist() == [1, 0]
 
 
+def test_no_more_names_than_there_can_be_are_given() -> None:
+    """The third voice has the nearest name, and two who speak in a window of one speaker share it."""
+    two, one = (SpeakerMemory(0.0, 1.0, 0.5, dimension=3, most=most) for most in (2, 1))
+    assert two.name(heard((ANNA, slice(0, 50)), (BERT, slice(50, 100)))).tolist() == [0, 1]
+    assert two.name(heard((towards(CARL, BERT, 0.8), slice(0, 50)))).tolist() == [1]
+    assert one.name(heard((ANNA, slice(0, 50)), (BERT, slice(0, 50)), (NOBODY, slice(90, 91)))).tolist() == [0, 0, 0]
+
+
 def test_who_says_little_gets_the_nearest_name_and_is_not_remembered() -> None:
     known = memory(rho=2.0)
     known.name(heard((ANNA, slice(0, 50)), (BERT, slice(50, 100))))
