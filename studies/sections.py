@@ -1,8 +1,8 @@
 """The tables of a study's TOML file, except [space]: fields, defaults and validation."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from objectives.compression.settings import (
     Clipping,
@@ -93,7 +93,12 @@ class Quantization(Table):
 
 def _least_and_most(given: object) -> object:
     """Read one number as both the least and the most."""
-    return tuple(given) if isinstance(given, list) else (given, given) if isinstance(given, int) else given
+    if given is None:
+        return None
+    both = given if isinstance(given, list | tuple) else (given, given)
+    if len(both) != 2 or any(type(each) is not int for each in both) or not 1 <= both[0] <= both[1]:
+        raise ValueError("give a number from 1 up, or the least and the most, such as [2, 3]")
+    return tuple(both)
 
 
 class Models(Table):
@@ -107,12 +112,6 @@ class Models(Table):
     embedding: str = "campplus"
     clustering_threshold: float | None = Field(default=None, gt=0)
     speakers: Annotated[tuple[int, int] | None, BeforeValidator(_least_and_most)] = None
-
-    @model_validator(mode="after")
-    def _speakers_can_be(self) -> Self:
-        if self.speakers is not None and not 1 <= self.speakers[0] <= self.speakers[1]:
-            raise ValueError(f"speakers = {list(self.speakers)}: give a number from 1 up, or the least and the most")
-        return self
 
 
 class Cost(Table):

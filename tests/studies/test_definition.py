@@ -209,7 +209,8 @@ def test_what_a_file_leaves_out() -> None:
             "table2_variant": "calib",
         },
         "models": {
-            "segmentation": "pyannote/segmentation-3.0", "embedding": "campplus", "clustering_threshold": None
+            "segmentation": "pyannote/segmentation-3.0", "embedding": "campplus", "clustering_threshold": None,
+            "speakers": None,
         },
         "pruning": {"iterations": 4},
         "recovery": {
@@ -220,6 +221,33 @@ def test_what_a_file_leaves_out() -> None:
         "limits": {"latency": None, "der": None, "size": None, "rtf": None},
         "racing": {"enabled": True, "alpha": 0.01},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"), [("2", (2, 2)), ("[2, 4]", (2, 4)), ("[3, 3]", (3, 3)), ("1", (1, 1))]
+)
+def test_the_number_of_speakers_is_one_number_or_two(written: str, expected: tuple[int, int], tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(f"[models]\nspeakers = {written}\n")
+    definition = read(path)
+    assert definition.models.speakers == expected
+    assert definition.evaluator_settings().speakers == expected
+    assert definition.identity() != StudyDefinition().identity()
+    assert definition.vary("a test", trials=1).models.speakers == expected  # through JSON, as in the database
+
+
+@pytest.mark.parametrize(
+    "written", ["0", "-1", "[3, 2]", "[0, 2]", "[2, 3, 4]", "[2]", "[]", "2.5", "true", '"2-3"', "[2, 3.5]", "[[2], 3]"]
+)
+def test_numbers_of_speakers_that_cannot_be_are_refused(written: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(f"[models]\nspeakers = {written}\n")
+    with pytest.raises(StudyError) as error:
+        read(path)
+    value = "True" if written == "true" else written.replace('"', "'")
+    assert str(error.value) == (
+        f"{path}: models.speakers = {value}: give a number from 1 up, or the least and the most, such as [2, 3]"
+    )
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ class Swept:
     recordings: tuple[Recording, ...]
     late: Callable[[float | None, OnlineTracking], float]
     kept: list[str] = field(default_factory=list)
+    clustering: ClusteringSettings = field(default_factory=lambda: ClusteringSettings(0.9, (2, 3)))
 
     @property
     def accuracy(self) -> "Swept":
@@ -69,6 +70,7 @@ class Swept:
         windows: SimpleNamespace,
         clustering: ClusteringSettings | None = None,
     ) -> Annotation:
+        assert clustering is None or clustering.speakers == (2, 3), "a sweep changes the threshold alone"
         late = self.late(clustering and clustering.threshold, point.online)
         (turn,) = recording.reference.get_timeline()
         said = Annotation()
