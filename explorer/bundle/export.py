@@ -46,7 +46,7 @@ from objectives.models.embedding import SpeakerEmbedding
 from objectives.models.segmentation import DEFAULT_SEGMENTATION, contract_of
 from objectives.operating_point import OperatingPoint
 from objectives.runtime.segmentation_onnx import portable_onnx
-from objectives.streaming.online import full_tracking
+from objectives.streaming.incremental.online import full_tracking
 from studies.definition import StudyDefinition
 from studies.search_space import recall
 

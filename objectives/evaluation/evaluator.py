@@ -28,7 +28,7 @@ from objectives.runtime.runtime import Runtime
 from objectives.runtime.torch_runtime import open_runtime
 from objectives.runtime.window_predictions import WindowClasses
 from objectives.streaming.clustering import ALWAYS_WHOLE, MOST_VOICES, ClusteringSettings
-from objectives.streaming.online import tracking_of
+from objectives.streaming.incremental.online import tracking_of
 
 OnProgress = Callable[[str, float], None]  # (stage, fraction of it that is done)
 DEFAULT_EMBEDDING = "campplus"

@@ -19,7 +19,7 @@ from objectives.runtime.runtime import BATCH, Runtime, local_activity
 from objectives.streaming.chunkwise import ChunkwiseSession
 from objectives.streaming.clustering import ClusteringSettings
 from objectives.streaming.hypothesis import Hypothesis
-from objectives.streaming.online import OnlineSession
+from objectives.streaming.incremental.online import OnlineSession
 from objectives.streaming.reclustering import ReclusteringSession
 from objectives.streaming.schedule import Schedule
 from objectives.streaming.session import Session

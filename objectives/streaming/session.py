@@ -1,4 +1,5 @@
-"""What the streaming loop asks of a session: the chunk-wise mode's (chunkwise.py) or the online mode's (online.py)."""
+"""What the streaming loop asks of a session: the chunk-wise mode's (chunkwise.py) or the online mode's
+(reclustering.py, incremental/online.py)."""
 
 from typing import Protocol
 

@@ -131,7 +131,8 @@ def test_distances_are_moved_by_what_windows_say_and_are_never_negative() -> Non
 def test_too_few_voices_are_one_speaker() -> None:
     assert found(np.zeros((0, 3))) == []
     assert found(EAST[None]) == [0]
-    assert found(np.array([EAST, NORTH])) == [0, 0], "two voices do not show two speakers"
+    assert found(np.array([EAST, 2 * EAST])) == [0, 0]
+    assert found(np.array([EAST, NORTH])) == [0, 1]
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -212,8 +213,13 @@ def test_numbers_of_speakers_that_cannot_be_are_refused(speakers: tuple[int, int
 
 
 def test_settings_in_words() -> None:
-    settings = [UNKNOWN, ClusteringSettings(0.55), ClusteringSettings(speakers=(2, 4))]
-    assert [one.words for one in settings] == ["silhouette", "threshold 0.55", "2-4 speakers"]
+    settings = [
+        UNKNOWN, ClusteringSettings(0.55), ClusteringSettings(speakers=(2, 4)), ClusteringSettings(0.55, (1, 2)),
+        ClusteringSettings(speakers=(2, 2)),
+    ]  # fmt: skip
+    assert [one.words for one in settings] == [
+        "silhouette", "threshold 0.55", "silhouette, 2 to 4 speakers", "threshold 0.55, 1 to 2 speakers", "2 speakers"
+    ]  # fmt: skip
 
 
 def test_the_offline_mode_has_its_own_threshold_unless_one_is_given() -> None:

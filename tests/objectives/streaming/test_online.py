@@ -14,8 +14,8 @@ from objectives.operating_point import OnlineTracking, OperatingPoint
 from objectives.runtime.window_predictions import WindowClasses
 from objectives.streaming.clustering import ClusteringSettings
 from objectives.streaming.hypothesis import Turn
+from objectives.streaming.incremental.online import OnlineSession, full_tracking, tracking_of
 from objectives.streaming.loop import LiveLoop, stream_batched, stream_live
-from objectives.streaming.online import OnlineSession, full_tracking, tracking_of
 from objectives.streaming.schedule import Schedule
 from tests.support.sign_models import CLUSTERING, CONTRACT, TRACKING, SignRuntime, sign_embedding, speech
 

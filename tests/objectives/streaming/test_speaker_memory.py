@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from objectives.streaming.clustering import UNNAMED
-from objectives.streaming.speaker_memory import Heard, SpeakerMemory
+from objectives.streaming.incremental.speaker_memory import Heard, SpeakerMemory
 
 ANNA, BERT, CARL = np.eye(3)
 NOBODY = np.full(3, np.nan)

@@ -1,4 +1,4 @@
-"""The online mode: each block is emitted with its speakers' names, which never change afterwards. Needs no torch."""
+"""The online mode with thresholds: names come from comparing each voice with those heard before. Needs no torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -10,9 +10,9 @@ from objectives.models.contract import SAMPLE_RATE, Contract
 from objectives.models.embedding import Features, SpeakerEmbedding
 from objectives.operating_point import OnlineTracking
 from objectives.streaming.hypothesis import Hypothesis, Turn, Turns
+from objectives.streaming.incremental.speaker_memory import Heard, SpeakerMemory
 from objectives.streaming.provisional_labels import FinalNames
 from objectives.streaming.schedule import Block, Schedule, cut_block
-from objectives.streaming.speaker_memory import Heard, SpeakerMemory
 
 
 @dataclass
