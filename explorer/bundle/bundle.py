@@ -60,6 +60,13 @@ class OnlinePart(_Part):
     delta_new: float | None
     min_duration_off: float
 
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        thresholds = {name: getattr(self, name) for name in ("tau_active", "rho_update", "delta_new")}
+        if None in thresholds.values() and any(value is not None for value in thresholds.values()):
+            raise ValueError(f"{', '.join(thresholds)} are given all together or not at all")
+        return self
+
 
 class PointPart(_Part):
     """An operating point. chunk_length, right_context, latency: seconds; None in the offline mode. online: None in all

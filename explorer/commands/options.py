@@ -89,17 +89,22 @@ def _sha256(name: str) -> str:
 
 def speaker_range(text: str) -> tuple[int, int]:
     """Parse `2` or `2-3` as the fewest and the most speakers. Raises CorpusError."""
-    matched = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", text.strip(), re.ASCII)
-    if matched is None:
+    found = _range(text)
+    if found is None:
         raise CorpusError(f"speakers {text!r}: give a number, or the fewest and the most, such as 2-3")
-    return int(matched[1]), int(matched[2] or matched[1])
+    return found
 
 
 def speakers_of(option: str | None) -> tuple[int, int] | None:
     """Return the fewest and the most speakers, None if they are to be counted. Raises CorpusError."""
     if option is None:
         return None
-    fewest, most = speaker_range(option)
-    if not 1 <= fewest <= most:
-        raise CorpusError(f"--speakers {option}: give a number from 1 up, or the fewest and the most, such as 2-3")
-    return fewest, most
+    found = _range(option)
+    if found is None or not 1 <= found[0] <= found[1]:
+        raise CorpusError(f"--speakers {option!r}: give a number from 1 up, or the fewest and the most, such as 2-3")
+    return found
+
+
+def _range(text: str) -> tuple[int, int] | None:
+    matched = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", text.strip(), re.ASCII)
+    return None if matched is None else (int(matched[1]), int(matched[2] or matched[1]))

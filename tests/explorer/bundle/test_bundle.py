@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from explorer.bundle.bundle import EMBEDDING, MODEL, POINT, PROJECTION, Bundle, Manifest, describe_file, read_bundle
 from objectives.errors import BundleError
-from objectives.operating_point import BASELINE, OperatingPoint, Pruning
+from objectives.operating_point import BASELINE, OnlineTracking, OperatingPoint, Pruning
 from objectives.streaming.clustering import ClusteringSettings
 from tests.support.export_study import Exports
 
@@ -111,6 +111,30 @@ def test_what_was_written_is_read(folder: Path) -> None:
     assert bundle.clustering == ClusteringSettings(0.8, (1, 4), "centroid")
     assert bundle.clustering.offline_threshold(0.7) == 0.8
     assert bundle.manifest.segmentation.contract().frames == 589
+
+
+THRESHOLDS = ("tau_active", "rho_update", "delta_new")
+
+
+def online(told: dict[str, Any], **thresholds: float | None) -> dict[str, Any]:
+    part = dict.fromkeys(THRESHOLDS) | thresholds | {"min_duration_off": 0.5}
+    told["operating_point"] |= {"mode": "online", "online": part, "latency": 1.25}
+    return told
+
+
+@pytest.mark.parametrize("thresholds", [{}, {"tau_active": 0.25, "rho_update": 0.5, "delta_new": 0.75}])
+def test_an_online_point_has_all_thresholds_or_none(folder: Path, thresholds: dict[str, float]) -> None:
+    write(folder, online(sound(folder), **thresholds))
+    bundle = read_bundle(folder)
+    assert bundle.point.online == OnlineTracking(**thresholds, min_duration_off=0.5)
+    assert bundle.point.online.by_clusters is (not thresholds)
+    assert Manifest.model_validate_json(bundle.manifest.model_dump_json()) == bundle.manifest
+
+
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_an_online_point_with_some_thresholds_is_refused(folder: Path, name: str) -> None:
+    needle = "operating_point.online: tau_active, rho_update, delta_new are given all together or not at all"
+    assert needle in message(folder, online(sound(folder), **{name: 0.5}))
 
 
 FREE = ("measured", "parity", "provenance")  # they hold whatever they hold, for people

@@ -83,6 +83,13 @@ def test_an_online_point_says_its_thresholds_and_no_clustering() -> None:
     assert "threshold 0.8125" not in said
 
 
+def test_an_online_point_without_thresholds_says_how_speakers_are_found() -> None:
+    online = OnlinePart(tau_active=None, rho_update=None, delta_new=None, min_duration_off=0.5)
+    said = card(told(online), "small")
+    assert "the tracking of speakers\n(threshold 0.8125, min_duration_off 0.5)" in said
+    assert "None" not in said
+
+
 def test_an_offline_point_is_not_to_be_streamed() -> None:
     said = card(told(latency=None), "small")
     assert "Offline: the whole recording is heard first." in said

@@ -58,6 +58,35 @@ def classes(model: Path, windows: np.ndarray) -> np.ndarray:
 # --- what a bundle holds
 
 
+def test_an_online_point_is_exported_with_its_number_of_speakers(
+    excerpts: Path, waveform: np.ndarray, tmp_path: Path
+) -> None:
+    """Without thresholds, which are not written then; another number can be given to whoever runs it."""
+    point = OperatingPoint(2.0, 0.5, mode="online")
+    definition = real_definition(excerpts, models={"speakers": 2}, space={"tracking": "online", "precision": ["fp32"]})
+    study, evaluator = real_study(definition)
+    bundle = export_trial(study, real_trial(study, evaluator, point), tmp_path / "online")
+    manifest = json.loads((bundle.folder / POINT).read_text())
+    assert manifest["operating_point"]["online"] == {
+        "tau_active": None, "rho_update": None, "delta_new": None, "min_duration_off": 0.0
+    }  # fmt: skip
+    assert manifest["clustering"]["speakers"] == [2, 2]
+    assert (bundle.point, bundle.clustering.speakers) == (point, (2, 2))
+    assert "the tracking of speakers\n(2 speakers, min_duration_off 0)" in (bundle.folder / CARD).read_text()
+    expected = evaluator.accuracy.labels(
+        evaluator.recordings[0], point, evaluator.windows(evaluator.recordings[0], point)
+    )
+    listener = Listener(bundle, lambda turn: None)
+    listener.hear(waveform)
+    account = listener.end()
+    assert [(turn.start, turn.end, turn.name) for turn in account.turns] == [
+        (turn.start, turn.end, who) for turn, _, who in expected.itertracks(yield_label=True)
+    ]
+    alone = Listener(bundle, lambda turn: None, speakers=(1, 1))
+    alone.hear(waveform)
+    assert alone.end().speakers == 1
+
+
 @POINTS
 def test_a_bundle_is_whole_and_can_be_handed_on(exports: Exports, point: OperatingPoint) -> None:
     folder, bundle = exports.folders[point], exports.bundle(point)

@@ -19,10 +19,10 @@ from objectives.corpora.rttm import parse_rttm
 from objectives.errors import BundleError, CorpusError
 from objectives.models.contract import SAMPLE_RATE
 from objectives.models.embedding import SpeakerEmbedding
-from objectives.operating_point import CHUNK_LENGTH_RANGE, RIGHT_CONTEXT_RANGE, OperatingPoint
+from objectives.operating_point import CHUNK_LENGTH_RANGE, RIGHT_CONTEXT_RANGE, OnlineTracking, OperatingPoint
 from objectives.streaming.clustering import ClusteringSettings
 from objectives.streaming.loop import stream_live
-from tests.support.sign_models import CLUSTERING, SignRuntime, sign_embedding, speech
+from tests.support.sign_models import CLUSTERING, TRACKING, SignRuntime, sign_embedding, speech
 
 Span = tuple[int, int]  # samples
 
@@ -191,6 +191,18 @@ def test_an_hour_is_heard_in_the_memory_of_a_minute() -> None:
     assert kept() == before
     account = listening.end()
     assert (account.audio, account.turns) == (3600.0, ())
+
+
+@pytest.mark.parametrize("online", [None, OnlineTracking(), TRACKING], ids=["chunk-wise", "online", "thresholds"])
+@pytest.mark.parametrize(("known", "given", "found"), [(None, None, 2), (1, None, 1), (1, 2, 2), (None, 1, 1)])
+def test_there_are_as_many_speakers_as_the_bundle_says_unless_one_says_otherwise(
+    online: OnlineTracking | None, known: int | None, given: int | None, found: int
+) -> None:
+    point = OperatingPoint(1.0, 0.5) if online is None else OperatingPoint(1.0, 0.5, mode="online", online=online)
+    bundle = SignBundle(point, ClusteringSettings(speakers=known and (known, known)))
+    listening = Listener(bundle, lambda turn: None, speakers=given and (given, given))
+    listening.hear(speech((1, 4.0), (-1, 5.0), (1, 3.0)))
+    assert listening.end().speakers == found
 
 
 def test_a_delay_is_counted_from_the_first_sample_spoken() -> None:

@@ -113,6 +113,20 @@ def test_the_rttm_holds_the_final_turns(said: Said) -> None:
     np.testing.assert_allclose([one[:2] for one in sorted(found)], [one[:2] for one in sorted(told)], atol=0.00051)
 
 
+@pytest.mark.parametrize("value", ["0", "3-2", "x"])
+def test_numbers_of_speakers_that_cannot_be_are_refused(exports: Exports, audio: Path, value: str) -> None:
+    error = refusal(audio, "--point", exports.folders[LOW_BIT], "--speakers", value)
+    assert isinstance(error, CorpusError)
+    assert str(error).startswith(f"--speakers {value!r}: give a number from 1 up")
+
+
+def test_the_number_of_speakers_can_be_given(exports: Exports, audio: Path) -> None:
+    for speakers in ("1", "2"):
+        words = (audio, "--point", exports.folders[LOW_BIT], "--format", "json", "--speakers", speakers)
+        account = json.loads(typed(*words).stdout.splitlines()[-1])
+        assert len({turn["speaker"] for turn in account["turns"]}) == int(speakers)
+
+
 def test_for_people_standard_output_holds_turns_alone(exports: Exports, waveform: np.ndarray) -> None:
     done = typed("-", "--point", exports.folders[BASELINE], "--pcm", 16_000, feed=as_pcm(waveform))
     assert done.exit_code == 0, done.output

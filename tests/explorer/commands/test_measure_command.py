@@ -161,6 +161,32 @@ def test_calibrate_tunes_the_online_mode(corpus: str, monkeypatch: pytest.Monkey
     assert "give one of them" in str(invoke("calibrate", "--online", "--offline").exception)
 
 
+@pytest.mark.parametrize("command", ["measure", "calibrate"])
+@pytest.mark.parametrize(("given", "expected"), [("2", (2, 2)), ("2-4", (2, 4)), ("1-1", (1, 1)), (None, None)])
+def test_the_number_of_speakers_is_the_evaluators(
+    command: str, given: str | None, expected: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[EvaluatorSettings] = []
+
+    def build(settings: EvaluatorSettings) -> Evaluator:
+        asked.append(settings)
+        raise CorpusError("built")
+
+    monkeypatch.setattr("objectives.evaluation.evaluator.build_evaluator", build)
+    invoke(command, *(() if given is None else ("--speakers", given)))
+    assert [settings.speakers for settings in asked] == [expected]
+
+
+@pytest.mark.parametrize("command", ["measure", "calibrate"])
+@pytest.mark.parametrize("value", ["0", "3-2", "x", "0-2", "2-", "-2", "2,3", "", "2.5", "10000"])
+def test_numbers_of_speakers_that_cannot_be_are_refused(command: str, value: str) -> None:
+    result = invoke(command, f"--speakers={value}")
+    assert isinstance(result.exception, CorpusError)
+    assert "--speakers" in str(result.exception)
+    assert repr(value) in str(result.exception)
+    assert "give a number from 1 up, or the fewest and the most, such as 2-3" in str(result.exception)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

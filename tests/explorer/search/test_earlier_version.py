@@ -48,9 +48,18 @@ def test_other_thresholds_than_those_that_it_names_are_refused(url: str) -> None
         run_study("study", small_study(trials=1), other, url)
 
 
-@pytest.mark.parametrize("tracking", ["chunk-wise", "online"])
-def test_an_embedding_without_thresholds_is_refused_before_anything_is_made(
-    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("space", "refused"),
+    [
+        ({}, False),
+        ({"tracking": "online"}, False),
+        ({"tracking": "online", "min_duration_off": 0.5}, False),
+        ({"tracking": "online", "delta_new": 0.5}, True),
+        ({"tracking": ["chunk-wise", "online"], "delta_new": [0.2, 0.5]}, True),
+    ],
+)
+def test_an_embedding_without_thresholds_is_refused_before_anything_is_made_if_some_are_asked_for(
+    space: dict[str, object], refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedding = sign_embedding()
     object.__setattr__(embedding, "online", OnlineTracking())
@@ -61,11 +70,8 @@ def test_an_embedding_without_thresholds_is_refused_before_anything_is_made(
 
     monkeypatch.setattr(evaluator, "segmentation_checkpoint", goes_on)
     write_recording(tmp_path, "a")
-    definition = parse({"corpus": str(tmp_path), "space": {"tracking": tracking}}, "a test")
-    expected = {
-        "chunk-wise": (CorpusError, "the first model is made"),
-        "online": (ModelError, r"tau_active, rho_update, delta_new .* never tuned .*calibrate --online"),
-    }
-    error, message = expected[tracking]
+    definition = parse({"corpus": str(tmp_path), "space": space}, "a test")
+    error: type[Exception] = ModelError if refused else CorpusError
+    message = r"tau_active, rho_update.* never tuned .*calibrate --online" if refused else "the first model is made"
     with pytest.raises(error, match=message):
         evaluator.build_evaluator(definition.evaluator_settings())

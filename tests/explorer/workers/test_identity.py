@@ -36,7 +36,7 @@ SETTINGS_OF = {  # by table
     "fixed.": (
         "sweeps", "chunk_length", "right_context", "tables", "variants", "precisions", "table2_variant"
     ),
-    "models.": ("segmentation", "embedding", "clustering_threshold"),
+    "models.": ("segmentation", "embedding", "clustering_threshold", "speakers"),
     "pruning.": ("iterations",),
     "recovery.": ("method", "steps", "qat_steps", "windows", "batch", "learning_rate"),
     "quantization.": ("group_size", "clipping", "sincnet"),
@@ -58,7 +58,7 @@ OTHERWISE = {  # nothing as it is by default
         "pruning_ratio": [0.1, 0.5], "pruning_structure": ["none", "hidden"], "precision": ["fp32", "fp16"],
         "look_ahead": ["none"], "tau_active": 0.4, "rho_update": [0.2, 0.3], "delta_new": 0.9, "min_duration_off": 0.5,
     },
-    "models": {"segmentation": "a.ckpt", "embedding": "b.ckpt", "clustering_threshold": 0.6},
+    "models": {"segmentation": "a.ckpt", "embedding": "b.ckpt", "clustering_threshold": 0.6, "speakers": [2, 3]},
     "pruning": {"iterations": 2},
     "recovery": {"method": "bce", "steps": 1, "qat_steps": 2, "windows": 5, "batch": 6, "learning_rate": 0.5},
     "quantization": {"group_size": 32, "clipping": "mse", "sincnet": "int8"},
@@ -115,7 +115,7 @@ def test_the_evaluator_has_every_setting_of_the_study() -> None:
     )
     given = {
         "corpus": "calls", "split": "dev", "segmentation": "a.ckpt", "embedding": "b.ckpt",
-        "clustering_threshold": 0.6, "repeats": 5, "threads": 4, "seed": 3, "compression": compression,
+        "clustering_threshold": 0.6, "speakers": (2, 3), "repeats": 5, "threads": 4, "seed": 3, "compression": compression,
         "device": "cuda", "trusted": trusted,
     }  # fmt: skip
     tracking = OnlineTracking(tau_active=0.4, delta_new=0.9, min_duration_off=0.5)  # rho_update is searched
@@ -127,8 +127,10 @@ def test_defaults_are_the_evaluators_own_and_nobody_is_trusted() -> None:
     settings = StudyDefinition().evaluator_settings()
     assert (settings.device, settings.trusted, settings.clustering_threshold) == ("cpu", frozenset(), None)
     assert settings.tracking is None  # no point of it is online
-    both = parse({"space": {"tracking": ["chunk-wise", "online"]}}, "a test").evaluator_settings()
-    assert both.tracking == OnlineTracking()
+    both = {"tracking": ["chunk-wise", "online"]}
+    assert parse({"space": both}, "a test").evaluator_settings().tracking is None  # nor has one a threshold
+    told = parse({"space": both | {"delta_new": [0.2, 0.4]}}, "a test").evaluator_settings()
+    assert told.tracking == OnlineTracking()
 
 
 def test_a_worker_builds_with_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,20 @@ def test_labels_are_the_stock_pipelines(excerpt: np.ndarray, runtime: OnnxRuntim
     assert apart.der < 1, "kernels may differ at a tie, and nothing else"
 
 
+@pytest.mark.parametrize("speakers", [(1, 1), (2, 2), (3, 3), (2, 3)])
+def test_there_are_as_many_speakers_as_are_known(
+    speakers: tuple[int, int], excerpt: np.ndarray, runtime: OnnxRuntime, embedding: SpeakerEmbedding
+) -> None:
+    """pyannote.audio's own numbers of speakers. A threshold that would find many, and one that would find a single
+    one."""
+    waveform = excerpt[: 14 * SAMPLE_RATE]
+    windows = WindowClasses(waveform, runtime)
+    features_of = fresh_window_features(embedding, waveform, runtime.contract.window, STEP_SAMPLES)
+    for threshold in (0.1, 1.9):
+        labels = diarize_offline(windows, features_of, embedding, ClusteringSettings(threshold, speakers))
+        assert speakers[0] <= len(labels.labels()) <= speakers[1]
+
+
 def test_features_of_windows_are_the_networks_and_kept(
     excerpt: np.ndarray, embedding: SpeakerEmbedding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
