@@ -112,8 +112,8 @@ class SearchSpace(BaseModel):
     in seconds and searched on a log scale; R = 0 is `look_ahead = none`. pruning_ratio: if the structure is not `none`,
     in steps of 0.05. look_ahead, pruning_structure, precision: the choices. tau_active, rho_update, delta_new,
     min_duration_off: of the online mode (objectives.operating_point.OnlineTracking). One value is used by every trial;
-    a range is searched in addition to the thresholds that were tuned for the embedding. None means the tuned
-    thresholds, and no waiting for pauses.
+    a range is searched in addition to points without it. If all three thresholds are None, the online mode has none;
+    otherwise None stands for the embedding's own. Without min_duration_off no pauses are waited for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

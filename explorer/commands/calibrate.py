@@ -40,7 +40,10 @@ def calibrate(
     trust: TrustOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Tune for the offline mode instead of streaming.")] = False,
     online: Annotated[
-        bool, typer.Option("--online", help="Tune tau_active, rho_update and delta_new of the online mode instead.")
+        bool,
+        typer.Option(
+            "--online", help="Tune tau_active, rho_update and delta_new instead, if the online mode is to use them."
+        ),
     ] = False,
     format: FormatOption = "table",
 ) -> None:
@@ -61,7 +64,8 @@ def calibrate(
     *Δ DER* is the difference to the chosen threshold, with the 95 % interval of a paired bootstrap over recordings.
     **tied** marks a threshold that these recordings cannot distinguish from it.
 
-    The thresholds of the online mode go under `[space]`, where a value is used by every trial and a range is searched.
+    The online mode needs no thresholds. Those that you tune go under `[space]`, where a value is used by every trial
+    and a range is searched.
     """
     if online and offline:
         raise OperatingPointError("--online and --offline are two modes: give one of them")

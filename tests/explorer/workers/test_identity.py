@@ -115,7 +115,8 @@ def test_the_evaluator_has_every_setting_of_the_study() -> None:
     )
     given = {
         "corpus": "calls", "split": "dev", "segmentation": "a.ckpt", "embedding": "b.ckpt",
-        "clustering_threshold": 0.6, "speakers": (2, 3), "repeats": 5, "threads": 4, "seed": 3, "compression": compression,
+        "clustering_threshold": 0.6, "speakers": (2, 3), "repeats": 5, "threads": 4, "seed": 3,
+        "compression": compression,
         "device": "cuda", "trusted": trusted,
     }  # fmt: skip
     tracking = OnlineTracking(tau_active=0.4, delta_new=0.9, min_duration_off=0.5)  # rho_update is searched
