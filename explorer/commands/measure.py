@@ -77,7 +77,8 @@ def measure(
     corpus: CorpusOption = "ami-excerpts",
     split: Annotated[str, typer.Option(help="Split to score, or `all`.")] = "eval",
     clustering_threshold: Annotated[
-        float | None, typer.Option(help="Threshold of the speaker clustering. Default: none; offline, the embedding's own.")
+        float | None,
+        typer.Option(help="Threshold of the speaker clustering. Default: none; offline, the embedding's own."),
     ] = None,
     segmentation: Annotated[
         str | None, typer.Option(help="A PyanNet checkpoint, or `medkit/simsamu-segmentation`.")
