@@ -377,7 +377,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", default="ami-excerpts", help="as `explorer measure` takes it")
     parser.add_argument("--split", nargs="+", default=["eval", "all"])
-    parser.add_argument("--threshold", type=float, help="of the clustering; default: none, and the embedding's own of the stock pipeline")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="of the clustering; default: none, and the embedding's own of the stock pipeline",
+    )
     parser.add_argument("--embedding-batch", type=int, default=1, help="stock's; 1 is the fastest on two cores")
     parser.add_argument("--repeats", type=int, default=3, help="of ours and stock in turns; 0 leaves them out")
     parser.add_argument("--chunk-lengths", type=float, nargs="*", default=[], help="such as 0.02 0.1 0.5 1 5")
