@@ -80,7 +80,7 @@ def measure(
     split: Annotated[str, typer.Option(help="Split to score, or `all`.")] = "eval",
     clustering_threshold: Annotated[
         float | None,
-        typer.Option(help="Threshold of the speaker clustering. Default: none, or offline the embedding's own."),
+        typer.Option(help="Threshold of the speaker clustering. Default: none; offline, the embedding's own."),
     ] = None,
     speakers: SpeakersOption = None,
     segmentation: Annotated[

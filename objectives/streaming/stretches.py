@@ -109,7 +109,7 @@ class Stretches:
         self._founded = 0  # stretches
         self._voices = GrowingRows((embedding.dimension,), np.float32, piece=1024)
         self._second = GrowingRows((), np.int32)  # of each voice
-        self._pooled: list[int] = []  # numbers of the voices that have a direction
+        self._pooled = GrowingRows((), np.int64)  # numbers of the voices that have a direction
         self._recent: list[_Recent] = []
         # for each voice and each of those before it: windows that give both to one local speaker, and that cover both
         self._together: list[np.ndarray] = []
@@ -160,7 +160,7 @@ class Stretches:
                     voices[speaker] = self._embedding.pool(features[frames[frames < ready]])
             if pending.vote is None:
                 numbers = len(self._voices) + np.arange(len(pending.founds))
-                self._pooled += numbers[~np.isnan(unit(voices[pending.founds])).any(axis=1)].tolist()
+                self._pooled.append(numbers[~np.isnan(unit(voices[pending.founds])).any(axis=1)])
                 self._voices.append(voices[pending.founds])
             else:
                 seconds = np.array([len(frames) for frames in pending.chosen]) * self._embedding.step / SAMPLE_RATE
@@ -183,7 +183,7 @@ class Stretches:
     @property
     def pooled(self) -> np.ndarray:
         """(voices,) numbers of the voices that are pooled, ascending."""
-        return np.array(self._pooled, int)
+        return self._pooled.between(0, len(self._pooled))
 
     def voices_at(self, numbers: np.ndarray) -> np.ndarray:
         """Return voices by their numbers: (voices,) → (voices, dimension)."""

@@ -124,7 +124,7 @@ def account(
     on_progress: Callable[[], None] = lambda: None,
 ) -> list[Account]:
     """Diarize recordings with each swap, and with the stock pipeline, which comes last."""
-    stock = _Remembering(load_stock(clustering.threshold, embedding_batch=1))
+    stock = _Remembering(load_stock(clustering.offline_threshold(embedding.threshold), embedding_batch=1))
     counts: dict[str, dict[str, ErrorCounts]] = {swap.name: {} for swap in SWAPS} | {STOCK: {}}
     unlike = dict.fromkeys(counts, ErrorCounts())
     for recording in recordings:

@@ -60,11 +60,15 @@ COLD, WARM, KEPT = "cold", "warm", "windows kept"
 
 @dataclass(frozen=True)
 class Job:
-    """What everybody diarizes."""
+    """What everybody diarizes.
+
+    threshold: of ours, None to find speakers by silhouette. stock_threshold: of the stock pipeline.
+    """
 
     corpus: str
     split: str
     threshold: float | None
+    stock_threshold: float
     embedding_batch: int
 
 
@@ -152,8 +156,7 @@ def prepare_stock(job: Job) -> None:
     global _stock, _recordings
     torch.set_num_threads(machine.cores())
     _recordings = load_corpus(job.corpus).split(job.split)
-    assert job.threshold is not None
-    pipeline = load_stock(job.threshold, job.embedding_batch)
+    pipeline = load_stock(job.stock_threshold, job.embedding_batch)
 
     def errors(recording: Recording) -> ErrorCounts:
         return score(recording.reference, diarize_stock(pipeline, recording.waveform()), recording.annotated)
@@ -328,8 +331,9 @@ def temporary_cache() -> Iterator[None]:
 def measure(given: argparse.Namespace, split: str, console: Console) -> dict[str, Any]:
     """All that is asked of one split, printed and returned."""
     with build_evaluator(EvaluatorSettings(given.corpus, split, clustering_threshold=given.threshold)) as evaluator:
-        recordings, threshold = evaluator.recordings, evaluator.accuracy.clustering.threshold
-        job = Job(given.corpus, split, threshold, given.embedding_batch)
+        recordings, plane = evaluator.recordings, evaluator.accuracy
+        threshold = plane.clustering.offline_threshold(plane.embedding.threshold)
+        job = Job(given.corpus, split, given.threshold, threshold, given.embedding_batch)
         audio = sum(recording.duration for recording in recordings)
         name = f"{load_corpus(given.corpus).name}, {split}: {len(recordings)} recordings, {audio:.0f} s"
         told: dict[str, Any] = {
@@ -338,6 +342,7 @@ def measure(given: argparse.Namespace, split: str, console: Console) -> dict[str
             "recordings": len(recordings),
             "audio_seconds": audio,
             "threshold": threshold,
+            "clustering": plane.clustering.words,
         }
         with Progress(console=console, transient=True) as progress:
             steps = 6 * given.repeats + len(given.chunk_lengths) * given.chunk_repeats
@@ -360,7 +365,6 @@ def measure(given: argparse.Namespace, split: str, console: Console) -> dict[str
                         for length, fresh, kept in grown
                     ]
             if given.account:
-                plane = evaluator.accuracy
                 runtime = evaluator.runtime(BASELINE)
                 accounts = account(recordings, runtime, plane.embedding, plane.clustering, tick)
                 console.print(account_table(accounts, f"{name}; threshold {threshold:g}"))
@@ -373,7 +377,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", default="ami-excerpts", help="as `explorer measure` takes it")
     parser.add_argument("--split", nargs="+", default=["eval", "all"])
-    parser.add_argument("--threshold", type=float, help="of the clustering; default: the embedding's own")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="of the clustering; default: none, and the embedding's own of the stock pipeline",
+    )
     parser.add_argument("--embedding-batch", type=int, default=1, help="stock's; 1 is the fastest on two cores")
     parser.add_argument("--repeats", type=int, default=3, help="of ours and stock in turns; 0 leaves them out")
     parser.add_argument("--chunk-lengths", type=float, nargs="*", default=[], help="such as 0.02 0.1 0.5 1 5")

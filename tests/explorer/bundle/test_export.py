@@ -63,7 +63,7 @@ def test_an_online_point_is_exported_with_its_number_of_speakers(
 ) -> None:
     """Without thresholds, which are not written then; another number can be given to whoever runs it."""
     point = OperatingPoint(2.0, 0.5, mode="online")
-    definition = real_definition(excerpts, models={"speakers": 2}, space={"tracking": "online", "precision": ["fp32"]})
+    definition = real_definition(excerpts, models={"speakers": 2}, space={"tracking": "online"})
     study, evaluator = real_study(definition)
     bundle = export_trial(study, real_trial(study, evaluator, point), tmp_path / "online")
     manifest = json.loads((bundle.folder / POINT).read_text())

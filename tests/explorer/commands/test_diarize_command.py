@@ -120,11 +120,25 @@ def test_numbers_of_speakers_that_cannot_be_are_refused(exports: Exports, audio:
     assert str(error).startswith(f"--speakers {value!r}: give a number from 1 up")
 
 
-def test_the_number_of_speakers_can_be_given(exports: Exports, audio: Path) -> None:
-    for speakers in ("1", "2"):
-        words = (audio, "--point", exports.folders[LOW_BIT], "--format", "json", "--speakers", speakers)
-        account = json.loads(typed(*words).stdout.splitlines()[-1])
-        assert len({turn["speaker"] for turn in account["turns"]}) == int(speakers)
+@pytest.mark.parametrize(
+    ("words", "expected"), [(("--speakers", "2-4"), (2, 4)), (("--speakers", "1"), (1, 1)), ((), None)]
+)
+def test_the_number_of_speakers_is_the_listeners(
+    exports: Exports,
+    audio: Path,
+    words: tuple[str, ...],
+    expected: tuple[int, int] | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[object] = []
+
+    def listener(*_: object, speakers: object) -> None:
+        given.append(speakers)
+        raise BundleError("made")
+
+    monkeypatch.setattr("explorer.bundle.stream.Listener", listener)
+    assert str(refusal(audio, "--point", exports.folders[LOW_BIT], *words)) == "made"
+    assert given == [expected]
 
 
 def test_for_people_standard_output_holds_turns_alone(exports: Exports, waveform: np.ndarray) -> None:

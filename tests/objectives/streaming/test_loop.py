@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from objectives.models.contract import SAMPLE_RATE
-from objectives.models.embedding import SpeakerEmbedding
+from objectives.models.embedding import SpeakerEmbedding, features_of
 from objectives.models.embedding_features import recording_features
 from objectives.operating_point import CHUNK_LENGTH_RANGE, RIGHT_CONTEXT_RANGE, OperatingPoint
 from objectives.runtime.runtime import OnnxRuntime
@@ -20,7 +20,7 @@ from objectives.streaming.loop import LiveLoop, stream_batched, stream_live
 from objectives.streaming.schedule import ENDLESS, Schedule, fill_gaps
 from tests.support.sign_models import SignRuntime, sign_embedding, speech
 
-CLUSTERING = ClusteringSettings(threshold=0.8)
+CLUSTERING = ClusteringSettings()
 WINDOW = 10 * SAMPLE_RATE
 
 chunk_lengths = st.floats(*CHUNK_LENGTH_RANGE)
@@ -244,7 +244,11 @@ def test_a_loop_that_does_not_know_the_end_says_the_same(total: int, chunk_lengt
     for rest in range(update, len(known) + 1):
         loop.update(rest, waveform[slice(*known.news(rest))])
     point = OperatingPoint(chunk_length, right_context)
-    assert loop.finish() == stream_live(waveform, point, SignRuntime(), sign_embedding(), CLUSTERING)
+    said = loop.finish()
+    assert said == stream_live(waveform, point, SignRuntime(), sign_embedding(), CLUSTERING)
+    features = features_of(sign_embedding(), waveform)
+    windows = WindowClasses(waveform, SignRuntime())
+    assert said == stream_batched(windows, features, point, sign_embedding(), CLUSTERING)
     assert len(loop.centroids) <= 2
 
 

@@ -68,7 +68,7 @@ def test_labels_are_the_stock_pipelines(excerpt: np.ndarray, runtime: OnnxRuntim
     assert apart.der < 1, "kernels may differ at a tie, and nothing else"
 
 
-@pytest.mark.parametrize("speakers", [(1, 1), (2, 2), (3, 3), (2, 3)])
+@pytest.mark.parametrize("speakers", [(1, 1), (2, 2), (2, 3)])
 def test_there_are_as_many_speakers_as_are_known(
     speakers: tuple[int, int], excerpt: np.ndarray, runtime: OnnxRuntime, embedding: SpeakerEmbedding
 ) -> None:
