@@ -66,7 +66,8 @@ def add(
 def measured(study: optuna.Study, told: Measurement, origin: str = "search") -> optuna.Trial:
     """A trial that was measured, and is still to be told."""
     point = told.operating_point
-    space = SearchSpace(mode="streaming" if point.streamed else "offline")
+    tracking = ("online",) if point.mode == "online" else ("chunk-wise",)
+    space = SearchSpace(tracking=tracking) if point.streamed else SearchSpace(mode="offline")
     study.enqueue_trial(params_of(point, space), user_attrs={record.ORIGIN: origin})
     trial = study.ask()
     suggest(trial, space)
