@@ -109,7 +109,7 @@ class OnlineTracking:
 
     @property
     def untuned(self) -> dict[str, float]:
-        """The settings that differ from those tuned for the embedding, by name."""
+        """The settings that are not their defaults, by name."""
         return {
             name: value
             for name, value in asdict(self).items()
@@ -192,7 +192,7 @@ class OperatingPoint:
 def describe(point: OperatingPoint) -> str:
     """Describe a point in words: `C 1 s, R 0.5 s, Hidden-40, fp32`.
 
-    The mode follows if it is not chunk-wise, with what is not as tuned: `..., online, delta_new 0.6`, `..., offline`.
+    The mode follows if it is not chunk-wise, with what is not by default: `..., online, delta_new 0.6`, `..., offline`.
     """
     streamed = [f"C {point.chunk_length:.3g} s", f"R {point.right_context:.3g} s"] if point.streamed else []
     pruning = "unpruned" if point.pruning == UNPRUNED else str(point.pruning)
@@ -201,7 +201,7 @@ def describe(point: OperatingPoint) -> str:
 
 
 def mode_in_words(point: OperatingPoint) -> str:
-    """Describe a mode: `online`, or `online, delta_new 0.6` if that is not as tuned."""
+    """Describe a mode: `online`, or `online, delta_new 0.6` if that is given."""
     return ", ".join([point.mode, *(f"{name} {value:.4g}" for name, value in point.online.untuned.items())])
 
 

@@ -235,7 +235,7 @@ def suggest(trial: BaseTrial, space: SearchSpace) -> OperatingPoint:
         pruning = Pruning(cast("Structure", structure), _ratio(number("pruning_ratio")))
     precision = cast("Precision", choice("precision"))
     if mode == "online":
-        # the embedding's tuned thresholds are not part of a range, so whether to search is a choice of its own
+        # no threshold is not part of a range, so whether to search one is a choice of its own; `tuned` is without
         searched = space.opened_thresholds and choice("thresholds") == "searched"
         names = (*(space.opened_thresholds if searched else ()), *space.opened_pauses)
         online = replace(space.online, **{name: number(name) for name in names})

@@ -33,7 +33,7 @@ def front(rows: Iterable[FrontRow]) -> "pd.DataFrame":
         chunk_length, right_context, latency: seconds; missing in the offline mode.
         pruning, precision, mode: `Hidden-40`, `int8_ptq`, `online`.
         online: mapping; settings of online tracking, in the units of objectives.operating_point.OnlineTracking; None
-            stands for the value tuned for the embedding.
+            for a threshold that is not given.
         kept: mapping; units that are left in each pruned part.
         params: number of parameters of the segmentation model.
         der, false_alarm, missed_detection, confusion: percent of the scored reference speech.

@@ -26,7 +26,7 @@ class ModePair:
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """The settings of the online point that differ from those tuned for the embedding."""
+        """The settings of the online point that are not their defaults."""
         return self.online.point.online.untuned
 
 
@@ -45,7 +45,7 @@ def mode_pairs(rows: Sequence[FrontRow], compared: Sequence[Comparison]) -> tupl
 
 
 def mode_curves(pairs: Sequence[ModePair]) -> tuple[tuple[ModePair, ...], ...]:
-    """Return curves over C: pairs of one model at one R, one for each C, with the tuned thresholds if that pair exists.
+    """Return curves over C: pairs of one model at one R, one for each C, with default settings if that pair exists.
 
     Unpruned FP32 first, then the longest; empty if no model has two chunk lengths at one R.
     """

@@ -258,8 +258,8 @@ class Evaluator:
 def build_evaluator(settings: EvaluatorSettings) -> Evaluator:
     """Build an evaluator for a split of a corpus.
 
-    Raises CorpusError, LeakageError, AssetError or ModelError, the last also if there are online points and the mode
-    was never tuned for the embedding; EvaluationError if memory runs out.
+    Raises CorpusError, LeakageError, AssetError or ModelError, the last also if online points are to have thresholds
+    that were never tuned for the embedding; EvaluationError if memory runs out.
     """
     with failing_the_trial("models and recordings cannot be loaded"):
         return _built(settings)

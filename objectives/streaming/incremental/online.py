@@ -144,6 +144,7 @@ def tracking_of(tracking: OnlineTracking, embedding: SpeakerEmbedding) -> Online
     if missing:
         raise ModelError(
             f"{', '.join(missing)} of the online mode were never tuned for the speaker embedding {embedding.name}: "
-            "run `explorer calibrate --online` with it and put what it prints under [space] of the study"
+            "run `explorer calibrate --online` with it and put what it prints under [space] of the study, "
+            "or leave tau_active, rho_update and delta_new out"
         )
     return full
