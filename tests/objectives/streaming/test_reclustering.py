@@ -137,10 +137,16 @@ def test_both_planes_say_the_same(total: int, chunk_length: float, right_context
     assert batched.total == total
 
 
-@pytest.mark.parametrize("speakers", [None, (2, 2)])
 @pytest.mark.parametrize(
-    ("seconds", "chunk_length", "right_context"),
-    [(14.0, 1.0, 0.5), (14.0, 1.0, 0.0), (6.0, 0.1, 0.0), (14.0, 0.37, 0.11), (14.0, 5.0, 5.0), (0.4, 1.0, 0.0)],
+    ("seconds", "chunk_length", "right_context", "speakers"),
+    [
+        (14.0, 1.0, 0.5, None),
+        (14.0, 1.0, 0.0, (2, 2)),
+        (4.0, 0.1, 0.0, None),
+        (14.0, 0.37, 0.11, (2, 2)),
+        (14.0, 5.0, 5.0, None),
+        (0.4, 1.0, 0.0, (2, 2)),
+    ],
 )
 def test_both_planes_say_the_same_of_real_speech(
     excerpt: np.ndarray,
