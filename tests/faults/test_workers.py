@@ -54,7 +54,7 @@ def test_who_kills_every_worker_fails_with_a_likely_reason(workers: DaskWorkers)
         workers.submit(task(number, what))
     found = answers(workers, 2)
     assert isinstance(found[10].error, EvaluationError)
-    assert re.search(r"in each of 2 attempts, \S+ last.*killed, as the system does where memory", str(found[10].error))
+    assert re.search(r"in each of 2 attempts, \S+ last.*killed, as the system does if memory", str(found[10].error))
     assert found[11].error is None
 
 

@@ -100,7 +100,7 @@ def test_ascii_has_replacements_and_every_figure(url: str, environment: dict[str
     assert "≈" in whole
     assert "≈" not in text
     assert "~ " in text
-    for sign, plain in {"Δ": "delta", "−": "-", "–": "-", "≈": "~", "…": "..."}.items():
+    for sign, plain in {"Δ": "delta", "−": "-", "–": "-", "≈": "~", "×": "x", "…": "..."}.items():
         whole = whole.replace(sign, plain)
     assert whole.split() == text.split()
 
