@@ -99,7 +99,7 @@ class ChunkwiseSession:
 
     def live_names(self) -> LiveNames:
         """Return provisional names for blocks as they are emitted."""
-        return LiveNames(self)
+        return LiveNames(self, self.clustering.speakers[1] if self.clustering.speakers else None)
 
     @property
     def anchors(self) -> int:

@@ -82,12 +82,14 @@ class LiveNames:
 
     The anchors are clustered again as their number grows. Each cluster keeps the name of the most similar earlier
     cluster, one to one, so that a speaker's name seldom changes.
+
+    most: number of names, if it is limited. Once all are given, a new cluster takes one that no cluster has any more.
     """
 
     final_at_once = False
 
-    def __init__(self, session: Chunkwise):
-        self._session = session
+    def __init__(self, session: Chunkwise, most: int | None = None):
+        self._session, self._most = session, most
         self._clustered = 0  # anchors
         self._centroids = np.zeros((0, session.embedding.dimension))
         self._names: list[int] = []  # of the centroids
@@ -123,7 +125,12 @@ class LiveNames:
         if centroids is not self._centroids:
             self._rename(centroids)
         # speakers beyond the clusters have too little speech to be clustered
-        return self._names[speaker] if speaker < len(self._names) else self._given + speaker - len(self._names)
+        beyond = speaker - len(self._names)
+        if beyond < 0:
+            return self._names[speaker]
+        if self._most is None:
+            return self._given + beyond
+        return [name for name in range(self._most) if name not in self._names][beyond]
 
     def _rename(self, centroids: np.ndarray) -> None:
         names = [UNNAMED] * len(centroids)
@@ -135,9 +142,14 @@ class LiveNames:
                 names[new] = self._names[old]
         for new, name in enumerate(names):
             if name == UNNAMED:
-                names[new] = self._given
-                self._given += 1
+                names[new] = self._fresh(names)
         self._centroids, self._names = centroids, names
+
+    def _fresh(self, taken: Sequence[int]) -> int:
+        if self._most is not None and self._given >= self._most:
+            return min(set(range(self._most)) - set(taken))
+        self._given += 1
+        return self._given - 1
 
 
 class FinalNames:

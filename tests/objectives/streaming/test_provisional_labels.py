@@ -104,6 +104,20 @@ def test_a_name_that_lost_its_cluster_is_not_given_to_another(heard: Heard, name
     assert now(names) == (2, 1)
 
 
+def test_no_more_names_than_there_can_be_speakers(heard: Heard) -> None:
+    names = LiveNames(heard, most=2)
+    heard.speak(A, B)
+    given: set[int] = set()
+    for centroids in ((A, B), (A,), (A, B), (B,), (B, A)):
+        grown(heard, *centroids)
+        given |= set(now(names)) - {UNNAMED}
+    assert given == {0, 1}
+    assert sorted(names.final(heard.found, speaker) for speaker in range(2)) == [0, 1]
+    grown(heard, A)
+    alone = heard.found
+    assert {names.final(alone, 0), names.final(alone, 1)} == {0, 1}  # one beyond the clusters
+
+
 def test_clusterings_become_rare(heard: Heard, names: LiveNames) -> None:
     grown(heard, A)
     heard.speak(A)
