@@ -77,7 +77,7 @@ class OnlineTracking:
     min_duration_off: a speaker's pauses of up to this many seconds are closed even if their end has not been heard yet.
     This delays labels by the same time; 0 closes only pauses that end in what was heard, and delays nothing.
 
-    The first three are of incremental clustering, and None stands for the embedding's own value, tuned on *calib*. If
+    The first three are of incremental clustering, and None stands for the embedding's own value, tuned on *train*. If
     all three are None, the voices heard so far are clustered anew every second instead, without a threshold (arXiv
     2111.13803).
 

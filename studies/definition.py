@@ -139,7 +139,7 @@ class StudyDefinition(Table):
             compression=self.compression_settings(),
             device=device,
             trusted=trusted,
-            tracking=self.space.online if "online" in self.space.modes and self.space.by_thresholds else None,
+            tracking=self.space.thresholds_to_complete,
             **self.models.model_dump(),
             **self.cost.model_dump(),
         )

@@ -170,9 +170,11 @@ class SearchSpace(BaseModel):
         return tuple(name for name in ONLINE_FIELDS if name != PAUSES and self._is_opened(name))
 
     @property
-    def by_thresholds(self) -> bool:
-        """Whether any online point has thresholds, given or searched."""
-        return bool(self.opened_thresholds) or not self.online.by_clusters
+    def thresholds_to_complete(self) -> OnlineTracking | None:
+        """Thresholds of online points, of which the embedding must know those that are None; None without any."""
+        searched = {name: getattr(self, name)[0] for name in self.opened_thresholds}
+        given = replace(self.online, **searched)
+        return None if "online" not in self.modes or given.by_clusters else given
 
     @property
     def opened_pauses(self) -> tuple[str, ...]:

@@ -69,6 +69,12 @@ def calibrate(
     """
     if online and offline:
         raise OperatingPointError("--online and --offline are two modes: give one of them")
+    known = speakers_of(speakers)
+    if known is not None and known[0] == known[1] and not online and not offline:
+        raise OperatingPointError(
+            f"--speakers {speakers}: a known number of speakers needs no threshold while streaming, so nothing is left "
+            "to tune: write it under [models] of the study, or give a range"
+        )
     # imported late, so that `explorer --help` does not load torch
     from objectives.evaluation.calibration import online_sweep, threshold_sweep
     from objectives.evaluation.evaluator import build_evaluator
@@ -77,7 +83,7 @@ def calibrate(
         corpus=corpus,
         split=split,
         embedding=embedding,
-        speakers=speakers_of(speakers),
+        speakers=known,
         trusted=trusted_files(trust),
     )
     point = ONLINE if online else OFFLINE_BASELINE if offline else BASELINE

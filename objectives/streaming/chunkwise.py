@@ -78,9 +78,9 @@ class ChunkwiseSession:
     def name_block(self) -> None:
         """Do nothing: blocks are named when the recording ends."""
 
-    def centroids(self) -> np.ndarray:
-        """Cluster the voices that are pooled so far into speakers → (clusters, dimension)."""
-        voices, numbers = self._stretches.voices(MOST_VOICES)
+    def centroids(self, most: int = MOST_VOICES) -> np.ndarray:
+        """Cluster the voices that are pooled so far, at most so many, into speakers → (clusters, dimension)."""
+        voices, numbers = self._stretches.voices(most)
         return centroids_of(voices, cluster(voices, self._stretches.pairs().of(numbers), self.clustering))
 
     def name(self, centroids: np.ndarray) -> Hypothesis:

@@ -18,6 +18,7 @@ from objectives.streaming.hypothesis import Turn, Turns
 # Growth in the number of anchors after which they are clustered again. All clusterings together then cost only a few
 # times as much as the last one.
 GROWTH = 1.2
+MOST_VOICES = 1000  # that provisional names are found from: clustering more would keep the audio waiting for seconds
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Chunkwise(Protocol):
     @property
     def anchors(self) -> int: ...
 
-    def centroids(self) -> np.ndarray: ...
+    def centroids(self, most: int) -> np.ndarray: ...
 
     def latest(self, features: Features) -> Emitted: ...
 
@@ -109,7 +110,7 @@ class LiveNames:
         cannot be named yet is UNNAMED."""
         if self._session.anchors > self._clustered * GROWTH:
             self._clustered = self._session.anchors
-            self._rename(self._session.centroids())
+            self._rename(self._session.centroids(MOST_VOICES))
         block = self._session.latest(features)
         (found,) = name_local_speakers(block.embeddings[None], block.active[None], self._centroids)
         found[np.isnan(block.embeddings).any(axis=1)] = UNNAMED  # their speech has too few features so far

@@ -129,19 +129,20 @@ class Stretches:
     def hear(self, window: Heard) -> None:
         """Take in a window. Its voices are pooled by `pool`."""
         done = max(self._founded, window.block_end // STRETCH)
-        for stretch in range(max(self._first(window), self._founded - self._most_votes), done):
+        whole = -(-max(0, window.start) // STRETCH)  # the first stretch that the window covers whole
+        for stretch in range(max(0, self._founded - self._most_votes), done):
             new = stretch >= self._founded
-            if new or window.block_end - (stretch + 1) * STRETCH < self._most_votes * STRETCH:
+            recent = window.block_end - (stretch + 1) * STRETCH < self._most_votes * STRETCH
+            if new or (recent and stretch >= whole):
                 self._take(window, stretch, (stretch + 1) * STRETCH, new)
         self._founded = done
         self._compare(window)
 
     def end(self, window: Heard) -> None:
         """Take in what is left of the recording after the last whole stretch. window: the last one."""
-        start = max(self._founded, self._first(window)) * STRETCH
-        if start < window.block_end:
-            self._take(window, start // STRETCH, window.block_end, new=True)
-            self._founded = start // STRETCH + 1
+        if self._founded * STRETCH < window.block_end:
+            self._take(window, self._founded, window.block_end, new=True)
+            self._founded += 1
 
     def pool(self, features: Features, last: bool = False, ready: int | None = None) -> None:
         """Pool the voices whose features are ready: (frames, channels).
@@ -208,27 +209,26 @@ class Stretches:
         cover."""
         return [(voice.number, voice.samples) for voice in self._recent if voice.number >= number]
 
-    @staticmethod
-    def _first(window: Heard) -> int:
-        """Return the first stretch that a window covers whole."""
-        return -(-max(0, window.start) // STRETCH)
-
     def _take(self, window: Heard, stretch: int, end: int, new: bool) -> None:
-        first, last = self._contract.frame_at(np.array([stretch * STRETCH, end - 1]) - window.start)
+        # if C + R is nearly as long as the window, the first window that hears a stretch's end misses its beginning
+        start = max(stretch * STRETCH, window.start)
+        if start >= end:
+            return
+        first, last = self._contract.frame_at(np.array([start, end - 1]) - window.start)
         activity = window.filled[first : last + 1]  # (frames, speakers)
         if not activity.any():
             return
         if new:
-            self._found(window, stretch, end, int(first), activity)
+            self._found(window, (start, end), stretch, int(first), activity)
         if self._most_votes == 0:
             return
-        before, after = max(stretch * STRETCH - MARGIN, window.start, 0), min(end + MARGIN, window.end)
+        before, after = max(start - MARGIN, window.start, 0), min(end + MARGIN, window.end)
         until, chosen = chosen_features(self._embedding, self._contract, window, before, after)
         # copied, since a view would keep the whole window in memory
         self._pending.append(_Pending(stretch, until, chosen, (window.start, int(first), activity.copy())))
 
-    def _found(self, window: Heard, stretch: int, end: int, first: int, activity: np.ndarray) -> None:
-        until, chosen = chosen_features(self._embedding, self._contract, window, stretch * STRETCH, end)
+    def _found(self, window: Heard, span: tuple[int, int], stretch: int, first: int, activity: np.ndarray) -> None:
+        until, chosen = chosen_features(self._embedding, self._contract, window, *span)
         founds = [
             speaker for speaker, frames in enumerate(chosen) if len(frames) * self._embedding.step >= LEAST_SPEECH
         ]

@@ -173,8 +173,15 @@ def test_the_number_of_speakers_is_the_evaluators(
         raise CorpusError("built")
 
     monkeypatch.setattr("objectives.evaluation.evaluator.build_evaluator", build)
-    invoke(command, *(() if given is None else ("--speakers", given)))
+    online = ["--online"] if command == "calibrate" else []
+    invoke(command, *online, *(() if given is None else ("--speakers", given)))
     assert [settings.speakers for settings in asked] == [expected]
+
+
+def test_calibrate_has_no_threshold_to_tune_for_a_known_number_of_speakers() -> None:
+    result = invoke("calibrate", "--speakers", "2")
+    assert isinstance(result.exception, OperatingPointError)
+    assert "--speakers 2: a known number of speakers needs no threshold" in str(result.exception)
 
 
 @pytest.mark.parametrize("command", ["measure", "calibrate"])

@@ -119,7 +119,7 @@ def test_the_evaluator_has_every_setting_of_the_study() -> None:
         "compression": compression,
         "device": "cuda", "trusted": trusted,
     }  # fmt: skip
-    tracking = OnlineTracking(tau_active=0.4, delta_new=0.9, min_duration_off=0.5)  # rho_update is searched
+    tracking = OnlineTracking(0.4, 0.2, 0.9, min_duration_off=0.5)  # rho_update is searched, from 0.2
     assert settings == EvaluatorSettings(**given, tracking=tracking)
     assert set(EvaluatorSettings.__dataclass_fields__) == {*given, "tracking", "accuracy_threads"}
 
@@ -130,8 +130,11 @@ def test_defaults_are_the_evaluators_own_and_nobody_is_trusted() -> None:
     assert settings.tracking is None  # no point of it is online
     both = {"tracking": ["chunk-wise", "online"]}
     assert parse({"space": both}, "a test").evaluator_settings().tracking is None  # nor has one a threshold
-    told = parse({"space": both | {"delta_new": [0.2, 0.4]}}, "a test").evaluator_settings()
-    assert told.tracking == OnlineTracking()
+    some = parse({"space": both | {"delta_new": [0.2, 0.4]}}, "a test").evaluator_settings()
+    assert some.tracking == OnlineTracking(delta_new=0.2)  # each trial has one; the others must be the embedding's
+    ranges = {"tau_active": [0.0, 0.5], "rho_update": [0.5, 1.0], "delta_new": [0.2, 0.4]}
+    whole = parse({"space": both | ranges}, "a test").evaluator_settings().tracking
+    assert whole == OnlineTracking(0.0, 0.5, 0.2)  # an embedding that was never tuned is no hindrance
 
 
 def test_a_worker_builds_with_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:

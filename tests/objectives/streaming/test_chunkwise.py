@@ -305,6 +305,16 @@ def test_a_threshold_that_is_given_is_used() -> None:
 # --- many hours
 
 
+@pytest.mark.parametrize(("chunk_length", "right_context"), [(4.6, 5.0), (4.9, 4.5), (5.0, 5.0)])
+def test_every_second_is_voted_on_although_no_window_covers_it_whole(chunk_length: float, right_context: float) -> None:
+    both = np.zeros((CONTRACT.frames, 3), bool)
+    both[:, 0] = True
+    schedule = Schedule(60 * S, chunk_length, right_context)
+    session, _ = streamed(schedule, [both] * len(schedule), some_features(np.random.default_rng(0), 60.0))
+    session.pool(np.zeros((0, 1), np.float16), last=True)
+    assert [len(votes) > 0 for votes in session._stretches.votes] == [True] * 60
+
+
 def test_of_more_voices_than_can_be_clustered_every_nth_stretch_remains(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two people at once for 20 s, so two voices a second. Half of the stretches are 20 voices, and a third 14."""
     both = np.zeros((CONTRACT.frames, 3), bool)
@@ -320,8 +330,7 @@ def test_of_more_voices_than_can_be_clustered_every_nth_stretch_remains(monkeypa
 
     monkeypatch.setattr(chunkwise, "cluster", counted)
     for most in (40, 39, 20, 19, 14):
-        monkeypatch.setattr(chunkwise, "MOST_VOICES", most)
-        session.centroids()
+        session.centroids(most)
     assert asked == [40, 20, 20, 14, 14]
 
 
