@@ -20,7 +20,7 @@ class EvaluatorSettings:
     compression: how pruned and low-bit models are made from the corpus's `train` and `calib`.
     device: for the accuracy plane's windows. RTF and `execution` are always those of the CPU.
     trusted: SHA-256 of the checkpoints that may run code when they are read; no others may.
-    tracking: settings of the online mode that the embedding must complete; None if no point is online.
+    tracking: thresholds of the online mode that the embedding must complete; None if no online point has any.
     accuracy_threads: of the accuracy plane; None for one per core. Use fewer if several evaluators share a machine.
     """
 
